@@ -1,0 +1,203 @@
+"""The contract: everything a defense or an attack must know about the harness.
+
+Shapes: `B` minibatch, `n` examples handed to an attack, `K` classes, `D` features. Images are `[., C, H, W]`
+float32 in [0, 1], always; normalisation is the first layer of a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from bench.core.threat import Budget, Knowledge
+
+Loss = Callable[..., Tensor]
+"""(logits [n, K], *labels, each [n]) -> one loss for each example [n]; an attack climbs it."""
+
+Objective = Callable[[Tensor, Tensor], Tensor]
+"""(x [n, C, H, W], y [n]) -> one loss for each example [n]; may use features and detectors."""
+
+Terms = Mapping[str, Tensor]
+"""Named loss terms, each a scalar and already weighted; their sum is the training loss."""
+
+Step = Callable[[nn.Module, "Batch"], Terms]
+"""(model as it trains, minibatch) -> loss terms; call the given model, it may be wrapped for several GPUs."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with its shape and customary budget: what a defense is trained for."""
+
+    data: str  # the name of the data set
+    num_classes: int
+    image_shape: tuple[int, int, int]  # C, H, W
+    mean: tuple[float, ...]  # of each channel, for the normalisation inside networks
+    std: tuple[float, ...]
+    architecture: str  # a name of bench.nn.architectures
+    budget: Budget
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One minibatch."""
+
+    x: Tensor  # [B, C, H, W] float32, pixels in [0, 1]
+    y: Tensor  # [B] int64 labels
+    ids: Tensor  # [B] int64 positions in the training set
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one forward pass of a network lends besides its logits."""
+
+    logits: Tensor  # [n, K]
+    features: Tensor  # [n, D], penultimate, pooled
+    feature_map: Tensor  # [n, C', H', W'], the last one, after its non-linearity
+
+
+@runtime_checkable
+class FeatureNetwork(Protocol):
+    """A network whose `forward` gives logits and whose `forward_features` gives all three in one pass."""
+
+    def forward_features(self, x: Tensor) -> Features:
+        """Logits, pooled features and the last feature map of x [n, C, H, W]."""
+
+
+class FitContext(Protocol):
+    """What the harness lends a defense while it trains."""
+
+    task: Task
+    budget: Budget  # what the inner attack may use
+    device: torch.device
+    generator: Generator  # on the device, seeded for each epoch
+    parents: Mapping[str, nn.Module]  # role -> frozen network, in eval mode
+
+    def epoch(self, number: int) -> Iterable[Batch]:
+        """Shuffled, augmented minibatches on the device; the same number, the same order."""
+
+    def like(self, labels: Tensor) -> Batch:
+        """One random training image, augmented, of each of the given classes [B]; with replacement."""
+
+    def attack(self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor) -> Tensor:
+        """Adversarial images [B, C, H, W] of a network, made in eval mode with its parameters frozen.
+
+        No BatchNorm statistic changes and no gradient of a weight is computed.
+        """
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A trained defense as its users would run it, and what attackers may reach."""
+
+    predict: nn.Module  # [B, C, H, W] in [0, 1] -> logits [B, K]
+    classifier: nn.Module | None = None  # gray-box view; None: predict itself
+    attackable: nn.Module | None = None  # differentiable stand-in (BPDA); None: predict itself
+    adaptive_loss: Objective | None = None  # what its authors would climb to break it
+    detector: Callable[[Tensor], Tensor] | None = None  # [B, C, H, W] -> bool [B], True: refused
+    randomized: bool = False  # True: gradients are averaged over EOT samples, verdicts are votes
+
+
+class Defense(Protocol):
+    """A frozen dataclass whose fields are hyper-parameters, with three verbs."""
+
+    requires: ClassVar[Mapping[str, str]]  # role -> name of a defense trained before this one
+
+    def build(self, task: Task) -> nn.Module:
+        """All modules, with fresh weights, ready for a strict load_state_dict."""
+
+    def fit(self, net: nn.Module, context: FitContext) -> None:
+        """Train in place."""
+
+    def deploy(self, net: nn.Module) -> Deployed:
+        """Compose for inference, and say how to attack it."""
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What one gradient query gives, for the n examples asked about.
+
+    An example that is broken already costs nothing more: its gradient is zero, its loss and logits are those
+    of the query that broke it.
+    """
+
+    gradient: Tensor  # [n, C, H, W], of the loss
+    loss: Tensor  # [n]
+    logits: Tensor  # [n, K], of the same forward
+    broken: Tensor  # [n] bool: misclassified, confirmed by the referee, now or before
+
+
+@runtime_checkable
+class Oracle(Protocol):
+    """The only handle an attack has on a defense; it charges every query.
+
+    Where the knowledge names a network that is not the victim (a twin, a surrogate), every answer comes from
+    that network and nothing is ever known to be broken.
+    """
+
+    knowledge: Knowledge
+    num_classes: int
+
+    def only(self, rows: Tensor) -> Oracle:
+        """The same oracle for some of its examples (indices [m]); queries stay charged to each."""
+
+    def broken(self) -> Tensor:
+        """[n] bool: examples for which a success is confirmed; nothing more need be spent on them."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[n, K], one query per example; broken examples get their last answer free of charge."""
+
+    def labels(self, x: Tensor) -> Tensor:
+        """[n] int64, one query per example."""
+
+    def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
+        """One forward and one backward per example; averaged over EOT samples.
+
+        `loss(logits, *labels)` is climbed; None climbs the defense's own `adaptive_loss(x, labels[0])`.
+        """
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """A frozen dataclass whose fields are its parameters; calling it proposes images."""
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W] for images x [n, C, H, W] with labels y [n].
+
+        The referee projects and judges them; the first confirmed success of each example is kept anyway.
+        """
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One column of a table: an attack and what it may see."""
+
+    column: str
+    attack: Attack
+    knowledge: Knowledge
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named, numbered list of trials; once published it never changes.
+
+    The budget is not part of it: the data set brings its customary one (CIFAR-10: Linf 8/255),
+    and `--norm`/`--eps` choose another. Attacks state step sizes as fractions of eps.
+    """
+
+    name: str
+    version: int
+    trials: tuple[Trial, ...]
+    examples: int | None = 1000  # the first so many of a fixed shuffle; None: the whole test set
+    chunk: int = 500  # examples that share a random stream; part of the suite's identity
+
+    @property
+    def id(self) -> str:
+        """The name as boards print it, such as `whitebox@1`."""
+        return f"{self.name}@{self.version}"

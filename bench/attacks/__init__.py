@@ -1,0 +1,1 @@
+"""Attacks: frozen parameters, called with an oracle."""

@@ -1,0 +1,1 @@
+"""Threats, outcomes, numbers, names and seeds; never torch."""

@@ -1,0 +1,121 @@
+"""Names for content: the same content, the same name."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+
+def canonical(data: object) -> str:
+    """JSON with one spelling: sorted keys, no spaces, no NaN.
+
+    >>> canonical({"b": 1, "a": [True, None]})
+    '{"a":[true,null],"b":1}'
+    """
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def content_id(data: object) -> str:
+    """Twelve hexadecimal digits that name JSON data.
+
+    >>> content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(canonical(data).encode()).hexdigest()[:12]
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            if hasattr(hashlib, "file_digest")
+            else _sha256(path)
+        )
+
+
+def _sha256(path: Path) -> str:  # Python 3.10 has no file_digest
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def source_digest(source: str) -> str:
+    """Name Python code by what it does: comments, layout and docstrings do not count.
+
+    >>> source_digest("x = 1  # one") == source_digest("x=1")
+    True
+    >>> source_digest("x = 1") == source_digest("x = 2")
+    False
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_docstring(node, body[0]):
+            body.pop(0)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+
+
+def _is_docstring(owner: ast.AST, first: ast.stmt) -> bool:
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return (
+        isinstance(owner, owners)
+        and isinstance(first, ast.Expr)
+        and isinstance(first.value, ast.Constant)
+        and isinstance(first.value.value, str)
+    )
+
+
+def source_digests(
+    modules: Iterable[str], packages: tuple[str, ...] = ("bench", "defenses")
+) -> dict[str, str]:
+    """The digests of these modules and of all that they import from our packages, by name.
+
+    A result depends on the code that made it and on nothing else, so a new attack leaves old records fresh.
+    Imports are read from the source and nothing is run; modules outside the packages are named by their caller.
+
+    >>> sorted(source_digests(["bench.core.seeds"]))
+    ['bench.core', 'bench.core.seeds']
+    """
+    digests: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in digests:
+            continue
+        path = _source_path(name)
+        if path is None:
+            continue
+        digests[name], imported = _digest_and_imports(path, packages)
+        parent = name.rpartition(".")[0]
+        waiting.extend([*imported, *([parent] if "." in parent else [])])
+    return dict(sorted(digests.items()))
+
+
+@cache
+def _digest_and_imports(path: Path, packages: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    source = path.read_text(encoding="utf-8")
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    ours = tuple(sorted({name for name in found if name.partition(".")[0] in packages}))
+    return source_digest(source), ours
+
+
+@cache
+def _source_path(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, AttributeError, ValueError):  # a class imported from a module, not a module
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None

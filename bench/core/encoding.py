@@ -1,0 +1,147 @@
+"""Frozen dataclasses as JSON, as text, and back: whatever can be chosen is such a value."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import math
+import typing
+from enum import Enum
+from fractions import Fraction
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from bench.errors import BadValue
+
+T = TypeVar("T")
+TYPE_KEY = "is"
+
+
+def encode(value: object) -> Any:
+    """JSON data that names the value completely.
+
+    >>> from bench.core.threat import Budget, Norm
+    >>> encode(Budget(Norm.LINF, Fraction(8, 255)))
+    {'is': 'bench.core.threat:Budget', 'norm': 'Linf', 'eps': '8/255'}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        named = {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {TYPE_KEY: f"{type(value).__module__}:{type(value).__qualname__}", **named}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [encode(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BadValue(f"{value} has no place in a record: absent is null, with a reason")
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise BadValue(f"a {type(value).__name__} cannot be encoded, expected plain data or a frozen dataclass")
+
+
+def decode(data: Any) -> Any:
+    """The value that `encode` was given; refuses unknown fields and values of the wrong type.
+
+    >>> from bench.core.threat import WHITE_BOX
+    >>> decode(encode(WHITE_BOX)) == WHITE_BOX
+    True
+    """
+    if isinstance(data, list):
+        return tuple(decode(item) for item in data)
+    if not isinstance(data, dict):
+        return data
+    if TYPE_KEY not in data:
+        return {key: decode(item) for key, item in data.items()}
+    module, _, name = str(data[TYPE_KEY]).partition(":")
+    kind = getattr(importlib.import_module(module), name)
+    given = {key: decode(item) for key, item in data.items() if key != TYPE_KEY}
+    hints = typing.get_type_hints(kind)
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise BadValue(f"{name} has no field {unknown[0]!r}, expected {', '.join(sorted(known))}")
+    return kind(**{key: _validated(hints[key], item, f"{name}.{key}") for key, item in given.items()})
+
+
+def override(value: T, settings: dict[str, str]) -> T:
+    """The value with some fields replaced by what a user typed.
+
+    >>> from bench.core.threat import WHITE_BOX
+    >>> override(WHITE_BOX, {"max_queries": "100"}).max_queries
+    100
+    """
+    hints = typing.get_type_hints(type(value))
+    names = [field.name for field in dataclasses.fields(value)]  # type: ignore[arg-type]
+    changes: dict[str, Any] = {}
+    for name, text in settings.items():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise BadValue(
+                f"{type(value).__name__} has no parameter {name!r}; {hint}it has {', '.join(names)}"
+            )
+        changes[name] = _typed(hints[name], text, name)
+    return dataclasses.replace(value, **changes)  # type: ignore[type-var]
+
+
+def _typed(hint: Any, text: str, name: str) -> Any:
+    if text.lower() in ("none", "null") and type(None) in typing.get_args(hint):
+        return None
+    if typing.get_origin(hint) is tuple:
+        items: Any = [item.strip() for item in text.strip("[]()").split(",") if item.strip()]
+        return _validated(hint, items, name)
+    return _validated(hint, text, name)
+
+
+def _validated(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(value):
+        return value
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:  # a dataclass brings its own configuration
+        adapter = TypeAdapter(hint)
+    try:
+        found = adapter.validate_python(value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        raise BadValue(f"{name} is {value!r}: {message}", f"--set {name}=VALUE with a valid value") from None
+    if isinstance(found, float) and not math.isfinite(found):
+        raise BadValue(f"{name} is {value!r}, expected a finite number")
+    return found
+
+
+def differences(value: object, base: object) -> dict[str, Any]:
+    """The fields of a value that differ from another of the same type, encoded.
+
+    >>> from bench.core.threat import SCORES, WHITE_BOX
+    >>> differences(override(SCORES, {"max_queries": "100"}), SCORES)
+    {'max_queries': 100}
+    """
+    if type(value) is not type(base):
+        return {"type": type(value).__name__}
+    return {
+        field.name: encode(getattr(value, field.name))
+        for field in dataclasses.fields(value)  # type: ignore[arg-type]
+        if getattr(value, field.name) != getattr(base, field.name)
+    }
+
+
+def describe(value: object) -> str:
+    """The value as one line: its type and every field, nested values too.
+
+    >>> from bench.core.threat import Budget, Norm
+    >>> describe(Budget(Norm.L2, Fraction(1, 2)))
+    'Budget(norm=L2, eps=1/2)'
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        inner = ", ".join(f"{f.name}={describe(getattr(value, f.name))}" for f in dataclasses.fields(value))
+        return f"{type(value).__name__}({inner})"
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(describe(item) for item in value) + "]"
+    return str(encode(value))

@@ -1,0 +1,58 @@
+"""Numbers computed from outcomes: accuracies as fractions of all examples, with their intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from bench.core.outcomes import NEVER, Outcomes
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of n examples with its 95 % Wilson score interval (Wilson, JASA 1927)."""
+
+    count: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The share itself, in [0, 1]."""
+        return self.count / self.n
+
+
+def proportion(held: NDArray[np.bool_]) -> Proportion:
+    """The share of True.
+
+    >>> p = proportion(np.array([True] * 8 + [False] * 2))
+    >>> p.value, round(p.low, 4), round(p.high, 4)
+    (0.8, 0.4902, 0.9433)
+    """
+    if len(held) == 0:
+        raise ValueError("a proportion of no examples is not defined")
+    count = int(held.sum())
+    interval = binomtest(count, len(held)).proportion_ci(confidence_level=0.95, method="wilson")
+    return Proportion(count, len(held), float(interval.low), float(interval.high))
+
+
+def attack_success_rate(outcomes: Outcomes) -> float | None:
+    """The share of examples right when clean that the attack broke; None where none was right."""
+    right = int(outcomes.correct.sum())
+    return None if right == 0 else 1 - int(outcomes.robust.sum()) / right
+
+
+def queries_to_success(outcomes: Outcomes) -> tuple[float, float]:
+    """Mean and median of the forwards spent on each example right when clean, failures at all they spent.
+
+    Success or not, an example costs what was spent on it; leaving failures out would flatter the attack.
+    """
+    attacked = outcomes.correct
+    if not attacked.any():
+        return 0.0, 0.0
+    spent = np.where(outcomes.first_success == NEVER, outcomes.forwards, outcomes.first_success)[attacked]
+    return float(spent.mean()), float(np.median(spent))

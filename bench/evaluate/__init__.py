@@ -1,0 +1,1 @@
+"""Attacking deployed defenses: oracle, referee, engine."""

@@ -1,0 +1,1 @@
+"""Architectures, with normalisation inside and features in reach."""

@@ -1,0 +1,158 @@
+"""The record of one run: all that it established, and the only thing that reports may read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from bench.errors import BadData
+
+SCHEMA = 1
+
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A share of n examples with its 95 % Wilson interval; fractions, never percent."""
+
+    __pydantic_config__ = _STRICT
+
+    value: float
+    low: float
+    high: float
+    count: int
+    n: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """One trial's summary."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    attack: str  # with every parameter
+    level: str  # white-box, gray-box, black-box
+    knowledge: str  # the level with what distinguishes it: "gray-box, twin"
+    robust: Interval | None  # over all n examples; None: skipped or failed, and why below
+    attack_success_rate: float | None  # over the examples right when clean
+    forwards: float | None  # mean per example
+    backwards: float | None
+    queries_mean: (
+        float | None
+    )  # forwards to the first success, failures at all they spent, examples right when clean
+    queries_median: float | None
+    seconds: float
+    moved: int = 0  # candidates outside budget or box, projected by the referee
+    lost: int = 0  # successes that the attack had and did not return
+    invalid: int = 0  # candidates that were not numbers
+    skipped: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sign that the evaluation may be too kind to the defense."""
+
+    __pydantic_config__ = _STRICT
+
+    code: str  # e.g. "black-box-beats-white-box"
+    severity: Literal["warn", "block"]
+    detail: str  # the figures, in one sentence
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the weights came to be."""
+
+    __pydantic_config__ = _STRICT
+
+    training_id: str
+    recipe: str  # its name, with what was overridden
+    checkpoint: str  # "best" or "last" epoch, by robust validation accuracy
+    epoch: int  # of that checkpoint, from 1
+    epochs: int
+    seconds: float
+    validation_robust_accuracy: float | None
+    sha256: str  # of the weights' file
+    parameters: int
+    parents: Mapping[str, str]  # role -> training id
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the numbers came from."""
+
+    __pydantic_config__ = _STRICT
+
+    version: str
+    commit: str | None
+    dirty: bool | None
+    sources: Mapping[str, str]  # module -> source digest
+    packages: Mapping[str, str]
+    python: str
+    device: str
+    started: str  # ISO 8601, UTC
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """One defense under one suite."""
+
+    __pydantic_config__ = _STRICT
+
+    schema: int
+    run_id: str
+    status: Literal["complete", "failed"]
+    defense: str  # the name, with what was overridden: agkd_bml[margin=0.05]
+    paper: str  # what the defense implements
+    reconstruction: str | None  # what had to be guessed because no text could be had
+    suite: str  # whitebox@1
+    custom: bool  # a suite's parameters were overridden: shown, never on a board
+    data: str
+    data_digest: str
+    architecture: str
+    norm: str
+    eps: str  # an exact fraction or decimal in pixel units: "8/255"
+    seed: int
+    examples: int
+    clean: Interval
+    worst_case: Interval | None
+    columns: tuple[Column, ...]
+    findings: tuple[Finding, ...]
+    training: Training | None  # None: nothing was trained
+    spec: Mapping[str, Any]  # the whole resolved run
+    provenance: Provenance
+
+    @property
+    def budget(self) -> str:
+        """Norm and radius as papers print them."""
+        return f"{self.norm} {self.eps}"
+
+
+def to_json(record: Record) -> str:
+    """The record as indented JSON, with a newline at the end."""
+    return json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str, origin: str = "the record") -> Record:
+    """Read a record strictly: an unknown field, a missing one, or a NaN is refused with its place."""
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise BadData(f"{origin} is not JSON (line {error.lineno}), expected a record.json") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise BadData(f"{origin} has schema {schema!r}, expected {SCHEMA}", "bench run again with --rerun")
+    try:
+        return TypeAdapter(Record).validate_python(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise BadData(f"{origin} is not a valid record at {place}: {problem['msg']}") from None
