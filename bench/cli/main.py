@@ -1,0 +1,117 @@
+"""The command `bench`: which commands there are, and how mistakes are told."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import click
+
+from bench import __version__
+from bench.errors import BenchError
+
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("bench.cli.run:run", "Train a defense, attack it with a suite, print the table."),
+    "train": ("bench.cli.train:train", "Train a defense and keep its weights."),
+    "list": ("bench.cli.list_:list_", "Defenses, attacks, suites, data, architectures, recipes, runs."),
+    "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),
+    "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),
+    "publish": ("bench.cli.publish:publish", "Put records on the boards of leaderboards/."),
+    "check": ("bench.cli.check:check", "Does a defense or an attack keep its contract?"),
+    "new": ("bench.cli.new:new", "Start a defense of your own from a template that works."),
+    "doctor": ("bench.cli.doctor:doctor", "Is everything installed, and does it fit together?"),
+}
+"""name -> where the command is and what it does; nothing is imported before a command is called."""
+
+USAGE, INTERRUPTED = 2, 130
+"""Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit; a user's mistake is one sentence, a fault of ours keeps its traceback.
+
+    A command returns nothing, or its exit code.
+    """
+    try:
+        code = bench.main(
+            list(arguments) if arguments is not None else None, prog_name="bench", standalone_mode=False
+        )
+    except click.ClickException as error:
+        error.show()
+        sys.exit(USAGE)
+    except BenchError as error:
+        _fail(str(error), USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted; the same command goes on from where it stopped", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE or not error.filename:
+            raise
+        _fail(
+            f"cannot write {str(error.filename)!r} ({error.strerror}), expected a folder that can be written",
+            USAGE,
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports the one that is called."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All commands, in the order a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import a command."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and what is left for it; a slip of the finger gets a suggestion."""
+        name = arguments[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command is named {name!r}; {hint}", context)
+        return super().resolve_command(context, arguments)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands, from their short helps, so that help imports none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Start with: bench run --defense pgd_at --suite smoke --data digits",
+)
+@click.version_option(__version__, prog_name="bench")
+def bench() -> None:
+    """Measure how robust defenses of image classifiers are, and doubt the numbers."""
+
+
+_UNWRITABLE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    click.echo(f"bench: {sentence}", err=True)
+    sys.exit(code)

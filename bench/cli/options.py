@@ -1,0 +1,130 @@
+"""Options that several commands share, and the grammar of `--set`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bench.errors import BadValue
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+STORE = Path("runs")
+"""Where runs are kept unless `--store` says otherwise."""
+
+DATA = "digits"
+"""The data set of a command that was given none: it is embedded, small and real."""
+
+data = click.option("--data", default=DATA, show_default=True, metavar="NAME", help="Data set.")
+data_root = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Where data sets lie.  [default: $BENCH_DATA, the system's folders, ./.data]",
+)
+norm = click.option(
+    "--norm",
+    type=click.Choice(["Linf", "L2"], case_sensitive=False),
+    help="Norm of the perturbation.  [default: the data set's]",
+)
+eps = click.option(
+    "--eps", metavar="RADIUS", help="Radius in pixel units, such as 8/255.  [default: the data set's]"
+)
+arch = click.option("--arch", metavar="NAME", help="Architecture.  [default: the data set's]")
+recipe = click.option(
+    "--recipe", default="short", show_default=True, metavar="NAME", help="How networks are trained."
+)
+seed = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of training and of the attacks.",
+)
+device = click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="auto, cpu, cuda or cuda:1."
+)
+batch_size = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Images attacked at once; results do not depend on it.  [default: what fits]",
+)
+store = click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=STORE,
+    show_default=True,
+    metavar="FOLDER",
+    help="Where runs are kept.",
+)
+settings = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a parameter: defense.margin=0.05, recipe.epochs=3, suite.examples=100, "
+    "attack.COLUMN.steps=50; repeatable.  [default: none]",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.  [default: a table]")
+
+
+def several(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator for many options, shown in the given order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+PARTS = ("defense", "recipe", "suite", "numerics")
+"""The parts of a run whose fields can be overridden, besides the attack of each column."""
+
+
+def parse_settings(items: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Sort overrides by the part of the run that they change; values stay text until a field types them.
+
+    >>> parse_settings(["defense.margin=0.05", "attack.pgd_20.steps=50"])
+    {'defense': {'margin': '0.05'}, 'attack.pgd_20': {'steps': '50'}}
+    """
+    found: dict[str, dict[str, str]] = {}
+    for item in items:
+        key, equals, value = (text.strip() for text in item.partition("="))
+        if not equals or not key:
+            raise BadValue(f"--set {item!r} has no value, expected KEY=VALUE", "--set recipe.epochs=3")
+        part, name = _split(key, item)
+        fields = found.setdefault(part, {})
+        if name in fields:
+            raise BadValue(f"--set gives {key} twice, {fields[name]!r} and {value!r}, expected it once")
+        fields[name] = value
+    return found
+
+
+def _split(key: str, item: str) -> tuple[str, str]:
+    part, *names = key.split(".")
+    if part == "attack":
+        if len(names) < 2 or not all(names):
+            raise BadValue(
+                f"--set {item!r} does not say which column and parameter, expected "
+                "attack.COLUMN.PARAMETER=VALUE",
+                "--set attack.pgd_20.steps=50",
+            )
+        return f"attack.{names[0]}", ".".join(names[1:])
+    if part not in PARTS:
+        near = difflib.get_close_matches(part, [*PARTS, "attack"], n=1)
+        raise BadValue(
+            f"--set {item!r} overrides {part!r}, expected {', '.join(PARTS)} or attack.COLUMN",
+            f"--set {near[0]}.{'.'.join(names)}=..." if near and names else f"--set defense.{key}=...",
+        )
+    if not names or not all(names):
+        raise BadValue(
+            f"--set {item!r} does not say which parameter, expected {part}.PARAMETER=VALUE",
+            f"--set {part}.NAME=VALUE",
+        )
+    return part, ".".join(names)

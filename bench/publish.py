@@ -1,0 +1,127 @@
+"""Boards as files: from records alone, and published only if every record can be trusted."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from bench.core.digest import source_digests
+from bench.errors import BadData, BenchError, StaleRecord
+from bench.records.record import Record, from_json, to_json
+from bench.report.board import board_files
+
+Digests = Callable[[Iterable[str]], Mapping[str, str]]
+"""Names of modules -> the digests of those that exist now."""
+
+RECORDS = "records"
+"""The folder beside the boards that holds what they were made from."""
+
+
+def publish(records: Sequence[Record], folder: Path, sources: Digests = source_digests) -> list[Path]:
+    """Add records to the boards of a folder and write what changed; gives the paths of all its files.
+
+    Raises BenchError for a record that is stale, custom, failed, blocked, or made from uncommitted code; then
+    nothing is written.
+    """
+    if not records:
+        raise BadData("no record was given to publish, expected at least one", "bench publish RUN_ID")
+    refused = {record.run_id: why for record in records if (why := objections(record, sources))}
+    if refused:
+        told = "; ".join(f"{run_id} {' and '.join(why)}" for run_id, why in refused.items())
+        kind = StaleRecord if all(any(_STALE in w for w in why) for why in refused.values()) else BenchError
+        raise kind(
+            f"not published, for a board holds only complete runs of the committed code as it is: {told}",
+            "bench run ... --rerun after committing",
+        )
+    known = read_records(folder) if (folder / RECORDS).is_dir() else []
+    merged = {record.run_id: record for record in [*known, *records]}
+    files = {f"{RECORDS}/{record.run_id}.json": to_json(record) for record in records}
+    return _write(folder, {**board_files(list(merged.values())), **files})
+
+
+def objections(record: Record, sources: Digests = source_digests) -> list[str]:
+    """Why a record cannot be on a published board; none where it can."""
+    why = []
+    made = record.provenance
+    now = sources(list(made.sources))
+    changed = [module for module, digest in made.sources.items() if now.get(module) != digest]
+    if changed:
+        more = f" and {len(changed) - 1} more modules have" if len(changed) > 1 else " has"
+        why.append(f"{_STALE} ({changed[0]}{more} changed since)")
+    if made.dirty is None or made.commit is None:
+        why.append("was made outside a git checkout, so nobody can find its code")
+    elif made.dirty:
+        why.append("was made from uncommitted code")
+    if record.custom:
+        why.append("has an overridden suite (custom)")
+    failed = [column.name for column in record.columns if column.error is not None]
+    if failed or record.status != "complete":
+        why.append(f"failed in {', '.join(failed)}" if failed else "is not complete")
+    why += [f"is blocked by {found.code}" for found in record.findings if found.severity == "block"]
+    return why
+
+
+def write_board(records: Sequence[Record], folder: Path) -> list[Path]:
+    """Boards of whatever records there are, marked local in their first line: to look at, not to publish."""
+    return _write(folder, board_files(records, local=True))
+
+
+def differing(folder: Path) -> list[Path]:
+    """The boards of a published folder that its own records do not make, byte by byte; missing ones too."""
+    made = board_files(read_records(folder))
+    wrong = [folder / name for name, text in made.items() if _text(folder / name) != text]
+    extra = [
+        path
+        for path in sorted([*folder.glob("*.md"), *folder.glob("*.csv")])
+        if path.name not in made and path.name != "README.md"
+    ]
+    return wrong + extra
+
+
+def rebuild(folder: Path) -> list[Path]:
+    """Write the boards of a published folder again, from its records."""
+    return _write(folder, board_files(read_records(folder)))
+
+
+def read_records(place: Path) -> list[Record]:
+    """The records of one file, of a folder of boards, or of a store of runs; in the order of their ids."""
+    if place.is_file():
+        return [from_json(place.read_text(encoding="utf-8"), str(place))]
+    paths = [*place.glob(f"{RECORDS}/*.json"), *place.glob("record.json"), *place.glob("*/record.json")]
+    found = {}
+    for path in sorted(paths):
+        record = from_json(path.read_text(encoding="utf-8"), str(path))
+        found[record.run_id] = record
+    return [found[run_id] for run_id in sorted(found)]
+
+
+_STALE = "is stale"
+
+
+def _text(path: Path) -> str | None:
+    return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else None
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> list[Path]:
+    """Whole files or none: each is written aside and renamed; unchanged ones are left alone."""
+    written = []
+    for name, text in files.items():
+        path = folder / name
+        written.append(path)
+        if _text(path) == text:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text.encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(aside).chmod(0o644)
+            Path(aside).replace(path)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+    return written

@@ -1,0 +1,269 @@
+"""Boards: the defenses of many records, ranked by what they keep in the worst case."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from bench.core.digest import content_id
+from bench.core.threat import format_eps
+from bench.errors import BadValue
+from bench.records.record import Interval, Record
+from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown
+
+
+@dataclass(frozen=True, order=True)
+class Ground:
+    """What rows must share to be compared."""
+
+    data: str
+    norm: str
+    eps: Fraction
+    n: int
+
+    @property
+    def label(self) -> str:
+        """The ground as a title."""
+        return f"{self.data}, {self.norm} {format_eps(self.eps)}, {self.n:,} examples"
+
+    @property
+    def stem(self) -> str:
+        """The start of the board's file names, without the number of examples.
+
+        >>> Ground("cifar10", "Linf", Fraction(8, 255), 1000).stem
+        'cifar10-linf-8_255'
+        """
+        eps = format_eps(self.eps).replace("/", "_")
+        safe = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in self.data)
+        return f"{safe}-{self.norm.lower()}-{eps}"
+
+
+def ground(record: Record) -> Ground:
+    """Where a record belongs; 0.2 and 1/5 are the same radius."""
+    return Ground(record.data, record.norm, Fraction(record.eps), record.examples)
+
+
+def grounds(records: Sequence[Record]) -> dict[Ground, list[Record]]:
+    """The records of each board, in order; a record given twice counts once."""
+    found: dict[Ground, list[Record]] = {}
+    for record in sorted({record.run_id: record for record in records}.values(), key=lambda r: r.run_id):
+        found.setdefault(ground(record), []).append(record)
+    return dict(sorted(found.items()))
+
+
+def board(records: Sequence[Record]) -> Table:
+    """Rank trainings by the lowest of their worst cases over suites; a suite not run ranks after all others.
+
+    Raises BadValue for records that do not share data, norm, eps and n, and for two records of one training
+    under one suite.
+    """
+    shared = _shared(records)
+    suites = sorted({suite_label(record) for record in records})
+    rows = sorted((_row(group, suites) for group in _trainings(records).values()), key=lambda row: row.order)
+    lowest = len(suites) > 1
+    marks = _marks(rows)
+    columns = [
+        Column("rank", "rank", Kind.COUNT),
+        Column("defense", "defense"),
+        Column("reconstruction", "reconstruction", only_csv=True),
+        Column("architecture", "architecture"),
+        Column("parameters", "parameters", Kind.COUNT),
+        Column("clean %", "clean", Kind.INTERVAL),
+    ]
+    for suite in suites:
+        columns += [
+            Column(f"{suite} worst case %", suite, Kind.INTERVAL),
+            Column(f"{suite} worst column", f"{suite}_column", only_csv=True),
+        ]
+    columns += [
+        Column("lowest %", "lowest", Kind.SHARE, only_csv=not lowest),
+        Column("findings", "findings"),
+        Column("seed", "seed", Kind.COUNT),
+        Column("n", "n", Kind.COUNT),
+        Column("forwards", "forwards", Kind.NUMBER),
+        Column("backwards", "backwards", Kind.NUMBER),
+        Column("seconds", "seconds", Kind.NUMBER),
+        Column("recipe", "recipe", only_csv=True),
+        Column("training seconds", "training_seconds", Kind.NUMBER),
+        Column("records", "records"),
+    ]
+    cells = tuple(_cells(row, rank, suites, marks) for row, rank in zip(rows, _ranks(rows), strict=True))
+    return Table(shared.label, tuple(columns), cells, notes=_notes(rows, marks, lowest))
+
+
+def suite_label(record: Record) -> str:
+    """The suite's id; a custom one is told apart by its content.
+
+    >>> from types import SimpleNamespace
+    >>> suite_label(SimpleNamespace(suite="smoke@1", custom=True, spec={"suite": {"examples": 8}}))
+    'smoke@1~9df3'
+    """
+    chosen = [record.spec.get(part) for part in ("suite", "numerics", "checkpoint")]
+    return f"{record.suite}~{content_id(chosen)[:4]}" if record.custom else record.suite
+
+
+def board_files(records: Sequence[Record], local: bool = False) -> dict[str, str]:
+    """File name -> content of all boards that these records make; the same records, the same bytes.
+
+    Where several numbers of examples share data and budget, the largest has the plain name.
+    """
+    found = grounds(records)
+    largest: dict[str, int] = {}
+    for place in found:
+        largest[place.stem] = max(largest.get(place.stem, 0), place.n)
+    files: dict[str, str] = {}
+    for place, group in found.items():
+        stem = place.stem if place.n == largest[place.stem] else f"{place.stem}-n{place.n}"
+        if f"{stem}.md" in files:
+            raise BadValue(f"two data sets would share the board {stem}.md, one of them {place.data!r}")
+        table = board(group)
+        files[f"{stem}.md"] = markdown(table, _comment(group, local))
+        files[f"{stem}.csv"] = csv(table)
+    return files
+
+
+@dataclass(frozen=True)
+class _Row:
+    records: tuple[Record, ...]
+    worst: dict[str, tuple[Interval, str] | None]  # suite -> worst case and the column that did most of it
+    missing: dict[str, str]  # suite -> why it has no worst case
+
+    @property
+    def first(self) -> Record:
+        return self.records[0]
+
+    @property
+    def lowest(self) -> float | None:
+        return min((found[0].value for found in self.worst.values() if found), default=None)
+
+    @property
+    def score(self) -> tuple[bool, float]:
+        return bool(self.missing), -(self.lowest if self.lowest is not None else -1.0)
+
+    @property
+    def order(self) -> tuple[tuple[bool, float], str, int, str, str]:
+        first = self.first
+        return self.score, first.defense, first.seed, first.architecture, first.run_id
+
+
+def _shared(records: Sequence[Record]) -> Ground:
+    if not records:
+        raise BadValue("a board needs at least one record, but none was given", "bench run --board")
+    first = records[0]
+    for other in records[1:]:
+        if ground(other) != ground(first):
+            raise BadValue(
+                f"records {first.run_id} ({ground(first).label}) and {other.run_id} ({ground(other).label}) "
+                "cannot be ranked together, expected the same data, norm, eps and number of examples"
+            )
+        if other.data_digest != first.data_digest:
+            raise BadValue(
+                f"records {first.run_id} and {other.run_id} saw different images under the name "
+                f"{first.data!r} ({first.data_digest} and {other.data_digest}), expected the same"
+            )
+    return ground(first)
+
+
+def _trainings(records: Sequence[Record]) -> dict[tuple[str, int, str, str], list[Record]]:
+    found: dict[tuple[str, int, str, str], list[Record]] = {}
+    for record in sorted({record.run_id: record for record in records}.values(), key=lambda r: r.run_id):
+        training = record.training.training_id if record.training else ""
+        key = (record.defense, record.seed, record.architecture, training)
+        found.setdefault(key, []).append(record)
+    return found
+
+
+def _row(group: Sequence[Record], suites: Sequence[str]) -> _Row:
+    by_suite: dict[str, Record] = {}
+    for record in group:
+        suite = suite_label(record)
+        if suite in by_suite:
+            raise BadValue(
+                f"records {by_suite[suite].run_id} and {record.run_id} are both {record.defense} "
+                f"(seed {record.seed}) under {suite}, expected one of them"
+            )
+        by_suite[suite] = record
+    worst: dict[str, tuple[Interval, str] | None] = {}
+    missing: dict[str, str] = {}
+    for suite in suites:
+        worst[suite] = None
+        if suite not in by_suite:
+            missing[suite] = "was not run"
+            continue
+        record = by_suite[suite]
+        failed = [column.name for column in record.columns if column.error is not None]
+        if failed:
+            missing[suite] = f"failed in {', '.join(failed)}"
+        if record.worst_case is None:
+            missing.setdefault(suite, "has no worst case")
+            continue
+        measured = [(c.robust.value, c.name) for c in record.columns if c.robust is not None]
+        worst[suite] = record.worst_case, min(measured)[1] if measured else ""
+    return _Row(tuple(group), worst, missing)
+
+
+def _ranks(rows: Sequence[_Row]) -> list[int]:
+    ranks: list[int] = []
+    for place, row in enumerate(rows):
+        tied = place > 0 and row.score == rows[place - 1].score
+        ranks.append(ranks[-1] if tied else place + 1)
+    return ranks
+
+
+def _cells(row: _Row, rank: int, suites: Sequence[str], marks: dict[str, str]) -> tuple[Cell, ...]:
+    first, trained = row.first, row.first.training
+    cells: list[Cell] = [
+        rank,
+        Marked(first.defense, marks.get(first.defense, "") + ("!" if row.missing else "")),
+        first.reconstruction,
+        first.architecture,
+        trained.parameters if trained else None,
+        first.clean,
+    ]
+    for suite in suites:
+        found = row.worst[suite]
+        cells += [found[0], found[1]] if found else [None, None]
+    columns = [column for record in row.records for column in record.columns]
+    codes = {finding.code for record in row.records for finding in record.findings}
+    cells += [
+        row.lowest,
+        ", ".join(sorted(codes)) or None,
+        first.seed,
+        first.examples,
+        sum(column.forwards or 0.0 for column in columns),
+        sum(column.backwards or 0.0 for column in columns),
+        sum(column.seconds for column in columns),
+        trained.recipe if trained else None,
+        trained.seconds if trained else None,
+        ", ".join(record.run_id for record in row.records),
+    ]
+    return tuple(cells)
+
+
+def _marks(rows: Sequence[_Row]) -> dict[str, str]:
+    reconstructed = sorted({row.first.defense for row in rows if row.first.reconstruction})
+    return {defense: f" [{number}]" for number, defense in enumerate(reconstructed, start=1)}
+
+
+def _notes(rows: Sequence[_Row], marks: dict[str, str], lowest: bool) -> tuple[str, ...]:
+    notes = []
+    for defense, mark in marks.items():
+        text = next(row.first.reconstruction for row in rows if row.first.defense == defense)
+        notes.append(f"{mark.strip()} {defense} is a reconstruction: {text}")
+    for row in rows:
+        if row.missing:
+            why = "; ".join(f"{suite} {what}" for suite, what in row.missing.items())
+            notes.append(
+                f"! {row.first.defense} (seed {row.first.seed}) is ranked after the complete rows: {why}"
+            )
+    over = "the lowest worst case over suites" if lowest else "the worst case"
+    notes.append(f"rank: by {over}; accuracies are over all n examples, with 95 % Wilson intervals")
+    notes.append("forwards and backwards: per example, all trials together; seconds: of the attacks")
+    return tuple(notes)
+
+
+def _comment(records: Sequence[Record], local: bool) -> str:
+    versions = ", ".join(sorted({record.provenance.version for record in records}))
+    ids = ", ".join(record.run_id for record in records)
+    return f"{'local board, not published: ' if local else ''}bench {versions}, from records {ids}"

@@ -1,0 +1,130 @@
+"""One run as a table: a row for each trial, between the clean accuracy and the worst case."""
+
+from __future__ import annotations
+
+from bench.records.record import Column as Trial
+from bench.records.record import Record
+from bench.report.render import Cell, Column, Kind, Table
+
+COLUMNS = (
+    Column("run", "run", only_csv=True),
+    Column("defense", "defense", only_csv=True),
+    Column("suite", "suite", only_csv=True),
+    Column("data", "data", only_csv=True),
+    Column("norm", "norm", only_csv=True),
+    Column("eps", "eps", only_csv=True),
+    Column("n", "n", Kind.COUNT, only_csv=True),
+    Column("seed", "seed", Kind.COUNT, only_csv=True),
+    Column("column", "column"),
+    Column("knowledge", "knowledge"),
+    Column("robust accuracy %", "robust_accuracy", Kind.INTERVAL),
+    Column("attack success %", "attack_success_rate", Kind.SHARE),
+    Column("forwards", "forwards", Kind.NUMBER),
+    Column("backwards", "backwards", Kind.NUMBER),
+    Column("queries median", "queries_median", Kind.NUMBER),
+    Column("seconds", "seconds", Kind.NUMBER),
+    Column("note", "note"),
+)
+
+CLEAN, WORST = "clean", "worst case"
+
+
+def run_table(record: Record) -> Table:
+    """The table that a run prints; read from its record alone.
+
+    Robust accuracy is over all n examples, attack success over those right when clean; forwards and backwards
+    are means per example.
+    """
+    name: tuple[Cell, ...] = (
+        record.run_id,
+        record.defense,
+        record.suite,
+        record.data,
+        record.norm,
+        record.eps,
+        record.examples,
+        record.seed,
+    )
+    blank: tuple[Cell, ...] = (None, None, None, None, None)
+    rows: list[tuple[Cell, ...]] = [(*name, CLEAN, "none", record.clean, *blank, None)]
+    for trial in record.columns:
+        rows.append(
+            (
+                *name,
+                trial.name,
+                trial.knowledge,
+                trial.robust,
+                trial.attack_success_rate,
+                trial.forwards,
+                trial.backwards,
+                trial.queries_median,
+                trial.seconds,
+                note(trial),
+            )
+        )
+    left_out = [trial.name for trial in record.columns if trial.robust is None]
+    rows.append(
+        (
+            *name,
+            WORST,
+            "all of them",
+            record.worst_case,
+            *blank,
+            f"without {', '.join(left_out)}" if left_out else None,
+        )
+    )
+    title = f"{record.defense} under {record.suite}{' (custom)' if record.custom else ''}"
+    return Table(title, COLUMNS, tuple(rows), _facts(record), _notes(record))
+
+
+def note(trial: Trial) -> str | None:
+    """What happened to a trial besides its numbers.
+
+    >>> note(Trial("a", "FGSM()", "white-box", "white-box", None, None, None, None, None, None, 0.0, moved=2))
+    '2 moved'
+    """
+    said = []
+    if trial.error is not None:
+        said.append(f"failed: {trial.error}")
+    if trial.skipped is not None:
+        said.append(f"skipped: {trial.skipped}")
+    for count, what in ((trial.moved, "moved"), (trial.lost, "lost"), (trial.invalid, "invalid")):
+        if count:
+            said.append(f"{count} {what}")
+    return "; ".join(said) or None
+
+
+def _facts(record: Record) -> tuple[tuple[str, str], ...]:
+    trained = record.training
+    weights = (
+        f"{trained.recipe}, {trained.checkpoint} epoch {trained.epoch} of {trained.epochs}"
+        if trained
+        else "nothing was trained"
+    )
+    facts = [
+        ("defense", record.defense),
+        ("data", f"{record.data}, {record.examples} examples"),
+        ("budget", record.budget),
+        ("architecture", record.architecture),
+        ("recipe", weights),
+        ("seed", str(record.seed)),
+        ("run", record.run_id if record.status == "complete" else f"{record.run_id} (failed)"),
+    ]
+    if record.paper:
+        facts.insert(1, ("paper", record.paper))
+    return tuple(facts)
+
+
+def _notes(record: Record) -> tuple[str, ...]:
+    notes = [f"{found.severity}: {found.code}: {found.detail}" for found in record.findings]
+    if record.reconstruction:
+        notes.append(f"a reconstruction: {record.reconstruction}")
+    if record.custom:
+        notes.append("custom: parameters of the suite were overridden, so this run is on no published board")
+    if any(trial.moved for trial in record.columns):
+        notes.append("moved: candidates outside the budget or the box, which the referee projected")
+    if any(trial.lost for trial in record.columns):
+        notes.append("lost: successes that the attack had on the way and did not return; they count")
+    if any(trial.invalid for trial in record.columns):
+        notes.append("invalid: candidates that were not numbers, replaced by the clean image")
+    return tuple(notes)
