@@ -59,7 +59,12 @@ class Features:
 
     logits: Tensor  # [n, K]
     features: Tensor  # [n, D], penultimate, pooled
-    feature_map: Tensor  # [n, C', H', W'], the last one, after its non-linearity
+    stages: tuple[Tensor, ...]  # feature maps [n, C', H', W'] after each stage's non-linearity, in order
+
+    @property
+    def feature_map(self) -> Tensor:
+        """The last feature map."""
+        return self.stages[-1]
 
 
 @runtime_checkable
@@ -85,6 +90,9 @@ class FitContext(Protocol):
     def like(self, labels: Tensor) -> Batch:
         """One random training image, augmented, of each of the given classes [B]; with replacement."""
 
+    def observe(self, net: nn.Module, x: Tensor) -> Features:
+        """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision."""
+
     def attack(self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor) -> Tensor:
         """Adversarial images [B, C, H, W] of a network, made in eval mode with its parameters frozen.
 
@@ -107,7 +115,12 @@ class Deployed:
 class Defense(Protocol):
     """A frozen dataclass whose fields are hyper-parameters, with three verbs."""
 
-    requires: ClassVar[Mapping[str, str]]  # role -> name of a defense trained before this one
+    paper: ClassVar[str]  # authors, title, venue, year; or what it is, where there is no paper
+    reconstruction: ClassVar[str | None]  # what had to be guessed because no text could be had
+
+    @property
+    def requires(self) -> Mapping[str, str]:
+        """Role -> a defense trained before this one, as `name` or `name[field=value]`."""
 
     def build(self, task: Task) -> nn.Module:
         """All modules, with fresh weights, ready for a strict load_state_dict."""

@@ -69,6 +69,31 @@ settings = click.option(
     help="Override a parameter: defense.margin=0.05, recipe.epochs=3, suite.examples=100, "
     "attack.COLUMN.steps=50; repeatable.  [default: none]",
 )
+train_eps = click.option(
+    "--train-eps",
+    metavar="RADIUS",
+    help="Radius of the attack inside training.  [default: the data set's, whatever --eps is]",
+)
+examples = click.option(
+    "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: the suite's]"
+)
+checkpoint = click.option(
+    "--checkpoint",
+    type=click.Choice(["best", "last"]),
+    default="best",
+    show_default=True,
+    help="Which epoch is attacked: best on held-out images, or the last.",
+)
+devices = click.option(
+    "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that train together."
+)
+rerun = click.option(
+    "--rerun", is_flag=True, help="Compute again what other code computed.  [default: refuse it]"
+)
+accept_stale = click.option(
+    "--accept-stale", is_flag=True, help="Use what other code computed, as it is.  [default: refuse it]"
+)
+offline = click.option("--offline", is_flag=True, help="Download nothing.  [default: download data]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.  [default: a table]")
 
 
@@ -81,6 +106,21 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+class Commands(click.Group):
+    """A group of commands that guesses what a misspelt one was meant to be."""
+
+    def resolve_command(
+        self, context: click.Context, arguments: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command and what is left for it."""
+        name, known = arguments[0], self.list_commands(context)
+        if name not in known and not name.startswith("-"):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+            raise click.UsageError(f"no command is named {name!r}; {hint}", context)
+        return super().resolve_command(context, arguments)
 
 
 PARTS = ("defense", "recipe", "suite", "numerics")

@@ -79,7 +79,7 @@ def source_digests(
     """The digests of these modules and of all that they import from our packages, by name.
 
     A result depends on the code that made it and on nothing else, so a new attack leaves old records fresh.
-    Imports are read from the source and nothing is run; modules outside the packages are named by their caller.
+    Imports are read from the source and nothing is run.
 
     >>> sorted(source_digests(["bench.core.seeds"]))
     ['bench.core', 'bench.core.seeds']

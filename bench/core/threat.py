@@ -38,7 +38,7 @@ class Budget:
 
     @property
     def label(self) -> str:
-        """The budget as papers print it: in 255ths when it is a whole number of them and not a short decimal."""
+        """The budget as papers print it."""
         return f"{self.norm.value} {format_eps(self.eps)}"
 
 

@@ -1,0 +1,87 @@
+"""`bench run`: train or load a defense, attack it with a suite, print the table, keep the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from bench.cli import options
+
+Stale = Literal["refuse", "rerun", "accept"]
+
+trained_by_others = options.several(
+    options.data,
+    options.data_root,
+    options.arch,
+    options.recipe,
+    options.train_eps,
+    options.seed,
+    options.device,
+    options.devices,
+    options.store,
+    options.settings,
+    options.rerun,
+    options.accept_stale,
+    options.offline,
+)
+"""What `bench run` and `bench train` share."""
+
+
+@click.command()
+@click.option("--defense", required=True, metavar="NAME", help="Defense, or NAME[field=value].  [required]")
+@click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of attacks.")
+@options.norm
+@options.eps
+@options.examples
+@options.checkpoint
+@options.batch_size
+@trained_by_others
+@click.option(
+    "--board",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also rank all records of the store in a CSV and markdown board there.  [default: none]",
+)
+@options.as_json
+def run(
+    defense: str,
+    suite: str,
+    norm: str | None,
+    eps: str | None,
+    examples: str | None,
+    checkpoint: Literal["best", "last"],
+    batch_size: int | None,
+    board: Path | None,
+    as_json: bool,
+    **shared: object,
+) -> int:
+    """Train a defense (or load its weights), attack it with every trial of a suite, and print the table.
+
+    A run that was killed goes on from where it stopped; one that is complete answers from its record.
+    """
+    from bench.cli.requests import as_options, as_request
+    from bench.plan import plan_run
+    from bench.records.record import to_json
+    from bench.report.render import terminal
+    from bench.report.table import run_table
+    from bench.runner import run as compute
+
+    request = as_request(
+        defense, suite=suite, norm=norm, eps=eps, examples=examples, checkpoint=checkpoint, **shared
+    )
+    spec = plan_run(request)
+    record = compute(spec, as_options(batch_size=batch_size, **shared))
+    if board is not None:
+        _write_board(Path(str(shared["store"])), board)
+    click.echo(to_json(record) if as_json else terminal(run_table(record)), nl=not as_json)
+    return 0 if record.status == "complete" else 1
+
+
+def _write_board(store: Path, folder: Path) -> None:
+    from bench.publish import write_board
+    from bench.records.store import Store
+
+    for path in write_board(list(Store(store).records()), folder):
+        click.echo(f"board: {path}", err=True)

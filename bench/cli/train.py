@@ -1,0 +1,47 @@
+"""`bench train`: train a defense and what it needs, and keep the weights where `bench run` finds them."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from bench.cli import options
+from bench.cli.run import trained_by_others
+
+
+@click.command()
+@click.option("--defense", required=True, metavar="NAME", help="Defense, or NAME[field=value].  [required]")
+@trained_by_others
+@options.as_json
+def train(defense: str, as_json: bool, **shared: object) -> int:
+    """Train a defense, its parents first; a training that was killed goes on at the last epoch."""
+    from bench.cli.requests import as_options, as_request
+    from bench.plan import plan_training
+    from bench.runner import fit
+
+    spec = plan_training(as_request(defense, **shared))
+    trained = fit(spec, as_options(**shared))
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "training_id": spec.id,
+                    "folder": str(trained.folder),
+                    "best_epoch": trained.epoch,
+                    "epochs": trained.epochs,
+                    "seconds": trained.seconds,
+                    "validation_robust_accuracy": trained.validation_robust_accuracy,
+                    "sha256": trained.sha256,
+                },
+                indent=1,
+            )
+        )
+        return 0
+    robust = trained.validation_robust_accuracy
+    held = "" if robust is None else f", {100 * robust:.1f} % robust on held-out images"
+    click.echo(
+        f"{spec.named.label}: epoch {trained.epoch} of {trained.epochs} is the best{held}; "
+        f"{trained.seconds:.0f} s; weights in {trained.folder}"
+    )
+    return 0

@@ -1,0 +1,144 @@
+"""The engine: one trial on one chunk of examples is one cell, the unit that is computed, stored, resumed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Deployed, Trial
+from bench.core.outcomes import NEVER, Outcomes
+from bench.core.threat import Budget, Knowledge, Source
+from bench.errors import AccessDenied, QueriesSpent
+from bench.evaluate.batches import Batches
+from bench.evaluate.oracle import Access, Ledger, MeteredOracle, Numerics
+from bench.evaluate.referee import Referee
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Examples that share a random stream."""
+
+    number: int
+    x: Tensor  # [n, C, H, W] on the device
+    y: Tensor  # [n]
+    ids: Tensor  # [n] positions in the test set
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one trial did to one chunk."""
+
+    outcomes: Outcomes | None  # None: the attack failed, and how below
+    seconds: float
+    flat_gradients: int = 0  # examples whose every gradient was exactly zero
+    error: str | None = None
+
+
+class Arena:
+    """A deployed defense, ready to be attacked: everything that cells of one run share.
+
+    `others` holds the networks that are not the victim, by what an attacker calls them.
+    """
+
+    def __init__(
+        self,
+        deployed: Deployed,
+        budget: Budget,
+        num_classes: int,
+        others: Mapping[Source, nn.Module],
+        numerics: Numerics,
+        batches: Batches,
+    ) -> None:
+        self.deployed, self.budget, self.num_classes = deployed, budget, num_classes
+        self.batches = batches
+        self.referee = Referee(deployed, budget, batches)
+        self._others, self._numerics = others, numerics
+        self._open: dict[Knowledge, Access] = {}
+
+    def access(self, knowledge: Knowledge) -> Access:
+        """What this knowledge opens; networks are prepared once for all cells."""
+        if knowledge not in self._open:
+            self._open[knowledge] = Access(self.deployed, knowledge, self._others, self._numerics)
+        return self._open[knowledge]
+
+
+def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int) -> Cell:
+    """Attack the examples of a chunk that are right when clean, and judge the result.
+
+    Everything random comes from `seed`, so a cell is the same wherever and whenever it is computed.
+    An attack that raises is a failed cell with its message, never a robust example.
+    """
+    started = time.perf_counter()
+    generator = torch.Generator(chunk.x.device).manual_seed(seed)
+    devices = [chunk.x.device] if chunk.x.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        referee = arena.referee
+        clean = referee.classify(chunk.x)
+        rows = (clean == chunk.y).nonzero().squeeze(1)
+        x, y = chunk.x[rows], chunk.y[rows]
+        ledger = Ledger(x, y, arena.num_classes)
+        try:
+            oracle = MeteredOracle(arena.access(trial.knowledge), referee, ledger, arena.batches)
+            candidate = _propose(trial, oracle, ledger, arena.budget, generator)
+        except (AccessDenied, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+            message = f"{type(error).__name__}: {error}"
+            return Cell(None, time.perf_counter() - started, error=message)
+        outcomes = _settle(referee, ledger, candidate, chunk, clean, rows)
+    flat = (ledger.flat_gradients == ledger.backwards) & (ledger.backwards > 0)
+    return Cell(outcomes, time.perf_counter() - started, int(flat.sum()))
+
+
+def _propose(
+    trial: Trial, oracle: MeteredOracle, ledger: Ledger, budget: Budget, generator: torch.Generator
+) -> Tensor:
+    if len(ledger.y) == 0:
+        return ledger.x
+    try:
+        candidate = trial.attack(oracle, ledger.x, ledger.y, budget, generator)
+    except QueriesSpent:  # the harness enforces the limit; what was found until then counts
+        return ledger.witness
+    if candidate.shape != ledger.x.shape:
+        expected, got = tuple(ledger.x.shape), tuple(candidate.shape)
+        raise ValueError(f"the attack returned images of shape {got}, expected {expected}")
+    return candidate
+
+
+def _settle(
+    referee: Referee, ledger: Ledger, candidate: Tensor, chunk: Chunk, clean: Tensor, rows: Tensor
+) -> Outcomes:
+    """The final word: the kept success where there is one, else the verdict on what the attack returned."""
+    verdict = referee.judge(candidate, ledger.x)
+    fooled = (verdict.classes != ledger.y) & (verdict.classes >= 0)
+    late = fooled & ~ledger.broken
+    first = torch.where(late, ledger.forwards, ledger.first_success)
+    judged = torch.where(ledger.broken[:, None, None, None], ledger.witness, verdict.x)
+    classes = torch.where(ledger.broken, ledger.witness_class, verdict.classes)
+    n, device = len(chunk.y), chunk.y.device
+
+    def spread(values: Tensor, default: Tensor | int | bool | float, dtype: torch.dtype) -> Tensor:
+        whole = (
+            torch.full((n,), default, dtype=dtype, device=device)
+            if not isinstance(default, Tensor)
+            else default
+        )
+        return whole.index_copy(0, rows, values.to(dtype))
+
+    integer, boolean, real = torch.int64, torch.bool, torch.float64
+    return Outcomes(
+        ids=chunk.ids.cpu().numpy(),
+        labels=chunk.y.cpu().numpy(),
+        clean=clean.cpu().numpy(),
+        attacked=spread(classes, clean, integer).cpu().numpy(),
+        distance=spread(referee.distance(judged, ledger.x), 0.0, real).cpu().numpy(),
+        forwards=spread(ledger.forwards, 0, integer).cpu().numpy(),
+        backwards=spread(ledger.backwards, 0, integer).cpu().numpy(),
+        first_success=spread(first, NEVER, integer).cpu().numpy(),
+        moved=spread(verdict.moved, False, boolean).cpu().numpy(),
+        lost=spread(ledger.broken & ~fooled, False, boolean).cpu().numpy(),
+        invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
+    )

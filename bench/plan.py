@@ -1,0 +1,275 @@
+"""Names and overrides to specifications: what is trained, what is attacked, under which id, parents first."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from bench.api import Attack, Defense, Suite, Trial
+from bench.core.digest import content_id
+from bench.core.encoding import differences, encode, override
+from bench.core.threat import Budget, Source
+from bench.data.catalog import source
+from bench.errors import BadValue, UnknownName
+from bench.evaluate.oracle import Numerics
+from bench.nn.architectures import module_of
+from bench.registry import DEFENSES, SUITES
+from bench.train.recipe import Recipe, recipe
+
+UNDEFENDED = "standard"
+"""The name of the defense that defends nothing: undefended twins and transfer surrogates are such."""
+
+OTHER_ARCHITECTURE = {"small_cnn": "lenet", "lenet": "small_cnn"}
+"""What a transfer surrogate is for each architecture of the victim; others get a small wide network."""
+
+_VARIANT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<fields>.*)\])?")
+
+
+@dataclass(frozen=True)
+class Named:
+    """A defense under the name that people know it by, with what was overridden."""
+
+    name: str
+    defense: Defense
+
+    @property
+    def label(self) -> str:
+        """The name as tables print it: agkd_bml[margin=0.05]."""
+        changed = differences(self.defense, DEFENSES.get(self.name))
+        fields = ",".join(f"{key}={_plain(value)}" for key, value in sorted(changed.items()))
+        return f"{self.name}[{fields}]" if fields else self.name
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """All that decides the weights of one network."""
+
+    named: Named
+    data: str
+    data_identity: str | None  # content of a data set that has no published name
+    architecture: str
+    budget: Budget  # of the inner attack
+    recipe: Recipe
+    seed: int
+    parents: tuple[tuple[str, TrainSpec], ...]  # (role, what is trained before)
+
+    def encoded(self) -> dict[str, Any]:
+        """As JSON; the defense's registered name is no part of its identity, its type and fields are."""
+        return {
+            "defense": encode(self.named.defense),
+            "data": self.data,
+            "data_identity": self.data_identity,
+            "architecture": self.architecture,
+            "budget": encode(self.budget),
+            "recipe": encode(self.recipe),
+            "seed": self.seed,
+            "parents": {role: spec.id for role, spec in self.parents},
+        }
+
+    @property
+    def id(self) -> str:
+        """The name of the weights: no suite in it, so suites share checkpoints."""
+        return content_id(self.encoded())
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules whose code, with all that they import, made the weights."""
+        own = [type(self.named.defense).__module__, "bench.train.fit", module_of(self.architecture)]
+        own += [source(self.data).loader.partition(":")[0], "bench.data.load"]
+        return own + [module for _, parent in self.parents for module in parent.modules]
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that decides one record."""
+
+    training: TrainSpec
+    suite: Suite
+    budget: Budget  # of the attacker
+    checkpoint: Literal["best", "last"] = "best"
+    numerics: Numerics = field(default_factory=Numerics)
+    others: tuple[tuple[Source, TrainSpec], ...] = ()  # networks that attackers own
+
+    def encoded(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "training": {
+                **self.training.encoded(),
+                "id": self.training.id,
+                "name": self.training.named.label,
+            },
+            "suite": encode(self.suite),
+            "budget": encode(self.budget),
+            "checkpoint": self.checkpoint,
+            "numerics": encode(self.numerics),
+            "others": {who.value: spec.id for who, spec in self.others},
+        }
+
+    @property
+    def id(self) -> str:
+        """The name of the record."""
+        return content_id(self.encoded())
+
+    @property
+    def custom(self) -> bool:
+        """Whether the suite or the numerics differ from what is published."""
+        published = SUITES.get(self.suite.name)
+        return self.suite != published or self.numerics != Numerics() or self.checkpoint != "best"
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules whose code, with all that they import, made the record."""
+        attacks = [type(attack).__module__ for trial in self.suite.trials for attack in _nested(trial.attack)]
+        trained = [module for _, spec in self.others for module in spec.modules]
+        return sorted({*self.training.modules, *trained, *attacks, "bench.evaluate.engine"})
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for, in the user's words."""
+
+    defense: str
+    data: str = "digits"
+    suite: str = "whitebox"
+    recipe: str = "short"
+    architecture: str | None = None  # None: the data set's usual one
+    budget: Budget | None = None  # of the attacker; None: the data set's customary one
+    train_budget: Budget | None = None  # of the inner attack; None: the customary one
+    seed: int = 0
+    examples: int | Literal["all"] | None = None  # None: the suite's number
+    checkpoint: Literal["best", "last"] = "best"
+    data_identity: str | None = None
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # part -> field -> text
+
+
+PARTS = ("defense", "recipe", "suite", "numerics", "attack.COLUMN")
+
+
+def plan_training(request: Request) -> TrainSpec:
+    """What `bench train` will train."""
+    _check_parts(request)
+    found = source(request.data)
+    architecture = request.architecture or found.architecture
+    module_of(architecture)  # says what is wrong with a name
+    return _training(
+        parse_defense(request.defense, request.settings.get("defense", {})),
+        request,
+        architecture,
+        request.seed,
+    )
+
+
+def plan_run(request: Request) -> RunSpec:
+    """What `bench run` will do: the training, the suite, and every network that its attackers need."""
+    training = plan_training(request)
+    suite = _suite(request)
+    wanted = {trial.knowledge.gradients for trial in suite.trials}
+    twin_seed = request.seed + 1
+    architecture = training.architecture
+    others: list[tuple[Source, TrainSpec]] = []
+    if Source.TWIN in wanted:
+        others.append((Source.TWIN, _training(training.named, request, architecture, twin_seed)))
+    undefended = parse_defense(UNDEFENDED, {})
+    if Source.UNDEFENDED in wanted:
+        others.append((Source.UNDEFENDED, _training(undefended, request, architecture, twin_seed)))
+    if Source.SURROGATE in wanted:
+        other = OTHER_ARCHITECTURE.get(architecture, "wide_resnet_16_4")
+        others.append((Source.SURROGATE, _training(undefended, request, other, twin_seed)))
+    return RunSpec(
+        training=training,
+        suite=suite,
+        budget=request.budget or source(request.data).budget,
+        checkpoint=request.checkpoint,
+        numerics=override(Numerics(), dict(request.settings.get("numerics", {}))),
+        others=tuple(others),
+    )
+
+
+def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
+    """A defense from `name` or `name[field=value,...]`, with further settings.
+
+    Raises:
+        UnknownName: no such defense.
+        BadValue: no such field, or a value of the wrong type or out of range.
+    """
+    match = _VARIANT.fullmatch(text.strip())
+    if match is None:
+        raise BadValue(
+            f"the defense is {text!r}, expected NAME or NAME[field=value,...]", "bench list defenses"
+        )
+    name = match["name"].strip()
+    given = dict(_pair(item, text) for item in _split_fields(match["fields"] or ""))
+    return Named(name, override(DEFENSES.get(name), {**given, **settings}))
+
+
+def _training(named: Named, request: Request, architecture: str, seed: int) -> TrainSpec:
+    parents = tuple(
+        (role, _training(parse_defense(parent, {}), request, architecture, seed))
+        for role, parent in sorted(named.defense.requires.items())
+    )
+    return TrainSpec(
+        named=named,
+        data=request.data,
+        data_identity=request.data_identity,
+        architecture=architecture,
+        budget=request.train_budget or source(request.data).budget,
+        recipe=override(recipe(request.data, request.recipe), dict(request.settings.get("recipe", {}))),
+        seed=seed,
+        parents=parents,
+    )
+
+
+def _suite(request: Request) -> Suite:
+    suite = override(SUITES.get(request.suite.partition("@")[0]), dict(request.settings.get("suite", {})))
+    if "@" in request.suite and suite.id != request.suite:
+        raise UnknownName(
+            f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
+        )
+    columns = {trial.column: trial for trial in suite.trials}
+    for part, settings in request.settings.items():
+        kind, _, column = part.partition(".")
+        if kind != "attack":
+            continue
+        if column not in columns:
+            raise UnknownName(f"{suite.id} has no column {column!r}, it has {', '.join(columns)}")
+        attack = cast(Attack, override(columns[column].attack, dict(settings)))
+        columns[column] = Trial(column, attack, columns[column].knowledge)
+    examples = suite.examples if request.examples is None else request.examples
+    if examples == "all":
+        examples = None
+    if examples is not None and examples < 1:
+        raise BadValue(f"--examples is {examples}, expected at least 1, or all")
+    return dataclasses.replace(suite, trials=tuple(columns.values()), examples=examples)
+
+
+def _check_parts(request: Request) -> None:
+    for part in request.settings:
+        if part not in ("defense", "recipe", "suite", "numerics") and not part.startswith("attack."):
+            raise BadValue(f"--set {part}.… names no part of a run, expected one of {', '.join(PARTS)}")
+
+
+def _nested(attack: Attack) -> Iterator[Attack]:
+    yield attack
+    for item in dataclasses.fields(attack):  # type: ignore[arg-type]
+        value = getattr(attack, item.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(inner) and callable(inner):
+                yield from _nested(cast(Attack, inner))
+
+
+def _split_fields(text: str) -> list[str]:
+    return [item for item in re.split(r",(?=\s*\w+\s*=)", text) if item.strip()]
+
+
+def _pair(item: str, text: str) -> tuple[str, str]:
+    key, sign, value = item.partition("=")
+    if not sign:
+        raise BadValue(f"{item!r} in {text!r} is no setting, expected field=value")
+    return key.strip(), value.strip()
+
+
+def _plain(value: object) -> str:
+    return ",".join(str(item) for item in value) if isinstance(value, list) else str(value)

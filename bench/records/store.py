@@ -1,0 +1,190 @@
+"""Where runs are kept: a folder for each, written so that a kill at any moment loses at most one cell."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from bench.core.outcomes import Outcomes
+from bench.errors import BadData, BadValue
+from bench.records.record import Record, from_json, to_json
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it exists whole or not at all: temporary file, sync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """A cell as it lies on disk."""
+
+    outcomes: Outcomes
+    seconds: float
+    flat_gradients: int
+
+
+class Store:
+    """All runs and models below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def prepare(self) -> None:
+        """Make the folder, and find out now whether it can be written to.
+
+        Raises:
+            BadValue: it cannot.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise BadValue(
+                f"the store {str(self.root)!r} cannot be written to ({reason}), expected a writable folder",
+                "--store FOLDER",
+            ) from None
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of one run."""
+        return RunFolder(self.root / run_id)
+
+    def model(self, training_id: str) -> Path:
+        """The folder of one training."""
+        return self.root / "models" / training_id
+
+    def records(self) -> Iterator[Record]:
+        """Every complete record, by run id."""
+        for path in sorted(self.root.glob("*/record.json")):
+            yield read_record(path)
+
+
+class RunFolder:
+    """`spec.json`, `cells/<column>/<chunk>.npz`, then `examples.csv`, and last `record.json`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, spec: Mapping[str, Any], sources: Mapping[str, str]) -> int:
+        """Open the run; cells that other code computed are thrown away, and how many is returned."""
+        held = self._spec()
+        thrown = 0
+        if held is not None and held.get("sources") != dict(sources):
+            for cell in self.path.glob("cells/*/*"):
+                cell.unlink()
+                thrown += 1
+        if held is None or thrown or held.get("sources") != dict(sources):
+            content = json.dumps({"spec": spec, "sources": sources}, indent=1, sort_keys=True)
+            write_atomically(self.path / "spec.json", content.encode())
+        return thrown
+
+    def record(self) -> Record | None:
+        """The record, if the run is complete."""
+        path = self.path / "record.json"
+        return read_record(path) if path.is_file() else None
+
+    def cell(self, column: str, chunk: int) -> StoredCell | None:
+        """A computed cell; one that cannot be read counts as not computed."""
+        path = self._cell(column, chunk)
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as held:
+                arrays = {field.name: held[field.name] for field in fields(Outcomes)}
+                return StoredCell(Outcomes(**arrays), float(held["seconds"]), int(held["flat_gradients"]))
+        except (ValueError, KeyError, OSError, EOFError):
+            path.unlink()
+            return None
+
+    def keep_cell(self, column: str, chunk: int, cell: StoredCell) -> None:
+        """Store a computed cell; the note of an earlier failure goes."""
+        buffer = io.BytesIO()
+        arrays = cast(dict[str, Any], cell.outcomes.arrays())
+        np.savez_compressed(
+            buffer, seconds=np.float64(cell.seconds), flat_gradients=np.int64(cell.flat_gradients), **arrays
+        )
+        path = self._cell(column, chunk)
+        write_atomically(path, buffer.getvalue())
+        path.with_suffix(".error").unlink(missing_ok=True)
+
+    def keep_error(self, column: str, chunk: int, message: str) -> None:
+        """Note why a cell failed; it is computed again next time."""
+        write_atomically(self._cell(column, chunk).with_suffix(".error"), (message + "\n").encode())
+
+    def finish(self, record: Record, outcomes: Mapping[str, Outcomes]) -> None:
+        """Write the examples, then the record: it exists = it is complete."""
+        write_atomically(self.path / "examples.csv", _examples_csv(outcomes).encode())
+        write_atomically(self.path / "record.json", to_json(record).encode())
+
+    def forget(self) -> None:
+        """Drop the record and every cell."""
+        (self.path / "record.json").unlink(missing_ok=True)
+        for cell in self.path.glob("cells/*/*"):
+            cell.unlink()
+
+    def _cell(self, column: str, chunk: int) -> Path:
+        return self.path / "cells" / column / f"{chunk:04d}.npz"
+
+    def _spec(self) -> dict[str, Any] | None:
+        path = self.path / "spec.json"
+        if not path.is_file():
+            return None
+        try:
+            return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
+        except json.JSONDecodeError:
+            return {}
+
+
+def read_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        BadData: it is missing, unreadable, or not a record.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(f"{path} cannot be read ({error}), expected a record.json", "bench list runs") from None
+    return from_json(text, origin=str(path))
+
+
+def _examples_csv(outcomes: Mapping[str, Outcomes]) -> str:
+    """One line for each example and column."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    names = [field.name for field in fields(Outcomes)]
+    writer.writerow(["column", *names])
+    for column, held in outcomes.items():
+        arrays = held.arrays()
+        for index in range(len(held)):
+            writer.writerow([column, *(_plain(arrays[name][index]) for name in names)])
+    return buffer.getvalue()
+
+
+def _plain(value: np.generic) -> object:
+    found = value.item()
+    return int(found) if isinstance(found, bool) else f"{found:.6g}" if isinstance(found, float) else found

@@ -1,0 +1,141 @@
+"""Names to plug-ins: one explicit, lazy table for each kind, and the only place that reaches `defenses`."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from bench.errors import BadValue, UnknownName
+
+if TYPE_CHECKING:  # the contract loads torch, and a list of names must not
+    from bench.api import Attack, Defense, Suite
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A table from names to "module:attribute", imported when first asked for.
+
+    Other packages join through the entry-point group `bench.<kind>s`; a single file joins as `path.py:Class`.
+    """
+
+    def __init__(self, kind: str, table: Callable[[], Mapping[str, str]]) -> None:
+        self.kind = kind
+        self._own = table
+
+    @cached_property
+    def _table(self) -> dict[str, str]:
+        table = dict(self._own())
+        for point in importlib.metadata.entry_points(group=f"bench.{self.kind}s"):
+            if point.name in table:
+                raise BadValue(
+                    f"the {self.kind} {point.name!r} is offered by {point.value} but the name is taken",
+                    f"pip uninstall {point.dist.name if point.dist else point.value}",
+                )
+            table[point.name] = point.value
+        return table
+
+    def names(self) -> list[str]:
+        """All names, sorted; imports nothing."""
+        return sorted(self._table)
+
+    def location(self, name: str) -> str:
+        """Where a name leads: "module:attribute".
+
+        >>> Registry[object]("attack", lambda: {"pgd": "math:pi"}).location("pdg")
+        Traceback (most recent call last):
+        bench.errors.UnknownName: no attack is named 'pdg'; did you mean 'pgd'?
+        """
+        if ".py:" in name:
+            return name
+        if name not in self._table:
+            near = difflib.get_close_matches(name, self._table, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"`bench list {self.kind}s` lists them"
+            raise UnknownName(f"no {self.kind} is named {name!r}; {hint}")
+        return self._table[name]
+
+    def get(self, name: str) -> T:
+        """The plug-in of that name: a value as it stands, a class with its defaults."""
+        module, attribute = self._import(self.location(name))
+        found = getattr(module, attribute, None)
+        if found is None:
+            raise UnknownName(f"{module.__name__} has no {attribute!r}, which {self.kind} {name!r} should be")
+        return cast(T, found() if isinstance(found, type) else found)
+
+    def summary(self, name: str) -> str:
+        """The first sentence of its module's docstring, read without running anything."""
+        source = self._source(self.location(name))
+        text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source else None
+        return text.split("\n\n")[0].replace("\n", " ") if text else ""
+
+    def _import(self, location: str) -> tuple[object, str]:
+        place, _, attribute = location.rpartition(":")
+        if not place.endswith(".py"):
+            return importlib.import_module(place), attribute
+        path = Path(place)
+        if not path.is_file():
+            raise UnknownName(
+                f"there is no file {place!r}, expected PATH.py:CLASS for a {self.kind} of your own"
+            )
+        name = path.stem
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise UnknownName(f"{place!r} cannot be imported as Python")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module, attribute
+
+    @staticmethod
+    def _source(location: str) -> Path | None:
+        place = location.rpartition(":")[0]
+        if place.endswith(".py"):
+            return Path(place)
+        parts = place.split(".")
+        top = importlib.util.find_spec(parts[0])
+        if top is None or not top.submodule_search_locations:
+            return Path(top.origin) if top and top.origin and top.origin.endswith(".py") else None
+        found = Path(top.submodule_search_locations[0]).joinpath(*parts[1:])
+        path = found.with_suffix(".py") if len(parts) > 1 else found / "__init__.py"
+        return path if path.is_file() else None
+
+
+def _defenses() -> Mapping[str, str]:
+    table: Mapping[str, str] = importlib.import_module("defenses").DEFENSES
+    return table
+
+
+def _attacks() -> Mapping[str, str]:
+    return {
+        "apgd": "bench.attacks.apgd:APGD",
+        "apgd_targeted": "bench.attacks.apgd:TargetedAPGD",
+        "cascade": "bench.attacks.combine:Cascade",
+        "fgsm": "bench.attacks.fgsm:FGSM",
+        "mi_fgsm": "bench.attacks.mi_fgsm:MIFGSM",
+        "noise": "bench.attacks.noise:UniformNoise",
+        "pgd": "bench.attacks.pgd:PGD",
+        "restarts": "bench.attacks.combine:Restarts",
+        "square": "bench.attacks.square:Square",
+    }
+
+
+def _suites() -> Mapping[str, str]:
+    return {
+        "blackbox": "bench.suites.blackbox:BLACKBOX",
+        "graybox": "bench.suites.graybox:GRAYBOX",
+        "smoke": "bench.suites.smoke:SMOKE",
+        "whitebox": "bench.suites.whitebox:WHITEBOX",
+    }
+
+
+DEFENSES: Registry[Defense] = Registry("defense", _defenses)
+ATTACKS: Registry[Attack] = Registry("attack", _attacks)
+SUITES: Registry[Suite] = Registry("suite", _suites)

@@ -1,0 +1,10 @@
+"""Every defense by name; this table is the index of the folder."""
+
+DEFENSES = {
+    "agkd_bml": "defenses.agkd_bml:AgkdBml",
+    "agkd_bml_7": "defenses.agkd_bml:AGKD_BML_7",
+    "agkd_bml_paper": "defenses.agkd_bml:AGKD_BML_PAPER",
+    "agkd_bml_released": "defenses.agkd_bml:AGKD_BML_RELEASED",
+    "pgd_at": "defenses.pgd_at:PgdAt",
+    "standard": "defenses.standard:Standard",
+}
