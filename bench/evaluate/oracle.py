@@ -70,15 +70,12 @@ class Access:
         self.queries_victim = knowledge.feedback is not Feedback.NOTHING
         self.randomized = deployed.randomized and self.climbs_victim
         self.objective: Objective | None = deployed.adaptive_loss if self.climbs_victim else None
-        climbed = _climbed(deployed, knowledge.gradients, others)
-        self.answering = deployed.predict if self.queries_victim else climbed
-        self.climbed = None if climbed is None else self._prepare(climbed)
-        if self.answering is not None:
-            self.answering.eval()
-
-    def _prepare(self, network: nn.Module) -> nn.Module:
-        network.eval().requires_grad_(False)
-        return fold(network) if self.numerics.fold else network
+        self.climbed = _climbed(deployed, knowledge.gradients, others)
+        self.answering = deployed.predict if self.queries_victim else self.climbed
+        self._fast: nn.Module | None = None  # what is climbed, folded when the first images are seen
+        for network in (self.climbed, self.answering):
+            if network is not None:
+                network.eval().requires_grad_(False)
 
     def gradients(
         self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]
@@ -92,12 +89,15 @@ class Access:
         return gradient, each, logits
 
     def _one(self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        assert self.climbed is not None  # the oracle refused before
+        if self.climbed is None:
+            raise AccessDenied(f"{self.knowledge.label} gives no gradients")
+        if self._fast is None:
+            self._fast = fold(self.climbed, x[:2]) if self.numerics.fold else self.climbed
         if self.numerics.channels_last and x.shape[1] > 1:
             x = x.contiguous(memory_format=torch.channels_last)
         x = x.detach().requires_grad_()
         with torch.enable_grad(), self._autocast(x.device):
-            logits = self.climbed(x).float()
+            logits = self._fast(x).float()
             if loss is not None:
                 each = loss(logits, *labels)
             elif self.objective is not None:
