@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.core.digest import source_digests
 from bench.errors import BadData, BenchError, StaleRecord
-from bench.records.record import Record, from_json, to_json
+from bench.records.record import Record, to_json
+from bench.records.store import read_record, write_atomically
 from bench.report.board import board_files
 
 Digests = Callable[[Iterable[str]], Mapping[str, str]]
@@ -88,11 +87,11 @@ def rebuild(folder: Path) -> list[Path]:
 def read_records(place: Path) -> list[Record]:
     """The records of one file, of a folder of boards, or of a store of runs; in the order of their ids."""
     if place.is_file():
-        return [from_json(place.read_text(encoding="utf-8"), str(place))]
+        return [read_record(place)]
     paths = [*place.glob(f"{RECORDS}/*.json"), *place.glob("record.json"), *place.glob("*/record.json")]
     found = {}
     for path in sorted(paths):
-        record = from_json(path.read_text(encoding="utf-8"), str(path))
+        record = read_record(path)
         found[record.run_id] = record
     return [found[run_id] for run_id in sorted(found)]
 
@@ -105,23 +104,12 @@ def _text(path: Path) -> str | None:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> list[Path]:
-    """Whole files or none: each is written aside and renamed; unchanged ones are left alone."""
+    """Write each file whole; those that would not change are left alone."""
     written = []
     for name, text in files.items():
         path = folder / name
         written.append(path)
         if _text(path) == text:
             continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(text.encode("utf-8"))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(aside).chmod(0o644)
-            Path(aside).replace(path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
+        write_atomically(path, text.encode())
     return written

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import click
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -23,6 +24,9 @@ class Console:
         self._drawn = self._terminal.is_terminal
         self._pieces: list[_Piece] = []
         self._bars: Bars | None = None
+        context = click.get_current_context(silent=True)
+        if context is not None:  # an error or Ctrl-C must find the terminal as it was
+            context.call_on_close(self.close)
 
     def start(self, title: str, total: int, unit: str, done: int = 0) -> None:
         """Begin a piece of work of `total` units, of which `done` were done before (a resumed run)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import sys
@@ -12,6 +11,7 @@ from typing import NoReturn
 import click
 
 from bench import __version__
+from bench.cli.options import Commands
 from bench.errors import BenchError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Commands):
     """A group that knows its commands by name and imports the one that is called."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -71,17 +71,6 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
-
-    def resolve_command(
-        self, context: click.Context, arguments: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command and what is left for it; a slip of the finger gets a suggestion."""
-        name = arguments[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(COMMANDS)}"
-            raise click.UsageError(f"no command is named {name!r}; {hint}", context)
-        return super().resolve_command(context, arguments)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands, from their short helps, so that help imports none of them."""

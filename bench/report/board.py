@@ -44,12 +44,15 @@ def ground(record: Record) -> Ground:
     return Ground(record.data, record.norm, Fraction(record.eps), record.examples)
 
 
-def grounds(records: Sequence[Record]) -> dict[Ground, list[Record]]:
-    """The records of each board, in order; a record given twice counts once."""
-    found: dict[Ground, list[Record]] = {}
-    for record in sorted({record.run_id: record for record in records}.values(), key=lambda r: r.run_id):
-        found.setdefault(ground(record), []).append(record)
-    return dict(sorted(found.items()))
+def grounds(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each board, in order; a record given twice counts once.
+
+    Images that differ under one name make boards of their own.
+    """
+    found: dict[tuple[Ground, str], list[Record]] = {}
+    for record in _distinct(records):
+        found.setdefault((ground(record), record.data_digest), []).append(record)
+    return [found[key] for key in sorted(found)]
 
 
 def board(records: Sequence[Record]) -> Table:
@@ -106,17 +109,25 @@ def suite_label(record: Record) -> str:
 def board_files(records: Sequence[Record], local: bool = False) -> dict[str, str]:
     """File name -> content of all boards that these records make; the same records, the same bytes.
 
-    Where several numbers of examples share data and budget, the largest has the plain name.
+    Where several numbers of examples share data and budget, the largest has the plain name; where different
+    images share a name, each board's name ends with their digest.
     """
-    found = grounds(records)
+    groups = grounds(records)
     largest: dict[str, int] = {}
-    for place in found:
+    for group in groups:
+        place = ground(group[0])
         largest[place.stem] = max(largest.get(place.stem, 0), place.n)
     files: dict[str, str] = {}
-    for place, group in found.items():
+    for group in groups:
+        place = ground(group[0])
         stem = place.stem if place.n == largest[place.stem] else f"{place.stem}-n{place.n}"
+        if sum(ground(other[0]) == place for other in groups) > 1:
+            stem = f"{stem}-{group[0].data_digest}"
         if f"{stem}.md" in files:
-            raise BadValue(f"two data sets would share the board {stem}.md, one of them {place.data!r}")
+            raise BadValue(
+                f"two data sets would share the board {stem}.md, one of them {place.data!r}, "
+                "expected names that differ in their letters"
+            )
         table = board(group)
         files[f"{stem}.md"] = markdown(table, _comment(group, local))
         files[f"{stem}.csv"] = csv(table)
@@ -165,9 +176,13 @@ def _shared(records: Sequence[Record]) -> Ground:
     return ground(first)
 
 
+def _distinct(records: Sequence[Record]) -> list[Record]:
+    return sorted({record.run_id: record for record in records}.values(), key=lambda record: record.run_id)
+
+
 def _trainings(records: Sequence[Record]) -> dict[tuple[str, int, str, str], list[Record]]:
     found: dict[tuple[str, int, str, str], list[Record]] = {}
-    for record in sorted({record.run_id: record for record in records}.values(), key=lambda r: r.run_id):
+    for record in _distinct(records):
         training = record.training.training_id if record.training else ""
         key = (record.defense, record.seed, record.architecture, training)
         found.setdefault(key, []).append(record)

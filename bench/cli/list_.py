@@ -1,0 +1,120 @@
+"""`bench list`: what there is, one line each; loads no network and no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from bench.cli import options
+
+Entry = dict[str, str]
+
+
+@click.command("list")
+@click.argument("kind", required=False, metavar="[KIND]")
+@options.store
+@options.as_json
+def list_(kind: str | None, store: Path, as_json: bool) -> None:
+    """List what there is, one line each.
+
+    KIND is one of defenses, attacks, suites, data, architectures, recipes, runs; without it, everything.
+    """
+    if kind is not None and kind not in _KINDS:
+        raise click.BadParameter(
+            f"{kind!r} is not listed, expected one of {', '.join(_KINDS)}", param_hint="KIND"
+        )
+    found = {name: entries(store) for name, entries in _KINDS.items() if kind in (None, name)}
+    if as_json:
+        click.echo(json.dumps(found if kind is None else found[kind], indent=1))
+        return
+    for place, (name, entries) in enumerate(found.items()):
+        if kind is None:
+            click.echo(f"{chr(10) if place else ''}{name}:")
+        _print(entries, indent=0 if kind else 2)
+        if not entries:
+            click.echo(f"{'' if kind else '  '}none{f' in {store}' if name == 'runs' else ''}")
+
+
+def _print(entries: list[Entry], indent: int) -> None:
+    from rich.console import Console
+
+    console = Console()
+    room = max((len(entry["name"]) for entry in entries), default=0)
+    for entry in entries:
+        left = max(20, console.width - indent - room - 2) if console.is_terminal else None
+        text = entry["summary"]
+        if left is not None and len(text) > left:
+            text = text[: left - 3].rstrip() + "..."
+        click.echo(f"{' ' * indent}{entry['name']:<{room}}  {text}".rstrip())
+
+
+def _plug_ins(table: str) -> Callable[[Path], list[Entry]]:
+    def entries(store: Path) -> list[Entry]:
+        from bench import registry
+
+        found: registry.Registry[object] = getattr(registry, table)
+        return [{"name": name, "summary": found.summary(name)} for name in found.names()]
+
+    return entries
+
+
+def _data(store: Path) -> list[Entry]:
+    from bench.data.catalog import CATALOG
+
+    return [
+        {"name": name, "summary": f"{source.title}; {source.budget.label}, {source.architecture}"}
+        for name, source in CATALOG.items()
+    ]
+
+
+def _architectures(store: Path) -> list[Entry]:
+    from bench.nn.architectures import module_of, names
+    from bench.registry import Registry
+
+    table = {name: f"{module_of(name)}:" for name in names()}
+    summaries = Registry[object]("architecture", lambda: table)
+    return [{"name": name, "summary": summaries.summary(name)} for name in names()]
+
+
+def _recipes(store: Path) -> list[Entry]:
+    from bench.train.recipe import RECIPES
+
+    return [
+        {
+            "name": f"{data} {name}",
+            "summary": f"{found.epochs} epochs, batch {found.batch_size}, {found.optimizer}, "
+            f"{found.schedule} from {found.learning_rate:g}, {found.precision}; {found.source}",
+        }
+        for data, recipes in RECIPES.items()
+        for name, found in recipes.items()
+    ]
+
+
+def _runs(store: Path) -> list[Entry]:
+    from bench.publish import read_records
+    from bench.report.render import percent
+
+    return [
+        {
+            "name": record.run_id,
+            "summary": f"{record.defense} under {record.suite} on {record.data}, {record.budget}, "
+            + f"seed {record.seed}: "
+            + (f"{percent(record.worst_case)} %" if record.worst_case else "no worst case")
+            + ("" if record.status == "complete" else f" ({record.status})"),
+        }
+        for record in (read_records(store) if store.is_dir() else [])
+    ]
+
+
+_KINDS: Mapping[str, Callable[[Path], list[Entry]]] = {
+    "defenses": _plug_ins("DEFENSES"),
+    "attacks": _plug_ins("ATTACKS"),
+    "suites": _plug_ins("SUITES"),
+    "data": _data,
+    "architectures": _architectures,
+    "recipes": _recipes,
+    "runs": _runs,
+}

@@ -1,0 +1,199 @@
+"""`bench show`: everything about one thing, as far as it can be known without running it."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import io
+import json
+import tokenize
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli import options
+from bench.errors import UnknownName
+
+
+@click.group(cls=options.Commands)
+def show() -> None:
+    """Show everything about one suite, defense, data set, recipe or record."""
+
+
+@show.command()
+@click.argument("name")
+@options.as_json
+def suite(name: str, as_json: bool) -> None:
+    """Show every trial of a suite: what its attacker may see, and every parameter."""
+    from bench.core.digest import content_id
+    from bench.core.encoding import describe, encode
+    from bench.core.threat import Feedback, Source
+    from bench.registry import SUITES
+
+    plain, _, version = name.partition("@")
+    found = SUITES.get(plain)
+    if version and version != str(found.version):
+        raise UnknownName(
+            f"there is no suite {name!r}, this version of bench has {found.id}", "bench list suites"
+        )
+    if as_json:
+        click.echo(json.dumps(encode(found), indent=1))
+        return
+    examples = (
+        "the whole test set" if found.examples is None else f"the first {found.examples} of a fixed shuffle"
+    )
+    click.echo(f"{found.id}: {SUITES.summary(plain)}")
+    _pairs(
+        {
+            "examples": examples,
+            "chunk": f"{found.chunk} examples share a random stream",
+            "budget": "the data set's customary one, or --norm and --eps; step sizes are shares of eps",
+            "digest": content_id(encode(found)),
+        }
+    )
+    for trial in found.trials:
+        knows = trial.knowledge
+        click.echo(f"\n{trial.column}")
+        gradients = "none" if knows.gradients is Source.NOTHING else f"of the {knows.gradients.value} network"
+        answers = (
+            "none"
+            if knows.feedback is Feedback.NOTHING
+            else f"{knows.feedback.value} of the deployed defense"
+        )
+        if knows.max_queries is not None:
+            answers += f", at most {knows.max_queries:,} for each example"
+        _pairs(
+            {
+                "knowledge": f"{knows.label}{f' ({knows.means})' if knows.means else ''}",
+                "gradients": gradients,
+                "answers": answers,
+                "attack": describe(trial.attack),
+            }
+        )
+
+
+@show.command()
+@click.argument("name")
+@options.as_json
+def defense(name: str, as_json: bool) -> None:
+    """Show a defense: its paper, what had to be guessed, and every parameter with its default."""
+    from bench.core.encoding import describe, encode
+    from bench.registry import DEFENSES
+
+    found: Any = DEFENSES.get(name)
+    comments = field_comments(type(found))
+    fields = [
+        {
+            "name": field.name,
+            "type": str(field.type),
+            "value": encode(getattr(found, field.name)),
+            "about": comments.get(field.name, ""),
+        }
+        for field in dataclasses.fields(found)
+    ]
+    told = {
+        "paper": found.paper,
+        "reconstruction": found.reconstruction or "no: the method's text or code was at hand",
+        "requires": ", ".join(f"{role}: {parent}" for role, parent in found.requires.items()) or "nothing",
+        "defined": DEFENSES.location(name),
+    }
+    if as_json:
+        told["reconstruction"] = found.reconstruction
+        click.echo(
+            json.dumps({"name": name, **told, "requires": dict(found.requires), "fields": fields}, indent=1)
+        )
+        return
+    click.echo(f"{name}: {DEFENSES.summary(name)}")
+    _pairs(told)
+    about = inspect.getdoc(type(found))
+    if about:
+        click.echo("\n" + about)
+    click.echo("\nparameters (--set defense.NAME=VALUE)" if fields else "\nno parameters")
+    room = max((len(f"{f['name']} = {describe(getattr(found, f['name']))}") for f in fields), default=0)
+    for field in fields:
+        stated = f"{field['name']} = {describe(getattr(found, field['name']))}"
+        click.echo(f"  {stated:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
+
+
+@show.command("data")
+@click.argument("name")
+@options.as_json
+def data_(name: str, as_json: bool) -> None:
+    """Show a data set: shape, classes, customary budget and architecture, where it comes from."""
+    from bench.core.encoding import describe, encode
+    from bench.data.catalog import source
+
+    found = source(name)
+    if as_json:
+        click.echo(json.dumps(encode(found), indent=1))
+        return
+    click.echo(f"{name}: {found.title}")
+    told = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    told.pop("name")
+    told.pop("title")
+    told["budget"] = found.budget.label
+    _pairs({key: value if isinstance(value, str) else describe(value) for key, value in told.items()})
+
+
+@show.command("recipe")
+@click.argument("data")
+@click.argument("name", default="short")
+@options.as_json
+def recipe_(data: str, name: str, as_json: bool) -> None:
+    """Show how networks are trained on a data set (NAME is "short" unless given)."""
+    from bench.core.encoding import describe, encode
+    from bench.train.recipe import recipe
+
+    found = recipe(data, name)
+    if as_json:
+        click.echo(json.dumps(encode(found), indent=1))
+        return
+    click.echo(f"{name} on {data} (--set recipe.NAME=VALUE)")
+    fields = {field.name: describe(getattr(found, field.name)) for field in dataclasses.fields(found)}
+    fields.pop("name")
+    _pairs(fields)
+
+
+@show.command()
+@click.argument("run", metavar="RUN_ID|PATH")
+@options.store
+@options.as_json
+def record(run: str, store: Path, as_json: bool) -> None:
+    """Show the table of a run again, from its record."""
+    from bench.cli.board import records_of, width
+    from bench.records.record import to_json
+    from bench.report.render import terminal
+    from bench.report.table import run_table
+
+    for found in records_of((run,), store):
+        click.echo(to_json(found) if as_json else terminal(run_table(found), width()), nl=False)
+
+
+def field_comments(kind: type) -> dict[str, str]:
+    """The comment behind each field of a class, from its source; none where there is no source."""
+    try:
+        text = inspect.cleandoc("\n" + inspect.getsource(kind))
+    except OSError:
+        return {}
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT
+    }
+    body = next(node.body for node in ast.parse(text).body if isinstance(node, ast.ClassDef))
+    return {
+        node.target.id: comments[node.end_lineno]
+        for node in body
+        if isinstance(node, ast.AnnAssign)
+        and isinstance(node.target, ast.Name)
+        and node.end_lineno in comments
+    }
+
+
+def _pairs(told: Mapping[str, object]) -> None:
+    room = max(len(name) for name in told) + 2
+    for name, value in told.items():
+        click.echo(f"  {name.replace('_', ' ') + ':':<{room}} {value}")
