@@ -239,8 +239,8 @@ def test_bf16_success_is_confirmed_in_full_precision():
             super().__init__()
             self.linear = nn.Linear(4, 2, bias=False)
             with torch.no_grad():
-                self.linear.weight[0] = 1.001  # rounds down to 1 in bfloat16
-                self.linear.weight[1] = 1.0
+                self.linear.weight[0] = 1.0
+                self.linear.weight[1] = 1.001  # rounds down to 1 in bfloat16: a tie, class 0 wins
 
         def forward(self, x):
             return self.linear(x.flatten(1))
