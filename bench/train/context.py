@@ -1,0 +1,208 @@
+"""What the harness lends a defense while it trains: batches, partners, attacks, its place after a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
+
+import torch
+from lightning_fabric import Fabric
+from torch import Generator, Tensor, nn
+
+from bench.api import Attack, Batch, Features, FitContext, Task
+from bench.core.digest import canonical
+from bench.core.encoding import encode
+from bench.core.progress import Progress
+from bench.core.seeds import seed_for
+from bench.core.threat import Budget
+from bench.data.augment import crop_flip
+from bench.data.dataset import Dataset
+from bench.errors import BadCheckpoint, BadData
+from bench.nn.fold import fold
+from bench.train.checkpoints import Checkpoints, Row, Weights, weights_of
+from bench.train.inner import attack_network, frozen
+from bench.train.model import Autocast, observed, unwrap
+from bench.train.recipe import Recipe
+
+
+class Finished(TypedDict):
+    """What a completed stage leaves."""
+
+    epoch: int  # the one whose weights are kept
+    weights: Weights
+
+
+class TrainContext:
+    """One training run on one device; see `FitContext` for what a defense may use.
+
+    Streams are named by the run's identity and seed, the stage (how many calls of `fit_classifier` came
+    before), the epoch and the device's rank, so an epoch does not depend on what was drawn before it.
+    """
+
+    def __init__(
+        self,
+        *,
+        fabric: Fabric,
+        data: Dataset,
+        task: Task,
+        budget: Budget,
+        recipe: Recipe,
+        seed: int,
+        identity: str,
+        parents: Mapping[str, nn.Module],
+        checkpoints: Checkpoints,
+        progress: Progress,
+        whole: nn.Module,
+        title: str,
+    ) -> None:
+        self.fabric = fabric
+        self.task = task
+        self.budget = budget
+        self.recipe = recipe
+        self.device = fabric.device
+        self.generator = Generator(device=self.device)
+        self.parents = parents
+        self.checkpoints = checkpoints
+        self.progress = progress
+        self.whole = whole  # all modules of the defense
+        self.title = title
+        self.identity = (identity, seed)
+        self.train = data.train.to(self.device)
+        self.validation = data.validation.to(self.device)
+        self.stage = 0
+        self.attacked = False  # whether this stage's steps asked for attacks
+        self.history: list[Row] = []
+        self.finished: list[Finished] = []  # what each completed stage trained
+        self.saved: dict[str, Any] | None = checkpoints.state()  # where an interrupted run stopped
+        self._owner = canonical([identity, seed, fabric.world_size, encode(recipe)])
+        if self.saved is not None and self.saved.get("owner") != self._owner:
+            raise BadCheckpoint(
+                f"{checkpoints.path('state.ckpt')} is of another training run, expected this recipe and seed",
+                f"rm {checkpoints.path('state.ckpt')} to start over",
+            )
+        self._augmented = data.augmentation == "crop_flip"
+        self._classes: tuple[Tensor, Tensor, Tensor] | None = None
+        self._folded: dict[nn.Module, nn.Module] = {}
+        if len(self.train) < 2 * fabric.world_size:
+            raise BadData(
+                f"{data.name} has {len(self.train)} training images, expected at least 2 per device"
+            )
+        self.reseed("stage", 0)
+
+    @property
+    def autocast(self) -> Autocast:
+        """The recipe's precision for forward passes."""
+        return self.fabric.autocast
+
+    @property
+    def batches(self) -> int:
+        """How many minibatches an epoch has."""
+        full, rest = divmod(len(self.train), self.recipe.batch_size)
+        return full + (rest >= 2 * self.fabric.world_size)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Shuffled, augmented minibatches on the device; the same number, the same order.
+
+        A last batch of a single image is left out: BatchNorm has no statistics of one. Of each batch every
+        device gets its share.
+        """
+        order = Generator().manual_seed(self._seed("order", self.stage, number))
+        rows = torch.randperm(len(self.train), generator=order).to(self.device)
+        self.reseed("epoch", self.stage, number, self.fabric.global_rank)
+        for batch in range(self.batches):
+            start = batch * self.recipe.batch_size
+            share = rows[start : start + self.recipe.batch_size]
+            yield self._batch(share[self.fabric.global_rank :: self.fabric.world_size])
+
+    def like(self, labels: Tensor) -> Batch:
+        """One random training image, augmented, of each of the given classes [B]; with replacement."""
+        if self._classes is None:
+            self._classes = self._index()
+        order, start, count = self._classes
+        draws = torch.randint(2**40, labels.shape, generator=self.generator, device=self.device)
+        return self._batch(order[start[labels] + draws % count[labels]])
+
+    def observe(self, net: nn.Module, x: Tensor) -> Features:
+        """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision.
+
+        Of a network without `forward_features` it is the logits alone.
+        """
+        net = unwrap(net)
+        with frozen(net):
+            return observed(net, x, self.autocast, self.recipe.channels_last)
+
+    def attack(self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor) -> Tensor:
+        """Adversarial images [B, C, H, W] of a network, made in eval mode with its parameters frozen.
+
+        The first of the labels is the attack's y; further ones follow those it gives to its loss.
+        """
+        self.attacked = True
+        return self.inner_attack(net, attack, x, *labels, generator=self.generator)
+
+    def inner_attack(
+        self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor, generator: Generator
+    ) -> Tensor:
+        """The same from a generator of one's own, and not a part of training."""
+        net = unwrap(net)
+        if self.recipe.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with frozen(net):
+            if net not in self._folded:
+                self._folded[net] = fold(net, x[:2], self.recipe.channels_last)
+            return attack_network(
+                net,
+                attack,
+                x,
+                *labels,
+                budget=self.budget,
+                generator=generator,
+                num_classes=self.task.num_classes,
+                autocast=self.autocast,
+                folded=self._folded[net],
+                loss_scale=1024.0 if self.recipe.precision == "fp16" else 1.0,
+            )
+
+    def save(self, **state: Any) -> None:
+        """Keep the state of this run, from its first device only."""
+        if self.fabric.is_global_zero:
+            self.checkpoints.save_state(
+                {**state, "owner": self._owner, "finished": self.finished, "history": self.history}
+            )
+
+    def save_weights(self, name: str) -> None:
+        """Keep all weights of the defense as they are now, from the first device only."""
+        if self.fabric.is_global_zero:
+            self.checkpoints.save_weights(name, weights_of(self.whole))
+
+    def save_log(self) -> None:
+        """Keep the figures of all completed epochs, from the first device only."""
+        if self.fabric.is_global_zero:
+            self.checkpoints.save_log(self.history)
+
+    def reseed(self, *parts: str | int) -> None:
+        """Start the named random stream: the context's generator and torch's global one."""
+        seed = self._seed(*parts)
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
+
+    def _seed(self, *parts: str | int) -> int:
+        return seed_for("train", *self.identity, *parts)
+
+    def _batch(self, rows: Tensor) -> Batch:
+        x, y = self.train.batch(rows)
+        return Batch(crop_flip(x, self.generator) if self._augmented else x, y, rows)
+
+    def _index(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Training rows sorted by class, where each class starts, and how many it has."""
+        order = torch.argsort(self.train.y, stable=True)
+        count = torch.bincount(self.train.y, minlength=self.task.num_classes)
+        empty = (count == 0).nonzero().flatten().tolist()
+        if empty:
+            raise BadData(
+                f"{self.task.data} has no training image of class {empty[0]}, expected one of each class"
+            )
+        return order, count.cumsum(0) - count, count
+
+
+def _(context: TrainContext) -> FitContext:
+    return context

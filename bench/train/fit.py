@@ -1,0 +1,243 @@
+"""From a defense and a data set to weights on disk: once, resumably, on one device or several."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.multiprocessing import get_context
+
+from bench import __version__
+from bench.api import Defense, Task
+from bench.core.digest import file_sha256
+from bench.core.encoding import encode
+from bench.core.progress import Progress, Silent
+from bench.core.seeds import seed_for
+from bench.core.threat import Budget
+from bench.data.dataset import Dataset
+from bench.errors import BadValue, BenchError
+from bench.train.checkpoints import Checkpoints, Row
+from bench.train.context import TrainContext
+from bench.train.recipe import Recipe
+
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A complete training run."""
+
+    folder: Path
+    epoch: int  # whose weights are kept, of the last stage; 0: nothing was trained by the loop
+    epochs: int  # of all stages together
+    seconds: float
+    validation_clean_accuracy: float | None  # of that epoch; None: not measured
+    validation_robust_accuracy: float | None
+    weights: Path  # safetensors of all modules of the defense
+    sha256: str  # of that file
+
+
+def train(
+    defense: Defense,
+    data: Dataset,
+    task: Task,
+    *,
+    budget: Budget,
+    recipe: Recipe,
+    seed: int,
+    identity: str,
+    parents: Mapping[str, nn.Module],
+    folder: Path,
+    device: str = "auto",
+    devices: int = 1,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a defense, or go on where an interrupted run in this folder stopped.
+
+    A complete folder is returned at once. `identity` and `seed` name all random streams; on a CPU, a run that
+    was interrupted ends with the same bits as one that was not. `device` is auto, cpu, cuda or cuda:N; with
+    several `devices` each takes a share of every batch, in processes of their own that import the defense by
+    name. The folder then holds best.safetensors, what fit left, and last.safetensors, of the last epoch.
+    """
+    checkpoints = Checkpoints(folder)
+    complete = checkpoints.result()
+    if complete is not None:
+        return _trained(folder, complete)
+    job = _Job(defense, data, task, budget, recipe, seed, identity, dict(parents), folder)
+    fabric = _fabric(device, devices, recipe)
+    if devices == 1:
+        _run(fabric, job, progress or Silent())
+    else:
+        _run_on_several(fabric, job, progress or Silent())
+    result = checkpoints.result()
+    if result is None:
+        raise RuntimeError(f"training ended without a result in {folder}")
+    return _trained(folder, result)
+
+
+@dataclass(frozen=True)
+class _Job:
+    defense: Defense
+    data: Dataset
+    task: Task
+    budget: Budget
+    recipe: Recipe
+    seed: int
+    identity: str
+    parents: dict[str, nn.Module]
+    folder: Path
+
+
+def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
+    checkpoints = Checkpoints(job.folder)
+    cuda = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.random.fork_rng(cuda):  # the caller's random streams are not ours to move
+        torch.manual_seed(seed_for("train", job.identity, job.seed, "build"))
+        net = job.defense.build(job.task).to(fabric.device)
+        context = TrainContext(
+            fabric=fabric,
+            data=job.data,
+            task=job.task,
+            budget=job.budget,
+            recipe=job.recipe,
+            seed=job.seed,
+            identity=job.identity,
+            parents={role: _parent(net, fabric.device) for role, net in job.parents.items()},
+            checkpoints=checkpoints,
+            progress=progress,
+            whole=net,
+            title=f"training {type(job.defense).__name__} on {job.task.data}",
+        )
+        job.defense.fit(net, context)
+    context.save_weights("best")  # as fit left them: what is deployed
+    if job.recipe.select == "last" or not context.finished:
+        context.save_weights("last")
+    if fabric.is_global_zero:
+        checkpoints.save_result(_result(job, context, checkpoints.path("best.safetensors")))
+
+
+def _parent(net: nn.Module, device: torch.device) -> nn.Module:
+    return copy.deepcopy(net).to(device).eval().requires_grad_(False)
+
+
+def _result(job: _Job, context: TrainContext, weights: Path) -> dict[str, Any]:
+    epoch = context.finished[-1]["epoch"] if context.finished else 0
+    stage = len(context.finished)
+    kept: Row = next((row for row in context.history if row["stage"] == stage and row["epoch"] == epoch), {})
+    return {
+        "version": __version__,
+        "identity": job.identity,
+        "seed": job.seed,
+        "recipe": encode(job.recipe),
+        "epoch": epoch,
+        "epochs": len(context.history),
+        "seconds": sum(float(row["seconds"] or 0) for row in context.history),
+        "validation_clean_accuracy": kept.get("clean_accuracy"),
+        "validation_robust_accuracy": kept.get("robust_accuracy"),
+        "weights": weights.name,
+        "sha256": file_sha256(weights),
+    }
+
+
+def _trained(folder: Path, result: Mapping[str, Any]) -> Trained:
+    return Trained(
+        folder=folder,
+        epoch=result["epoch"],
+        epochs=result["epochs"],
+        seconds=result["seconds"],
+        validation_clean_accuracy=result["validation_clean_accuracy"],
+        validation_robust_accuracy=result["validation_robust_accuracy"],
+        weights=folder / str(result["weights"]),
+        sha256=result["sha256"],
+    )
+
+
+def _fabric(device: str, devices: int, recipe: Recipe) -> Fabric:
+    kind, _, index = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise BadValue(f"the device is {device!r}, expected auto, cpu, cuda or cuda:N", "--device auto")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    available = torch.cuda.device_count()
+    if kind == "cuda" and max(int(index or 0) + 1, devices) > available:
+        raise BadValue(
+            f"device {device!r} with {devices} devices was asked for, but CUDA has {available}",
+            "--device cpu",
+        )
+    if devices < 1 or (devices > 1 and index):
+        raise BadValue(f"devices is {devices} with device {device!r}, expected 1, or a device without number")
+    if recipe.precision == "fp16" and kind == "cpu":
+        raise BadValue(
+            "recipe.precision is 'fp16' on a CPU, expected fp32 or bf16", "--set recipe.precision=bf16"
+        )
+    return Fabric(
+        accelerator=kind,
+        devices=[int(index)] if index else devices,
+        strategy="ddp_spawn" if devices > 1 else "auto",
+        precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]
+    )
+
+
+def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
+    module = type(job.defense).__module__
+    if module != "__main__" and importlib.util.find_spec(module) is None:
+        raise BadValue(
+            f"{type(job.defense).__name__} comes from a file that other processes cannot import by name, "
+            "expected a defense from an installed package, or one device",
+            "--devices 1",
+        )
+    messages = get_context("spawn").SimpleQueue()
+    relay = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
+    relay.start()
+    try:
+        error = fabric.launch(_run_rank, job, messages)  # type: ignore[arg-type]
+    finally:
+        messages.put(None)
+        relay.join()
+    if error is not None:
+        raise error
+
+
+def _run_rank(fabric: Fabric, job: _Job, messages: Any) -> BenchError | None:
+    """What every process does; a user's mistake is the same in all of them and is returned, not raised."""
+    try:
+        _run(fabric, job, _Sent(messages) if fabric.is_global_zero else Silent())
+    except BenchError as error:
+        return error
+    return None
+
+
+def _relay(messages: Any, progress: Progress) -> None:
+    while (message := messages.get()) is not None:
+        name, arguments, figures = message
+        getattr(progress, name)(*arguments, **figures)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Progress of a process without a terminal, told to the one that has it."""
+
+    messages: Any
+
+    def start(self, title: str, total: int, unit: str, done: int = 0) -> None:
+        self.messages.put(("start", (title, total, unit, done), {}))
+
+    def advance(self, amount: int = 1, **figures: float) -> None:
+        self.messages.put(("advance", (amount,), figures))
+
+    def say(self, message: str) -> None:
+        self.messages.put(("say", (message,), {}))
+
+    def finish(self) -> None:
+        self.messages.put(("finish", (), {}))
+
+
+_: type[Progress] = _Sent

@@ -1,0 +1,308 @@
+"""The training loop: optimizer, schedule, averaged weights, validation, checkpoints; nothing of a defense."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, Optimizer
+
+from bench.api import FitContext, Step
+from bench.errors import BadValue
+from bench.train.average import Average
+from bench.train.checkpoints import Row, Weights, weights_of
+from bench.train.context import TrainContext
+from bench.train.guard import EpochFigures, check_finite, check_history
+from bench.train.model import training_model
+from bench.train.recipe import Recipe
+from bench.train.schedule import learning_rate
+from bench.train.validate import validate
+
+Keep = Literal["robust", "clean", "last"]
+
+_LOOK = 20  # steps between two looks at the loss: each waits for the device
+_RESERVED = (
+    "stage",
+    "epoch",
+    "lr",
+    "loss",
+    "clean_accuracy",
+    "robust_accuracy",
+    "images_per_second",
+    "seconds",
+)
+
+
+def fit_classifier(
+    net: nn.Module,
+    context: FitContext,
+    step: Step,
+    *,
+    judge: nn.Module | None = None,
+    keep: Keep | None = None,
+) -> None:
+    """Train a network in place by the recipe; the sum of the step's terms is minimised over its parameters.
+
+    `judge` is what is validated, images to logits, where `net` is only a part of it. `keep` says which
+    epoch's weights stay: of the best robust or clean validation accuracy, or the last; None chooses "robust"
+    if the steps ask for attacks and "clean" if not. A recipe that selects the last overrules it. May be called
+    several times, once for each stage of a training.
+    """
+    if not isinstance(context, TrainContext):
+        raise TypeError(
+            f"fit_classifier needs the context that fit was given, not a {type(context).__name__}"
+        )
+    saved, context.saved = context.saved, None
+    if saved is not None and context.stage < len(saved["finished"]):
+        context.finished.append(saved["finished"][context.stage])
+        context.history = list(saved["history"])
+        context.saved = saved
+        net.to(context.device).load_state_dict(context.finished[-1]["weights"])
+        _next_stage(context)
+        return
+    fitting = _Fitting(net, context, step, judge or net, keep)
+    if saved is not None:
+        fitting.resume(saved)
+    fitting.run()
+    fitting.finish()
+    _next_stage(context)
+
+
+def _next_stage(context: TrainContext) -> None:
+    context.stage += 1
+    context.attacked = False
+    context.reseed("stage", context.stage)
+
+
+class _Fitting:
+    """One stage on its way."""
+
+    def __init__(
+        self, net: nn.Module, context: TrainContext, step: Step, judge: nn.Module, keep: Keep | None
+    ) -> None:
+        self.net, self.context, self.step, self.judge = net, context, step, judge
+        recipe = context.recipe
+        self.recipe = recipe
+        self.keep: Keep | None = "last" if recipe.select == "last" else keep
+        for module in (net, judge):
+            module.to(context.device)
+        if recipe.channels_last:
+            net.to(memory_format=torch.channels_last)
+        net.train()
+        self.parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+        if not self.parameters:
+            raise BadValue("the network has no trainable parameter, expected one with requires_grad")
+        self.model = training_model(net, context.autocast, recipe.channels_last)
+        self.inner_optimizer = _optimizer(recipe, self.parameters)
+        self.optimizer: Any = context.fabric.setup_optimizers(self.inner_optimizer)
+        self.average = Average(net, recipe.ema_decay) if recipe.ema_decay else None
+        self.done = 0  # completed epochs
+        self.best: dict[str, Any] = {}  # epoch, score, weights
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go on after the last completed epoch."""
+        self.context.history = list(saved["history"])
+        self.done = saved["epoch"]
+        self.context.attacked = saved["attacked"]
+        if not self.done:
+            return
+        if saved["whole"]:
+            self.context.whole.load_state_dict(saved["whole"])
+        self.net.load_state_dict(saved["net"])
+        self.inner_optimizer.load_state_dict(saved["optimizer"])
+        self.context.fabric.strategy.precision.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.load(saved["average"])
+        self.best = saved["best"]
+        if self.best:
+            self._write_best()  # the file may be of an epoch that was cut short
+
+    def run(self) -> None:
+        """All epochs that are left."""
+        context, images = self.context, len(self.context.train)
+        title = context.title if context.stage == 0 else f"{context.title}, stage {context.stage + 1}"
+        context.progress.start(title, self.recipe.epochs * images, "images", self.done * images)
+        try:
+            self._check()
+            while self.done < self.recipe.epochs:
+                self._epoch()
+                self._check()
+        finally:
+            context.progress.finish()
+
+    def finish(self) -> None:
+        """Leave the weights that are kept in the network."""
+        context = self.context
+        with self._judged():
+            kept: Weights = weights_of(self.net)
+            context.save_weights("last")
+        if self.best:
+            kept = self.best["weights"]
+        self.net.load_state_dict(kept)
+        context.finished.append({"epoch": self.best.get("epoch", self.done), "weights": kept})
+        context.save(epoch=0, attacked=False)
+        context.save_log()
+
+    def _epoch(self) -> None:
+        context, begun = self.context, time.perf_counter()
+        means, rate = self._train()
+        seconds = time.perf_counter() - begun
+        with self._judged():
+            self._share_buffers()
+            clean, robust = validate(self.judge, context)
+            self.done += 1
+            self._remember_best(clean, robust)
+        row: Row = {
+            "stage": context.stage + 1,
+            "epoch": self.done,
+            "lr": rate,
+            **means,
+            "loss": sum(means.values()),
+            "clean_accuracy": clean,
+            "robust_accuracy": robust,
+            "images_per_second": len(context.train) / seconds,
+            "seconds": time.perf_counter() - begun,
+        }
+        context.history.append(row)
+        self._write()
+
+    def _train(self) -> tuple[dict[str, float], float]:
+        """One pass over the training images: the mean of each term, and the last learning rate."""
+        context, batches = self.context, self.context.batches
+        sums: dict[str, Tensor] = {}
+        seen = reported = 0
+        rate = 0.0
+        for number, batch in enumerate(context.epoch(self.done)):
+            rate = learning_rate(self.recipe, self.done * batches + number, self.recipe.epochs * batches)
+            terms = self._step(batch, rate)
+            for name, term in terms.items():
+                weighted = term.detach().float() * len(batch)
+                sums[name] = sums[name] + weighted if name in sums else weighted
+            seen += len(batch)
+            if number % _LOOK == _LOOK - 1 or number == batches - 1:
+                means = self._means(sums, seen)
+                check_finite(
+                    means, self.done + 1, seen * context.fabric.world_size, self.recipe.learning_rate
+                )
+                amount = (seen - reported) * context.fabric.world_size
+                context.progress.advance(amount, epoch=self.done + 1, loss=sum(means.values()))
+                reported = seen
+        return means, rate
+
+    def _step(self, batch: Any, rate: float) -> dict[str, Tensor]:
+        for group in self.inner_optimizer.param_groups:
+            group["lr"] = rate
+        terms = dict(self.step(self.model, batch))
+        _check_terms(terms)
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
+        self.inner_optimizer.zero_grad(set_to_none=True)
+        self.context.fabric.backward(loss)
+        self._share_gradients()
+        if self.recipe.clip_norm is not None:
+            self.context.fabric.clip_gradients(
+                self.net, self.optimizer, max_norm=self.recipe.clip_norm, error_if_nonfinite=False
+            )
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        return terms
+
+    def _share_gradients(self) -> None:
+        # not DistributedDataParallel: it allows one forward of one method per step, and defenses need several
+        self._mean_over_devices([p.grad for p in self.parameters if p.grad is not None])
+
+    def _share_buffers(self) -> None:
+        """Every device continues with the same BatchNorm statistics."""
+        self._mean_over_devices([buffer for buffer in self.net.buffers() if buffer.is_floating_point()])
+
+    @torch.no_grad()
+    def _mean_over_devices(self, tensors: list[Tensor]) -> None:
+        if self.context.fabric.world_size == 1 or not tensors:
+            return
+        flat = self._all_mean(torch.cat([tensor.flatten() for tensor in tensors]))
+        parts = flat.split_with_sizes([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def _all_mean(self, tensor: Tensor) -> Tensor:
+        mean: Tensor = self.context.fabric.all_reduce(tensor, reduce_op="mean")  # type: ignore[assignment]
+        return mean
+
+    def _means(self, sums: dict[str, Tensor], seen: int) -> dict[str, float]:
+        total = self._all_mean(torch.stack(list(sums.values())) / seen)
+        return dict(zip(sums, total.tolist(), strict=True))
+
+    def _judged(self) -> AbstractContextManager[None]:
+        """The weights that are validated and kept are in the network."""
+        return nullcontext() if self.average is None else self.average.swapped()
+
+    def _remember_best(self, clean: float | None, robust: float | None) -> None:
+        keep = self.keep or ("robust" if self.context.attacked else "clean")
+        if keep == "last" or clean is None or robust is None:
+            return
+        score = [robust, clean] if keep == "robust" else [clean, robust]
+        if not self.best or score > self.best["score"]:
+            self.best = {"epoch": self.done, "score": score, "weights": weights_of(self.net)}
+            self.context.save_weights("best")
+
+    def _write_best(self) -> None:
+        now = weights_of(self.net)
+        self.net.load_state_dict(self.best["weights"])
+        self.context.save_weights("best")
+        self.net.load_state_dict(now)
+
+    def _write(self) -> None:
+        context = self.context
+        context.save(
+            epoch=self.done,
+            attacked=context.attacked,
+            whole={} if self.net is context.whole else weights_of(context.whole),
+            net=weights_of(self.net),
+            optimizer=self.inner_optimizer.state_dict(),
+            scaler=context.fabric.strategy.precision.state_dict(),
+            average={} if self.average is None else self.average.state(),
+            best=self.best,
+        )
+        context.save_log()
+
+    def _check(self) -> None:
+        rows = [row for row in self.context.history if row["stage"] == self.context.stage + 1]
+        figures = [
+            EpochFigures(
+                int(row["epoch"] or 0), float(row["loss"] or 0), row["clean_accuracy"], row["robust_accuracy"]
+            )
+            for row in rows
+        ]
+        adversarial = self.context.attacked and self.keep in (None, "robust")
+        check_history(figures, adversarial, self.recipe.learning_rate)
+
+
+def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
+    if recipe.optimizer == "adam":
+        betas = (recipe.momentum, 0.999)
+        return Adam(parameters, recipe.learning_rate, betas, weight_decay=recipe.weight_decay)
+    return SGD(
+        parameters,
+        recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _check_terms(terms: dict[str, Tensor]) -> None:
+    if not terms:
+        raise BadValue(
+            "the training step gave no loss term, expected at least one", 'return {"adversarial": loss}'
+        )
+    for name, term in terms.items():
+        if name in _RESERVED:
+            raise BadValue(
+                f"a loss term is named {name!r}, which is a column of log.csv, expected another name"
+            )
+        if not isinstance(term, Tensor) or term.dim() != 0:
+            shape = list(term.shape) if isinstance(term, Tensor) else type(term).__name__
+            raise BadValue(f"the loss term {name!r} is {shape}, expected a scalar tensor", "loss.mean()")

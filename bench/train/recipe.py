@@ -1,0 +1,171 @@
+"""How long and with which optimizer a defense trains: data only, without torch, a table for each data set."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, get_args
+
+from bench.errors import BadValue, UnknownName
+
+OptimizerName = Literal["sgd", "adam"]
+ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
+Precision = Literal["fp32", "bf16", "fp16"]
+Select = Literal["best", "last"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about training that is not the defense's own idea.
+
+    >>> Recipe("two", epochs=0)
+    Traceback (most recent call last):
+    bench.errors.BadValue: recipe.epochs is 0, expected at least 1; try: --set recipe.epochs=30
+    """
+
+    name: str
+    epochs: int = 30
+    batch_size: int = 128  # over all devices together
+    optimizer: OptimizerName = "sgd"
+    learning_rate: float = 0.1  # the largest that the schedule reaches
+    momentum: float = 0.9  # Adam: its first beta
+    nesterov: bool = False
+    weight_decay: float = 5e-4  # on every parameter
+    schedule: ScheduleName = "step"
+    milestones: tuple[float, ...] = (0.5, 0.75)  # fractions of the epochs, for "step"
+    gamma: float = 0.1  # what a milestone multiplies the learning rate with
+    clip_norm: float | None = None  # largest L2 norm of the whole gradient
+    ema_decay: float = 0.0  # of the averaged weights; 0: no averaging
+    precision: Precision = "fp32"  # of training and its inner attack; validation verdicts are always fp32
+    channels_last: bool = False
+    validation_steps: int = 10  # of the PGD that measures robustness after each epoch
+    validation_examples: int = 1000  # the first held-out images; 0: no validation
+    select: Select = "best"  # which epoch is kept
+    source: str = "chosen for this benchmark"  # where the numbers come from
+
+    def __post_init__(self) -> None:
+        at_least = {"epochs": 1, "batch_size": 2, "validation_steps": 1, "validation_examples": 0}
+        for name, least in at_least.items():
+            _require(self, name, getattr(self, name) >= least, f"at least {least}", max(least, 30))
+        _require(self, "learning_rate", self.learning_rate > 0, "a positive number", 0.1)
+        _require(self, "momentum", 0 <= self.momentum < 1, "a number from 0 to below 1", 0.9)
+        _require(self, "weight_decay", self.weight_decay >= 0, "a number of at least 0", 5e-4)
+        _require(self, "gamma", 0 < self.gamma <= 1, "a number above 0 and at most 1", 0.1)
+        _require(self, "ema_decay", 0 <= self.ema_decay < 1, "a number from 0 to below 1", 0.999)
+        _require(self, "clip_norm", self.clip_norm is None or self.clip_norm > 0, "None or above 0", 1.0)
+        rising = list(self.milestones) == sorted(self.milestones)
+        inside = all(0 < milestone < 1 for milestone in self.milestones)
+        _require(self, "milestones", rising and inside, "rising fractions between 0 and 1", "0.5,0.75")
+        for name, names in _CHOICES.items():
+            _require(self, name, getattr(self, name) in names, "one of " + ", ".join(names), names[0])
+        plain = not (self.nesterov and (self.optimizer == "adam" or self.momentum == 0))
+        _require(self, "nesterov", plain, "False unless sgd has a momentum", "false")
+        seen = self.validation_examples > 0 or self.select == "last"
+        _require(self, "select", seen, "'last' because there is no validation", "last")
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optimizer": get_args(OptimizerName),
+    "schedule": get_args(ScheduleName),
+    "precision": get_args(Precision),
+    "select": get_args(Select),
+}
+
+
+def _require(recipe: Recipe, name: str, held: bool, expected: str, example: object) -> None:
+    if not held:
+        value = getattr(recipe, name)
+        raise BadValue(f"recipe.{name} is {value!r}, expected {expected}", f"--set recipe.{name}={example}")
+
+
+def recipe(data: str, name: str = "short") -> Recipe:
+    """The named recipe of a data set; `folder:PATH` and `npz:PATH` share those of their kind.
+
+    >>> recipe("cifar10", "paper").epochs, recipe("folder:flowers").schedule
+    (200, 'one_cycle')
+    >>> recipe("cifar10", "papr")
+    Traceback (most recent call last):
+    bench.errors.UnknownName: cifar10 has no recipe 'papr'; did you mean 'paper'?
+    """
+    kind = data.partition(":")[0]
+    if kind not in RECIPES:
+        raise UnknownName(_unknown(f"no data set with recipes is named {data!r}", kind, list(RECIPES)))
+    if name not in RECIPES[kind]:
+        raise UnknownName(_unknown(f"{data} has no recipe {name!r}", name, list(RECIPES[kind])))
+    return RECIPES[kind][name]
+
+
+def _unknown(message: str, name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"{message}; did you mean {near[0]!r}?" if near else f"{message}, expected {', '.join(names)}"
+
+
+_ONE_CYCLE = Recipe(
+    "short",
+    epochs=30,
+    learning_rate=0.2,
+    weight_decay=5e-4,
+    schedule="one_cycle",
+    precision="bf16",
+    channels_last=True,
+    source="one-cycle adversarial training after Wong, Rice, Kolter: Fast is better than free, ICLR 2020",
+)
+_PAPER = Recipe(
+    "paper",
+    epochs=200,
+    learning_rate=0.1,
+    weight_decay=2e-4,
+    schedule="step",
+    milestones=(0.5, 0.75),
+    source="released code of AGKD-BML, Wang et al., ICCV 2021",
+)
+_GREY = Recipe(
+    "short",
+    epochs=10,
+    optimizer="adam",
+    learning_rate=2e-3,
+    weight_decay=0.0,
+    schedule="one_cycle",
+)
+_GREY_PAPER = Recipe(
+    "paper",
+    epochs=100,
+    learning_rate=0.01,
+    weight_decay=0.0,
+    schedule="step",
+    milestones=(0.55, 0.75, 0.9),
+    source="released MNIST code of TRADES, Zhang et al., ICML 2019",
+)
+_DIGITS = Recipe(
+    "short",
+    epochs=30,
+    batch_size=64,
+    optimizer="adam",
+    learning_rate=3e-3,
+    weight_decay=0.0,
+    schedule="one_cycle",
+)
+_SYNTHETIC = Recipe(
+    "short",
+    epochs=5,
+    batch_size=32,
+    optimizer="adam",
+    learning_rate=3e-3,
+    weight_decay=0.0,
+    schedule="constant",
+    validation_steps=5,
+)
+
+_COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "folder", "npz")
+
+RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
+    {
+        "digits": {"short": _DIGITS},
+        "mnist": {"short": _GREY, "paper": _GREY_PAPER},
+        "fashion_mnist": {"short": _GREY, "paper": _GREY_PAPER},
+        **{data: {"short": _ONE_CYCLE, "paper": _PAPER} for data in _COLOUR},
+        "synthetic": {"short": _SYNTHETIC},
+    }
+)
