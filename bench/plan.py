@@ -13,6 +13,7 @@ from bench.core.digest import content_id
 from bench.core.encoding import differences, encode, override
 from bench.core.threat import Budget, Source
 from bench.data.catalog import source
+from bench.data.identity import identity
 from bench.errors import BadValue, UnknownName
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
@@ -60,7 +61,7 @@ class TrainSpec:
         """As JSON; the defense's registered name is no part of its identity, its type and fields are."""
         return {
             "defense": encode(self.named.defense),
-            "data": self.data,
+            "data": source(self.data).name,
             "data_identity": self.data_identity,
             "architecture": self.architecture,
             "budget": encode(self.budget),
@@ -141,7 +142,6 @@ class Request:
     seed: int = 0
     examples: int | Literal["all"] | None = None  # None: the suite's number
     checkpoint: Literal["best", "last"] = "best"
-    data_identity: str | None = None
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # part -> field -> text
 
 
@@ -213,7 +213,7 @@ def _training(named: Named, request: Request, architecture: str, seed: int) -> T
     return TrainSpec(
         named=named,
         data=request.data,
-        data_identity=request.data_identity,
+        data_identity=identity(request.data),
         architecture=architecture,
         budget=request.train_budget or source(request.data).budget,
         recipe=override(recipe(request.data, request.recipe), dict(request.settings.get("recipe", {}))),

@@ -9,7 +9,6 @@ from bench.cli.console import Console
 from bench.cli.options import parse_settings
 from bench.core.threat import Budget, Norm, parse_eps
 from bench.data.catalog import source
-from bench.data.load import identity
 from bench.errors import BadValue
 from bench.plan import Request
 from bench.records.store import Store
@@ -45,7 +44,6 @@ def as_request(
         seed=seed,
         examples=_examples(examples),
         checkpoint=checkpoint,
-        data_identity=identity(data),
         settings=parse_settings(settings),
     )
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -116,7 +117,7 @@ class RunFolder:
             with np.load(path, allow_pickle=False) as held:
                 arrays = {field.name: held[field.name] for field in fields(Outcomes)}
                 return StoredCell(Outcomes(**arrays), float(held["seconds"]), int(held["flat_gradients"]))
-        except (ValueError, KeyError, OSError, EOFError):
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
             path.unlink()
             return None
 

@@ -76,10 +76,14 @@ def test_each_switch_removes_its_terms_and_leaves_the_others(settings, gone, stu
 
 def test_weights_scale_their_terms(student, teacher):
     y = torch.tensor([0])
-    heavier = override(ALL, {"lam1": "4", "lam2": "0.01", "margin": "0.5", "beta": "1"}).terms(student, teacher, y)
+    heavier = override(ALL, {"lam1": "4", "lam2": "0.01", "margin": "0.5", "beta": "1"}).terms(
+        student, teacher, y
+    )
     assert heavier["triplet"].item() == pytest.approx(4 * 1.5)
     assert heavier["norm"].item() == pytest.approx(4 * 0.01 * 3)
-    assert heavier["mart_robust"].item() == pytest.approx(ALL.terms(student, teacher, y)["mart_robust"].item() / 6)
+    assert heavier["mart_robust"].item() == pytest.approx(
+        ALL.terms(student, teacher, y)["mart_robust"].item() / 6
+    )
 
 
 def test_the_named_variants():
@@ -92,7 +96,8 @@ def test_the_named_variants():
 
 
 @pytest.mark.parametrize(
-    "settings", [{"steps": "0"}, {"label_smoothing": "1"}, {"margin": "-1"}, {"negative": "none"}, {"mart": "2"}]
+    "settings",
+    [{"steps": "0"}, {"label_smoothing": "1"}, {"margin": "-1"}, {"negative": "none"}, {"mart": "2"}],
 )
 def test_values_out_of_range_are_one_sentence(settings):
     with pytest.raises(BadValue, match=next(iter(settings))):
