@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PIP_QUIET ?= -q
+PIP_QUIET ?= -qq
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
@@ -16,7 +16,7 @@ STAMP := $(VENV)/.set-up
 setup: $(STAMP)
 
 # torchattacks' wheel carries an old copy of the package `robustbench`, and whichever of the two comes last wins:
-# so it goes first, and what comes second is put in its place again.
+# so torchattacks goes first. `bench doctor` tells whether that is still so.
 $(STAMP): setup.cfg pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install $(PIP_QUIET) --disable-pip-version-check --upgrade pip "setuptools>=70,<81" wheel

@@ -70,8 +70,8 @@ def board(records: Sequence[Record]) -> Table:
         Column("rank", "rank", Kind.COUNT),
         Column("defense", "defense"),
         Column("reconstruction", "reconstruction", only_csv=True),
-        Column("architecture", "architecture"),
-        Column("parameters", "parameters", Kind.COUNT),
+        Column("architecture", "architecture", dispensable=3),
+        Column("parameters", "parameters", Kind.COUNT, dispensable=7),
         Column("clean %", "clean", Kind.INTERVAL),
     ]
     for suite in suites:
@@ -81,15 +81,15 @@ def board(records: Sequence[Record]) -> Table:
         ]
     columns += [
         Column("lowest %", "lowest", Kind.SHARE, only_csv=not lowest),
-        Column("findings", "findings"),
+        Column("findings", "findings", dispensable=1),
         Column("seed", "seed", Kind.COUNT),
-        Column("n", "n", Kind.COUNT),
-        Column("forwards", "forwards", Kind.NUMBER),
-        Column("backwards", "backwards", Kind.NUMBER),
-        Column("seconds", "seconds", Kind.NUMBER),
+        Column("n", "n", Kind.COUNT, dispensable=9),
+        Column("forwards", "forwards", Kind.NUMBER, dispensable=4),
+        Column("backwards", "backwards", Kind.NUMBER, dispensable=6),
+        Column("seconds", "seconds", Kind.NUMBER, dispensable=5),
         Column("recipe", "recipe", only_csv=True),
-        Column("training seconds", "training_seconds", Kind.NUMBER),
-        Column("records", "records"),
+        Column("training seconds", "training_seconds", Kind.NUMBER, dispensable=8),
+        Column("records", "records", dispensable=2),
     ]
     cells = tuple(_cells(row, rank, suites, marks) for row, rank in zip(rows, _ranks(rows), strict=True))
     return Table(shared.label, tuple(columns), cells, notes=_notes(rows, marks, lowest))

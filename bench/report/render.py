@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv as comma_separated
 import io
+import textwrap
 from dataclasses import dataclass
 from enum import Enum
 
@@ -28,6 +29,11 @@ class Marked:
     mark: str
 
 
+GAP = "  "
+"""What separates columns on a terminal."""
+
+_LONG = 16  # a longer word may be broken rather than push a column out
+
 Cell = str | int | float | Interval | Marked | None
 """None is shown as a dash and is an empty field in CSV."""
 
@@ -40,6 +46,7 @@ class Column:
     name: str
     kind: Kind = Kind.TEXT
     only_csv: bool = False
+    dispensable: int = 0  # on a narrow terminal: the higher goes first, 0 never
 
 
 @dataclass(frozen=True)
@@ -106,40 +113,38 @@ def csv(table: Table) -> str:
 
 
 def terminal(table: Table, width: int = 100) -> str:
-    """Plain text at most `width` characters wide; long words are folded, nothing is cut off."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as Grid
+    """Plain text of at most `width` characters a line, readable without colour.
 
-    plain = box.Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-    grid = Grid(box=plain, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    shown = _shown(table)
-    for column, _ in shown:
-        grid.add_column(
-            column.title, justify="left" if column.kind is Kind.TEXT else "right", overflow="fold"
-        )
-    for row in table.rows:
-        grid.add_row(*(_read(column, row[place]) for column, place in shown))
-    out = io.StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        color_system=None,
-        force_terminal=False,
-        markup=False,
-        emoji=False,
-        highlight=False,
-    )
-    console.print(table.title)
-    for name, value in table.facts:
-        console.print(f"  {name}: {value}")
-    console.print()
-    console.print(grid)
-    if table.notes:
-        console.print()
-    for note in table.notes:
-        console.print(f"- {note}")
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    Columns that hold nothing are left out; where room is short, the dispensable ones go, and are named below.
+    """
+    shown = [
+        (column, [_read(column, row[place]) for row in table.rows])
+        for column, place in _shown(table)
+        if column.kind is not Kind.TEXT or any(row[place] is not None for row in table.rows)
+    ]
+    gone: list[str] = []
+    while _total(least := [_least(column, cells) for column, cells in shown]) > width:
+        worst = max(shown, key=lambda pair: pair[0].dispensable)
+        if not worst[0].dispensable:
+            break
+        shown.remove(worst)
+        gone.append(worst[0].title)
+    wanted = [
+        max(map(len, [column.title, *cells])) if column.kind is Kind.TEXT else room
+        for (column, cells), room in zip(shown, least, strict=True)
+    ]
+    rooms = _rooms(least, wanted, width)
+    lines = [table.title, *(f"  {name}: {value}" for name, value in table.facts)]
+    lines = [folded for line in lines for folded in _fold(line, width, "    ")]
+    lines += ["", *_lines([column.title for column, _ in shown], shown, rooms, bottom=True)]
+    lines.append("-" * _total(rooms))
+    for place in range(len(table.rows)):
+        lines += _lines([cells[place] for _, cells in shown], shown, rooms)
+    notes = list(table.notes)
+    if gone:
+        notes.append(f"not shown for want of width: {', '.join(reversed(gone))}")
+    lines += ["", *(folded for note in notes for folded in _fold(f"- {note}", width, "  "))] if notes else []
+    return "\n".join(lines) + "\n"
 
 
 def escape(text: str) -> str:
@@ -184,3 +189,46 @@ def _read(column: Column, cell: Cell) -> str:
 def _escaped(column: Column, cell: Cell) -> str:
     text = _read(column, cell)
     return text if column.kind is Kind.INTERVAL else escape(text)
+
+
+def _total(rooms: list[int]) -> int:
+    return sum(rooms) + len(GAP) * (len(rooms) - 1)
+
+
+def _least(column: Column, cells: list[str]) -> int:
+    """The width below which words or figures would break."""
+    words = [word for text in [column.title, *cells] for word in text.split()]
+    longest = min(_LONG, max(map(len, words), default=1))
+    return max([longest, *map(len, cells)]) if column.kind is not Kind.TEXT else longest
+
+
+def _rooms(least: list[int], wanted: list[int], width: int) -> list[int]:
+    rooms = list(least)
+    while _total(rooms) > width and max(rooms) > 1:
+        rooms[rooms.index(max(rooms))] -= 1
+    while _total(rooms) < width:
+        narrow = [place for place, room in enumerate(rooms) if room < wanted[place]]
+        if not narrow:
+            break
+        rooms[min(narrow, key=lambda place: wanted[place] - rooms[place])] += 1
+    return rooms
+
+
+def _lines(
+    texts: list[str], shown: list[tuple[Column, list[str]]], rooms: list[int], bottom: bool = False
+) -> list[str]:
+    folded = [_fold(text, room) for text, room in zip(texts, rooms, strict=True)]
+    height = max(map(len, folded))
+    padded = [[""] * (height - len(f)) + f if bottom else f + [""] * (height - len(f)) for f in folded]
+    lines = []
+    for row in range(height):
+        parts = [
+            cell[row].ljust(room) if column.kind is Kind.TEXT else cell[row].rjust(room)
+            for cell, (column, _), room in zip(padded, shown, rooms, strict=True)
+        ]
+        lines.append(GAP.join(parts).rstrip())
+    return lines
+
+
+def _fold(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]

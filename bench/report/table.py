@@ -19,10 +19,10 @@ COLUMNS = (
     Column("knowledge", "knowledge"),
     Column("robust accuracy %", "robust_accuracy", Kind.INTERVAL),
     Column("attack success %", "attack_success_rate", Kind.SHARE),
-    Column("forwards", "forwards", Kind.NUMBER),
-    Column("backwards", "backwards", Kind.NUMBER),
-    Column("queries median", "queries_median", Kind.NUMBER),
-    Column("seconds", "seconds", Kind.NUMBER),
+    Column("forwards", "forwards", Kind.NUMBER, dispensable=2),
+    Column("backwards", "backwards", Kind.NUMBER, dispensable=3),
+    Column("queries median", "queries_median", Kind.NUMBER, dispensable=1),
+    Column("seconds", "seconds", Kind.NUMBER, dispensable=4),
     Column("note", "note"),
 )
 

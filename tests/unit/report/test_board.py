@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from fractions import Fraction
+
+import pandas as pd
+import pytest
+
+from bench.errors import BadValue
+from bench.records.record import Column, Finding, Record
+from bench.report.board import Ground, board, board_files
+from bench.report.render import csv, markdown, terminal
+
+Maker = Callable[..., Record]
+
+
+def frame_of(records: list[Record]) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(csv(board(records))))
+
+
+def test_the_rank_is_the_lowest_worst_case_over_suites(make_record: Maker) -> None:
+    frame = frame_of(
+        [
+            make_record(run_id="a1", defense="steady", worst=450),
+            make_record(run_id="a2", defense="steady", worst=450, suite="blackbox@1"),
+            make_record(run_id="b1", defense="lopsided", worst=600),
+            make_record(run_id="b2", defense="lopsided", worst=300, suite="blackbox@1"),
+        ]
+    )
+    assert list(frame["defense"]) == ["steady", "lopsided"]
+    assert list(frame["rank"]) == [1, 2]
+    assert list(frame["lowest"]) == [0.45, 0.3]
+    assert list(frame["whitebox@1"]) == [0.45, 0.6]
+    assert list(frame["blackbox@1_column"]) == ["pgd_20", "pgd_20"]
+    assert list(frame["records"]) == ["a1, a2", "b1, b2"]
+
+
+def test_a_row_is_one_training(make_record: Maker) -> None:
+    frame = frame_of([make_record(run_id=f"r{seed}", seed=seed, worst=400 + seed) for seed in range(3)])
+    assert list(frame["seed"]) == [2, 1, 0]
+
+
+def test_equal_figures_share_a_rank(make_record: Maker) -> None:
+    worst = {"a": 400, "b": 500, "c": 400, "d": 300}
+    frame = frame_of([make_record(run_id=name, defense=name, worst=count) for name, count in worst.items()])
+    assert list(zip(frame["rank"], frame["defense"], strict=True)) == [(1, "b"), (2, "a"), (2, "c"), (4, "d")]
+
+
+def test_missing_suites_rank_last_and_are_told(make_record: Maker) -> None:
+    records = [
+        make_record(run_id="a1", defense="complete", worst=100),
+        make_record(run_id="a2", defense="complete", worst=100, suite="blackbox@1"),
+        make_record(run_id="b1", defense="evader", worst=900),
+    ]
+    table = board(records)
+    assert [str(getattr(row[1], "text", "")) for row in table.rows] == ["complete", "evader"]
+    assert any(
+        "evader (seed 0) is ranked after the complete rows: blackbox@1 was not run" in n for n in table.notes
+    )
+    assert "evader!" in terminal(table, 200)
+
+
+def test_failed_columns_rank_last(make_record: Maker, make_trial: Callable[..., Column]) -> None:
+    lame = make_trial("apgd", robust=None, error="RuntimeError: x")
+    table = board(
+        [
+            make_record(run_id="a", defense="lame", worst=900, columns=(make_trial(), lame), status="failed"),
+            make_record(run_id="b", defense="sound", worst=10),
+        ]
+    )
+    assert [row[1].text for row in table.rows] == ["sound", "lame"]  # type: ignore[union-attr]
+    assert any("whitebox@1 failed in apgd" in note for note in table.notes)
+
+
+def test_cost_is_the_sum_over_all_columns(make_record: Maker) -> None:
+    frame = frame_of([make_record(run_id="a"), make_record(run_id="b", suite="blackbox@1")])
+    assert frame["forwards"][0] == 4 * 21.5
+    assert frame["backwards"][0] == 4 * 20.0
+    assert frame["seconds"][0] == pytest.approx(4 * 3.14159)
+    assert frame["training_seconds"][0] == 1234.5
+    assert frame["parameters"][0] == 11_171_146
+
+
+def test_findings_and_reconstructions_are_shown(make_record: Maker) -> None:
+    findings = (Finding("z", "warn", "d"), Finding("a", "block", "d"), Finding("a", "block", "e"))
+    table = board([make_record(findings=findings, reconstruction="the loss weights")])
+    assert pd.read_csv(io.StringIO(csv(table)))["findings"][0] == "a, z"
+    text = markdown(table)
+    assert "pgd\\_at \\[1\\]" in text
+    assert "\\[1\\] pgd\\_at is a reconstruction: the loss weights" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"examples": 500, "worst": 200}, "500 examples"),
+        ({"eps": "12/255"}, "Linf 12/255"),
+        ({"norm": "L2"}, "L2 8/255"),
+        ({"data": "svhn"}, "svhn"),
+    ],
+)
+def test_what_differs_is_never_ranked_together(
+    make_record: Maker, change: dict[str, object], told: str
+) -> None:
+    records = [make_record(run_id="a"), make_record(run_id="b", **change)]
+    with pytest.raises(BadValue, match=told):
+        board(records)
+    assert len([name for name in board_files(records) if name.endswith(".md")]) == 2
+
+
+def test_different_images_under_one_name_are_never_ranked_together(make_record: Maker) -> None:
+    records = [make_record(run_id="a"), make_record(run_id="b", data_digest="eeee", defense="other")]
+    with pytest.raises(BadValue, match="different images under the name 'cifar10'"):
+        board(records)
+    stems = {name for name in board_files(records) if name.endswith(".csv")}
+    assert stems == {"cifar10-linf-8_255-d0d0d0d0d0d0.csv", "cifar10-linf-8_255-eeee.csv"}
+
+
+def test_one_radius_in_two_spellings_is_one_board(make_record: Maker) -> None:
+    records = [make_record(run_id="a", eps="0.2"), make_record(run_id="b", eps="1/5", defense="b")]
+    assert set(board_files(records)) == {"cifar10-linf-0.2.md", "cifar10-linf-0.2.csv"}
+
+
+def test_two_records_for_one_place_are_refused(make_record: Maker) -> None:
+    with pytest.raises(BadValue, match="records a and b are both pgd_at"):
+        board([make_record(run_id="a"), make_record(run_id="b")])
+
+
+def test_a_custom_suite_has_a_column_of_its_own(make_record: Maker) -> None:
+    custom = make_record(run_id="b", custom=True, spec={"suite": {"name": "whitebox", "chunk": 2}})
+    suites = [
+        c.name for c in board([make_record(run_id="a"), custom]).columns if c.name.startswith("whitebox@1")
+    ]
+    assert len({name.removesuffix("_column") for name in suites}) == 2
+
+
+def test_no_record_is_an_error() -> None:
+    with pytest.raises(BadValue, match="at least one record"):
+        board([])
+
+
+def test_the_order_of_records_changes_no_byte(sample: list[Record]) -> None:
+    files = board_files(sample)
+    random.Random(1).shuffle(sample)
+    assert board_files([*sample, sample[0]]) == files
+
+
+def test_the_largest_number_of_examples_has_the_plain_name(make_record: Maker) -> None:
+    records = [make_record(run_id="a"), make_record(run_id="b", examples=100, worst=40)]
+    assert {name for name in board_files(records) if name.endswith("md")} == {
+        "cifar10-linf-8_255.md",
+        "cifar10-linf-8_255-n100.md",
+    }
+
+
+def test_the_first_line_names_version_and_records(sample: list[Record]) -> None:
+    text = board_files(sample)["cifar10-linf-8_255.md"]
+    ids = "aaaaaaaaaaa1, aaaaaaaaaaa2, bbbbbbbbbbb1, bbbbbbbbbbb2, ccccccccccc1"
+    assert text.splitlines()[0] == f"<!-- bench 0.1.0, from records {ids} -->"
+    local = board_files(sample, local=True)["cifar10-linf-8_255.md"]
+    assert local.startswith("<!-- local board, not published: bench 0.1.0")
+
+
+def test_file_names_hold_no_separator() -> None:
+    assert Ground("folder:my photos", "L2", Fraction("0.5"), 10).stem == "folder_my_photos-l2-0.5"
