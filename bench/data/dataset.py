@@ -96,10 +96,15 @@ def assemble(source: Source, splits: Splits) -> Dataset:
     """
     all_train = _images(splits.x_train, splits.y_train, f"{source.name}, training set")
     test = _images(splits.x_test, splits.y_test, f"{source.name}, test set")
-    num_classes = source.num_classes or len(splits.classes) or int(all_train.y.max()) + 1
+    num_classes = source.num_classes or _count_classes(all_train.y, f"{source.name}, training set")
     check(all_train, f"{source.name}, training set", num_classes, source.image_shape)
     image_shape = _shape(all_train.x)
     check(test, f"{source.name}, test set", num_classes, image_shape)
+    if source.num_classes is None and splits.classes and len(splits.classes) != num_classes:
+        raise BadData(
+            f"{source.name}: {len(splits.classes)} classes have names and {num_classes} have images, expected "
+            f"as many of each"
+        )
     mean, std = source.mean, source.std
     if mean is None or std is None:
         mean, std = _statistics(all_train.x)
@@ -170,6 +175,22 @@ def _images(x: NDArray[Any], y: NDArray[Any], place: str) -> Images:
     pixels = np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32))
     labels = torch.from_numpy(y.astype(np.int64))
     return Images(torch.from_numpy(pixels), labels, torch.arange(len(labels)))
+
+
+def _count_classes(labels: Tensor, place: str) -> int:
+    """How many classes there are where only labels tell; what `check` refuses is left to it."""
+    values = torch.unique(labels)
+    if len(values) == 0 or values[0] < 0:
+        return int(values[-1]) + 1 if len(values) else 0
+    gaps = torch.nonzero(values != torch.arange(len(values)))
+    if len(gaps):
+        raise BadData(
+            f"{place}: no image has label {int(gaps[0])}, though some have {int(values[-1])}, expected labels "
+            f"from 0 without a gap"
+        )
+    if len(values) == 1:
+        raise BadData(f"{place}: every image has label 0, expected at least two classes")
+    return len(values)
 
 
 def _part(images: Images, rows: NDArray[np.int64]) -> Images:

@@ -59,10 +59,11 @@ def read_idx(path: Path) -> NDArray[Any]:
     start = 4 + 4 * data[3]
     shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
     size = int(np.prod(shape, dtype=np.int64))
-    if len(data) != start + size:
-        raise BadData(
-            f"{path} has {len(data) - start} bytes after its header, expected {size} for shape {shape}"
-        )
+    found = len(data) - start
+    if found < 0:
+        raise BadData(f"{path} ends inside its header of {start} bytes, expected an idx file")
+    if found != size:
+        raise BadData(f"{path} has {found} bytes after its header, expected {size} for shape {shape}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()
 
 

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,34 @@ EXPECTED = {
 }
 """What is sought in each folder, in words."""
 
+CLASSES = {
+    "fashion_mnist": (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    "cifar10": (
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
+}
+"""The names of the labels, which bare arrays do not carry; elsewhere a label's number is its name."""
+
 SILENCE = 60.0
 """Seconds without a byte after which a download is given up."""
 
@@ -37,14 +66,14 @@ def read(request: Request, progress: Progress) -> Splits:
     """NAME.npz, raw files or torchvision's own layout in any of the folders; else torchvision's download."""
     found = request.find((npz.beside, idx.beside if request.name in idx.FOLDERS else _beside))
     if found is not None:
-        return found
+        return _named(request.name, found)
     title, expected = source(request.name).title, EXPECTED[request.name]
     if not request.download:
         raise request.missing(title, expected, "downloading is switched off")
     progress.say(f"downloading {title} into {request.downloads}")
     try:
         with polite():
-            return _READERS[request.name](request.downloads, True)
+            return _named(request.name, _READERS[request.name](request.downloads, True))
     except (OSError, RuntimeError) as error:  # no network, no such host, no space, or a broken file
         raise request.missing(title, expected, f"its download failed ({reason(error)})") from error
 
@@ -82,16 +111,18 @@ def _beside(name: str, root: Path) -> Splits | None:
     return None
 
 
+def _named(name: str, splits: Splits) -> Splits:
+    return replace(splits, classes=splits.classes or CLASSES.get(name, ()))
+
+
 def _mnist(kind: Callable[..., Any]) -> Callable[[Path, bool], Splits]:
     def read_from(folder: Path, download: bool) -> Splits:
         train, test = (kind(str(folder), train=part, download=download) for part in (True, False))
-        classes = tuple(name.rpartition(" - ")[0] or name for name in train.classes)
         return Splits(
             train.data.numpy()[:, None],
             train.targets.numpy(),
             test.data.numpy()[:, None],
             test.targets.numpy(),
-            classes,
         )
 
     return read_from
