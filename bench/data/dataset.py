@@ -102,8 +102,8 @@ def assemble(source: Source, splits: Splits) -> Dataset:
     check(test, f"{source.name}, test set", num_classes, image_shape)
     if source.num_classes is None and splits.classes and len(splits.classes) != num_classes:
         raise BadData(
-            f"{source.name}: {len(splits.classes)} classes have names and {num_classes} have images, expected "
-            f"as many of each"
+            f"{source.name}: {len(splits.classes)} classes have names and {num_classes} have images, "
+            f"expected as many of each"
         )
     mean, std = source.mean, source.std
     if mean is None or std is None:
@@ -185,8 +185,8 @@ def _count_classes(labels: Tensor, place: str) -> int:
     gaps = torch.nonzero(values != torch.arange(len(values)))
     if len(gaps):
         raise BadData(
-            f"{place}: no image has label {int(gaps[0])}, though some have {int(values[-1])}, expected labels "
-            f"from 0 without a gap"
+            f"{place}: no image has label {int(gaps[0])}, though some have {int(values[-1])}, expected "
+            f"labels from 0 without a gap"
         )
     if len(values) == 1:
         raise BadData(f"{place}: every image has label 0, expected at least two classes")
