@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 ARCHITECTURES: Mapping[str, str] = {
     "small_cnn": "bench.nn.small_cnn:SmallCNN",
     "lenet": "bench.nn.lenet:LeNet",
-    "lenet": "bench.nn.lenet:LeNet",
     "resnet18": "bench.nn.resnet:ResNet",
     "preact_resnet18": "bench.nn.preact_resnet:PreActResNet",
     "wide_resnet_28_10": "bench.nn.wide_resnet:WideResNet",
