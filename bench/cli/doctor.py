@@ -59,22 +59,24 @@ def doctor(data_root: Path | None, store: Path, as_json: bool) -> int:
     return 1 if broken else 0
 
 
-def examine(data_root: Path | None, store: Path) -> Iterator[Finding]:
-    """Everything there is to find; a look that itself fails is a problem and ends nothing."""
-    looks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
-        ("python", _python),
-        ("packages", _packages),
-        ("plug-ins", _plug_ins),
-        ("torchvision", _torchvision),
-        ("device", _device),
-        ("pkg_resources", _pkg_resources),
-        ("robustbench", lambda: robustbench(_origin("robustbench"))),
-        ("robustbench files", _robustbench_whole),
-        ("robustbench import", _robustbench_imports),
-        ("data", lambda: _data(data_root)),
-        ("store", lambda: writable(store)),
-    ]
-    for about, look in looks:
+def examine(data_root: Path | None, store: Path, only: str | None = None) -> Iterator[Finding]:
+    """Everything there is to find, or one look; a look that fails is a problem and ends nothing."""
+    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "python": _python,
+        "packages": _packages,
+        "plug-ins": _plug_ins,
+        "torchvision": _torchvision,
+        "device": _device,
+        "pkg_resources": _pkg_resources,
+        "robustbench": lambda: robustbench(_origin("robustbench")),
+        "robustbench files": _robustbench_whole,
+        "robustbench import": _robustbench_imports,
+        "data": lambda: _data(data_root),
+        "store": lambda: writable(store),
+    }
+    for about, look in looks.items():
+        if only not in (None, about):
+            continue
         try:
             yield from look()
         except Exception as error:  # whatever breaks is what this command is for
@@ -173,7 +175,9 @@ def _torchvision() -> Iterator[Finding]:
 
         kept = torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
     except (ImportError, RuntimeError) as error:
-        yield Finding("torchvision", "problem", f"does not fit torch {torch.__version__} ({error})", remedy)
+        yield Finding(
+            "torchvision and torch", "problem", f"does not fit torch {torch.__version__} ({error})", remedy
+        )
         return
     fits = kept.tolist() == [0]
     yield Finding(

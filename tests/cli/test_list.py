@@ -1,0 +1,278 @@
+"""`bench`, `bench list` and `bench show`: they answer at once, and mistakes are told in a sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.cli.list_ import list_
+from bench.cli.main import COMMANDS, bench, main
+from bench.cli.options import parse_settings
+from bench.cli.show import field_comments
+from bench.core.threat import Knowledge
+from bench.errors import BadValue, BenchError
+from bench.records.record import Record, to_json
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "torchvision", "pandas", "matplotlib", "lightning_fabric", "torchattacks")
+
+
+def loaded_by(*arguments: str) -> list[str]:
+    """Which heavy packages a command loads, in a process of its own."""
+    code = f"""
+import sys
+from bench.cli.main import main
+try:
+    main({list(arguments)!r})
+except SystemExit as left:
+    code = left.code
+print("LOADED", code, *[name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    words = done.stdout.splitlines()[-1].split() if done.stdout else [done.stderr]
+    assert words[:2] == ["LOADED", "0"], done.stderr
+    return words[2:]
+
+
+def test_the_watch_for_heavy_packages_sees_one() -> None:
+    assert "torch" in loaded_by("show", "suite", "smoke")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["list"], ["list", "recipes", "--json"], ["show", "data", "digits"], ["new", "--help"]],
+)
+def test_loads_nothing_heavy(arguments: list[str]) -> None:
+    assert loaded_by(*arguments) == []
+
+
+def test_a_record_is_shown_without_torch(make_record: Callable[..., Record], tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(to_json(make_record()))
+    assert loaded_by("show", "record", str(path)) == []
+    assert loaded_by("board", str(path)) == []
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[object, str, str]:
+    """Exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    told = capsys.readouterr()
+    return left.value.code, told.out, told.err
+
+
+def test_every_command_exists_and_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in COMMANDS:
+        code, out, _ = run(capsys, name, "--help")
+        assert code == 0 and out.startswith(f"Usage: bench {name}")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["lst"], "did you mean 'list'?"),
+        (["quux"], "expected one of run, train"),
+        (["list", "--jsn"], "--json"),
+        (["list", "defences"], "expected one of defenses"),
+        (["show", "siute", "smoke"], "did you mean 'suite'?"),
+        (["show", "suite", "smokee"], "did you mean 'smoke'?"),
+        (["show", "suite", "smoke@99"], "this version of bench has smoke@"),
+        (["show", "record", "nothing"], "'nothing' leads to no record"),
+        (["board", "--verify", "x", "--rebuild", "y"], "does not exist"),
+    ],
+)
+def test_mistakes_exit_2_with_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert told in err and out == "" and "Traceback" not in err
+
+
+def test_an_interrupt_exits_130_and_says_that_the_run_resumes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(list_, "callback", interrupted)
+    code, _, err = run(capsys, "list")
+    assert code == 130 and "goes on from where it stopped" in err
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    (tmp_path / "record.json").write_text(to_json(make_record()))
+    (tmp_path / "file").write_text("")
+    code, _, err = run(
+        capsys, "board", str(tmp_path / "record.json"), "--write", str(tmp_path / "file" / "in")
+    )
+    assert code == 2
+    assert err.startswith("bench: cannot write ") and err.count("\n") == 1
+
+
+def test_faults_of_ours_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise FileNotFoundError(2, "No such file", "ours")
+
+    monkeypatch.setattr(list_, "callback", broken)
+    with pytest.raises(FileNotFoundError):
+        main(["list"])
+
+
+def test_errors_are_told_with_what_to_type(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(**_: object) -> None:
+        raise BenchError("eps is 'x', expected a number", "--eps 8/255")
+
+    monkeypatch.setattr(list_, "callback", mistaken)
+    assert run(capsys, "list") == (2, "", "bench: eps is 'x', expected a number; try: --eps 8/255\n")
+
+
+def test_list_is_also_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "list", "--json", "--store", str(tmp_path))
+    found = json.loads(out)
+    assert code == 0
+    assert list(found) == ["defenses", "attacks", "suites", "data", "architectures", "recipes", "runs"]
+    assert found["runs"] == []
+    for kind in ("defenses", "attacks", "suites", "data", "architectures", "recipes"):
+        assert found[kind] and all(entry["name"] and entry["summary"] for entry in found[kind])
+    assert {"name": "digits", "summary": "scikit-learn's handwritten digits; Linf 0.2, small_cnn"} in found[
+        "data"
+    ]
+
+
+def test_list_runs(
+    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    (tmp_path / "0123456789ab").mkdir()
+    (tmp_path / "0123456789ab" / "record.json").write_text(to_json(make_record()))
+    _, out, _ = run(capsys, "list", "runs", "--store", str(tmp_path))
+    assert out.split()[0] == "0123456789ab"
+    assert "pgd_at under whitebox@1 on cifar10, Linf 8/255, seed 0: 45.1 [42.0, 48.2] %" in out
+
+
+def test_show_suite_prints_what_every_attacker_may_see(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "show", "suite", "blackbox")
+    square = out[out.index("\nsquare") :]
+    assert "at most 5,000 for each example" in square and "Square(queries=5000" in square
+    assert "gradients:  none" in square
+    assert "digest:" in out and "step sizes are shares of eps" in out
+
+
+def test_show_defense_prints_every_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "show", "defense", "pgd_at")
+    assert "ICLR 2018" in out
+    assert "step_size = 1/4" in out and "of eps: 2/255 of 8/255" in out
+    _, out, _ = run(capsys, "show", "defense", "pgd_at", "--json")
+    assert [field["name"] for field in json.loads(out)["fields"]] == ["steps", "step_size"]
+
+
+def test_show_record_by_the_beginning_of_its_id(
+    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    for run_id in ("abc111111111", "abd222222222"):
+        (tmp_path / run_id).mkdir()
+        (tmp_path / run_id / "record.json").write_text(to_json(make_record(run_id=run_id)))
+    _, out, _ = run(capsys, "show", "record", "abd", "--store", str(tmp_path))
+    assert "run: abd222222222" in out
+    code, _, err = run(capsys, "show", "record", "ab", "--store", str(tmp_path))
+    assert code == 2 and "abc111111111, abd222222222" in err
+
+
+def test_publish_refuses_on_the_command_line(
+    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(to_json(make_record(custom=True)))
+    code, _, err = run(capsys, "publish", str(path), "--folder", str(tmp_path / "boards"))
+    assert code == 2 and "overridden suite" in err
+    assert not (tmp_path / "boards").exists()
+
+
+def test_board_verifies_what_is_published(
+    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / "0123456789ab.json").write_text(to_json(make_record()))
+    assert run(capsys, "board", "--verify", str(tmp_path))[0] == 1
+    assert run(capsys, "board", "--rebuild", str(tmp_path))[0] == 0
+    assert run(capsys, "board", "--verify", str(tmp_path)) == (0, "", "")
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    from bench import __version__
+
+    assert __version__ in run(capsys, "--version")[1]
+
+
+def test_settings_are_sorted_by_what_they_change() -> None:
+    items = [
+        "defense.margin=0.05",
+        "recipe.epochs=3",
+        "suite.examples=100",
+        "attack.pgd_20.steps=50",
+        "recipe.name=a=b",
+    ]
+    assert parse_settings(items) == {
+        "defense": {"margin": "0.05"},
+        "recipe": {"epochs": "3", "name": "a=b"},
+        "suite": {"examples": "100"},
+        "attack.pgd_20": {"steps": "50"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        ("defense.margin", "has no value"),
+        ("=3", "has no value"),
+        ("margin=3", "overrides 'margin'.*try: --set defense.margin="),
+        ("defence.margin=3", "overrides 'defence'.*try: --set defense.margin="),
+        ("defense=3", "does not say which parameter"),
+        ("recipe.=3", "does not say which parameter"),
+        ("attack.pgd_20=3", "which column and parameter"),
+    ],
+)
+def test_settings_that_make_no_sense_are_one_sentence(item: str, told: str) -> None:
+    with pytest.raises(BadValue, match=told):
+        parse_settings([item])
+
+
+def test_a_setting_is_given_once() -> None:
+    with pytest.raises(BadValue, match=r"gives recipe\.epochs twice"):
+        parse_settings(["recipe.epochs=3", "recipe.epochs=4"])
+
+
+def test_every_option_states_its_default() -> None:
+    import click
+
+    context = click.Context(bench)
+    for name in COMMANDS:
+        command = bench.get_command(context, name)
+        assert command is not None
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                told = (
+                    parameter.show_default
+                    or "[default: " in str(parameter.help)
+                    or "required" in str(parameter.help)
+                )
+                assert told, f"bench {name} {parameter.opts[0]}"
+
+
+def test_comments_beside_fields_are_their_documentation() -> None:
+    assert field_comments(Knowledge)["max_queries"] == "per example; None: unlimited"
