@@ -107,7 +107,10 @@ class _Piece:
     def rate(self) -> str:
         seconds = time.monotonic() - self.began
         done = self.done - self.resumed
-        return f"{done / seconds:.3g} {self.unit}/s" if done and seconds > 0 else ""
+        if not done or seconds <= 0:
+            return ""
+        rate = done / seconds
+        return f"{rate:,.0f} {self.unit}/s" if rate >= 10 else f"{rate:.2g} {self.unit}/s"
 
     def shown(self) -> str:
         return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.figures.items())
