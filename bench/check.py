@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.api import Attack, Defense, Deployed, Trial
+from bench.api import Attack, Deployed, Trial
 from bench.attacks.fgsm import FGSM
 from bench.core.encoding import decode, encode
 from bench.core.threat import WHITE_BOX, Budget, Norm
@@ -154,7 +154,7 @@ def _attack_clauses(attack: Attack) -> Iterator[Checked]:
         held = getattr(none, "outcomes", None)
         yield Checked(f"breaks nothing with eps 0 under {norm.value}", held is not None and held.robust.all())
         one = once(budget, Chunk(0, x[:1], chunk.y[:1], chunk.ids[:1]))
-        yield Checked(f"attacks a single image under {norm.value}", getattr(one, "outcomes", None) is not None)
+        yield Checked(f"attacks one image under {norm.value}", getattr(one, "outcomes", None) is not None)
     yield Checked("leaves the clean images as they were", torch.equal(clean, x))
 
 

@@ -235,7 +235,7 @@ def _suite(request: Request) -> Suite:
             continue
         if column not in columns:
             raise UnknownName(f"{suite.id} has no column {column!r}, it has {', '.join(columns)}")
-        attack = cast(Attack, override(columns[column].attack, dict(settings)))
+        attack = override(columns[column].attack, dict(settings))
         columns[column] = Trial(column, attack, columns[column].knowledge)
     examples = suite.examples if request.examples is None else request.examples
     if examples == "all":

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from bench.errors import BadValue, UnknownName
@@ -76,7 +77,7 @@ class Registry(Generic[T]):
         text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source else None
         return text.split("\n\n")[0].replace("\n", " ") if text else ""
 
-    def _import(self, location: str) -> tuple[object, str]:
+    def _import(self, location: str) -> tuple[ModuleType, str]:
         place, _, attribute = location.rpartition(":")
         if not place.endswith(".py"):
             return importlib.import_module(place), attribute

@@ -156,7 +156,7 @@ class _Run:
     ) -> tuple[dict[str, Outcomes], dict[str, float], dict[str, int], dict[str, tuple[str, str]]]:
         """Every cell, stored or computed: outcomes, seconds, flat gradients, what failed; by column."""
         spec, progress = self.spec, self.options.progress
-        chunks = rows.split(spec.suite.chunk)
+        chunks = torch.split(rows, spec.suite.chunk)
         outcomes: dict[str, Outcomes] = {}
         seconds: dict[str, float] = {}
         flat: dict[str, int] = {}

@@ -14,7 +14,6 @@ from fractions import Fraction
 from typing import ClassVar, Literal
 
 import torch
-from bench.train.loop import fit_classifier
 from torch import Tensor, nn
 
 from bench.api import Batch, Defense, Deployed, Features, FitContext, Task, Terms
@@ -22,6 +21,7 @@ from bench.attacks.losses import most_confusing
 from bench.attacks.pgd import PGD
 from bench.errors import BadValue
 from bench.nn.architectures import network
+from bench.train.loop import fit_classifier
 from defenses.losses import (
     attention_distance,
     boosted_margin,

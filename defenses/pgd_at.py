@@ -8,12 +8,12 @@ from fractions import Fraction
 from typing import ClassVar
 
 import torch.nn.functional as F
-from bench.train.loop import fit_classifier
 from torch import nn
 
 from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
 from bench.attacks.pgd import PGD
 from bench.nn.architectures import network
+from bench.train.loop import fit_classifier
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bench.train.loop import fit_classifier
 from torch import nn
 
 from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
 from bench.errors import BadValue
 from bench.nn.architectures import network
+from bench.train.loop import fit_classifier
 from defenses.losses import Smoothing, smoothed_cross_entropy
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @options.settings
 @options.as_json
 def check(name: str, settings: tuple[str, ...], as_json: bool) -> int:
-    """Examine a defense or an attack by NAME (or PATH.py:CLASS, a defense), clause by clause, on tiny data."""
+    """Examine a defense (NAME or PATH.py:CLASS) or an attack, clause by clause, on tiny data."""
     found = []
     for checked in _clauses(name, settings):
         found.append(checked)

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     A command returns nothing, or its exit code.
     """
-    # threads that spin while they wait slow small networks down 30-fold as soon as another program wants the cores
+    # threads that spin while they wait slow small networks down 30-fold once another program wants the cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         code = bench.main(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from bench.cli import options
-
-Stale = Literal["refuse", "rerun", "accept"]
 
 trained_by_others = options.several(
     options.data,
@@ -55,12 +53,13 @@ def run(
     batch_size: int | None,
     board: Path | None,
     as_json: bool,
-    **shared: object,
+    **shared: Any,
 ) -> int:
     """Train a defense (or load its weights), attack it with every trial of a suite, and print the table.
 
     A run that was killed goes on from where it stopped; one that is complete answers from its record.
     """
+    from bench.cli.board import width
     from bench.cli.requests import as_options, as_request
     from bench.plan import plan_run
     from bench.records.record import to_json
@@ -74,8 +73,8 @@ def run(
     spec = plan_run(request)
     record = compute(spec, as_options(batch_size=batch_size, **shared))
     if board is not None:
-        _write_board(Path(str(shared["store"])), board)
-    click.echo(to_json(record) if as_json else terminal(run_table(record)), nl=not as_json)
+        _write_board(shared["store"], board)
+    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=not as_json)
     return 0 if record.status == "complete" else 1
 
 

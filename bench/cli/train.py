@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -14,7 +15,7 @@ from bench.cli.run import trained_by_others
 @click.option("--defense", required=True, metavar="NAME", help="Defense, or NAME[field=value].  [required]")
 @trained_by_others
 @options.as_json
-def train(defense: str, as_json: bool, **shared: object) -> int:
+def train(defense: str, as_json: bool, **shared: Any) -> int:
     """Train a defense, its parents first; a training that was killed goes on at the last epoch."""
     from bench.cli.requests import as_options, as_request
     from bench.plan import plan_training

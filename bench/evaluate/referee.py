@@ -62,7 +62,7 @@ class Referee:
         return distance(x, clean, self.budget.norm)
 
     def _answer(self, x: Tensor) -> Tensor:
-        classes = self.deployed.predict(x).argmax(dim=1)
+        classes: Tensor = self.deployed.predict(x).argmax(dim=1)
         if self.deployed.detector is not None:
             classes = torch.where(self.deployed.detector(x), REFUSED, classes)
         return classes

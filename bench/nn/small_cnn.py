@@ -2,7 +2,8 @@
 
 Two convolutions (32 and 64 channels) and two linear layers (128, K), without BatchNorm. Larger images are
 first folded by two into channels, which on a CPU makes the gradient of an image far cheaper than a strided
-convolution does. One forward pass costs about a million multiply-adds for 28x28 grey images and 0.3 million for 8x8.
+convolution does. One forward pass costs about a million multiply-adds for 28x28 grey images and 0.3 million for
+8x8.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A linear classifier of fixed weights as a defense: its worst case is known in closed form (test data, 2026)."""
+"""A linear classifier of fixed weights as a defense: its worst case has a closed form (2026)."""
 
 from __future__ import annotations
 

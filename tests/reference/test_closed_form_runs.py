@@ -1,4 +1,4 @@
-"""A whole `bench run` on a linear classifier, whose robust accuracy is known: a benchmark of the benchmark."""
+"""A whole run on a linear classifier, whose robust accuracy is known: a benchmark of the benchmark."""
 
 import dataclasses
 import json

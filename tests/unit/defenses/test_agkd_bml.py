@@ -22,7 +22,7 @@ ALL = AgkdBml(mart=True)
 
 @pytest.fixture
 def student():
-    """One example: x1' and x1 orthogonal, x1' and x2' parallel, logits and maps that are easy to compute with."""
+    """One example: x1' and x1 orthogonal, x1' and x2' parallel, logits and maps easy to compute with."""
     return features(
         logits=[[math.log(0.5), math.log(0.3), math.log(0.2)], [0.0, 0.0, 0.0], [9.0, 9.0, 9.0]],
         pooled=[[1.0, 0.0], [0.0, 1.0], [2.0, 0.0]],
