@@ -18,7 +18,8 @@ from bench.errors import BadValue, UnknownName
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
 from bench.registry import DEFENSES, SUITES
-from bench.train.recipe import Recipe, recipe
+from bench.train.recipe import Recipe
+from bench.train.recipes import recipe
 
 UNDEFENDED = "standard"
 """The name of the defense that defends nothing: undefended twins and transfer surrogates are such."""

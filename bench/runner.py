@@ -39,7 +39,7 @@ from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, 
 from bench.records.store import RunFolder, Store, StoredCell, write_atomically
 from bench.train.checkpoints import load_weights
 from bench.train.fit import Trained, train
-from bench.train.recipe import recipe
+from bench.train.recipes import recipe
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "torchattacks", "pyautoattack", "robustbench")
 

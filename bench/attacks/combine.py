@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
@@ -24,8 +24,8 @@ Attempt = Callable[[Oracle, Tensor], Tensor]
 class Restarts:
     """Run an attack again, with other random draws, on the examples it has not broken."""
 
-    attack: Attack
-    times: int
+    attack: Attack = field(default_factory=PGD)
+    times: int = 5
 
     def __post_init__(self) -> None:
         require_count("Restarts", "times", self.times)
@@ -40,7 +40,7 @@ class Restarts:
 class Cascade:
     """Run attacks one after another, each on the examples that those before have not broken."""
 
-    attacks: tuple[Attack, ...]
+    attacks: tuple[Attack, ...] = (FGSM(), PGD())
 
     def __post_init__(self) -> None:
         if not self.attacks:
@@ -82,4 +82,4 @@ def _attempt(attack: Attack, x: Tensor, y: Tensor, budget: Budget, generator: Ge
     return attempt
 
 
-_: tuple[Attack, ...] = (Restarts(PGD(), times=5), Cascade((FGSM(), PGD())))
+_: tuple[Attack, ...] = (Restarts(), Cascade())

@@ -80,7 +80,7 @@ def _architectures(store: Path) -> list[Entry]:
 
 
 def _recipes(store: Path) -> list[Entry]:
-    from bench.train.recipe import RECIPES
+    from bench.train.recipes import RECIPES
 
     return [
         {

@@ -145,7 +145,7 @@ def data_(name: str, as_json: bool) -> None:
 def recipe_(data: str, name: str, as_json: bool) -> None:
     """Show how networks are trained on a data set (NAME is "short" unless given)."""
     from bench.core.encoding import describe, encode
-    from bench.train.recipe import recipe
+    from bench.train.recipes import recipe
 
     found = recipe(data, name)
     if as_json:

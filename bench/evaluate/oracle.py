@@ -76,6 +76,8 @@ class Access:
         for network in (self.climbed, self.answering):
             if network is not None:
                 network.eval().requires_grad_(False)
+                if numerics.channels_last:  # another layout of the same weights
+                    network.to(memory_format=torch.channels_last)
 
     def gradients(
         self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]
@@ -92,7 +94,8 @@ class Access:
         if self.climbed is None:
             raise AccessDenied(f"{self.knowledge.label} gives no gradients")
         if self._fast is None:
-            self._fast = fold(self.climbed, x[:2]) if self.numerics.fold else self.climbed
+            layout = self.numerics.channels_last
+            self._fast = fold(self.climbed, x[:2], layout) if self.numerics.fold else self.climbed
         if self.numerics.channels_last and x.shape[1] > 1:
             x = x.contiguous(memory_format=torch.channels_last)
         x = x.detach().requires_grad_()

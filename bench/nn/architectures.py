@@ -65,7 +65,7 @@ def _find(name: str) -> tuple[str, dict[str, int]]:
             raise BadValue(
                 f"the architecture is {name!r}, expected wide_resnet_DEPTH_WIDTH with a depth of 6n + 4 such "
                 f"as 16, 28 or 34 and a width of at least 1",
-                "--architecture wide_resnet_28_10",
+                "--arch wide_resnet_28_10",
             )
         return ARCHITECTURES["wide_resnet_28_10"], {"depth": depth, "width": width}
     if name in ARCHITECTURES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any, TypedDict
 
 import torch
@@ -70,6 +71,7 @@ class TrainContext:
         self.train = data.train.to(self.device)
         self.validation = data.validation.to(self.device)
         self.stage = 0
+        self.strength = Fraction(1)  # share of the budget that inner attacks may use: the recipe's warm-up
         self.attacked = False  # whether this stage's steps asked for attacks
         self.history: list[Row] = []
         self.finished: list[Finished] = []  # what each completed stage trained
@@ -137,12 +139,19 @@ class TrainContext:
         The first of the labels is the attack's y; further ones follow those it gives to its loss.
         """
         self.attacked = True
-        return self.inner_attack(net, attack, x, *labels, generator=self.generator)
+        budget = Budget(self.budget.norm, self.budget.eps * self.strength)
+        return self.inner_attack(net, attack, x, *labels, generator=self.generator, budget=budget)
 
     def inner_attack(
-        self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor, generator: Generator
+        self,
+        net: nn.Module,
+        attack: Attack,
+        x: Tensor,
+        *labels: Tensor,
+        generator: Generator,
+        budget: Budget | None = None,
     ) -> Tensor:
-        """The same from a generator of one's own, and not a part of training."""
+        """The same from a generator of one's own, with the full budget, and not a part of training."""
         net = unwrap(net)
         if self.recipe.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
@@ -154,7 +163,7 @@ class TrainContext:
                 attack,
                 x,
                 *labels,
-                budget=self.budget,
+                budget=budget or self.budget,
                 generator=generator,
                 num_classes=self.task.num_classes,
                 autocast=self.autocast,

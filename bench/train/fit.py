@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from bench.errors import BadValue, BenchError
 from bench.train.checkpoints import Checkpoints, Row
 from bench.train.context import TrainContext
 from bench.train.recipe import Recipe
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what recipes say already
 
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -73,6 +76,10 @@ def train(
         return _trained(folder, complete)
     job = _Job(defense, data, task, budget, recipe, seed, identity, dict(parents), folder)
     fabric = _fabric(device, devices, recipe)
+    if fabric.device.type == "cpu" and recipe.precision == "bf16":
+        (progress or Silent()).say(
+            "bf16 is slow on a CPU without bfloat16 arithmetic; try --set recipe.precision=fp32"
+        )
     if devices == 1:
         _run(fabric, job, progress or Silent())
     else:

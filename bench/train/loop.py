@@ -18,7 +18,7 @@ from bench.train.context import TrainContext
 from bench.train.guard import EpochFigures, check_finite, check_history
 from bench.train.model import training_model
 from bench.train.recipe import Recipe
-from bench.train.schedule import learning_rate
+from bench.train.schedule import attack_strength, learning_rate
 from bench.train.validate import validate
 
 Keep = Literal["robust", "clean", "last"]
@@ -48,8 +48,8 @@ def fit_classifier(
 
     `judge` is what is validated, images to logits, where `net` is only a part of it. `keep` says which
     epoch's weights stay: of the best robust or clean validation accuracy, or the last; None chooses "robust"
-    if the steps ask for attacks and "clean" if not. A recipe that selects the last overrules it. May be called
-    several times, once for each stage of a training.
+    if the steps ask for attacks and "clean" if not. A recipe that selects the last overrules it. May be
+    called several times, once for each stage of a training.
     """
     if not isinstance(context, TrainContext):
         raise TypeError(
@@ -176,7 +176,9 @@ class _Fitting:
         seen = reported = 0
         rate = 0.0
         for number, batch in enumerate(context.epoch(self.done)):
-            rate = learning_rate(self.recipe, self.done * batches + number, self.recipe.epochs * batches)
+            now, total = self.done * batches + number, self.recipe.epochs * batches
+            rate = learning_rate(self.recipe, now, total)
+            context.strength = attack_strength(self.recipe, now, total)
             terms = self._step(batch, rate)
             for name, term in terms.items():
                 weighted = term.detach().float() * len(batch)

@@ -1,14 +1,12 @@
-"""How long and with which optimizer a defense trains: data only, without torch, a table for each data set."""
+"""How long and with which optimizer a defense trains: data only, without torch."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal, get_args
 
-from bench.errors import BadValue, UnknownName
+from bench.errors import BadValue
 
 OptimizerName = Literal["sgd", "adam"]
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
@@ -36,6 +34,7 @@ class Recipe:
     schedule: ScheduleName = "step"
     milestones: tuple[float, ...] = (0.5, 0.75)  # fractions of the epochs, for "step"
     gamma: float = 0.1  # what a milestone multiplies the learning rate with
+    eps_warmup: float = 0.0  # fraction of the epochs in which the inner attack's radius rises from 0 to full
     clip_norm: float | None = None  # largest L2 norm of the whole gradient
     ema_decay: float = 0.0  # of the averaged weights; 0: no averaging
     precision: Precision = "fp32"  # of training and its inner attack; validation verdicts are always fp32
@@ -53,6 +52,7 @@ class Recipe:
         _require(self, "momentum", 0 <= self.momentum < 1, "a number from 0 to below 1", 0.9)
         _require(self, "weight_decay", self.weight_decay >= 0, "a number of at least 0", 5e-4)
         _require(self, "gamma", 0 < self.gamma <= 1, "a number above 0 and at most 1", 0.1)
+        _require(self, "eps_warmup", 0 <= self.eps_warmup <= 1, "a fraction from 0 to 1", 0.3)
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "a number from 0 to below 1", 0.999)
         _require(self, "clip_norm", self.clip_norm is None or self.clip_norm > 0, "None or above 0", 1.0)
         rising = list(self.milestones) == sorted(self.milestones)
@@ -78,104 +78,3 @@ def _require(recipe: Recipe, name: str, held: bool, expected: str, example: obje
     if not held:
         value = getattr(recipe, name)
         raise BadValue(f"recipe.{name} is {value!r}, expected {expected}", f"--set recipe.{name}={example}")
-
-
-def recipe(data: str, name: str = "short") -> Recipe:
-    """The named recipe of a data set; `folder:PATH` and `npz:PATH` share those of their kind.
-
-    >>> recipe("cifar10", "paper").epochs, recipe("folder:flowers").schedule
-    (200, 'one_cycle')
-    >>> recipe("cifar10", "papr")
-    Traceback (most recent call last):
-    bench.errors.UnknownName: cifar10 has no recipe 'papr'; did you mean 'paper'?
-    """
-    kind = data.partition(":")[0]
-    if kind not in RECIPES:
-        raise UnknownName(_unknown(f"no data set with recipes is named {data!r}", kind, list(RECIPES)))
-    if name not in RECIPES[kind]:
-        raise UnknownName(_unknown(f"{data} has no recipe {name!r}", name, list(RECIPES[kind])))
-    return RECIPES[kind][name]
-
-
-def _unknown(message: str, name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"{message}; did you mean {near[0]!r}?" if near else f"{message}, expected {', '.join(names)}"
-
-
-_ONE_CYCLE = Recipe(
-    "short",
-    epochs=30,
-    learning_rate=0.2,
-    weight_decay=5e-4,
-    schedule="one_cycle",
-    precision="bf16",
-    channels_last=True,
-    source="one-cycle adversarial training after Wong, Rice, Kolter: Fast is better than free, ICLR 2020",
-)
-_PAPER = Recipe(
-    "paper",
-    epochs=200,
-    learning_rate=0.1,
-    weight_decay=2e-4,
-    schedule="step",
-    milestones=(0.5, 0.75),
-    source="released code of AGKD-BML, Wang et al., ICCV 2021",
-)
-_GREY = Recipe(
-    "short",
-    epochs=10,
-    optimizer="adam",
-    learning_rate=2e-3,
-    weight_decay=0.0,
-    schedule="one_cycle",
-)
-_TEN_MINUTES = Recipe(
-    "ten_minutes",
-    epochs=6,
-    optimizer="adam",
-    learning_rate=2e-3,
-    weight_decay=0.0,
-    schedule="one_cycle",
-    channels_last=True,
-    source="chosen for this benchmark: an adversarially trained small_cnn takes about 10 minutes on 2 CPU cores",
-)
-_GREY_PAPER = Recipe(
-    "paper",
-    epochs=100,
-    learning_rate=0.01,
-    weight_decay=0.0,
-    schedule="step",
-    milestones=(0.55, 0.75, 0.9),
-    source="released MNIST code of TRADES, Zhang et al., ICML 2019",
-)
-_DIGITS = Recipe(
-    "short",
-    epochs=30,
-    batch_size=64,
-    optimizer="adam",
-    learning_rate=3e-3,
-    weight_decay=0.0,
-    schedule="one_cycle",
-)
-_SYNTHETIC = Recipe(
-    "short",
-    epochs=5,
-    batch_size=32,
-    optimizer="adam",
-    learning_rate=3e-3,
-    weight_decay=0.0,
-    schedule="constant",
-    validation_steps=5,
-)
-
-_COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "folder", "npz")
-
-RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
-    {
-        "digits": {"short": _DIGITS},
-        "mnist": {"short": _GREY, "ten_minutes": _TEN_MINUTES, "paper": _GREY_PAPER},
-        "fashion_mnist": {"short": _GREY, "ten_minutes": _TEN_MINUTES, "paper": _GREY_PAPER},
-        **{data: {"short": _ONE_CYCLE, "paper": _PAPER} for data in _COLOUR},
-        "synthetic": {"short": _SYNTHETIC},
-    }
-)

@@ -1,8 +1,9 @@
-"""The learning rate as a function of the optimizer step: a resumed run needs no scheduler's memory."""
+"""Learning rate and attack strength as functions of the optimizer step: a resumed run needs no memory."""
 
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 from bench.train.recipe import Recipe
 
@@ -36,3 +37,9 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
 def _between(start: float, end: float, share: float) -> float:
     """A half cosine from start to end."""
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+
+def attack_strength(recipe: Recipe, step: int, total: int) -> Fraction:
+    """The share of the budget, in (0, 1], that inner attacks may use at a step of `total`."""
+    rising = round(recipe.eps_warmup * total)
+    return min(Fraction(step + 1, rising), Fraction(1)) if rising else Fraction(1)

@@ -1,0 +1,40 @@
+"""Every registered attack keeps the contract, every published suite stays as it was published."""
+
+import pytest
+
+from bench.check import check_attack
+from bench.core.digest import content_id
+from bench.core.encoding import decode, encode, override
+from bench.registry import ATTACKS, SUITES
+
+QUICK = {"square": {"queries": "60"}, "apgd": {"steps": "10"}, "apgd_targeted": {"steps": "10"}}
+"""Fewer steps where the default takes seconds: the contract is the same."""
+
+
+@pytest.mark.parametrize("name", ATTACKS.names())
+def test_attack_keeps_the_contract(name):
+    broken = [c for c in check_attack(override(ATTACKS.get(name), QUICK.get(name, {}))) if not c.kept]
+    assert not broken
+
+
+PUBLISHED = {
+    "blackbox@1": "9b597fa5581d",
+    "graybox@1": "371215115375",
+    "smoke@1": "5fa23062c6fb",
+    "whitebox@1": "3170cefeae7f",
+}
+"""A published suite never changes: whatever differs needs another version."""
+
+
+@pytest.mark.parametrize("name", SUITES.names())
+def test_suite_is_as_published(name):
+    suite = SUITES.get(name)
+    assert content_id(encode(suite)) == PUBLISHED[suite.id]
+
+
+@pytest.mark.parametrize("name", SUITES.names())
+def test_suite_survives_json_and_names_its_columns_once(name):
+    suite = SUITES.get(name)
+    assert decode(encode(suite)) == suite
+    columns = [trial.column for trial in suite.trials]
+    assert len(set(columns)) == len(columns)
