@@ -1,0 +1,41 @@
+"""What an attacker may see, level by level: one table for the README, the command line and the suites' pages."""
+
+from __future__ import annotations
+
+from bench.core.threat import (
+    DECISIONS,
+    GRAY_BOX_CLASSIFIER,
+    GRAY_BOX_TWIN,
+    GRAY_BOX_UNDEFENDED,
+    SCORES,
+    TRANSFER,
+    WHITE_BOX,
+)
+from bench.report.render import Column, Kind, Table
+
+LEVELS = (
+    WHITE_BOX,
+    GRAY_BOX_CLASSIFIER,
+    GRAY_BOX_TWIN,
+    GRAY_BOX_UNDEFENDED,
+    TRANSFER,
+    SCORES,
+    DECISIONS,
+)
+"""Every knowledge that suites use, from most to least."""
+
+
+def knowledge_table() -> Table:
+    """A row for each level."""
+    columns = tuple(
+        Column(title, title, Kind.TEXT) for title in ("knowledge", "gradients of", "answers", "knows")
+    )
+    rows = tuple(
+        (level.label, level.gradients.value, _answers(level.feedback.value, level.max_queries), level.means)
+        for level in LEVELS
+    )
+    return Table("What an attacker may see", columns, rows)
+
+
+def _answers(feedback: str, limit: int | None) -> str:
+    return feedback if limit is None else f"{feedback}, at most {limit:,} queries"
