@@ -30,6 +30,8 @@ from bench.train.checkpoints import load_weights
 DATA, ARCHITECTURE = "synthetic", "wide_resnet_10_1"
 """Tiny images, and a network with BatchNorm, whose statistics are the easiest thing to get wrong."""
 
+QUICK = {"epochs": "3", "validation_examples": "32"}
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -65,7 +67,7 @@ def _guarded(clauses: Iterator[Checked]) -> Iterator[Checked]:
 
 
 def _defense_clauses(name: str, settings: dict[str, str], folder: Path) -> Iterator[Checked]:
-    request = Request(name, data=DATA, architecture=ARCHITECTURE, settings={"defense": settings})
+    request = Request(name, data=DATA, architecture=ARCHITECTURE, settings={"defense": settings, "recipe": QUICK})
     spec = plan_training(request)
     options = Options(Store(folder), device="cpu")
     data = load_data(spec, options)
