@@ -67,7 +67,8 @@ def _guarded(clauses: Iterator[Checked]) -> Iterator[Checked]:
 
 
 def _defense_clauses(name: str, settings: dict[str, str], folder: Path) -> Iterator[Checked]:
-    request = Request(name, data=DATA, architecture=ARCHITECTURE, settings={"defense": settings, "recipe": QUICK})
+    settings_of = {"defense": settings, "recipe": QUICK}
+    request = Request(name, data=DATA, architecture=ARCHITECTURE, settings=settings_of)
     spec = plan_training(request)
     options = Options(Store(folder), device="cpu")
     data = load_data(spec, options)

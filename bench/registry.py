@@ -72,9 +72,20 @@ class Registry(Generic[T]):
         return cast(T, found() if isinstance(found, type) else found)
 
     def summary(self, name: str) -> str:
-        """The first sentence of its module's docstring, read without running anything."""
-        source = self._source(self.location(name))
-        text = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) if source else None
+        """What it is in a sentence, read from the source without running anything.
+
+        The first paragraph of its module's docstring; of its own for a constant, or beside other classes.
+        """
+        location = self.location(name)
+        source = self._source(location)
+        if source is None:
+            return ""
+        tree = ast.parse(source.read_text(encoding="utf-8"))
+        place, _, attribute = location.rpartition(":")
+        beside = {other for other in self._table.values() if other.startswith(f"{place}:")}
+        classes = [other for other in beside if not other.rpartition(":")[2].isupper()]
+        own = attribute.isupper() or len(classes) > 1
+        text = (_docstring_of(attribute, tree) if own else None) or ast.get_docstring(tree)
         return text.split("\n\n")[0].replace("\n", " ") if text else ""
 
     def _import(self, location: str) -> tuple[ModuleType, str]:
@@ -107,6 +118,18 @@ class Registry(Generic[T]):
         found = Path(top.submodule_search_locations[0]).joinpath(*parts[1:])
         path = found.with_suffix(".py") if len(parts) > 1 else found / "__init__.py"
         return path if path.is_file() else None
+
+
+def _docstring_of(attribute: str, tree: ast.Module) -> str | None:
+    """Of a class, or the string below a constant."""
+    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if isinstance(node, ast.ClassDef) and node.name == attribute:
+            return ast.get_docstring(node)
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [attribute]:
+            constant = after.value if isinstance(after, ast.Expr) else None
+            if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                return constant.value
+    return None
 
 
 def _defenses() -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""What an attacker may see, level by level: one table for the README, the command line and the suites' pages."""
+"""What an attacker may see, level by level: one table for the README and for whoever shows a suite."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from bench.nn.architectures import network
 from bench.nn.small_cnn import SmallCNN
 from bench.nn.wide_resnet import WideResNet
 
-NAMES = ("small_cnn", "resnet18", "preact_resnet18", "wide_resnet_10_1")
+NAMES = ("small_cnn", "lenet", "resnet18", "preact_resnet18", "wide_resnet_10_1")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
