@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import bench
-from bench.api import Trial
+from bench.api import Deployed, Trial
 from bench.core.digest import source_digests
 from bench.core.encoding import describe, differences
 from bench.core.metrics import attack_success_rate, proportion, queries_to_success
@@ -165,7 +165,7 @@ class _Run:
             f"{spec.training.named.label} {spec.suite.id}", len(spec.suite.trials) * len(rows), "examples"
         )
         for trial in spec.suite.trials:
-            reason = _skipped(trial.knowledge.gradients, arena)
+            reason = _skipped(trial, arena.deployed)
             if reason:
                 notes[trial.column] = ("skipped", reason)
                 progress.advance(len(rows))
@@ -339,9 +339,11 @@ def _other(who: Source, spec: TrainSpec, victim: Trained, options: Options, data
     return deployed.attackable or deployed.predict
 
 
-def _skipped(gradients: Source, arena: Arena) -> str | None:
-    if gradients is Source.CLASSIFIER and arena.deployed.classifier is None:
+def _skipped(trial: Trial, deployed: Deployed) -> str | None:
+    if trial.knowledge.gradients is Source.CLASSIFIER and deployed.classifier is None:
         return "the defense is its classifier: nothing around it is hidden"
+    if getattr(trial.attack, "loss", None) == "adaptive" and deployed.adaptive_loss is None:
+        return "the defense states no adaptive loss"
     return None
 
 
