@@ -68,12 +68,14 @@ def fold(net: nn.Module, example: Tensor, channels_last: bool = False) -> nn.Mod
     """
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
-    try:
-        folded = Folded(net, channels_last)
-    except Exception:  # tracing runs the network's own code with stand-ins: anything may be raised
-        return net
-    if not folded.pairs or not _agree(net, folded, example):
-        return net
+    devices = [example.device] if example.device.type == "cuda" else []
+    with torch.random.fork_rng(devices):  # a randomized network must not notice that it was tried
+        try:
+            folded = Folded(net, channels_last)
+        except Exception:  # tracing runs the network's own code with stand-ins: anything may be raised
+            return net
+        if not folded.pairs or not _agree(net, folded, example):
+            return net
     for module, training in modes:
         module.training = training
     return folded
@@ -206,8 +208,7 @@ def _settings(net: nn.Module) -> Settings:
 
 
 def _agree(net: nn.Module, folded: nn.Module, example: Tensor) -> bool:
-    devices = [example.device] if example.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.enable_grad():
+    with torch.enable_grad():
         ours, theirs = (_answer(module, example.detach().float()) for module in (folded, net))
     return all(
         torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max().clamp(min=1e-6)))

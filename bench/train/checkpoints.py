@@ -89,7 +89,7 @@ class Checkpoints:
                 f"{path} cannot be read to resume training ({_first_line(error)})", f"rm {path}"
             ) from None
         if not isinstance(state, dict):
-            raise BadCheckpoint(f"{path} is no training state, but a {type(state).__name__}", f"rm {path}")
+            raise BadCheckpoint(f"{path} is no training state, but {_kind(state)}", f"rm {path}")
         return state
 
     def save_weights(self, name: str, weights: Weights) -> None:
@@ -187,7 +187,7 @@ def _size(tensor: Tensor) -> str:
 
 
 def _kind(value: object) -> str:
-    return "an empty table" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+    return "an empty table" if isinstance(value, Mapping) else f"the type {type(value).__name__}"
 
 
 def _first_line(error: Exception) -> str:

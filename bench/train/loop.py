@@ -173,6 +173,7 @@ class _Fitting:
         """One pass over the training images: the mean of each term, and the last learning rate."""
         context, batches = self.context, self.context.batches
         sums: dict[str, Tensor] = {}
+        lost = torch.zeros((), dtype=torch.bool, device=context.device)
         seen = reported = 0
         rate = 0.0
         for number, batch in enumerate(context.epoch(self.done)):
@@ -181,8 +182,10 @@ class _Fitting:
             context.strength = attack_strength(self.recipe, now, total)
             terms = self._step(batch, rate)
             for name, term in terms.items():
-                weighted = term.detach().float() * len(batch)
+                # what comes after the first value that is not finite is its consequence, not a cause
+                weighted = torch.where(lost, 0.0, term.detach().float() * len(batch))
                 sums[name] = sums[name] + weighted if name in sums else weighted
+            lost = ~torch.stack(list(sums.values())).isfinite().all()
             seen += len(batch)
             if number % _LOOK == _LOOK - 1 or number == batches - 1:
                 means = self._means(sums, seen)
