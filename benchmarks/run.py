@@ -1,0 +1,129 @@
+"""Measure what the harness costs and print one table of ratios with their bars; never a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import re
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from benchmarks.timing import Row
+
+BENCHMARKS = ("passes", "attack_step", "training_step", "early_exit")
+"""Each a module of this package with `measure(Settings) -> list[Row]`."""
+
+
+@click.command()
+@click.option("--only", multiple=True, type=click.Choice(BENCHMARKS), help="Measure this; may be repeated.")
+@click.option("--quick", is_flag=True, help="Batches of 16 instead of 64: for a first look.")
+@click.option(
+    "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Paired measurements."
+)
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch.  [default: torch's]")
+@click.option(
+    "--bf16/--no-bf16", default=None, help="Measure in bfloat16.  [default: where there is arithmetic for it]"
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def main(
+    only: tuple[str, ...],
+    quick: bool,
+    rounds: int,
+    threads: int | None,
+    bf16: bool | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Print ratios: what the harness takes over what it cannot do without."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait shall not spin
+    import torch
+
+    from benchmarks.timing import Settings
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    settings = Settings(
+        device=torch.device(kind),
+        batch=16 if quick else 64,
+        rounds=rounds,
+        bf16=_has_bf16(kind) if bf16 is None else bf16,
+        say=partial(_say, "benchmarks"),
+    )
+    rows: list[Row] = []
+    begun = time.perf_counter()
+    for name in only or BENCHMARKS:
+        here = dataclasses.replace(settings, say=partial(_say, name))
+        rows += importlib.import_module(f"benchmarks.{name}").measure(here)
+    setting = {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if kind == "cuda" else _cpu_name(),
+        "batch": settings.batch,
+        "rounds": rounds,
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "seconds": round(time.perf_counter() - begun),
+    }
+    if as_json:
+        shown = [{**dataclasses.asdict(row), "held": row.held} for row in rows]
+        click.echo(json.dumps({"setting": setting, "rows": shown}, indent=2))
+    else:
+        click.echo(", ".join(f"{name} {value}" for name, value in setting.items()))
+        click.echo(table(rows))
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as aligned text."""
+    lines = [("benchmark", "what", "over", "ratio", "min-max", "cpu", "bar", "")]
+    for row in rows:
+        held = {None: "", True: "holds", False: "missed"}[row.held]
+        spread = "" if row.low is None else f"{_figure(row.low)}-{_figure(row.high)}"
+        sign = "= " if row.exact else "<= "
+        bar = "" if row.bar is None else f"{sign}{row.bar:g}" if row.exact else f"{sign}{row.bar:.2f}"
+        value = f"{row.value:g}" if row.exact and row.value is not None else _figure(row.value)
+        remark = "; ".join(part for part in (held, row.note) if part)
+        lines.append((row.benchmark, row.what, row.over, value, spread, _figure(row.cpu), bar, remark))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _say(name: str, message: str) -> None:
+    click.echo(f"{name}: {message}", err=True)
+
+
+def _has_bf16(kind: str) -> bool:
+    """Whether the device multiplies in bfloat16; elsewhere it is imitated, and slower than float32."""
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", _cpu_information()) is not None
+
+
+def _cpu_name() -> str:
+    found = re.search(r"model name\s*:\s*(.+)", _cpu_information())
+    return found[1].strip() if found else "cpu"
+
+
+def _cpu_information() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The passes of a training step by formula, and whether the benchmarks' own arithmetic is right."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Generator
+
+from bench.api import Deployed
+from bench.attacks.pgd import PGD
+from bench.nn.architectures import network
+from bench.train.inner import attack_network
+from bench.train.loop import fit_classifier
+from defenses.agkd_bml import AgkdBml
+from defenses.pgd_at import PgdAt
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """A module of the folder `benchmarks`, which is not installed."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: import_module(f"benchmarks.{name}")
+
+
+@dataclass(frozen=True)
+class Wasteful:
+    """PGD training whose attack is the naive loop of 10 steps."""
+
+    paper = "none"
+    reconstruction = None
+    attack: object
+
+    @property
+    def requires(self):
+        return {}
+
+    def build(self, task):
+        return network(task)
+
+    def fit(self, net, context):
+        def step(model, batch):
+            net.eval()
+            x_adv = self.attack(net, batch.x, batch.y, context.budget, context.generator)
+            net.train()
+            return {"adversarial": F.cross_entropy(model(x_adv), batch.y)}
+
+        fit_classifier(net, context, step)
+
+    def deploy(self, net):
+        return Deployed(net)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_a_pgd_training_step_makes_k_plus_one_passes_and_one_of_them_for_weights(module, steps):
+    found = module("passes").passes_of_a_step(PgdAt(steps=steps), {})
+    assert (found.forwards, found.backwards_to_images, found.backwards_to_weights) == (steps + 1, steps, 1)
+    assert found.parent_forwards == 0
+
+
+@pytest.mark.parametrize(
+    "defense, forwards, teacher, to_images, to_weights",
+    [
+        (AgkdBml(steps=3), 3 + 3 + 1 + 3, 2, 3 + 3, 3),  # two attacks, the target class, x1' x1 x2'
+        (AgkdBml(steps=3, negative="clean"), 3 + 1 + 3, 2, 3, 3),  # one attack
+        (AgkdBml(steps=3, agkd=False), 3 + 3 + 1 + 3, 0, 3 + 3, 3),  # nobody asks the teacher
+    ],
+)
+def test_an_agkd_bml_step_makes_the_passes_of_its_formula(
+    module, defense, forwards, teacher, to_images, to_weights
+):
+    passes, training = module("passes"), module("training")
+    parents = {"teacher": training.random_network(training.task(passes.ARCHITECTURE, passes.SIDE))}
+    found = passes.passes_of_a_step(defense, parents)
+    assert (found.forwards, found.parent_forwards) == (forwards, teacher)
+    assert (found.backwards_to_images, found.backwards_to_weights) == (to_images, to_weights)
+
+
+def test_the_counter_finds_a_loop_that_pays_for_weights_at_every_attack_step(module):
+    found = module("passes").passes_of_a_step(Wasteful(module("training_step").naive_attack), {})
+    assert (found.forwards, found.backwards_to_images, found.backwards_to_weights) == (11, 0, 11)
+
+
+def test_the_naive_loop_finds_the_images_of_the_product(module):
+    training, naive = module("training"), module("training_step").naive_attack
+    of = training.task("small_cnn", 8)
+    net = training.random_network(of)
+    x, y = training.random_images(of, 16).batch(torch.arange(16))
+    theirs = naive(net, x, y, of.budget, Generator().manual_seed(3))
+    ours = attack_network(
+        net, PGD(steps=10), x, y, budget=of.budget, generator=Generator().manual_seed(3), num_classes=10
+    )
+    assert torch.allclose(ours, theirs, atol=1e-6)
+    assert (theirs - x).abs().max() > 0.9 * of.budget.radius
+
+
+def test_ratios_are_paired_by_round_and_the_order_turns_round(module, monkeypatch):
+    timing = module("timing")
+    clock, log = [0.0], []
+    monkeypatch.setattr(
+        timing, "time", SimpleNamespace(perf_counter=lambda: clock[0], process_time=lambda: clock[0] / 2)
+    )
+    slow = iter([1.0, 10.0, 1.0])  # the machine is ten times slower in the second round
+
+    def work(name, seconds):
+        def run():
+            log.append(name)
+            clock[0] += seconds * pace[len(log)]
+
+        return run
+
+    pace = {1 + 2 * i + j: factor for i, factor in enumerate(slow) for j in range(2)}
+    settings = timing.Settings(torch.device("cpu"), batch=1, rounds=3, bf16=False, say=lambda message: None)
+    watch = timing.take_turns({"ours": work("ours", 3.0), "bare": work("bare", 2.0)}, settings)
+    assert log == ["ours", "bare", "bare", "ours", "ours", "bare"]
+    row = watch.row("name", "ours", "bare", bar=1.6)
+    assert (row.value, row.low, row.high, row.cpu) == pytest.approx((1.5, 1.5, 1.5, 1.5))
+    assert row.held is True
+    assert watch.row("name", "ours", "bare", bar=1.4).held is False
+    assert watch.row("name", "ours", "bare").held is None
+
+
+def test_the_table_says_what_was_missed_and_what_was_not_measured(module):
+    row = module("timing").Row
+    rows = [
+        row("a", "ours", "theirs", 1.2, 1.1, 1.3, 1.25, bar=1.05),
+        row("b", "ours", "theirs", None, bar=0.4, note="no bf16 arithmetic here"),
+        row("c", "forwards", "K + 1", 12, bar=11, exact=True),
+    ]
+    _, first, second, third = module("run").table(rows).splitlines()
+    assert first.split() == ["a", "ours", "theirs", "1.20", "1.10-1.30", "1.25", "<=", "1.05", "missed"]
+    assert second.endswith("<= 0.40  no bf16 arithmetic here")
+    assert third.split() == ["c", "forwards", "K", "+", "1", "12", "=", "11", "missed"]
+
+
+def test_the_command_prints_counts_as_json_and_progress_elsewhere():
+    command = [sys.executable, "-m", "benchmarks.run", "--only", "passes", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert [row["value"] for row in found["rows"]] == [11, 0, 10, 1, 18, 2, 14, 3]
+    assert all(row["held"] for row in found["rows"])
+    assert found["setting"]["threads"] >= 1
+    assert "pgd_at" in done.stderr
