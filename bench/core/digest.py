@@ -88,7 +88,7 @@ def source_digests(
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name in digests:
+        if name in digests or name in packages:  # a package's own page holds the version only
             continue
         path = _source_path(name)
         if path is None:
