@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from bench.api import Attack, Defense, Suite, Trial
 from bench.core.digest import content_id
@@ -20,6 +21,8 @@ from bench.nn.architectures import module_of
 from bench.registry import DEFENSES, SUITES
 from bench.train.recipe import Recipe
 from bench.train.recipes import recipe
+
+T = TypeVar("T")
 
 UNDEFENDED = "standard"
 """The name of the defense that defends nothing: undefended twins and transfer surrogates are such."""
@@ -42,7 +45,8 @@ class Named:
         """The name as tables print it: agkd_bml[margin=0.05]."""
         changed = differences(self.defense, DEFENSES.get(self.name))
         fields = ",".join(f"{key}={_plain(value)}" for key, value in sorted(changed.items()))
-        return f"{self.name}[{fields}]" if fields else self.name
+        shown = re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", self.name)  # a file of one's own, wherever it lies
+        return f"{shown}[{fields}]" if fields else shown
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,9 @@ class Request:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # part -> field -> text
 
 
+_NAMES = {"suite": ("name", "version", "trials"), "recipe": ("name", "source")}
+"""What says which published thing is meant, and so cannot be overridden; by part."""
+
 PARTS = ("defense", "recipe", "suite", "numerics", "attack.COLUMN")
 
 
@@ -184,7 +191,7 @@ def plan_run(request: Request) -> RunSpec:
         suite=suite,
         budget=request.budget or source(request.data).budget,
         checkpoint=request.checkpoint,
-        numerics=override(Numerics(), dict(request.settings.get("numerics", {}))),
+        numerics=_numerics(request),
         others=tuple(others),
     )
 
@@ -203,7 +210,15 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
         )
     name = match["name"].strip()
     given = dict(_pair(item, text) for item in _split_fields(match["fields"] or ""))
-    return Named(name, override(DEFENSES.get(name), {**given, **settings}))
+    defense: Any = DEFENSES.get(name)  # a file of the user's own may hold anything
+    lacking = [verb for verb in ("requires", "build", "fit", "deploy") if not hasattr(defense, verb)]
+    if lacking or not dataclasses.is_dataclass(defense):
+        wrong = f"has no {lacking[0]}" if lacking else "is not a dataclass"
+        raise BadValue(
+            f"the defense {name!r} {wrong}, expected a frozen dataclass with build, fit and deploy",
+            f"bench check {name}",
+        )
+    return Named(name, cast(Defense, _set("defense", defense, {**given, **settings})))
 
 
 def _training(named: Named, request: Request, architecture: str, seed: int) -> TrainSpec:
@@ -217,26 +232,30 @@ def _training(named: Named, request: Request, architecture: str, seed: int) -> T
         data_identity=identity(request.data),
         architecture=architecture,
         budget=request.train_budget or source(request.data).budget,
-        recipe=override(recipe(request.data, request.recipe), dict(request.settings.get("recipe", {}))),
+        recipe=_set("recipe", recipe(request.data, request.recipe), request.settings.get("recipe", {})),
         seed=seed,
         parents=parents,
     )
 
 
 def _suite(request: Request) -> Suite:
-    suite = override(SUITES.get(request.suite.partition("@")[0]), dict(request.settings.get("suite", {})))
+    suite = _set("suite", SUITES.get(request.suite.partition("@")[0]), request.settings.get("suite", {}))
     if "@" in request.suite and suite.id != request.suite:
         raise UnknownName(
             f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
         )
+    if suite.chunk < 1:
+        raise BadValue(f"suite.chunk is {suite.chunk}, expected at least 1", "--set suite.chunk=500")
     columns = {trial.column: trial for trial in suite.trials}
     for part, settings in request.settings.items():
         kind, _, column = part.partition(".")
         if kind != "attack":
             continue
         if column not in columns:
-            raise UnknownName(f"{suite.id} has no column {column!r}, it has {', '.join(columns)}")
-        attack = override(columns[column].attack, dict(settings))
+            near = difflib.get_close_matches(column, columns, n=1)
+            guess = f"did you mean {near[0]!r}? " if near else ""
+            raise UnknownName(f"{suite.id} has no column {column!r}; {guess}it has {', '.join(columns)}")
+        attack = _set(part, columns[column].attack, settings)
         columns[column] = Trial(column, attack, columns[column].knowledge)
     examples = suite.examples if request.examples is None else request.examples
     if examples == "all":
@@ -246,10 +265,42 @@ def _suite(request: Request) -> Suite:
     return dataclasses.replace(suite, trials=tuple(columns.values()), examples=examples)
 
 
+def _numerics(request: Request) -> Numerics:
+    numerics = _set("numerics", Numerics(), request.settings.get("numerics", {}))
+    if numerics.eot_samples < 1:
+        raise BadValue(
+            f"numerics.eot_samples is {numerics.eot_samples}, expected at least 1",
+            "--set numerics.eot_samples=20",
+        )
+    return numerics
+
+
 def _check_parts(request: Request) -> None:
     for part in request.settings:
         if part not in ("defense", "recipe", "suite", "numerics") and not part.startswith("attack."):
             raise BadValue(f"--set {part}.… names no part of a run, expected one of {', '.join(PARTS)}")
+
+
+def _set(part: str, value: T, settings: Mapping[str, str]) -> T:
+    """The value with fields overridden; what is wrong is told with the part's name, as it was typed."""
+    for name in settings:
+        if name in _NAMES.get(part, ()):
+            raise BadValue(
+                f"--set {part}.{name}={settings[name]} would rename what is published, expected a parameter "
+                f"other than {', '.join(_NAMES[part])}"
+            )
+    try:
+        return override(value, dict(settings))
+    except BadValue as error:
+        message, hint = error.message, error.hint
+        for name in settings:
+            if message.startswith(f"{name} is "):
+                message = f"{part}.{message}"
+            if hint == f"--set {name}=VALUE with a valid value":
+                hint = f"--set {part}.{name}={_plain(encode(getattr(value, name)))}"
+            elif hint and hint.startswith(f"{name}="):
+                hint = f"--set {part}.{hint}"
+        raise BadValue(message, hint) from None
 
 
 def _nested(attack: Attack) -> Iterator[Attack]:

@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -57,8 +58,10 @@ class Registry(Generic[T]):
         """
         if ".py:" in name:
             return name
+        if name.endswith(".py"):
+            raise UnknownName(f"the {self.kind} {name!r} is a file without a class, expected PATH.py:CLASS")
         if name not in self._table:
-            near = difflib.get_close_matches(name, self._table, n=1)
+            near = difflib.get_close_matches(name.lower(), self._table, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"`bench list {self.kind}s` lists them"
             raise UnknownName(f"no {self.kind} is named {name!r}; {hint}")
         return self._table[name]
@@ -68,8 +71,17 @@ class Registry(Generic[T]):
         module, attribute = self._import(self.location(name))
         found = getattr(module, attribute, None)
         if found is None:
-            raise UnknownName(f"{module.__name__} has no {attribute!r}, which {self.kind} {name!r} should be")
-        return cast(T, found() if isinstance(found, type) else found)
+            place = name.rpartition(":")[0] if ".py:" in name else module.__name__
+            near = difflib.get_close_matches(attribute, vars(module), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnknownName(f"{place} has no {attribute!r}, expected the class of a {self.kind}{hint}")
+        try:
+            return cast(T, found() if isinstance(found, type) else found)
+        except TypeError as error:
+            raise BadValue(
+                f"the {self.kind} {name!r} cannot be made without arguments ({error}), expected a dataclass "
+                f"whose every field has a default"
+            ) from None
 
     def summary(self, name: str) -> str:
         """What it is in a sentence, read from the source without running anything.
@@ -92,25 +104,18 @@ class Registry(Generic[T]):
         place, _, attribute = location.rpartition(":")
         if not place.endswith(".py"):
             return importlib.import_module(place), attribute
-        path = Path(place)
+        path = Path(place).expanduser().resolve()
         if not path.is_file():
             raise UnknownName(
                 f"there is no file {place!r}, expected PATH.py:CLASS for a {self.kind} of your own"
             )
-        name = path.stem
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise UnknownName(f"{place!r} cannot be imported as Python")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-        return module, attribute
+        return _module_of_file(path), attribute
 
     @staticmethod
     def _source(location: str) -> Path | None:
         place = location.rpartition(":")[0]
         if place.endswith(".py"):
-            return Path(place)
+            return Path(place).expanduser()
         parts = place.split(".")
         top = importlib.util.find_spec(parts[0])
         if top is None or not top.submodule_search_locations:
@@ -130,6 +135,59 @@ def _docstring_of(attribute: str, tree: ast.Module) -> str | None:
             if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
                 return constant.value
     return None
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """The module in a file, run once: whoever asks again gets the same classes."""
+    name = path.stem
+    held = sys.modules.get(name)
+    if held is not None and held.__dict__.get("_from_path") == path:
+        return held
+    if held is None or "_from_path" not in held.__dict__:
+        _check_name_is_free(name, path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UnknownName(f"{str(path)!r} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["_from_path"] = path
+    sys.modules[name] = module  # dataclasses look up their module while it is being run
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception):
+            raise
+        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
+        line = _line_in(path, error)
+        raise BadValue(
+            f"{str(path)!r} cannot be imported ({reason}{line}), expected Python that runs"
+        ) from error
+    return module
+
+
+def _check_name_is_free(name: str, path: Path) -> None:
+    """A file must not stand in for a module that other code imports."""
+    if not name.isidentifier():
+        raise BadValue(
+            f"the file {str(path)!r} is named {name!r}, which is no name of a module, expected letters, "
+            f"digits and _"
+        )
+    other = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
+    origin = other.origin if other is not None else None
+    if other is not None and (origin is None or Path(origin).resolve() != path):
+        raise BadValue(
+            f"the file {str(path)!r} has the name of another module, {name!r}, expected a name of its own",
+            f"renaming it, such as my_{name}.py",
+        )
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return ""  # its text names the line
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _defenses() -> Mapping[str, str]:

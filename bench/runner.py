@@ -7,6 +7,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from bench.core.seeds import seed_for
 from bench.core.threat import Source, format_eps
 from bench.data.dataset import Dataset, test_subset
 from bench.data.load import load
-from bench.errors import BadCheckpoint, BadValue, StaleRecord
+from bench.errors import BadCheckpoint, BadValue, BenchError, StaleRecord
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena, Chunk, play
@@ -71,33 +72,47 @@ def run(spec: RunSpec, options: Options) -> Record:
     if found is not None:
         options.progress.say(f"run {spec.id} is complete: this is its record, nothing was computed")
         return found
-    _write_down(folder, spec, sources, options)
     return _Run(spec, options, folder, sources).record()
 
 
 def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Trained:
-    """The weights of a training, its parents first: from the store, or trained from where it stopped."""
+    """The weights of a training, its parents first: from the store, or trained from where it stopped.
+
+    Raises:
+        BenchError: data, weights or store are not as they must be, the weights are of other code, or training
+            failed. A training that could not begin leaves nothing behind.
+    """
     options.store.prepare()
     data = data or load_data(spec, options)
     folder = options.store.model(spec.id)
     sources = source_digests(spec.modules)
-    _check_training(spec, folder, sources, options)
-    task = data.task(spec.architecture)
+    changed = _check_training(spec, folder, sources, options)
     parents = {role: _network(parent, options, data, "best") for role, parent in spec.parents}
-    return train(
-        spec.named.defense,
-        data,
-        task,
-        budget=spec.budget,
-        recipe=spec.recipe,
-        seed=spec.seed,
-        identity=spec.id,
-        parents=parents,
-        folder=folder,
-        device=options.device,
-        devices=options.devices,
-        progress=options.progress,
-    )
+    _open_training(spec, folder, sources, anew=changed and options.stale == "rerun")
+    try:
+        return train(
+            spec.named.defense,
+            data,
+            data.task(spec.architecture),
+            budget=spec.budget,
+            recipe=spec.recipe,
+            seed=spec.seed,
+            identity=spec.id,
+            parents=parents,
+            folder=folder,
+            device=options.device,
+            devices=options.devices,
+            progress=options.progress,
+        )
+    except BenchError:
+        _leave_no_empty_folder(folder)
+        raise
+    except torch.OutOfMemoryError:
+        raise BadValue(
+            f"training {spec.named.label} in batches of {spec.recipe.batch_size} ran out of memory on "
+            f"{options.device!r}, expected smaller batches or a device with more",
+            f"--set recipe.batch_size={max(2, spec.recipe.batch_size // 2)}",
+        ) from None
 
 
 def load_data(spec: TrainSpec, options: Options) -> Dataset:
@@ -114,11 +129,17 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
+        raise BadValue(f"the device is {name!r}, expected auto, cpu, cuda or cuda:N", "--device auto")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise BadValue(f"the device {name!r} is not available here", "--device auto") from None
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        there = ", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(count))])
+        raise BadValue(
+            f"the device {name!r} is not available here, expected one of {there}", "--device auto"
+        ) from None
     return device
 
 
@@ -144,6 +165,7 @@ class _Run:
         arena = Arena(deployed, spec.budget, data.num_classes, others, spec.numerics, batches)
         rows = test_subset(data, spec.suite.examples)
         findings = diagnostics.from_network(deployed, data.test.batch(rows[:32])[0])
+        _write_down(self.folder, spec, self.sources, options)
         outcomes, seconds, flat, notes = self._cells(arena, rows)
         findings += diagnostics.from_outcomes(outcomes, flat)
         record = self._summary(trained, net, outcomes, seconds, notes, findings)
@@ -241,6 +263,19 @@ class _Run:
             provenance=self._provenance(),
         )
 
+    def _sources(self) -> dict[str, str]:
+        """The code behind the record; where stale weights were accepted, the code that trained them."""
+        made = dict(self.sources)
+        waiting = [self.spec.training, *(other for _, other in self.spec.others)]
+        while waiting:
+            spec = waiting.pop()
+            held = _trained_by(self.options.store.model(spec.id)) or {}
+            made.update(
+                {name: held[name] for name in _changed(held, source_digests(spec.modules)) if name in held}
+            )
+            waiting += [parent for _, parent in spec.parents]
+        return dict(sorted(made.items()))
+
     def _provenance(self) -> Provenance:
         commit, dirty = _commit()
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
@@ -248,7 +283,7 @@ class _Run:
             version=bench.__version__,
             commit=commit,
             dirty=dirty,
-            sources=dict(self.sources),
+            sources=self._sources(),
             packages={name: _version(name) for name in PACKAGES},
             python=platform.python_version(),
             device=f"{self.device.type} ({name})",
@@ -281,10 +316,9 @@ def _write_down(folder: RunFolder, spec: RunSpec, sources: Mapping[str, str], op
         )
 
 
-def _check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], options: Options) -> None:
-    """Note which code trains these weights, and refuse weights that other code trained."""
-    path = folder / "spec.json"
-    held = json.loads(path.read_text(encoding="utf-8"))["sources"] if path.is_file() else None
+def _check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], options: Options) -> bool:
+    """Refuse weights that other code trained; gives whether there are such, and they were asked for."""
+    held = _trained_by(folder)
     changed = _changed(held, sources) if held is not None else []
     if changed and options.stale == "refuse":
         raise StaleRecord(
@@ -292,12 +326,36 @@ def _check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], o
             f"({_listed(changed)} changed since)",
             "--rerun to train again, or --accept-stale to use them as they are",
         )
-    if changed and options.stale == "rerun":
-        for old in folder.iterdir():
+    return bool(changed)
+
+
+def _open_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], anew: bool) -> None:
+    """Note which code trains these weights, before any; `anew` drops what there is."""
+    path = folder / "spec.json"
+    if path.is_file() and not anew:
+        return
+    for old in folder.iterdir() if anew else ():
+        if old != path:  # replaced last: after a kill, what is left still counts as other code's
             old.unlink()
-    if held is None or (changed and options.stale == "rerun"):
-        content = json.dumps({"spec": spec.encoded(), "sources": dict(sources)}, indent=1, sort_keys=True)
-        write_atomically(path, content.encode())
+    content = json.dumps({"spec": spec.encoded(), "sources": dict(sources)}, indent=1, sort_keys=True)
+    write_atomically(path, content.encode())
+
+
+def _trained_by(folder: Path) -> dict[str, str] | None:
+    """The digests of the code that trained the weights in a folder; None: nothing was trained there."""
+    path = folder / "spec.json"
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["sources"])
+    except (ValueError, KeyError, TypeError):
+        raise BadCheckpoint(f"{path} is damaged", f"rm -r {folder} and train again") from None
+
+
+def _leave_no_empty_folder(folder: Path) -> None:
+    if {file.name for file in folder.iterdir()} == {"spec.json"}:
+        (folder / "spec.json").unlink()
+        folder.rmdir()
 
 
 def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.errors import BadValue
 
 if TYPE_CHECKING:
     from bench.check import Checked
@@ -41,7 +42,12 @@ def _clauses(name: str, settings: tuple[str, ...]) -> Iterator[Checked]:
     from bench.registry import ATTACKS, DEFENSES
 
     given = options.parse_settings(settings)
-    if name in ATTACKS.names() and name not in DEFENSES.names():
-        yield from check_attack(override(ATTACKS.get(name), given.get(f"attack.{name}", {})))
+    is_attack = name in ATTACKS.names() and name not in DEFENSES.names()
+    part = f"attack.{name}" if is_attack else "defense"
+    other = [key for key in given if key != part]
+    if other:
+        raise BadValue(f"--set {other[0]}.PARAMETER is no part of {name!r}, expected {part}.PARAMETER=VALUE")
+    if is_attack:
+        yield from check_attack(override(ATTACKS.get(name), given.get(part, {})))
     else:
-        yield from check_defense(name, given.get("defense", {}))
+        yield from check_defense(name, given.get(part, {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import os
@@ -43,9 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = bench.main(
             list(arguments) if arguments is not None else None, prog_name="bench", standalone_mode=False
         )
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(USAGE)
+    except click.ClickException as error:
+        _fail(_sentence(error), USAGE)
     except BenchError as error:
         _fail(str(error), USAGE)
     except (click.Abort, KeyboardInterrupt):
@@ -102,6 +105,18 @@ _UNWRITABLE = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+
+
+def _sentence(error: click.ClickException) -> str:
+    """What click found wrong, as one sentence like ours, with the command whose help explains it."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        near = difflib.get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0)
+        return f"no option is named {error.option_name!r}; did you mean {near[0]!r}?"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "bench"
+    hint = "" if message.endswith("?") else f"; try: {command} --help"
+    return f"{message[:1].lower()}{message[1:]}{hint}"
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

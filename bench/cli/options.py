@@ -19,6 +19,13 @@ STORE = Path("runs")
 DATA = "digits"
 """The data set of a command that was given none: it is embedded, small and real."""
 
+
+def _at_least(least: int) -> click.IntRange:
+    kind = click.IntRange(min=least)
+    kind.name = f"number of at least {least}"  # click's word for it is "integer range"
+    return kind
+
+
 data = click.option("--data", default=DATA, show_default=True, metavar="NAME", help="Data set.")
 data_root = click.option(
     "--data-root",
@@ -28,7 +35,7 @@ data_root = click.option(
 )
 norm = click.option(
     "--norm",
-    type=click.Choice(["Linf", "L2"], case_sensitive=False),
+    metavar="Linf|L2",
     help="Norm of the perturbation.  [default: the data set's]",
 )
 eps = click.option(
@@ -40,9 +47,10 @@ recipe = click.option(
 )
 seed = click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=_at_least(0),
     default=0,
     show_default=True,
+    metavar="N",
     help="Seed of training and of the attacks.",
 )
 device = click.option(
@@ -50,8 +58,10 @@ device = click.option(
 )
 batch_size = click.option(
     "--batch-size",
-    type=click.IntRange(min=1),
-    help="Images attacked at once; results do not depend on it.  [default: what fits]",
+    default="auto",
+    show_default=True,
+    metavar="N|auto",
+    help="Images attacked at once, halved when memory runs out; results do not depend on it.",
 )
 store = click.option(
     "--store",
@@ -82,13 +92,21 @@ checkpoint = click.option(
     type=click.Choice(["best", "last"]),
     default="best",
     show_default=True,
+    metavar="best|last",
     help="Which epoch is attacked: best on held-out images, or the last.",
 )
 devices = click.option(
-    "--devices", type=click.IntRange(min=1), default=1, show_default=True, help="GPUs that train together."
+    "--devices",
+    type=_at_least(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="GPUs that train together.",
 )
 rerun = click.option(
-    "--rerun", is_flag=True, help="Compute again what other code computed.  [default: refuse it]"
+    "--rerun",
+    is_flag=True,
+    help="Attack again, and train again what other code trained.  [default: refuse it]",
 )
 accept_stale = click.option(
     "--accept-stale", is_flag=True, help="Use what other code computed, as it is.  [default: refuse it]"

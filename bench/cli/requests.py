@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -40,7 +41,9 @@ def as_request(
         recipe=recipe,
         architecture=arch,
         budget=_budget(norm, eps, customary),
-        train_budget=None if train_eps is None else Budget(customary.norm, parse_eps(train_eps)),
+        train_budget=None
+        if train_eps is None
+        else Budget(customary.norm, _radius(train_eps, "--train-eps", customary.norm)),
         seed=seed,
         examples=_examples(examples),
         checkpoint=checkpoint,
@@ -57,7 +60,7 @@ def as_options(
     rerun: bool,
     accept_stale: bool,
     offline: bool,
-    batch_size: int | None = None,
+    batch_size: str = "auto",
     **_: Any,
 ) -> Options:
     """How the work is done; none of it changes a result."""
@@ -68,7 +71,7 @@ def as_options(
         data_root=data_root,
         device=device,
         devices=devices,
-        batch_size=batch_size,
+        batch_size=_batch_size(batch_size),
         stale=cast(Any, "rerun" if rerun else "accept" if accept_stale else "refuse"),
         download=not offline,
         progress=Console(),
@@ -76,13 +79,33 @@ def as_options(
 
 
 def _budget(norm: str | None, eps: str | None, customary: Budget) -> Budget:
-    if norm is not None and norm != customary.norm.value and eps is None:
+    known = {known.value.lower(): known for known in Norm}
+    if norm is not None and norm.lower() not in known:
+        raise BadValue(f"--norm is {norm!r}, expected {' or '.join(known.value for known in Norm)}")
+    chosen = customary.norm if norm is None else known[norm.lower()]
+    if chosen is not customary.norm and eps is None:
         raise BadValue(
-            f"--norm {norm} comes without a radius, and the customary one is for {customary.norm.value}",
-            f"--norm {norm} --eps 0.5",
+            f"--norm {chosen.value} comes without a radius, expected one because the data set's own, "
+            f"{customary.label}, is of another norm",
+            f"--norm {chosen.value} --eps 0.5",
         )
-    chosen = customary.norm if norm is None else Norm(norm)
-    return Budget(chosen, customary.eps if eps is None else parse_eps(eps))
+    return Budget(chosen, customary.eps if eps is None else _radius(eps, "--eps", chosen))
+
+
+def _radius(text: str, option: str, norm: Norm) -> Fraction:
+    try:
+        eps = parse_eps(text)
+    except BadValue:
+        raise BadValue(
+            f"{option} is {text!r}, expected a radius of at least 0 in pixel units, such as 8/255 or 0.3",
+            f"{option} 8/255",
+        ) from None
+    if norm is Norm.LINF and eps > 1:
+        raise BadValue(
+            f"{option} is {text!r}, expected at most 1 under Linf, because pixels go from 0 to 1",
+            f"{option} {text}/255",
+        )
+    return eps
 
 
 def _examples(text: str | None) -> int | Literal["all"] | None:
@@ -90,6 +113,16 @@ def _examples(text: str | None) -> int | Literal["all"] | None:
         return None
     if text == "all":
         return "all"
-    if not text.isdigit() or int(text) < 1:
-        raise BadValue(f"--examples is {text!r}, expected a number of at least 1, or all", "--examples 200")
+    return _count(text, "--examples", "all", "200")
+
+
+def _batch_size(text: str) -> int | None:
+    return None if text == "auto" else _count(text, "--batch-size", "auto", "64")
+
+
+def _count(text: str, option: str, word: str, example: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise BadValue(
+            f"{option} is {text!r}, expected a number of at least 1, or {word}", f"{option} {example}"
+        )
     return int(text)

@@ -28,7 +28,9 @@ trained_by_others = options.several(
 
 
 @click.command()
-@click.option("--defense", required=True, metavar="NAME", help="Defense, or NAME[field=value].  [required]")
+@click.option(
+    "--defense", required=True, metavar="NAME", help="Defense, NAME[field=value], or PATH.py:CLASS."
+)
 @click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of attacks.")
 @options.norm
 @options.eps
@@ -50,7 +52,7 @@ def run(
     eps: str | None,
     examples: str | None,
     checkpoint: Literal["best", "last"],
-    batch_size: int | None,
+    batch_size: str,
     board: Path | None,
     as_json: bool,
     **shared: Any,
@@ -63,18 +65,22 @@ def run(
     from bench.cli.requests import as_options, as_request
     from bench.plan import plan_run
     from bench.records.record import to_json
+    from bench.records.store import require_writable
     from bench.report.render import terminal
     from bench.report.table import run_table
     from bench.runner import run as compute
 
+    how = as_options(batch_size=batch_size, **shared)
     request = as_request(
         defense, suite=suite, norm=norm, eps=eps, examples=examples, checkpoint=checkpoint, **shared
     )
     spec = plan_run(request)
-    record = compute(spec, as_options(batch_size=batch_size, **shared))
+    if board is not None:  # known now, not after hours
+        require_writable(board, "folder of boards", "--board FOLDER")
+    record = compute(spec, how)
+    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=not as_json)
     if board is not None:
         _write_board(shared["store"], board)
-    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=not as_json)
     return 0 if record.status == "complete" else 1
 
 

@@ -12,7 +12,9 @@ from bench.cli.run import trained_by_others
 
 
 @click.command()
-@click.option("--defense", required=True, metavar="NAME", help="Defense, or NAME[field=value].  [required]")
+@click.option(
+    "--defense", required=True, metavar="NAME", help="Defense, NAME[field=value], or PATH.py:CLASS."
+)
 @trained_by_others
 @options.as_json
 def train(defense: str, as_json: bool, **shared: Any) -> int:
@@ -21,8 +23,13 @@ def train(defense: str, as_json: bool, **shared: Any) -> int:
     from bench.plan import plan_training
     from bench.runner import fit
 
+    how = as_options(**shared)
     spec = plan_training(as_request(defense, **shared))
-    trained = fit(spec, as_options(**shared))
+    result = how.store.model(spec.id) / "training.json"
+    before = result.stat().st_mtime_ns if result.is_file() else None
+    trained = fit(spec, how)
+    if result.stat().st_mtime_ns == before:
+        how.progress.say(f"training {spec.id} is complete: these are its weights, nothing was trained")
     if as_json:
         click.echo(
             json.dumps(

@@ -38,6 +38,21 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def require_writable(folder: Path, what: str, hint: str) -> None:
+    """Raise BadValue unless the folder can be written to, or made; nothing is left behind."""
+    nearest = folder.absolute()
+    try:
+        while not nearest.exists():
+            nearest = nearest.parent
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadValue(
+            f"the {what} {str(folder)!r} cannot be written to ({reason}), expected a writable folder", hint
+        ) from None
+
+
 @dataclass(frozen=True)
 class StoredCell:
     """A cell as it lies on disk."""
@@ -54,21 +69,12 @@ class Store:
         self.root = root
 
     def prepare(self) -> None:
-        """Make the folder, and find out now whether it can be written to.
+        """Find out now whether the folder can be written to, or made; nothing is left behind.
 
         Raises:
             BadValue: it cannot.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.root):
-                pass
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise BadValue(
-                f"the store {str(self.root)!r} cannot be written to ({reason}), expected a writable folder",
-                "--store FOLDER",
-            ) from None
+        require_writable(self.root, "store", "--store FOLDER")
 
     def run(self, run_id: str) -> RunFolder:
         """The folder of one run."""
@@ -93,15 +99,14 @@ class RunFolder:
     def begin(self, spec: Mapping[str, Any], sources: Mapping[str, str]) -> int:
         """Open the run; cells that other code computed are thrown away, and how many is returned."""
         held = self._spec()
-        thrown = 0
-        if held is not None and held.get("sources") != dict(sources):
-            for cell in self.path.glob("cells/*/*"):
-                cell.unlink()
-                thrown += 1
-        if held is None or thrown or held.get("sources") != dict(sources):
-            content = json.dumps({"spec": spec, "sources": sources}, indent=1, sort_keys=True)
-            write_atomically(self.path / "spec.json", content.encode())
-        return thrown
+        if isinstance(held, dict) and held.get("sources") == dict(sources):
+            return 0
+        cells = list(self.path.glob("cells/*/*"))
+        for cell in cells:
+            cell.unlink()
+        content = json.dumps({"spec": spec, "sources": sources}, indent=1, sort_keys=True)
+        write_atomically(self.path / "spec.json", content.encode())
+        return len(cells)
 
     def record(self) -> Record | None:
         """The record, if the run is complete."""
@@ -150,14 +155,13 @@ class RunFolder:
     def _cell(self, column: str, chunk: int) -> Path:
         return self.path / "cells" / column / f"{chunk:04d}.npz"
 
-    def _spec(self) -> dict[str, Any] | None:
+    def _spec(self) -> object:
+        """What is written down about the run; None where nothing is, or it is damaged."""
         path = self.path / "spec.json"
-        if not path.is_file():
-            return None
         try:
-            return cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError:
-            return {}
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError:
+            return None
 
 
 def read_record(path: Path) -> Record:

@@ -269,7 +269,7 @@ def test_every_option_states_its_default() -> None:
                 told = (
                     parameter.show_default
                     or "[default: " in str(parameter.help)
-                    or "required" in str(parameter.help)
+                    or parameter.required
                 )
                 assert told, f"bench {name} {parameter.opts[0]}"
 
