@@ -30,7 +30,8 @@ class Finished(TypedDict):
     """What a completed stage leaves."""
 
     epoch: int  # the one whose weights are kept
-    weights: Weights
+    weights: Weights  # of what it trained
+    whole: Weights  # of the defense; empty: it trained all of it
 
 
 class TrainContext:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
     relay = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
     relay.start()
     try:
-        error = fabric.launch(_run_rank, job, messages)  # type: ignore[arg-type]
+        error = fabric.launch(partial(_run_rank, job=job, messages=messages))
     finally:
         messages.put(None)
         relay.join()

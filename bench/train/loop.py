@@ -57,10 +57,13 @@ def fit_classifier(
         )
     saved, context.saved = context.saved, None
     if saved is not None and context.stage < len(saved["finished"]):
-        context.finished.append(saved["finished"][context.stage])
+        finished = saved["finished"][context.stage]
+        context.finished.append(finished)
         context.history = list(saved["history"])
         context.saved = saved
-        net.to(context.device).load_state_dict(context.finished[-1]["weights"])
+        if finished["whole"]:
+            context.whole.load_state_dict(finished["whole"])
+        net.to(context.device).load_state_dict(finished["weights"])
         _next_stage(context)
         return
     fitting = _Fitting(net, context, step, judge or net, keep)
@@ -142,7 +145,8 @@ class _Fitting:
         if self.best:
             kept = self.best["weights"]
         self.net.load_state_dict(kept)
-        context.finished.append({"epoch": self.best.get("epoch", self.done), "weights": kept})
+        epoch = self.best.get("epoch", self.done)
+        context.finished.append({"epoch": epoch, "weights": kept, "whole": self._whole()})
         context.save(epoch=0, attacked=False)
         context.save_log()
 
@@ -264,7 +268,7 @@ class _Fitting:
         context.save(
             epoch=self.done,
             attacked=context.attacked,
-            whole={} if self.net is context.whole else weights_of(context.whole),
+            whole=self._whole(),
             net=weights_of(self.net),
             optimizer=self.inner_optimizer.state_dict(),
             scaler=context.fabric.strategy.precision.state_dict(),
@@ -272,6 +276,10 @@ class _Fitting:
             best=self.best,
         )
         context.save_log()
+
+    def _whole(self) -> Weights:
+        """What else a stage may have changed, BatchNorm statistics above all."""
+        return {} if self.net is self.context.whole else weights_of(self.context.whole)
 
     def _check(self) -> None:
         rows = [row for row in self.context.history if row["stage"] == self.context.stage + 1]
