@@ -89,7 +89,8 @@ def table(rows: list[Row]) -> str:
         sign = "= " if row.exact else "<= "
         bar = "" if row.bar is None else f"{sign}{row.bar:g}" if row.exact else f"{sign}{row.bar:.2f}"
         value = f"{row.value:g}" if row.exact and row.value is not None else _figure(row.value)
-        remark = "; ".join(part for part in (held, row.note) if part)
+        noisy = "noisy: read cpu" if row.cpu and row.low and row.high and row.high > 1.25 * row.low else ""
+        remark = "; ".join(part for part in (held, noisy, row.note) if part)
         lines.append((row.benchmark, row.what, row.over, value, spread, _figure(row.cpu), bar, remark))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(

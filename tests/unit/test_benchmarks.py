@@ -134,11 +134,13 @@ def test_the_table_says_what_was_missed_and_what_was_not_measured(module):
         row("a", "ours", "theirs", 1.2, 1.1, 1.3, 1.25, bar=1.05),
         row("b", "ours", "theirs", None, bar=0.4, note="no bf16 arithmetic here"),
         row("c", "forwards", "K + 1", 12, bar=11, exact=True),
+        row("d", "ours", "theirs", 1.4, 0.8, 1.5, 1.02, bar=1.05),
     ]
-    _, first, second, third = module("run").table(rows).splitlines()
+    _, first, second, third, fourth = module("run").table(rows).splitlines()
     assert first.split() == ["a", "ours", "theirs", "1.20", "1.10-1.30", "1.25", "<=", "1.05", "missed"]
     assert second.endswith("<= 0.40  no bf16 arithmetic here")
     assert third.split() == ["c", "forwards", "K", "+", "1", "12", "=", "11", "missed"]
+    assert fourth.endswith("1.02  <= 1.05  missed; noisy: read cpu")
 
 
 def test_the_command_prints_counts_as_json_and_progress_elsewhere():
