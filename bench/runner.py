@@ -455,7 +455,7 @@ def _training(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
         checkpoint=spec.checkpoint,
         epoch=trained.epoch if spec.checkpoint == "best" else trained.epochs,
         epochs=trained.epochs,
-        seconds=round(trained.seconds, 1),
+        seconds=round(float(trained.seconds), 1),
         validation_robust_accuracy=trained.validation_robust_accuracy,
         sha256=trained.sha256,
         parameters=sum(parameter.numel() for parameter in net.parameters()),

@@ -78,7 +78,7 @@ def run(
     if board is not None:  # known now, not after hours
         require_writable(board, "folder of boards", "--board FOLDER")
     record = compute(spec, how)
-    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=not as_json)
+    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=False)
     if board is not None:
         _write_board(shared["store"], board)
     return 0 if record.status == "complete" else 1

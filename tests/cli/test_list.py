@@ -266,11 +266,7 @@ def test_every_option_states_its_default() -> None:
         assert command is not None
         for parameter in command.params:
             if isinstance(parameter, click.Option):
-                told = (
-                    parameter.show_default
-                    or "[default: " in str(parameter.help)
-                    or parameter.required
-                )
+                told = parameter.show_default or "[default: " in str(parameter.help) or parameter.required
                 assert told, f"bench {name} {parameter.opts[0]}"
 
 

@@ -1,0 +1,177 @@
+"""A run killed at any moment and started again gives the record that it would have given uninterrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+KILLED_AT_EVERY_WRITE = '''
+"""Fork a run for each of its writes, kill it just before the file gets its name, and run it again."""
+import os, pathlib, signal, sys
+import bench.runner, bench.publish, defenses.pgd_at  # what every fork would import
+from bench.cli.main import main
+
+place, words = pathlib.Path(sys.argv[1]), sys.argv[2:]
+rename = pathlib.Path.replace
+
+def forked(store, kill_at):
+    child = os.fork()
+    if child == 0:
+        done = 0
+        def replace(self, target):
+            nonlocal done
+            if done == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done += 1
+            return rename(self, target)
+        pathlib.Path.replace = replace
+        (place / store).mkdir(exist_ok=True)
+        os.chdir(place / store)
+        sys.stdout = sys.stderr = open(f"told-{kill_at}", "w")
+        main([*words, "--board", "boards"])
+    return os.waitpid(child, 0)[1]
+
+assert forked("whole", None) == 0
+moment = 0
+while True:
+    status = forked(f"killed-{moment}", moment)
+    if status == 0:
+        break
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, status
+    assert forked(f"killed-{moment}", None) == 0, moment
+    moment += 1
+print(moment)
+'''
+
+TRAINING = ["--defense", "pgd_at", "--data", "synthetic", "--set", "defense.steps=3", "--device", "cpu"]
+
+
+@pytest.fixture
+def start(environment):
+    """Start a command in a process of its own."""
+    running = []
+
+    def call(*words):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench", *(str(word) for word in words)],
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        running.append(process)
+        return process
+
+    yield call
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def kill_when(process, reached):
+    """SIGKILL as soon as the condition holds."""
+    for _ in range(60_000):
+        if reached():
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            break
+        assert process.poll() is None, f"it was over too soon: {process.stderr.read().decode()}"
+        time.sleep(0.002)
+    assert process.returncode == -signal.SIGKILL
+
+
+def comparable(path):
+    """A record apart from when, where and how long."""
+    record = json.loads(path.read_text())
+    record["provenance"] = record["provenance"]["sources"]
+    record["training"].pop("seconds")
+    for column in record["columns"]:
+        column.pop("seconds")
+    return record
+
+
+def results(store):
+    """All that a store holds of results: records, examples, weights; by path."""
+    records = {path.relative_to(store): comparable(path) for path in store.glob("*/record.json")}
+    exact = [*store.glob("*/examples.csv"), *store.glob("models/*/*.safetensors")]
+    return {**records, **{path.relative_to(store): path.read_bytes() for path in exact}}
+
+
+def test_killed_in_training(bench, start, tmp_path):
+    words = [*TRAINING, "--set", "recipe.epochs=8"]
+    process = start("train", *words, "--store", tmp_path / "killed")
+    kill_when(process, lambda: list((tmp_path / "killed").glob("models/*/state.ckpt")))
+    (folder,) = (tmp_path / "killed" / "models").iterdir()
+    assert not (folder / "training.json").exists()
+
+    run = ["run", *words, "--suite", "smoke", "--examples", "30"]
+    resumed = bench(*run, "--store", tmp_path / "killed")
+    whole = bench(*run, "--store", tmp_path / "whole")
+    assert resumed.code == whole.code == 0
+    assert "of them done before" in resumed.err and "of them done before" not in whole.err
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    assert len(results(tmp_path / "whole")) == 4, "a record, its examples, the best and the last weights"
+    log = [line.split(",")[:3] for line in (folder / "log.csv").read_text().splitlines()]
+    assert [line[1] for line in log[1:]] == [str(epoch) for epoch in range(1, 9)], "no epoch twice"
+
+
+def test_killed_in_a_cell(bench, start, linear, linear_data, tmp_path, monkeypatch):
+    words = ["run", "--defense", linear, "--data", linear_data, "--suite", "smoke", "--set", "suite.chunk=2"]
+    process = start(*words, "--store", tmp_path / "killed")
+    kill_when(process, lambda: len(list((tmp_path / "killed").glob("*/cells/*/*.npz"))) >= 3)
+    held = len(list((tmp_path / "killed").glob("*/cells/*/*.npz")))
+    assert not list((tmp_path / "killed").glob("*/record.json"))
+
+    import bench.runner as runner
+
+    played, play = [], runner.play
+    monkeypatch.setattr(runner, "play", lambda *given: played.append(given[1].column) or play(*given))
+    assert bench(*words, "--store", tmp_path / "killed").code == 0
+    assert len(played) == 3 * 50 - held, "3 columns of 50 chunks, and what was kept is not computed again"
+    assert bench(*words, "--store", tmp_path / "whole").code == 0
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_killed_at_every_write(environment, tmp_path):
+    """Training, cells, examples, record and boards: each file is either whole or not there."""
+    words = [*TRAINING, "--set", "recipe.epochs=2", "--set", "suite.chunk=20"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            KILLED_AT_EVERY_WRITE,
+            tmp_path,
+            "run",
+            *words,
+            "--suite",
+            "smoke",
+            "--examples",
+            "40",
+        ],
+        env={**environment, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    moments = int(done.stdout)
+    whole = tmp_path / "whole"
+    training = 1 + 2 * 2 + 4 + 1  # what trains, state and log of each epoch, weights and end, result
+    run = 1 + 3 * 2 + 2  # what runs, cells, examples and record
+    assert moments >= training + run + 2, "and two boards"
+    expected = results(whole / "runs")
+    boards = sorted(path.name for path in (whole / "boards").iterdir())
+    for moment in range(moments):
+        place = tmp_path / f"killed-{moment}"
+        assert results(place / "runs") == expected, f"killed at write {moment}"
+        assert sorted(path.name for path in (place / "boards").iterdir() if path.name[0] != ".") == boards
