@@ -24,7 +24,8 @@ from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.oracle import Numerics
 from bench.plan import Request, plan_training
 from bench.records.store import Store
-from bench.runner import Options, fit, load_data
+from bench.runner.options import Options
+from bench.runner.weights import fit, load_data
 from bench.train.checkpoints import load_weights
 
 DATA, ARCHITECTURE = "synthetic", "wide_resnet_10_1"

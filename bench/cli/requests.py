@@ -13,7 +13,7 @@ from bench.data.catalog import source
 from bench.errors import BadValue
 from bench.plan import Request
 from bench.records.store import Store
-from bench.runner import Options
+from bench.runner.options import Options
 
 
 def as_request(

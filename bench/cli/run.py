@@ -68,7 +68,7 @@ def run(
     from bench.records.store import require_writable
     from bench.report.render import terminal
     from bench.report.table import run_table
-    from bench.runner import run as compute
+    from bench.runner.run import run as compute
 
     how = as_options(batch_size=batch_size, **shared)
     request = as_request(

@@ -21,7 +21,7 @@ def train(defense: str, as_json: bool, **shared: Any) -> int:
     """Train a defense, its parents first; a training that was killed goes on at the last epoch."""
     from bench.cli.requests import as_options, as_request
     from bench.plan import plan_training
-    from bench.runner import fit
+    from bench.runner.weights import fit
 
     how = as_options(**shared)
     spec = plan_training(as_request(defense, **shared))

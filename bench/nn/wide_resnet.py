@@ -38,11 +38,11 @@ class WideResNet(nn.Module):
         if depth < 10 or (depth - 4) % 6:
             raise BadValue(
                 f"a wide ResNet got depth {depth}, expected 6n + 4 such as 16, 28 or 34",
-                "--architecture wide_resnet_28_10",
+                "--arch wide_resnet_28_10",
             )
         if width < 1:
             raise BadValue(
-                f"a wide ResNet got width {width}, expected at least 1", "--architecture wide_resnet_28_10"
+                f"a wide ResNet got width {width}, expected at least 1", "--arch wide_resnet_28_10"
             )
         blocks = (depth - 4) // 6
         self.normalize = Normalize(mean, std)

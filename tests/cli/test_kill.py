@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 KILLED_AT_EVERY_WRITE = '''
 """Fork a run for each of its writes, kill it just before the file gets its name, and run it again."""
 import os, pathlib, signal, sys
-import bench.runner, bench.publish, defenses.pgd_at  # what every fork would import
+import bench.runner.run, bench.publish, defenses.pgd_at  # what every fork would import
 from bench.cli.main import main
 
 place, words = pathlib.Path(sys.argv[1]), sys.argv[2:]
@@ -130,7 +130,7 @@ def test_killed_in_a_cell(bench, start, linear, linear_data, tmp_path, monkeypat
     held = len(list((tmp_path / "killed").glob("*/cells/*/*.npz")))
     assert not list((tmp_path / "killed").glob("*/record.json"))
 
-    import bench.runner as runner
+    import bench.runner.run as runner
 
     played, play = [], runner.play
     monkeypatch.setattr(runner, "play", lambda *given: played.append(given[1].column) or play(*given))

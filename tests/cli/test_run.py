@@ -62,11 +62,11 @@ def test_json_is_the_record_and_its_worst_case_is_the_closed_form(run, robust_co
 
 
 def test_a_complete_run_answers_from_its_record(run, monkeypatch):
-    import bench.runner as runner
+    import bench.runner.run as runner
 
     first = run("--json")
     monkeypatch.setattr(runner, "play", None)
-    monkeypatch.setattr(runner, "train", None)
+    monkeypatch.setattr(runner, "fit", None)
     monkeypatch.setattr(runner, "load_data", None)
     again = run("--json")
     assert again.code == 0 and again.out == first.out
@@ -248,7 +248,7 @@ def test_batches_are_halved_when_memory_runs_out_with_the_same_result(run, tmp_p
 
 
 def test_training_that_does_not_fit_says_what_would(bench, tmp_path, monkeypatch):
-    import bench.runner as runner
+    import bench.runner.weights as runner
 
     def too_much(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -15,7 +15,8 @@ from bench.evaluate.referee import Referee
 from bench.nn.architectures import network
 from bench.plan import Request, plan_run
 from bench.records.store import Store
-from bench.runner import Options, run
+from bench.runner.options import Options
+from bench.runner.run import run
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,7 +13,8 @@ from bench.core.threat import Budget, Norm
 from bench.errors import BadCheckpoint, StaleRecord
 from bench.plan import Request, plan_run
 from bench.records.store import Store
-from bench.runner import Options, run
+from bench.runner.options import Options
+from bench.runner.run import run
 
 DEFENSE = f"{Path(__file__).with_name('linear_defense.py')}:Linear"
 N, SHAPE = 120, (1, 4, 4)
@@ -152,7 +153,7 @@ def test_the_same_run_again_resumed_and_in_other_batches_is_the_same_record(data
     batched = run(spec, Options(Store(tmp_path / "batched"), batch_size=7))
     assert comparable(whole) == comparable(batched)
 
-    import bench.runner as runner
+    import bench.runner.run as runner
 
     played, real = [], runner.play
 

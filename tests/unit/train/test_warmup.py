@@ -7,7 +7,8 @@ import pytest
 from bench.errors import BadValue
 from bench.plan import Request, plan_training
 from bench.records.store import Store
-from bench.runner import Options, fit
+from bench.runner.options import Options
+from bench.runner.weights import fit
 from bench.train.context import TrainContext
 from bench.train.recipe import Recipe
 from bench.train.schedule import attack_strength
@@ -25,7 +26,7 @@ def test_the_strength_rises_by_equal_steps_to_one():
 
 
 def test_out_of_range_is_a_sentence():
-    with pytest.raises(BadValue, match="eps_warmup is 1.5"):
+    with pytest.raises(BadValue, match=r"eps_warmup is 1\.5"):
         Recipe("r", eps_warmup=1.5)
 
 

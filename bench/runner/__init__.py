@@ -1,0 +1,1 @@
+"""One RunSpec to one Record: load or fit, deploy, attack, judge, store."""

@@ -1,0 +1,50 @@
+"""How a run is done; none of it changes a result."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from bench.core.progress import Progress, Silent
+from bench.errors import BadValue
+from bench.records.store import Store
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where things lie, what computes, and what to do with results of other code."""
+
+    store: Store
+    data_root: Path | None = None
+    device: str = "auto"
+    devices: int = 1  # for training
+    batch_size: int | None = None  # of attacks; None: by the device, halved when memory runs out
+    stale: Literal["refuse", "rerun", "accept"] = "refuse"
+    download: bool = True
+    progress: Progress = field(default_factory=Silent)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that a user named.
+
+    Raises:
+        BadValue: it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:
+        raise BadValue(f"the device is {name!r}, expected auto, cpu, cuda or cuda:N", "--device auto")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        there = ", ".join(["auto", "cpu", *(f"cuda:{number}" for number in range(count))])
+        raise BadValue(
+            f"the device {name!r} is not available here, expected one of {there}", "--device auto"
+        ) from None
+    return device

@@ -1,0 +1,133 @@
+"""One run: every cell from the store or computed, then the record."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.api import Deployed, Trial
+from bench.core.digest import source_digests
+from bench.core.outcomes import concatenate
+from bench.core.seeds import seed_for
+from bench.core.threat import Source
+from bench.data.dataset import test_subset
+from bench.evaluate import diagnostics
+from bench.evaluate.batches import AUTO, Batches
+from bench.evaluate.engine import Arena, Chunk, play
+from bench.plan import RunSpec
+from bench.records.record import Record
+from bench.records.store import RunFolder, StoredCell
+from bench.runner.options import Options, pick_device
+from bench.runner.stale import sources_behind, stored_record
+from bench.runner.summary import Cells, provenance, summarise
+from bench.runner.weights import attackers_network, build_trained, fit, load_data
+
+
+def run(spec: RunSpec, options: Options) -> Record:
+    """The record of a run: from the store where it is complete, else computed from where it stopped.
+
+    Raises:
+        BenchError: data, weights or store are not as they must be, or a stored record's code has changed.
+    """
+    options.store.prepare()
+    folder = options.store.run(spec.id)
+    sources = source_digests(spec.modules)
+    found = stored_record(folder, sources, options)
+    if found is not None:
+        options.progress.say(f"run {spec.id} is complete: this is its record, nothing was computed")
+        return found
+    return _Run(spec, options, folder, sources).record()
+
+
+class _Run:
+    """The state of one run while it is computed."""
+
+    def __init__(
+        self, spec: RunSpec, options: Options, folder: RunFolder, sources: Mapping[str, str]
+    ) -> None:
+        self.spec, self.options, self.folder, self.sources = spec, options, folder, sources
+        self.started = datetime.datetime.now(datetime.timezone.utc)
+        self.clock = time.perf_counter()
+        self.data = load_data(spec.training, options)
+        self.device = pick_device(options.device)
+
+    def record(self) -> Record:
+        """Train or load, deploy, attack; what is complete is stored, what failed is told."""
+        spec, data, options = self.spec, self.data, self.options
+        trained = fit(spec.training, options, data)
+        net = build_trained(spec.training, trained, data, spec.checkpoint)
+        deployed = spec.training.named.defense.deploy(net.to(self.device))
+        others = {who: attackers_network(who, other, trained, options, data) for who, other in spec.others}
+        batches = Batches(options.batch_size or AUTO.get(self.device.type, 128))
+        arena = Arena(deployed, spec.budget, data.num_classes, others, spec.numerics, batches)
+        rows = test_subset(data, spec.suite.examples)
+        findings = diagnostics.from_network(deployed, data.test.batch(rows[:32])[0])
+        self._begin()
+        cells = self._cells(arena, rows)
+        findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
+        sources = sources_behind(spec, options.store, self.sources)
+        made = provenance(sources, self.device, self.started, time.perf_counter() - self.clock)
+        record = summarise(spec, data, trained, net, cells, findings, made)
+        if record.status == "complete":
+            self.folder.finish(record, cells.outcomes)
+        return record
+
+    def _begin(self) -> None:
+        thrown = self.folder.begin(self.spec.encoded(), self.sources)
+        if thrown:
+            self.options.progress.say(
+                f"{thrown} cells of run {self.spec.id} were computed by other code: computing them again"
+            )
+
+    def _cells(self, arena: Arena, rows: Tensor) -> Cells:
+        """Every cell, stored or computed."""
+        spec, progress, cells = self.spec, self.options.progress, Cells()
+        title = f"{spec.training.named.label} {spec.suite.id}"
+        progress.start(title, len(spec.suite.trials) * len(rows), "examples")
+        for trial in spec.suite.trials:
+            column = trial.column
+            reason = _skipped(trial, arena.deployed)
+            if reason:
+                cells.skipped[column] = reason
+                progress.advance(len(rows))
+                continue
+            parts = self._chunks(arena, trial, rows, cells)
+            if parts is None:
+                continue
+            cells.outcomes[column] = concatenate([part.outcomes for part in parts])
+            cells.seconds[column] = sum(part.seconds for part in parts)
+            if trial.knowledge.gradients is Source.DEPLOYED:
+                cells.flat_gradients[column] = sum(part.flat_gradients for part in parts)
+        progress.finish()
+        return cells
+
+    def _chunks(self, arena: Arena, trial: Trial, rows: Tensor, cells: Cells) -> list[StoredCell] | None:
+        """The cells of one column; None where one failed, which is noted."""
+        parts: list[StoredCell] = []
+        for number, ids in enumerate(torch.split(rows, self.spec.suite.chunk)):
+            cell = self.folder.cell(trial.column, number)
+            if cell is None:
+                x, y = self.data.test.batch(ids)
+                chunk = Chunk(number, x, y, self.data.test.ids[ids])
+                played = play(arena, trial, chunk, seed_for(self.spec.id, trial.column, number))
+                if played.outcomes is None:
+                    cells.failed[trial.column] = str(played.error)
+                    self.folder.keep_error(trial.column, number, str(played.error))
+                    return None
+                cell = StoredCell(played.outcomes, played.seconds, played.flat_gradients)
+                self.folder.keep_cell(trial.column, number, cell)
+            parts.append(cell)
+            self.options.progress.advance(len(ids))
+        return parts
+
+
+def _skipped(trial: Trial, deployed: Deployed) -> str | None:
+    if trial.knowledge.gradients is Source.CLASSIFIER and deployed.classifier is None:
+        return "the defense is its classifier: nothing around it is hidden"
+    if getattr(trial.attack, "loss", None) == "adaptive" and deployed.adaptive_loss is None:
+        return "the defense states no adaptive loss"
+    return None

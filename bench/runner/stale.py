@@ -1,0 +1,92 @@
+"""Which code made what lies in the store, and what to do where it has changed since."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.core.digest import source_digests
+from bench.errors import BadCheckpoint, StaleRecord
+from bench.plan import RunSpec, TrainSpec
+from bench.records.record import Record
+from bench.records.store import RunFolder, Store, write_atomically
+from bench.runner.options import Options
+
+
+def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Options) -> Record | None:
+    """The record of a complete run, unless it is to be computed again.
+
+    Raises:
+        StaleRecord: other code made it.
+    """
+    if options.stale == "rerun":
+        folder.forget()
+        return None
+    record = folder.record()
+    if record is None:
+        return None
+    changed = _changed(record.provenance.sources, sources)
+    if changed and options.stale == "refuse":
+        raise StaleRecord(
+            f"run {record.run_id} was made by other code ({_listed(changed)} changed since)",
+            "--rerun to compute it again, or --accept-stale to see it as it is",
+        )
+    return record
+
+
+def check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], options: Options) -> bool:
+    """Refuse weights that other code trained; gives whether there are such, and they were asked for."""
+    held = _trained_by(folder)
+    changed = _changed(held, sources) if held is not None else []
+    if changed and options.stale == "refuse":
+        raise StaleRecord(
+            f"the weights {spec.id} of {spec.named.label} were trained by other code "
+            f"({_listed(changed)} changed since)",
+            "--rerun to train again, or --accept-stale to use them as they are",
+        )
+    return bool(changed)
+
+
+def open_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], anew: bool) -> None:
+    """Note which code trains these weights, before any; `anew` drops what there is."""
+    path = folder / "spec.json"
+    if path.is_file() and not anew:
+        return
+    for old in folder.iterdir() if anew else ():
+        if old != path:  # replaced last: after a kill, what is left still counts as other code's
+            old.unlink()
+    content = json.dumps({"spec": spec.encoded(), "sources": dict(sources)}, indent=1, sort_keys=True)
+    write_atomically(path, content.encode())
+
+
+def sources_behind(spec: RunSpec, store: Store, sources: Mapping[str, str]) -> dict[str, str]:
+    """The code behind a record; where stale weights were accepted, the code that trained them."""
+    made = dict(sources)
+    waiting = [spec.training, *(other for _, other in spec.others)]
+    while waiting:
+        training = waiting.pop()
+        held = _trained_by(store.model(training.id)) or {}
+        changed = _changed(held, source_digests(training.modules))
+        made.update({name: held[name] for name in changed if name in held})
+        waiting += [parent for _, parent in training.parents]
+    return dict(sorted(made.items()))
+
+
+def _trained_by(folder: Path) -> dict[str, str] | None:
+    """The digests of the code that trained the weights in a folder; None: nothing was trained there."""
+    path = folder / "spec.json"
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["sources"])
+    except (ValueError, KeyError, TypeError):
+        raise BadCheckpoint(f"{path} is damaged", f"rm -r {folder} and train again") from None
+
+
+def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,191 @@
+"""What a run established, as a record."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+import bench
+from bench.api import Trial
+from bench.core.encoding import describe, differences
+from bench.core.metrics import attack_success_rate, proportion, queries_to_success
+from bench.core.outcomes import Outcomes, worst_case
+from bench.core.threat import format_eps
+from bench.data.dataset import Dataset
+from bench.errors import BadValue
+from bench.plan import RunSpec
+from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
+from bench.train.fit import Trained
+from bench.train.recipes import recipe
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "torchattacks", "pyautoattack", "robustbench")
+"""Whose versions a record holds."""
+
+
+@dataclass
+class Cells:
+    """What is known of each column, by its name."""
+
+    outcomes: dict[str, Outcomes] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    flat_gradients: dict[str, int] = field(default_factory=dict)  # white-box columns only
+    skipped: dict[str, str] = field(default_factory=dict)  # and why
+    failed: dict[str, str] = field(default_factory=dict)  # and how
+
+
+def summarise(
+    spec: RunSpec,
+    data: Dataset,
+    trained: Trained,
+    net: nn.Module,
+    cells: Cells,
+    findings: list[Finding],
+    made: Provenance,
+) -> Record:
+    """The record of a run.
+
+    Raises:
+        BadValue: there is no column to speak of.
+    """
+    if not cells.outcomes:
+        reasons = "; ".join(f"{name}: {why}" for name, why in {**cells.skipped, **cells.failed}.items())
+        raise BadValue(f"no column of {spec.suite.id} could be computed ({reasons})")
+    first = next(iter(cells.outcomes.values()))
+    worst = None if cells.failed else worst_case(list(cells.outcomes.values()))
+    defense = spec.training.named.defense
+    return Record(
+        schema=SCHEMA,
+        run_id=spec.id,
+        status="failed" if cells.failed else "complete",
+        defense=spec.training.named.label,
+        paper=defense.paper,
+        reconstruction=defense.reconstruction,
+        suite=spec.suite.id,
+        custom=spec.custom,
+        data=data.name,
+        data_digest=data.digest,
+        architecture=spec.training.architecture,
+        norm=spec.budget.norm.value,
+        eps=format_eps(spec.budget.eps),
+        seed=spec.training.seed,
+        examples=len(first),
+        clean=_interval(first.correct),
+        worst_case=None if worst is None else _interval(worst),
+        columns=tuple(_column(trial, cells) for trial in spec.suite.trials),
+        findings=tuple(findings),
+        training=_training(spec, trained, net),
+        spec=spec.encoded(),
+        provenance=made,
+    )
+
+
+def provenance(
+    sources: Mapping[str, str], device: torch.device, started: datetime.datetime, seconds: float
+) -> Provenance:
+    """Where the numbers come from: the code, the packages, the machine, the time."""
+    commit, dirty = _commit()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return Provenance(
+        version=bench.__version__,
+        commit=commit,
+        dirty=dirty,
+        sources=dict(sources),
+        packages={name: _version(name) for name in PACKAGES},
+        python=platform.python_version(),
+        device=f"{device.type} ({name})",
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+    )
+
+
+def _column(trial: Trial, cells: Cells) -> Column:
+    outcomes = cells.outcomes.get(trial.column)
+    column = Column(
+        name=trial.column,
+        attack=describe(trial.attack),
+        level=trial.knowledge.level,
+        knowledge=trial.knowledge.label,
+        robust=None,
+        attack_success_rate=None,
+        forwards=None,
+        backwards=None,
+        queries_mean=None,
+        queries_median=None,
+        seconds=round(cells.seconds.get(trial.column, 0.0), 3),
+        skipped=cells.skipped.get(trial.column),
+        error=cells.failed.get(trial.column),
+    )
+    if outcomes is None:
+        return column
+    mean, median = queries_to_success(outcomes)
+    rate = attack_success_rate(outcomes)
+    return dataclasses.replace(
+        column,
+        robust=_interval(outcomes.robust),
+        attack_success_rate=None if rate is None else round(rate, 6),
+        forwards=round(float(outcomes.forwards.mean()), 3),
+        backwards=round(float(outcomes.backwards.mean()), 3),
+        queries_mean=round(mean, 3),
+        queries_median=median,
+        moved=int(outcomes.moved.sum()),
+        lost=int(outcomes.lost.sum()),
+        invalid=int(outcomes.invalid.sum()),
+    )
+
+
+def _interval(held: NDArray[np.bool_]) -> Interval:
+    share = proportion(held)
+    return Interval(round(share.value, 6), round(share.low, 6), round(share.high, 6), share.count, share.n)
+
+
+def _training(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
+    training = spec.training
+    changed = differences(training.recipe, recipe(training.data, training.recipe.name))
+    overrides = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
+    return Training(
+        training_id=training.id,
+        recipe=f"{training.recipe.name}[{overrides}]" if overrides else training.recipe.name,
+        checkpoint=spec.checkpoint,
+        epoch=trained.epoch if spec.checkpoint == "best" else trained.epochs,
+        epochs=trained.epochs,
+        seconds=round(float(trained.seconds), 1),
+        validation_robust_accuracy=trained.validation_robust_accuracy,
+        sha256=trained.sha256,
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
+        parents={role: parent.id for role, parent in training.parents},
+    )
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """The commit of the code, and whether tracked files differ from it; None outside a checkout."""
+    here = Path(bench.__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=20
+        )
+        return done.stdout.strip()
+
+    try:
+        changes = git("status", "--porcelain", "--", ":/bench", ":/defenses")
+        return git("rev-parse", "--short=12", "HEAD"), bool(changes)
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
