@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_QUIET ?= -qq
 
+# tests start processes of their own: threads that spin while they wait would take the cores from them
+export OMP_WAIT_POLICY ?= PASSIVE
+
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 
