@@ -79,6 +79,10 @@ def attackers_network(
     who: Source, spec: TrainSpec, victim: Trained, options: Options, data: Dataset
 ) -> nn.Module:
     """A network that attackers own: its predict is attacked, and it is never the victim itself."""
+    if not (options.store.model(spec.id) / "training.json").is_file():
+        options.progress.say(
+            f"the attackers' {who.value} network: {spec.named.label}, {spec.architecture}, seed {spec.seed}"
+        )
     trained = fit(spec, options, data)
     if trained.sha256 == victim.sha256:
         raise BadCheckpoint(
