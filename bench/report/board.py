@@ -9,7 +9,7 @@ from fractions import Fraction
 from bench.core.digest import content_id
 from bench.core.threat import format_eps
 from bench.errors import BadValue
-from bench.records.record import Interval, Record
+from bench.records.record import Finding, Interval, Record
 from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown
 
 
@@ -149,6 +149,19 @@ class _Row:
         return min((found[0].value for found in self.worst.values() if found), default=None)
 
     @property
+    def masked(self) -> Finding | None:
+        """A sign that gradients mislead: an attacker who sees less did better than all who see everything."""
+        white = [r.worst_case for r in self.records if {c.level for c in r.columns} == {"white-box"}]
+        everything = min((found.value for found in white if found), default=None)
+        columns = [column for record in self.records for column in record.columns]
+        less = [(c.robust.value, c.name, c.level) for c in columns if c.robust and c.level != "white-box"]
+        if everything is None or not less or min(less)[0] >= everything:
+            return None
+        value, name, level = min(less)
+        detail = f"{name} leaves {100 * value:.1f} %, all white-box attacks together {100 * everything:.1f} %"
+        return Finding(f"{level}-beats-white-box", "warn", detail)
+
+    @property
     def score(self) -> tuple[bool, float]:
         return bool(self.missing), -(self.lowest if self.lowest is not None else -1.0)
 
@@ -241,6 +254,7 @@ def _cells(row: _Row, rank: int, suites: Sequence[str], marks: dict[str, str]) -
         cells += [found[0], found[1]] if found else [None, None]
     columns = [column for record in row.records for column in record.columns]
     codes = {finding.code for record in row.records for finding in record.findings}
+    codes |= {row.masked.code} if row.masked else set()
     cells += [
         row.lowest,
         ", ".join(sorted(codes)) or None,
@@ -272,6 +286,10 @@ def _notes(rows: Sequence[_Row], marks: dict[str, str], lowest: bool) -> tuple[s
             notes.append(
                 f"! {row.first.defense} (seed {row.first.seed}) is ranked after the complete rows: {why}"
             )
+    for row in rows:
+        if row.masked:
+            told = f"{row.first.defense} (seed {row.first.seed}): {row.masked.detail}"
+            notes.append(f"{row.masked.code}: {told}")
     over = "the lowest worst case over suites" if lowest else "the worst case"
     notes.append(f"rank: by {over}; accuracies are over all n examples, with 95 % Wilson intervals")
     notes.append("forwards and backwards: per example, all trials together; seconds: of the attacks")

@@ -1,4 +1,4 @@
-"""The published boards are what their records give, byte by byte, and no record is published that should not be."""
+"""The published boards are what their records give, byte by byte, and only sound records are published."""
 
 from pathlib import Path
 

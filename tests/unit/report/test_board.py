@@ -165,3 +165,19 @@ def test_the_first_line_names_version_and_records(sample: list[Record]) -> None:
 
 def test_file_names_hold_no_separator() -> None:
     assert Ground("folder:my photos", "L2", Fraction("0.5"), 10).stem == "folder_my_photos-l2-0.5"
+
+
+def test_a_black_box_that_beats_the_white_box_is_a_finding_of_the_board(
+    make_record: Maker, make_trial: Callable[..., Column]
+) -> None:
+    def records(square: int) -> list[Record]:
+        column = make_trial("square", square, level="black-box", knowledge="black-box, logits")
+        return [
+            make_record(run_id="a1", worst=400),
+            make_record(run_id="a2", suite="blackbox@1", worst=square, columns=(column,)),
+        ]
+
+    table = board(records(380))
+    assert any("square leaves 38.0 %, all white-box attacks together 40.0 %" in note for note in table.notes)
+    assert list(frame_of(records(380))["findings"]) == ["black-box-beats-white-box"]
+    assert frame_of(records(400))["findings"].isna().all(), "no less is no sign"
