@@ -80,6 +80,7 @@ class AgkdBml:
         """Train in place."""
         teacher = context.parents["teacher"]
         towards = self._attack()
+        self._check_stage(net, context)
         if self.init_from_teacher:
             net.load_state_dict(teacher.state_dict())
 
@@ -121,6 +122,16 @@ class AgkdBml:
             terms["triplet"] = self.lam1 * triplet(anchor, positive, negative, self.margin)
             terms["norm"] = self.lam1 * self.lam2 * feature_norm(anchor, positive, negative)
         return terms
+
+    def _check_stage(self, net: nn.Module, context: FitContext) -> None:
+        blank = torch.zeros(2, *context.task.image_shape, device=context.device)
+        stages = len(context.observe(net, blank).stages)
+        if not -stages <= self.attention_stage < stages:
+            raise BadValue(
+                f"attention_stage is {self.attention_stage}, but {context.task.architecture} has {stages} "
+                f"stages, expected 0 to {stages - 1}, or -1 for the last",
+                "--set defense.attention_stage=-1",
+            )
 
     def _attack(self) -> PGD:
         return PGD(steps=self.steps, step_size=self.step_size, random_start=True, target="given")

@@ -9,7 +9,11 @@ import torch
 from bench.api import Features
 from bench.core.encoding import override
 from bench.errors import BadValue
+from bench.plan import Request, plan_training
+from bench.records.store import Store
 from bench.registry import DEFENSES
+from bench.runner.options import Options
+from bench.runner.weights import fit
 from defenses.agkd_bml import AgkdBml
 
 
@@ -93,6 +97,21 @@ def test_the_named_variants():
     assert (seven.steps, seven.step_size, seven.mart) == (7, Fraction(1, 4), False)
     assert DEFENSES.get("agkd_bml") == seven
     assert seven.requires == {"teacher": "standard[label_smoothing=0.5]"}
+
+
+@pytest.mark.parametrize("stage", ["2", "-3"])
+def test_a_stage_that_the_network_lacks_is_one_sentence(stage, tmp_path):
+    settings = {"defense": {"attention_stage": stage, "steps": "1"}, "recipe": {"epochs": "1"}}
+    spec = plan_training(Request("agkd_bml", data="synthetic", settings=settings))
+    with pytest.raises(BadValue, match=f"attention_stage is {stage}, but small_cnn has 2 stages"):
+        fit(spec, Options(Store(tmp_path), device="cpu"))
+    assert not list(tmp_path.glob(f"models/{spec.id}/*")), "nothing half-written"
+
+
+def test_another_stage_can_be_chosen(tmp_path):
+    settings = {"defense": {"attention_stage": "0", "steps": "1"}, "recipe": {"epochs": "1"}}
+    spec = plan_training(Request("agkd_bml", data="synthetic", settings=settings))
+    assert fit(spec, Options(Store(tmp_path), device="cpu")).epochs == 1
 
 
 @pytest.mark.parametrize(
