@@ -90,6 +90,9 @@ class FitContext(Protocol):
     def like(self, labels: Tensor) -> Batch:
         """One random training image, augmented, of each of the given classes [B]; with replacement."""
 
+    def draw(self, n: int) -> Batch:
+        """That many random training images, augmented; with replacement."""
+
     def observe(self, net: nn.Module, x: Tensor) -> Features:
         """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision."""
 

@@ -1,4 +1,4 @@
-"""Loss terms that defenses share; every one is a scalar unless it says otherwise, and computed in float32."""
+"""Terms that defenses share; every loss is a scalar unless it says otherwise, and computed in float32."""
 
 from __future__ import annotations
 
@@ -118,3 +118,26 @@ def divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
     """
     log_p, log_q = logits.float().log_softmax(dim=1), logits_adv.float().log_softmax(dim=1)
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def logit_pairing(a: Tensor, b: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    """Squared distance of logits [B, K]: mean over the batch, mean or sum over the classes (ALP).
+
+    >>> logit_pairing(torch.zeros(4, 10), torch.ones(4, 10), "sum").item()
+    10.0
+    """
+    squares = (a.float() - b.float()).square()
+    return (squares.mean(dim=1) if reduction == "mean" else squares.sum(dim=1)).mean()
+
+
+def hardest_negatives(anchors: Tensor, pool: Tensor, y: Tensor, pool_y: Tensor) -> Tensor:
+    """For each anchor [B, D] the position [B] in a pool [P, D] of the nearest row of another class (TLA).
+
+    Near by the signed cosine. Where the pool has no other class, the position means nothing.
+
+    >>> a, pool = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    >>> hardest_negatives(a, pool, torch.tensor([0]), torch.tensor([0, 1, 1])).tolist()
+    [1]
+    """
+    similar = F.normalize(anchors.float(), dim=1) @ F.normalize(pool.float(), dim=1).T
+    return similar.masked_fill(y[:, None] == pool_y[None, :], -torch.inf).argmax(dim=1)

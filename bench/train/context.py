@@ -125,6 +125,10 @@ class TrainContext:
         draws = torch.randint(2**40, labels.shape, generator=self.generator, device=self.device)
         return self._batch(order[start[labels] + draws % count[labels]])
 
+    def draw(self, n: int) -> Batch:
+        """That many random training images, augmented; with replacement."""
+        return self._batch(torch.randint(len(self.train), (n,), generator=self.generator, device=self.device))
+
     def observe(self, net: nn.Module, x: Tensor) -> Features:
         """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision.
 
