@@ -28,6 +28,16 @@ Step = Callable[[nn.Module, "Batch"], Terms]
 """(model as it trains, minibatch) -> loss terms; call the given model, it may be wrapped for several GPUs."""
 
 
+class Around(Protocol):
+    """What a defense that wraps others does around each of their training steps."""
+
+    def terms(self, net: nn.Module, step: Step, model: nn.Module, batch: Batch) -> Terms:
+        """The loss terms that are minimised; `net` is what `model` wraps, its parameters may be moved."""
+
+    def after_backward(self, net: nn.Module) -> None:
+        """The gradients are there and the optimizer is next: put back what was moved."""
+
+
 @dataclass(frozen=True)
 class Task:
     """A data set with its shape and customary budget: what a defense is trained for."""
@@ -102,6 +112,16 @@ class FitContext(Protocol):
         No BatchNorm statistic changes and no gradient of a weight is computed.
         """
 
+    def around(self, around: Around) -> None:
+        """From now on training steps go through this."""
+
+    def rehearse(self, step: Step, model: nn.Module, batch: Batch) -> tuple[Terms, Callable[[], Terms]]:
+        """A step's terms, and a function that computes them again with the weights as they are then.
+
+        The second time, whatever the step asks of this context is answered as the first time: the same
+        adversarial images, draws and random numbers, at no cost.
+        """
+
 
 @dataclass(frozen=True)
 class Deployed:
@@ -116,14 +136,18 @@ class Deployed:
 
 
 class Defense(Protocol):
-    """A frozen dataclass whose fields are hyper-parameters, with three verbs."""
+    """A frozen dataclass whose fields are hyper-parameters, with three verbs.
+
+    A field typed `Defense | str`, or a tuple of such, takes names, which are resolved before any verb is
+    called: so defenses can be made of defenses.
+    """
 
     paper: ClassVar[str]  # authors, title, venue, year; or what it is, where there is no paper
     reconstruction: ClassVar[str | None]  # what had to be guessed because no text could be had
 
     @property
-    def requires(self) -> Mapping[str, str]:
-        """Role -> a defense trained before this one, as `name` or `name[field=value]`."""
+    def requires(self) -> Mapping[str, str] | Mapping[str, Defense | str]:
+        """Role -> a defense trained before this one: itself, `name` or `name[field=value]`."""
 
     def build(self, task: Task) -> nn.Module:
         """All modules, with fresh weights, ready for a strict load_state_dict."""

@@ -7,15 +7,16 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from bench.api import Attack, Defense, Suite, Trial
-from bench.core.digest import content_id
+from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.threat import Budget, Source
 from bench.data.catalog import source
 from bench.data.identity import identity
-from bench.errors import BadValue, UnknownName
+from bench.errors import BadCheckpoint, BadValue, UnknownName
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
 from bench.registry import DEFENSES, SUITES
@@ -43,10 +44,29 @@ class Named:
     @property
     def label(self) -> str:
         """The name as tables print it: agkd_bml[margin=0.05]."""
-        changed = differences(self.defense, DEFENSES.get(self.name))
-        fields = ",".join(f"{key}={_plain(value)}" for key, value in sorted(changed.items()))
+        changed = differences(self.defense, _resolved(DEFENSES.get(self.name)))
+        told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
+        fields = ",".join(f"{key}={value}" for key, value in sorted(told.items()))
         shown = re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", self.name)  # a file of one's own, wherever it lies
         return f"{shown}[{fields}]" if fields else shown
+
+
+@dataclass(frozen=True)
+class Init:
+    """A file of weights that a training begins with; its content is its identity."""
+
+    path: Path
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Init:
+        """The file as it is now; BadCheckpoint if it cannot be read."""
+        try:
+            return cls(path, file_sha256(path))
+        except OSError as error:
+            raise BadCheckpoint(
+                f"{path} cannot be read ({error.strerror})", "--init with the path of a weights file"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -61,6 +81,7 @@ class TrainSpec:
     recipe: Recipe
     seed: int
     parents: tuple[tuple[str, TrainSpec], ...]  # (role, what is trained before)
+    init: Init | None = None  # weights to begin with; None: fresh ones
 
     def encoded(self) -> dict[str, Any]:
         """As JSON; the defense's registered name is no part of its identity, its type and fields are."""
@@ -73,6 +94,7 @@ class TrainSpec:
             "recipe": encode(self.recipe),
             "seed": self.seed,
             "parents": {role: spec.id for role, spec in self.parents},
+            **({"init": self.init.sha256} if self.init else {}),
         }
 
     @property
@@ -83,7 +105,7 @@ class TrainSpec:
     @property
     def modules(self) -> list[str]:
         """The modules whose code, with all that they import, made the weights."""
-        own = [type(self.named.defense).__module__, "bench.train.fit", module_of(self.architecture)]
+        own = [*_modules_of(self.named.defense), "bench.train.fit", module_of(self.architecture)]
         own += [source(self.data).loader.partition(":")[0], "bench.data.load"]
         return own + [module for _, parent in self.parents for module in parent.modules]
 
@@ -152,6 +174,7 @@ class Request:
     examples: int | Literal["all"] | None = None  # None: the suite's number
     checkpoint: Literal["best", "last"] = "best"
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # part -> field -> text
+    init: Path | None = None  # weights that the defense, not what it requires, begins with
 
 
 _NAMES = {"suite": ("name", "version", "trials"), "recipe": ("name", "source")}
@@ -171,6 +194,7 @@ def plan_training(request: Request) -> TrainSpec:
         request,
         architecture,
         request.seed,
+        None if request.init is None else Init.of(request.init),
     )
 
 
@@ -179,11 +203,13 @@ def plan_run(request: Request) -> RunSpec:
     training = plan_training(request)
     suite = _suite(request)
     wanted = {trial.knowledge.gradients for trial in suite.trials}
-    twin_seed = request.seed + 1
+    twin_seed = request.seed ^ 1
     architecture = training.architecture
     others: list[tuple[Source, TrainSpec]] = []
     if Source.TWIN in wanted:
-        others.append((Source.TWIN, _training(training.named, request, architecture, twin_seed)))
+        others.append(
+            (Source.TWIN, _training(training.named, request, architecture, twin_seed, training.init))
+        )
     undefended = parse_defense(UNDEFENDED, {})
     if Source.UNDEFENDED in wanted:
         others.append((Source.UNDEFENDED, _training(undefended, request, architecture, twin_seed)))
@@ -214,7 +240,7 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
         )
     name = match["name"].strip()
     given = dict(_pair(item, text) for item in _split_fields(match["fields"] or ""))
-    defense: Any = DEFENSES.get(name)  # a file of the user's own may hold anything
+    defense: Any = _resolved(DEFENSES.get(name))  # a file of the user's own may hold anything
     lacking = [verb for verb in ("requires", "build", "fit", "deploy") if not hasattr(defense, verb)]
     if lacking or not dataclasses.is_dataclass(defense):
         wrong = f"has no {lacking[0]}" if lacking else "is not a dataclass"
@@ -222,12 +248,70 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
             f"the defense {name!r} {wrong}, expected a frozen dataclass with build, fit and deploy",
             f"bench check {name}",
         )
-    return Named(name, cast(Defense, _set("defense", defense, {**given, **settings})))
+    typed = {key: _as_defenses(defense, key, value) for key, value in {**given, **settings}.items()}
+    return Named(name, cast(Defense, _set("defense", defense, typed)))
 
 
-def _training(named: Named, request: Request, architecture: str, seed: int) -> TrainSpec:
+def name_of(defense: Defense) -> Named:
+    """A defense under the name that its class is registered by.
+
+    >>> name_of(parse_defense("pgd_at[steps=7]", {}).defense).label
+    'pgd_at[steps=7]'
+    """
+    place = f"{type(defense).__module__}:{type(defense).__qualname__}"
+    names = [name for name in DEFENSES.names() if DEFENSES.location(name) == place]
+    return Named(names[0] if names else place, defense)
+
+
+def _resolved(defense: Any) -> Any:
+    """A defense whose fields name no other defense: they hold it."""
+    if not dataclasses.is_dataclass(defense) or isinstance(defense, type):
+        return defense
+    changes = {}
+    for item in dataclasses.fields(defense):
+        value = getattr(defense, item.name)
+        if "Defense" not in str(item.type):
+            continue
+        several = isinstance(value, tuple)
+        held = [_resolve(part) for part in (value if several else (value,))]
+        changes[item.name] = tuple(held) if several else held[0]
+    return dataclasses.replace(defense, **changes) if changes else defense
+
+
+def _resolve(value: Defense | str) -> Defense:
+    return parse_defense(value, {}).defense if isinstance(value, str) else value
+
+
+def _as_defenses(defense: Any, key: str, text: str) -> Any:
+    """What a user typed for a field that holds defenses: `trades`, or `pgd_at+trades[beta=3]`."""
+    held = getattr(defense, key, None)
+    if isinstance(held, tuple) and held and hasattr(held[0], "deploy"):
+        return tuple(_resolve(part) for part in _split("+", text))
+    return _resolve(text) if hasattr(held, "deploy") else text
+
+
+def _modules_of(defense: Any) -> list[str]:
+    """The modules of a defense and of those that it is made of."""
+    values = [getattr(defense, item.name) for item in dataclasses.fields(defense)]
+    parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
+    inner = [module for part in parts if hasattr(part, "deploy") for module in _modules_of(part)]
+    return [type(defense).__module__, *inner]
+
+
+def _told(held: object, encoded: object) -> str:
+    """A field's value as labels print it."""
+    if hasattr(held, "deploy"):
+        return name_of(cast(Defense, held)).label
+    if isinstance(held, tuple) and held and hasattr(held[0], "deploy"):
+        return "+".join(name_of(part).label for part in held)
+    return _plain(encoded)
+
+
+def _training(
+    named: Named, request: Request, architecture: str, seed: int, init: Init | None = None
+) -> TrainSpec:
     parents = tuple(
-        (role, _training(parse_defense(parent, {}), request, architecture, seed))
+        (role, _training(_parent(parent), request, architecture, seed))
         for role, parent in sorted(named.defense.requires.items())
     )
     return TrainSpec(
@@ -239,7 +323,12 @@ def _training(named: Named, request: Request, architecture: str, seed: int) -> T
         recipe=_set("recipe", recipe(request.data, request.recipe), request.settings.get("recipe", {})),
         seed=seed,
         parents=parents,
+        init=init,
     )
+
+
+def _parent(parent: Defense | str) -> Named:
+    return parse_defense(parent, {}) if isinstance(parent, str) else name_of(parent)
 
 
 def _suite(request: Request) -> Suite:
@@ -285,7 +374,7 @@ def _check_parts(request: Request) -> None:
             raise BadValue(f"--set {part}.… names no part of a run, expected one of {', '.join(PARTS)}")
 
 
-def _set(part: str, value: T, settings: Mapping[str, str]) -> T:
+def _set(part: str, value: T, settings: Mapping[str, Any]) -> T:
     """The value with fields overridden; what is wrong is told with the part's name, as it was typed."""
     for name in settings:
         if name in _NAMES.get(part, ()):
@@ -317,7 +406,30 @@ def _nested(attack: Attack) -> Iterator[Attack]:
 
 
 def _split_fields(text: str) -> list[str]:
-    return [item for item in re.split(r",(?=\s*\w+\s*=)", text) if item.strip()]
+    """`a=1,b=2,3` at the commas before a field; not within brackets.
+
+    >>> _split_fields("base=trades[beta=3,steps=5],gamma=0.01")
+    ['base=trades[beta=3,steps=5]', 'gamma=0.01']
+    """
+    found: list[str] = []
+    for item in _split(",", text):
+        if found and not re.match(r"\s*\w+\s*=", item):
+            found[-1] += f",{item}"
+        else:
+            found.append(item)
+    return [item for item in found if item.strip()]
+
+
+def _split(sign: str, text: str) -> list[str]:
+    """The parts of a text between signs that stand in no brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "[") - (letter == "]")
+        if letter == sign and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _pair(item: str, text: str) -> tuple[str, str]:

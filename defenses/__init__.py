@@ -5,6 +5,7 @@ DEFENSES = {
     "agkd_bml_7": "defenses.agkd_bml:AGKD_BML_7",
     "agkd_bml_paper": "defenses.agkd_bml:AGKD_BML_PAPER",
     "agkd_bml_released": "defenses.agkd_bml:AGKD_BML_RELEASED",
+    "awp": "defenses.awp:Awp",
     "pgd_at": "defenses.pgd_at:PgdAt",
     "standard": "defenses.standard:Standard",
 }

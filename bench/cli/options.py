@@ -84,6 +84,12 @@ train_eps = click.option(
     metavar="RADIUS",
     help="Radius of the attack inside training.  [default: the data set's, whatever --eps is]",
 )
+init = click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Weights to begin training with (safetensors or a pickle of tensors).  [default: fresh ones]",
+)
 examples = click.option(
     "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: the suite's]"
 )

@@ -30,6 +30,7 @@ def as_request(
     eps: str | None = None,
     examples: str | None = None,
     checkpoint: Literal["best", "last"] = "best",
+    init: Path | None = None,
     **_: Any,
 ) -> Request:
     """The request behind a command's options; the rest of the options is `as_options`' concern."""
@@ -48,6 +49,7 @@ def as_request(
         examples=_examples(examples),
         checkpoint=checkpoint,
         settings=parse_settings(settings),
+        init=init,
     )
 
 

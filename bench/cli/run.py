@@ -15,6 +15,7 @@ trained_by_others = options.several(
     options.arch,
     options.recipe,
     options.train_eps,
+    options.init,
     options.seed,
     options.device,
     options.devices,

@@ -68,8 +68,8 @@ def decode(data: Any) -> Any:
     return kind(**{key: _validated(hints[key], item, f"{name}.{key}") for key, item in given.items()})
 
 
-def override(value: T, settings: dict[str, str]) -> T:
-    """The value with some fields replaced by what a user typed.
+def override(value: T, settings: dict[str, Any]) -> T:
+    """The value with some fields replaced by what a user typed; what is no text stays as it is.
 
     >>> from bench.core.threat import WHITE_BOX
     >>> override(WHITE_BOX, {"max_queries": "100"}).max_queries
@@ -85,7 +85,7 @@ def override(value: T, settings: dict[str, str]) -> T:
             raise BadValue(
                 f"{type(value).__name__} has no parameter {name!r}; {hint}it has {', '.join(names)}"
             )
-        changes[name] = _typed(hints[name], text, name)
+        changes[name] = _typed(hints[name], text, name) if isinstance(text, str) else text
     return dataclasses.replace(value, **changes)  # type: ignore[type-var]
 
 
@@ -99,7 +99,8 @@ def _typed(hint: Any, text: str, name: str) -> Any:
 
 
 def _validated(hint: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(value):
+    parts = value if isinstance(value, tuple) and value else (value,)
+    if all(dataclasses.is_dataclass(part) for part in parts):
         return value
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))

@@ -33,6 +33,11 @@ def beside(name: str, root: Path) -> Splits | None:
 
 def read_file(path: Path) -> Splits:
     """Images [N, H, W], [N, H, W, C] or [N, C, H, W], labels [N] or [N, 1]; `classes` may name the labels."""
+    if not zipfile.is_zipfile(path):
+        raise BadData(
+            f"{path} is not a readable npz file, expected one with {', '.join(KEYS)}",
+            "saving it with numpy.savez",
+        )
     try:
         with np.load(path, allow_pickle=False) as file:
             missing = [key for key in KEYS if key not in file.files]

@@ -152,6 +152,8 @@ def _interval(held: NDArray[np.bool_]) -> Interval:
 def _training(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
     training = spec.training
     changed = differences(training.recipe, recipe(training.data, training.recipe.name))
+    if training.init is not None:
+        changed = {**changed, "init": training.init.sha256[:12]}
     overrides = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
     return Training(
         training_id=training.id,

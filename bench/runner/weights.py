@@ -48,6 +48,7 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
             device=options.device,
             devices=options.devices,
             progress=options.progress,
+            init=None if spec.init is None else spec.init.path,
         )
     except BenchError:
         _leave_no_empty_folder(folder)

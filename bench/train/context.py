@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
-from bench.api import Attack, Batch, Features, FitContext, Task
+from bench.api import Around, Attack, Batch, Features, FitContext, Step, Task, Terms
 from bench.core.digest import canonical
 from bench.core.encoding import encode
 from bench.core.progress import Progress
@@ -25,6 +26,8 @@ from bench.train.inner import attack_network, frozen
 from bench.train.model import Autocast, observed, unwrap
 from bench.train.recipe import Recipe
 
+T = TypeVar("T")
+
 
 class Finished(TypedDict):
     """What a completed stage leaves."""
@@ -32,6 +35,15 @@ class Finished(TypedDict):
     epoch: int  # the one whose weights are kept
     weights: Weights  # of what it trained
     whole: Weights  # of the defense; empty: it trained all of it
+
+
+@dataclass
+class _Tape:
+    """What a step was answered, each with the random state that it left; first written, then read."""
+
+    start: tuple[Tensor, Tensor]
+    answers: list[tuple[Any, tuple[Tensor, Tensor]]] = field(default_factory=list)
+    next: int | None = None  # None: being written
 
 
 class TrainContext:
@@ -74,6 +86,8 @@ class TrainContext:
         self.stage = 0
         self.strength = Fraction(1)  # share of the budget that inner attacks may use: the recipe's warm-up
         self.attacked = False  # whether this stage's steps asked for attacks
+        self.hook: Around | None = None  # what steps go through
+        self._tape: _Tape | None = None
         self.history: list[Row] = []
         self.finished: list[Finished] = []  # what each completed stage trained
         self.saved: dict[str, Any] | None = checkpoints.state()  # where an interrupted run stopped
@@ -103,6 +117,11 @@ class TrainContext:
         full, rest = divmod(len(self.train), self.recipe.batch_size)
         return full + (rest >= 2 * self.fabric.world_size)
 
+    @property
+    def images(self) -> int:
+        """How many training images an epoch sees, of all devices together."""
+        return min(len(self.train), self.batches * self.recipe.batch_size)
+
     def epoch(self, number: int) -> Iterator[Batch]:
         """Shuffled, augmented minibatches on the device; the same number, the same order.
 
@@ -119,6 +138,9 @@ class TrainContext:
 
     def like(self, labels: Tensor) -> Batch:
         """One random training image, augmented, of each of the given classes [B]; with replacement."""
+        return self._answered(lambda: self._like(labels))
+
+    def _like(self, labels: Tensor) -> Batch:
         if self._classes is None:
             self._classes = self._index()
         order, start, count = self._classes
@@ -127,14 +149,20 @@ class TrainContext:
 
     def draw(self, n: int) -> Batch:
         """That many random training images, augmented; with replacement."""
-        return self._batch(torch.randint(len(self.train), (n,), generator=self.generator, device=self.device))
+        return self._answered(
+            lambda: self._batch(
+                torch.randint(len(self.train), (n,), generator=self.generator, device=self.device)
+            )
+        )
 
     def observe(self, net: nn.Module, x: Tensor) -> Features:
         """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision.
 
         Of a network without `forward_features` it is the logits alone.
         """
-        net = unwrap(net)
+        return self._answered(lambda: self._observe(unwrap(net), x))
+
+    def _observe(self, net: nn.Module, x: Tensor) -> Features:
         with frozen(net):
             return observed(net, x, self.autocast, self.recipe.channels_last)
 
@@ -145,7 +173,53 @@ class TrainContext:
         """
         self.attacked = True
         budget = Budget(self.budget.norm, self.budget.eps * self.strength)
-        return self.inner_attack(net, attack, x, *labels, generator=self.generator, budget=budget)
+        return self._answered(
+            lambda: self.inner_attack(net, attack, x, *labels, generator=self.generator, budget=budget)
+        )
+
+    def around(self, around: Around) -> None:
+        """From now on training steps go through this."""
+        self.hook = around
+
+    def rehearse(self, step: Step, model: nn.Module, batch: Batch) -> tuple[Terms, Callable[[], Terms]]:
+        """A step's terms, and a function that computes them again with the weights as they are then."""
+        tape = _Tape(self._random_state())
+
+        def again() -> Terms:
+            self._set_random_state(tape.start)
+            tape.next = 0
+            return self._taped(tape, step, model, batch)
+
+        return self._taped(tape, step, model, batch), again
+
+    def _taped(self, tape: _Tape, step: Step, model: nn.Module, batch: Batch) -> Terms:
+        self._tape = tape
+        try:
+            return step(model, batch)
+        finally:
+            self._tape = None
+
+    def _answered(self, answer: Callable[[], T]) -> T:
+        """An answer to a step, from the tape where it is read."""
+        tape = self._tape
+        if tape is None:
+            return answer()
+        if tape.next is None:
+            found = answer()
+            tape.answers.append((found, self._random_state()))
+            return found
+        told: T
+        told, state = tape.answers[tape.next]
+        tape.next += 1
+        self._set_random_state(state)
+        return told
+
+    def _random_state(self) -> tuple[Tensor, Tensor]:
+        return self.generator.get_state(), torch.get_rng_state()
+
+    def _set_random_state(self, state: tuple[Tensor, Tensor]) -> None:
+        self.generator.set_state(state[0])
+        torch.set_rng_state(state[1])
 
     def inner_attack(
         self,

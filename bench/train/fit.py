@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from bench.core.seeds import seed_for
 from bench.core.threat import Budget
 from bench.data.dataset import Dataset
 from bench.errors import BadValue, BenchError
-from bench.train.checkpoints import Checkpoints, Row
+from bench.train.checkpoints import Checkpoints, Row, load_weights
 from bench.train.context import TrainContext
 from bench.train.recipe import Recipe
 
@@ -63,21 +64,23 @@ def train(
     device: str = "auto",
     devices: int = 1,
     progress: Progress | None = None,
+    init: Path | None = None,
 ) -> Trained:
     """Train a defense, or go on where an interrupted run in this folder stopped.
 
     A complete folder is returned at once. `identity` and `seed` name all random streams; on a CPU, a run that
     was interrupted ends with the same bits as one that was not. `device` is auto, cpu, cuda or cuda:N; with
     several `devices` each takes a share of every batch, in processes of their own that import the defense by
-    name. The folder then holds best.safetensors, what fit left, and last.safetensors, of the last epoch.
+    name. `init` is a file of weights to begin with. The folder then holds best.safetensors, what fit left,
+    and last.safetensors, of the last epoch.
     """
     checkpoints = Checkpoints(folder)
     complete = checkpoints.result()
     if complete is not None:
         return _trained(folder, complete)
-    job = _Job(defense, data, task, budget, recipe, seed, identity, dict(parents), folder)
+    job = _Job(defense, data, task, budget, recipe, seed, identity, dict(parents), folder, init)
     fabric = _fabric(device, devices, recipe)
-    if fabric.device.type == "cpu" and recipe.precision == "bf16":
+    if fabric.device.type == "cpu" and recipe.precision == "bf16" and not _has_bf16():
         (progress or Silent()).say(
             "bf16 is slow on a CPU without bfloat16 arithmetic; try --set recipe.precision=fp32"
         )
@@ -102,6 +105,16 @@ class _Job:
     identity: str
     parents: dict[str, nn.Module]
     folder: Path
+    init: Path | None
+
+
+def _has_bf16() -> bool:
+    """Whether the processor multiplies in bfloat16; where that cannot be known, it is assumed."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    return re.search(r"\b(avx512_bf16|amx_bf16|bf16)\b", flags) is not None
 
 
 def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
@@ -110,6 +123,8 @@ def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
     with torch.random.fork_rng(cuda):  # the caller's random streams are not ours to move
         torch.manual_seed(seed_for("train", job.identity, job.seed, "build"))
         net = job.defense.build(job.task).to(fabric.device)
+        if job.init is not None:
+            load_weights(job.init, net)
         context = TrainContext(
             fabric=fabric,
             data=job.data,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from bench.api import FitContext, Step
+from bench.api import FitContext, Step, Terms
 from bench.errors import BadValue
 from bench.train.average import Average
 from bench.train.checkpoints import Row, Weights, weights_of
@@ -125,7 +125,7 @@ class _Fitting:
 
     def run(self) -> None:
         """All epochs that are left."""
-        context, images = self.context, len(self.context.train)
+        context, images = self.context, self.context.images
         title = context.title if context.stage == 0 else f"{context.title}, stage {context.stage + 1}"
         context.progress.start(title, self.recipe.epochs * images, "images", self.done * images)
         try:
@@ -204,12 +204,14 @@ class _Fitting:
     def _step(self, batch: Any, rate: float) -> dict[str, Tensor]:
         for group in self.inner_optimizer.param_groups:
             group["lr"] = rate
-        terms = dict(self.step(self.model, batch))
+        terms = dict(self._terms(batch))
         _check_terms(terms)
         loss = torch.stack([term.float() for term in terms.values()]).sum()
         self.inner_optimizer.zero_grad(set_to_none=True)
         self.context.fabric.backward(loss)
         self._share_gradients()
+        if self.context.hook is not None:
+            self.context.hook.after_backward(self.net)
         if self.recipe.clip_norm is not None:
             self.context.fabric.clip_gradients(
                 self.net, self.optimizer, max_norm=self.recipe.clip_norm, error_if_nonfinite=False
@@ -218,6 +220,11 @@ class _Fitting:
         if self.average is not None:
             self.average.update()
         return terms
+
+    def _terms(self, batch: Any) -> Terms:
+        if self.context.hook is None:
+            return self.step(self.model, batch)
+        return self.context.hook.terms(self.net, self.step, self.model, batch)
 
     def _share_gradients(self) -> None:
         # not DistributedDataParallel: it allows one forward of one method per step, and defenses need several

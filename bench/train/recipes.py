@@ -42,6 +42,16 @@ _ONE_CYCLE = Recipe(
     channels_last=True,
     source="one-cycle adversarial training after Wong, Rice, Kolter: Fast is better than free, ICLR 2020",
 )
+_FINETUNE = Recipe(
+    "finetune",
+    epochs=3,
+    learning_rate=0.05,
+    weight_decay=5e-4,
+    schedule="one_cycle",
+    precision="bf16",
+    channels_last=True,
+    source="chosen for this benchmark: a network trained on clean images made robust (--init FILE)",
+)
 _PAPER = Recipe(
     "paper",
     epochs=200,
@@ -61,16 +71,16 @@ _GREY = Recipe(
     eps_warmup=0.4,
     channels_last=True,
 )
-_TEN_MINUTES = Recipe(
-    "ten_minutes",
-    epochs=6,
+_FOUR_MINUTES = Recipe(
+    "four_minutes",
+    epochs=4,
     optimizer="adam",
     learning_rate=2e-3,
     weight_decay=0.0,
     schedule="one_cycle",
     eps_warmup=0.4,  # at the full 0.3 from the start, the loss stays at chance
     channels_last=True,
-    source="chosen for this benchmark: PGD training of small_cnn takes about 10 minutes of a CPU",
+    source="chosen for this benchmark: the dearest defense trains small_cnn in about 4 minutes of 2 cores",
 )
 _GREY_PAPER = Recipe(
     "paper",
@@ -107,9 +117,9 @@ _COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "folder", "npz")
 RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
     {
         "digits": {"short": _DIGITS},
-        "mnist": {"short": _GREY, "ten_minutes": _TEN_MINUTES, "paper": _GREY_PAPER},
-        "fashion_mnist": {"short": _GREY, "ten_minutes": _TEN_MINUTES, "paper": _GREY_PAPER},
-        **{data: {"short": _ONE_CYCLE, "paper": _PAPER} for data in _COLOUR},
+        "mnist": {"short": _GREY, "four_minutes": _FOUR_MINUTES, "paper": _GREY_PAPER},
+        "fashion_mnist": {"short": _GREY, "four_minutes": _FOUR_MINUTES, "paper": _GREY_PAPER},
+        **{data: {"short": _ONE_CYCLE, "finetune": _FINETUNE, "paper": _PAPER} for data in _COLOUR},
         "synthetic": {"short": _SYNTHETIC},
     }
 )
