@@ -1,0 +1,105 @@
+"""AWP: the perturbation by hand, what it moves, and that everything is back before the optimizer."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bench.core.encoding import decode, encode
+from bench.errors import BadValue, UnknownName
+from bench.plan import Request, parse_defense, plan_training
+from bench.records.store import Store
+from bench.runner.options import Options
+from bench.runner.weights import build_trained, fit, load_data
+from bench.train.checkpoints import weights_of
+from defenses.awp import Awp, Perturbation, perturbation
+from defenses.pgd_at import PgdAt
+
+
+def test_the_perturbation_has_gammas_share_of_the_weights_length_along_the_gradient():
+    torch.manual_seed(0)
+    weight, gradient = torch.randn(5, 3, 2, 2), torch.randn(5, 3, 2, 2)
+    moved = perturbation(weight, gradient, 0.01)
+    assert (moved.norm() / weight.norm()).item() == pytest.approx(0.01, rel=1e-5)
+    assert nn.functional.cosine_similarity(
+        moved.flatten(), gradient.flatten(), dim=0
+    ).item() == pytest.approx(1)
+    assert not perturbation(weight, torch.zeros_like(weight), 0.01).any()
+
+
+class Line(nn.Module):
+    """One weight matrix, one bias, one statistic."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 1)
+        self.register_buffer("seen", torch.zeros(()))
+        nn.init.constant_(self.linear.weight, 3.0)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x):
+        self.seen += 1
+        return self.linear(x)
+
+
+class Rehearsal:
+    """The part of a context that AWP needs."""
+
+    def rehearse(self, step, model, batch):
+        return step(model, batch), lambda: step(model, batch)
+
+
+def test_the_loss_is_that_of_the_worst_weights_nearby_by_hand():
+    net, x = Line(), torch.tensor([[1.0, 0.0]])
+    around = Perturbation(Rehearsal(), gamma=0.1)
+
+    def step(model, batch):
+        return {"clean": model(batch).sum()}  # 3; its gradient for the weights is (1, 0)
+
+    terms = around.terms(net, step, net, x)
+    length = math.sqrt(3**2 + 3**2)
+    assert terms["clean"].item() == pytest.approx(3 + 0.1 * length)
+    assert net.linear.weight.tolist() == [[pytest.approx(3 + 0.1 * length), 3.0]]
+    assert net.linear.bias.item() == 0, "biases are not moved"
+    assert net.seen.item() == 1, "the ascent leaves the statistics as they were"
+    terms["clean"].backward()
+    around.after_backward(net)
+    assert net.linear.weight.tolist() == [[3.0, 3.0]]
+    assert net.linear.weight.grad.tolist() == [[1.0, 0.0]]
+
+
+def trained(tmp_path, name):
+    settings = {"recipe": {"epochs": "2", "validation_examples": "0", "select": "last", "optimizer": "sgd"}}
+    request = Request(name, data="synthetic", architecture="wide_resnet_10_1", settings=settings)
+    spec = plan_training(request)
+    options = Options(Store(tmp_path / name), device="cpu")
+    fitted = fit(spec, options)
+    return weights_of(build_trained(spec, fitted, load_data(spec, options), "best"))
+
+
+def test_without_a_radius_it_is_its_base_bit_for_bit(tmp_path, monkeypatch):
+    # the random streams are named by the run; here both runs have one name
+    monkeypatch.setattr("bench.plan.TrainSpec.id", property(lambda spec: "one"))
+    plain, wrapped = trained(tmp_path, "pgd_at"), trained(tmp_path, "awp[gamma=0]")
+    assert all(torch.equal(plain[key], wrapped[key]) for key in plain)
+    moved = trained(tmp_path, "awp[gamma=0.1]")
+    assert not all(torch.equal(plain[key], moved[key]) for key in plain)
+
+
+def test_it_composes_with_any_defense_and_needs_what_that_needs():
+    named = parse_defense("awp[base=agkd_bml[steps=2,margin=0.1],gamma=0.02]", {})
+    assert named.label == "awp[base=agkd_bml[margin=0.1,steps=2],gamma=0.02]"
+    assert named.defense.requires == {"teacher": "standard[label_smoothing=0.5]"}
+    assert decode(encode(named.defense)) == named.defense
+    assert parse_defense("awp", {}).defense.base == PgdAt()
+    assert parse_defense("awp", {"base": "standard"}).label == "awp[base=standard]"
+    modules = plan_training(Request("awp[base=agkd_bml]")).modules
+    assert {"defenses.awp", "defenses.agkd_bml", "defenses.standard"} <= set(modules)
+
+
+def test_a_base_that_does_not_exist_is_one_sentence():
+    with pytest.raises(BadValue, match="gamma is 1"):
+        Awp(gamma=1.0)
+    with pytest.raises(UnknownName, match="did you mean 'pgd_at'"):
+        parse_defense("awp[base=pgd_ta]", {})
