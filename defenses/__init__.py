@@ -6,6 +6,11 @@ DEFENSES = {
     "agkd_bml_paper": "defenses.agkd_bml:AGKD_BML_PAPER",
     "agkd_bml_released": "defenses.agkd_bml:AGKD_BML_RELEASED",
     "awp": "defenses.awp:Awp",
+    "fdml": "defenses.fdml:Fdml",
     "pgd_at": "defenses.pgd_at:PgdAt",
     "standard": "defenses.standard:Standard",
+    "tla": "defenses.tla:Tla",
+    "tla_rn": "defenses.tla:TLA_RN",
+    "tla_sa": "defenses.tla:TLA_SA",
+    "trades": "defenses.trades:Trades",
 }
