@@ -7,6 +7,7 @@ DEFENSES = {
     "agkd_bml_released": "defenses.agkd_bml:AGKD_BML_RELEASED",
     "awp": "defenses.awp:Awp",
     "fdml": "defenses.fdml:Fdml",
+    "mart": "defenses.mart:Mart",
     "pgd_at": "defenses.pgd_at:PgdAt",
     "standard": "defenses.standard:Standard",
     "tla": "defenses.tla:Tla",
