@@ -10,6 +10,7 @@ DEFENSES = {
     "alp_plain": "defenses.alp:ALP_PLAIN",
     "awp": "defenses.awp:Awp",
     "clp": "defenses.alp:Clp",
+    "ensemble": "defenses.ensemble:Ensemble",
     "fast_at": "defenses.fast_at:FGSM_RS",
     "fdml": "defenses.fdml:Fdml",
     "lsq": "defenses.alp:Lsq",
