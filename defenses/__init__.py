@@ -8,6 +8,7 @@ DEFENSES = {
     "alp": "defenses.alp:Alp",
     "alp_100": "defenses.alp:ALP_100",
     "alp_plain": "defenses.alp:ALP_PLAIN",
+    "ard": "defenses.ard:Ard",
     "awp": "defenses.awp:Awp",
     "clp": "defenses.alp:Clp",
     "ensemble": "defenses.ensemble:Ensemble",

@@ -1,0 +1,97 @@
+"""ARD: a student learns a robust teacher's clean answers on adversarial images.
+
+Goldblum, Fowl, Feizi, Goldstein, "Adversarially Robust Distillation", AAAI 2020, arXiv 1905.09747. Formulas
+follow the authors' released code, but for the choices that the class names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
+from bench.attacks.pgd import PGD
+from bench.errors import BadValue
+from bench.nn.architectures import network
+from bench.train.loop import fit_classifier
+from defenses.losses import divergence
+
+Reduction = Literal["batch", "elements"]
+
+
+@dataclass(frozen=True)
+class Ard:
+    """Minimise alpha t^2 KL(teacher(x) / t || student(x') / t) + (1 - alpha) CE(student(x), y).
+
+    The arguments of KL are logits, softened by t; x' are the images that raise the student's own
+    cross-entropy. Three things differ from the released code. It averages KL over examples and classes, K
+    times less than the paper's objective: the paper's is the default. Where alpha is 1 it still forwards
+    clean images through the student, which only moves BatchNorm's running statistics: here they are left
+    out. It attacks in train mode; here, as everywhere, in eval mode.
+    """
+
+    paper: ClassVar[str] = "Goldblum et al., Adversarially Robust Distillation, AAAI 2020"
+    reconstruction: ClassVar[str | None] = None
+
+    alpha: float = 1.0  # weight of the distillation; the labels have 1 - alpha
+    t: float = 30.0  # temperature
+    reduction: Reduction = "batch"  # batch: mean over examples; elements: over classes, too (released code)
+    steps: int = 10
+    step_size: Fraction = Fraction(1, 4)  # of eps: 2/255 of 8/255
+    teacher: str = "pgd_at"  # a robust one
+
+    def __post_init__(self) -> None:
+        self._attack()  # says what is out of range
+        if not 0 < self.alpha <= 1:
+            raise BadValue(f"alpha is {self.alpha}, expected a share above 0 and at most 1")
+        if self.t <= 0:
+            raise BadValue(f"t is {self.t}, expected a temperature above 0")
+
+    @property
+    def requires(self) -> Mapping[str, str]:
+        """A robust teacher of the same architecture."""
+        return {"teacher": self.teacher}
+
+    def build(self, task: Task) -> nn.Module:
+        """The student; the teacher is only needed while it trains."""
+        return network(task)
+
+    def fit(self, net: nn.Module, context: FitContext) -> None:
+        """Train in place."""
+        teacher = context.parents["teacher"]
+        attack = self._attack()
+
+        def step(model: nn.Module, batch: Batch) -> Terms:
+            x_adv = context.attack(net, attack, batch.x, batch.y)
+            taught = context.observe(teacher, batch.x).logits
+            logits_adv = model(x_adv)
+            return self.terms(logits_adv, model(batch.x) if self.alpha < 1 else None, taught, batch.y)
+
+        fit_classifier(net, context, step)
+
+    def deploy(self, net: nn.Module) -> Deployed:
+        """The student as it is."""
+        return Deployed(predict=net)
+
+    def terms(self, logits_adv: Tensor, logits: Tensor | None, taught: Tensor, y: Tensor) -> Terms:
+        """Every loss term, weighted.
+
+        Of logits [B, K]: the student's of x' and of x (None: without labels), the teacher's of x.
+        """
+        softened = divergence(taught.detach() / self.t, logits_adv / self.t).mean()
+        classes = taught.shape[1] if self.reduction == "elements" else 1
+        terms = {"distillation": self.alpha * self.t**2 * softened / classes}
+        if logits is not None:
+            terms["clean"] = (1 - self.alpha) * F.cross_entropy(logits.float(), y)
+        return terms
+
+    def _attack(self) -> PGD:
+        return PGD(steps=self.steps, step_size=self.step_size, random_start=True)
+
+
+_: Defense = Ard()
