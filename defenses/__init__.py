@@ -10,6 +10,7 @@ DEFENSES = {
     "alp_plain": "defenses.alp:ALP_PLAIN",
     "ard": "defenses.ard:Ard",
     "awp": "defenses.awp:Awp",
+    "bilateral": "defenses.bilateral:Bilateral",
     "clp": "defenses.alp:Clp",
     "ensemble": "defenses.ensemble:Ensemble",
     "fast_at": "defenses.fast_at:FGSM_RS",
