@@ -20,6 +20,7 @@ DEFENSES = {
     "ensemble": "defenses.ensemble:Ensemble",
     "fast_at": "defenses.fast_at:FGSM_RS",
     "fdml": "defenses.fdml:Fdml",
+    "feature_scattering": "defenses.feature_scattering:FeatureScattering",
     "lsq": "defenses.alp:Lsq",
     "m_pgd": "defenses.alp:M_PGD",
     "mart": "defenses.mart:Mart",
