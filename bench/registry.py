@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from bench.errors import BadValue, UnknownName
 
@@ -188,6 +188,21 @@ def _line_in(path: Path, error: BaseException) -> str:
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]
     return f", line {lines[-1]}" if lines else ""
+
+
+def ablations(name: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
+    """The ablations of a defense as its `ablations.py` states them: group -> label -> field -> text.
+
+    Raises:
+        UnknownName: none are stated for it.
+    """
+    table: Mapping[str, Any] = importlib.import_module("defenses.ablations").ABLATIONS
+    if name not in table:
+        near = difflib.get_close_matches(name.lower(), table, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownName(f"no ablations are stated for {name!r}; {guess}they are for {', '.join(table)}")
+    found: Mapping[str, Mapping[str, Mapping[str, str]]] = table[name]
+    return found
 
 
 def _defenses() -> Mapping[str, str]:

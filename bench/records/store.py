@@ -146,6 +146,14 @@ class RunFolder:
         write_atomically(self.path / "examples.csv", _examples_csv(outcomes).encode())
         write_atomically(self.path / "record.json", to_json(record).encode())
 
+    def examples(self) -> dict[str, Outcomes]:
+        """What each column of a complete run did to each example.
+
+        Raises:
+            BadData: `examples.csv` is missing or damaged.
+        """
+        return read_examples(self.path / "examples.csv")
+
     def forget(self) -> None:
         """Drop the record and every cell."""
         (self.path / "record.json").unlink(missing_ok=True)
@@ -177,6 +185,25 @@ def read_record(path: Path) -> Record:
     return from_json(text, origin=str(path))
 
 
+def read_examples(path: Path) -> dict[str, Outcomes]:
+    """Column -> outcomes, from an `examples.csv`.
+
+    Raises:
+        BadData: it is missing, unreadable, or holds something else.
+    """
+    found: dict[str, list[dict[str, str]]] = {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                found.setdefault(row["column"], []).append(row)
+        return {column: _outcomes(rows) for column, rows in found.items()}
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError) as error:
+        raise BadData(
+            f"{path} cannot be read ({error}), expected what its run did to each example",
+            "bench run again with --rerun",
+        ) from None
+
+
 def _examples_csv(outcomes: Mapping[str, Outcomes]) -> str:
     """One line for each example and column."""
     buffer = io.StringIO()
@@ -188,6 +215,19 @@ def _examples_csv(outcomes: Mapping[str, Outcomes]) -> str:
         for index in range(len(held)):
             writer.writerow([column, *(_plain(arrays[name][index]) for name in names)])
     return buffer.getvalue()
+
+
+def _outcomes(rows: list[dict[str, str]]) -> Outcomes:
+    """The inverse of the lines of one column."""
+    arrays: dict[str, Any] = {}
+    for item in fields(Outcomes):
+        texts = [row[item.name] for row in rows]
+        if "float" in str(item.type):
+            arrays[item.name] = np.array([float(text) for text in texts])
+        else:
+            whole = np.array([int(text) for text in texts], dtype=np.int64)
+            arrays[item.name] = whole.astype(bool) if "bool" in str(item.type) else whole
+    return Outcomes(**arrays)
 
 
 def _plain(value: np.generic) -> object:

@@ -8,6 +8,7 @@ import textwrap
 from dataclasses import dataclass
 from enum import Enum
 
+from bench.core.paired import Difference
 from bench.records.record import Interval
 
 
@@ -19,6 +20,7 @@ class Kind(Enum):
     NUMBER = "number"  # a float, one decimal where people read
     SHARE = "share"  # a fraction; percent where people read
     INTERVAL = "interval"  # an Interval; percent where people read, three columns in CSV
+    DIFFERENCE = "difference"  # a Difference; signed points where people read, three columns in CSV
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ class Marked:
 GAP = "  "
 """What separates columns on a terminal."""
 
+_THREE = (Kind.INTERVAL, Kind.DIFFERENCE)  # value, low, high in CSV
 _LONG = 16  # a longer word may be broken rather than push a column out
 
-Cell = str | int | float | Interval | Marked | None
+Cell = str | int | float | Interval | Difference | Marked | None
 """None is shown as a dash and is an empty field in CSV."""
 
 
@@ -97,14 +100,14 @@ def csv(table: Table) -> str:
     header: list[str] = []
     for column in table.columns:
         header.append(column.name)
-        if column.kind is Kind.INTERVAL:
+        if column.kind in _THREE:
             header += [f"{column.name}_low", f"{column.name}_high"]
     writer.writerow(header)
     for row in table.rows:
         values: list[object] = []
         for column, cell in zip(table.columns, row, strict=True):
-            if column.kind is Kind.INTERVAL:
-                interval = cell if isinstance(cell, Interval) else None
+            if column.kind in _THREE:
+                interval = cell if isinstance(cell, (Interval, Difference)) else None
                 values += [interval.value, interval.low, interval.high] if interval else ["", "", ""]
             else:
                 values.append("" if cell is None else cell.text if isinstance(cell, Marked) else cell)
@@ -168,6 +171,18 @@ def percent(interval: Interval) -> str:
     return f"{100 * interval.value:.1f} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
 
 
+def points(difference: Difference) -> str:
+    """A difference of shares with its 95 % interval, in points with their sign.
+
+    >>> points(Difference(3, 24, 1000, -0.0313, -0.0107))
+    '-2.1 [-3.1, -1.1]'
+    """
+    value, low, high = (
+        f"{round(100 * x, 1) + 0.0:+.1f}" for x in (difference.value, difference.low, difference.high)
+    )
+    return f"{value} [{low}, {high}]"
+
+
 def _shown(table: Table) -> list[tuple[Column, int]]:
     return [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
 
@@ -177,6 +192,8 @@ def _read(column: Column, cell: Cell) -> str:
         return "-"
     if isinstance(cell, Interval):
         return percent(cell)
+    if isinstance(cell, Difference):
+        return points(cell)
     if isinstance(cell, Marked):
         return f"{cell.text}{cell.mark}"
     if isinstance(cell, str):
@@ -188,7 +205,7 @@ def _read(column: Column, cell: Cell) -> str:
 
 def _escaped(column: Column, cell: Cell) -> str:
     text = _read(column, cell)
-    return text if column.kind is Kind.INTERVAL else escape(text)
+    return text if column.kind in _THREE else escape(text)
 
 
 def _total(rooms: list[int]) -> int:

@@ -1,0 +1,67 @@
+"""Two methods on the same examples: the difference of their shares, with its interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one method keeps more than another of the same n examples, with its 95 % interval."""
+
+    won: int  # held by this one only
+    lost: int  # held by the other only
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The difference of the shares, in [-1, 1]."""
+        return (self.won - self.lost) / self.n
+
+
+def paired_difference(held: NDArray[np.bool_], other: NDArray[np.bool_]) -> Difference:
+    """The share of `held` minus that of `other`, example by example in the same order.
+
+    The interval is Newcombe's method 10 (Statistics in Medicine 17, 1998, 2635-2650): the Wilson limits of
+    both shares, joined with their correlation. Unlike Wald's it has a width where nothing differs, and it
+    never leaves [-1, 1].
+
+    >>> import numpy as np
+    >>> d = paired_difference(np.array([True] * 48 + [False] * 2), np.array([True] * 36 + [False] * 14))
+    >>> d.value, d.won, d.lost
+    (0.24, 12, 0)
+    """
+    from bench.core.metrics import proportion  # loads scipy, which tables need not
+
+    if len(held) != len(other):
+        raise ValueError(f"a paired difference needs the same examples, but has {len(held)} and {len(other)}")
+    ours, theirs, n = proportion(held), proportion(other), len(held)
+    both, neither = int((held & other).sum()), int((~held & ~other).sum())
+    won, lost = ours.count - both, theirs.count - both
+    joint: float = both * neither - won * lost
+    if joint > 0:  # the continuity correction, on the side that would narrow the interval
+        joint = max(joint - n / 2, 0)
+    scale = ours.count * (n - ours.count) * theirs.count * (n - theirs.count)
+    phi = joint / math.sqrt(scale) if scale else 0.0
+    below, above = ours.value - ours.low, ours.high - ours.value
+    other_below, other_above = theirs.value - theirs.low, theirs.high - theirs.value
+    value = (won - lost) / n
+    return Difference(
+        won,
+        lost,
+        n,
+        low=value - _joined(below, other_above, phi),
+        high=value + _joined(above, other_below, phi),
+    )
+
+
+def _joined(a: float, b: float, phi: float) -> float:
+    return math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))

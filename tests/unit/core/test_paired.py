@@ -1,0 +1,85 @@
+"""Paired differences against published examples and against the formula written out by hand."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from bench.core.paired import Difference, paired_difference
+
+Z = 1.959963984540054
+
+
+def of_counts(both: int, won: int, lost: int, neither: int) -> Difference:
+    held = np.repeat([True, True, False, False], [both, won, lost, neither])
+    other = np.repeat([True, False, True, False], [both, won, lost, neither])
+    order = np.random.default_rng(0).permutation(len(held))
+    return paired_difference(held[order], other[order])
+
+
+@pytest.mark.parametrize(
+    ("counts", "value", "low", "high"),
+    [
+        ((14, 5, 0, 22), 0.122, 0.011, 0.226),  # Altman et al., Statistics with Confidence, 2000, chapter 6
+        ((36, 12, 2, 0), 0.2, 0.0569, 0.3404),  # Newcombe, 1998, table of examples, method 10
+        ((1, 1, 7, 12), -0.286, -0.507, -0.026),  # Fagerland, Lydersen, Laake, 2014: Bentur et al.
+    ],
+)
+def test_published_examples(counts: tuple[int, int, int, int], value: float, low: float, high: float) -> None:
+    found = of_counts(*counts)
+    digits = 4 if round(high, 3) != high else 3
+    assert (round(found.value, 3), round(found.low, digits), round(found.high, digits)) == (value, low, high)
+    assert (found.won, found.lost, found.n) == (counts[1], counts[2], sum(counts))
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    p, below = count / n, 1 + Z * Z / n
+    middle, spread = p + Z * Z / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return (middle - spread) / below, (middle + spread) / below
+
+
+def by_hand(e: int, f: int, g: int, h: int) -> tuple[float, float]:
+    n = e + f + g + h
+    p, q = (e + f) / n, (e + g) / n
+    (l1, u1), (l2, u2) = wilson(e + f, n), wilson(e + g, n)
+    margins = (e + f) * (g + h) * (e + g) * (f + h)
+    cross = e * h - f * g
+    corrected = cross - n / 2 if cross > n / 2 else 0 if cross >= 0 else cross
+    phi = corrected / math.sqrt(margins) if margins else 0
+    lower = math.sqrt(max((p - l1) ** 2 - 2 * phi * (p - l1) * (u2 - q) + (u2 - q) ** 2, 0))
+    upper = math.sqrt(max((u1 - p) ** 2 - 2 * phi * (u1 - p) * (q - l2) + (q - l2) ** 2, 0))
+    return p - q - lower, p - q + upper
+
+
+def test_every_table_of_nine() -> None:
+    tables = [c for c in itertools.product(range(10), repeat=4) if sum(c) == 9]
+    assert len(tables) == math.comb(12, 3)
+    for counts in tables:
+        found = of_counts(*counts)
+        assert (found.low, found.high) == pytest.approx(by_hand(*counts), abs=1e-9), counts
+        assert -1 - 1e-9 <= found.low <= found.value <= found.high <= 1 + 1e-9
+        both, won, lost, neither = counts
+        turned = of_counts(both, lost, won, neither)
+        assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low), abs=1e-9), counts
+
+
+def test_many_examples_give_the_interval_of_wald() -> None:
+    both, won, lost, neither = 40_000, 6_000, 9_000, 45_000
+    n = both + won + lost + neither
+    half = Z * math.sqrt(won + lost - (won - lost) ** 2 / n) / n
+    found = of_counts(both, won, lost, neither)
+    assert (found.low, found.high) == pytest.approx((-0.03 - half, -0.03 + half), abs=2e-5)
+
+
+def test_pairing_narrows_the_interval() -> None:
+    same, crossed = of_counts(450, 20, 30, 500), of_counts(220, 250, 260, 270)
+    assert same.value == crossed.value == -0.01
+    assert same.high - same.low < 0.4 * (crossed.high - crossed.low)
+
+
+def test_the_same_examples_are_needed() -> None:
+    with pytest.raises(ValueError, match="3 and 2"):
+        paired_difference(np.ones(3, bool), np.ones(2, bool))
