@@ -1,6 +1,7 @@
 """Every defense by name; this table is the index of the folder."""
 
 DEFENSES = {
+    "aalp": "defenses.aalp:Aalp",
     "agkd_bml": "defenses.agkd_bml:AgkdBml",
     "agkd_bml_7": "defenses.agkd_bml:AGKD_BML_7",
     "agkd_bml_paper": "defenses.agkd_bml:AGKD_BML_PAPER",
