@@ -38,7 +38,7 @@ class FeatureScattering:
 
     label_smoothing: float = 0.5  # true class 1 - s
     entropy: float = 0.01  # weight of the plan's entropy
-    iterations: int = 50  # of Sinkhorn's algorithm; the authors': until little changes, at most 100
+    iterations: int = 20  # of Sinkhorn's algorithm; the authors': until little changes, at most 100
     steps: int = 1
     step_size: Fraction = Fraction(1)  # of eps
 
