@@ -301,7 +301,7 @@ def test_each_branch_updates_the_statistics_by_itself_and_mining_does_not(settin
 
 
 def test_random_negatives_are_of_every_other_class_alike(tmp_path):
-    recorded = Recorded(DEFENSES.get("tla_rn"), tmp_path, epochs=6)
+    recorded = Recorded(replace(QUICK, negative="random"), tmp_path, epochs=4)
     assert not recorded.pools
     steps = [recorded.attacked[i][1] for i in range(len(recorded.attacked))]
     drawn = recorded.partners[::2]  # the negatives; then A1
@@ -311,7 +311,7 @@ def test_random_negatives_are_of_every_other_class_alike(tmp_path):
         for own, wrong in zip(y, batch.y, strict=True)
     )
     assert len(pairs) == 6 and all(own != wrong for own, wrong in pairs)  # 3 x 2, never the same class
-    assert min(pairs.values()) > 0.75 * max(pairs.values()) > 150
+    assert min(pairs.values()) > 130  # of 1024 / 6 = 171, by chance +- 12
 
 
 def test_a_pool_of_one_class_trains_the_others_alone(tmp_path, monkeypatch):
@@ -330,7 +330,7 @@ def test_a_pool_of_one_class_trains_the_others_alone(tmp_path, monkeypatch):
 
 
 def fitted(defense, folder, parents=None, **changes):
-    data = load("synthetic")
+    data = few(128)
     return train(
         defense,
         data,
