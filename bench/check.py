@@ -43,14 +43,18 @@ class Checked:
     detail: str = ""
 
 
-def check_defense(name: str, settings: Mapping[str, str] | None = None) -> Iterator[Checked]:
+def check_defense(
+    name: str, settings: Mapping[str, str] | None = None, weights: Path | None = None
+) -> Iterator[Checked]:
     """Train a defense on tiny data and examine it, clause by clause; a raised fault ends the list.
+
+    `weights` is a file for a defense that loads what others trained.
 
     >>> all(checked.kept for checked in check_defense("standard"))
     True
     """
     with tempfile.TemporaryDirectory() as folder:
-        yield from _guarded(_defense_clauses(name, dict(settings or {}), Path(folder)))
+        yield from _guarded(_defense_clauses(name, dict(settings or {}), weights, Path(folder)))
 
 
 def check_attack(attack: Attack) -> Iterator[Checked]:
@@ -67,9 +71,11 @@ def _guarded(clauses: Iterator[Checked]) -> Iterator[Checked]:
         yield Checked("runs without raising", False, f"{type(error).__name__}: {error}")
 
 
-def _defense_clauses(name: str, settings: dict[str, str], folder: Path) -> Iterator[Checked]:
+def _defense_clauses(
+    name: str, settings: dict[str, str], weights: Path | None, folder: Path
+) -> Iterator[Checked]:
     settings_of = {"defense": settings, "recipe": QUICK}
-    request = Request(name, data=DATA, architecture=ARCHITECTURE, settings=settings_of)
+    request = Request(name, data=DATA, architecture=ARCHITECTURE, settings=settings_of, weights=weights)
     spec = plan_training(request)
     options = Options(Store(folder), device="cpu")
     data = load_data(spec, options)

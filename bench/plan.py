@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from bench.errors import BadCheckpoint, BadValue, UnknownName
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
 from bench.registry import DEFENSES, SUITES
+from bench.train.foreign import Foreign, Place
 from bench.train.recipe import Recipe
-from bench.train.recipes import recipe
+from bench.train.recipes import LOADED, recipe
 
 T = TypeVar("T")
 
@@ -55,18 +57,22 @@ class Named:
 class Init:
     """A file of weights that a training begins with; its content is its identity."""
 
-    path: Path
+    path: Path  # the first, if they are several
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Init:
-        """The file as it is now; BadCheckpoint if it cannot be read."""
-        try:
-            return cls(path, file_sha256(path))
-        except OSError as error:
-            raise BadCheckpoint(
-                f"{path} cannot be read ({error.strerror})", "--init with the path of a weights file"
-            ) from None
+    def of(cls, *paths: Path, option: str = "--init") -> Init:
+        """The file, or several, as they are now; BadCheckpoint if one cannot be read."""
+        digests = []
+        for path in paths:
+            try:
+                digests.append(file_sha256(path))
+            except OSError as error:
+                raise BadCheckpoint(
+                    f"{path} cannot be read ({error.strerror})", f"{option} with the path of a weights file"
+                ) from None
+        sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return cls(paths[0], sha256)
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,10 @@ class Request:
     checkpoint: Literal["best", "last"] = "best"
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # part -> field -> text
     init: Path | None = None  # weights that the defense, not what it requires, begins with
+    weights: Path | None = None  # for a defense of which nothing is trained
+    factory: str | None = None  # what makes the network for those weights; None: the architecture
+    data_root: Path | None = None  # where weights of others are kept, besides data
+    download: bool = True  # whether weights of others may be fetched
 
 
 _NAMES = {"suite": ("name", "version", "trials"), "recipe": ("name", "source")}
@@ -189,13 +199,12 @@ def plan_training(request: Request) -> TrainSpec:
     found = source(request.data)
     architecture = request.architecture or found.architecture
     module_of(architecture)  # says what is wrong with a name
-    return _training(
-        parse_defense(request.defense, request.settings.get("defense", {})),
-        request,
-        architecture,
-        request.seed,
-        None if request.init is None else Init.of(request.init),
-    )
+    named = parse_defense(request.defense, request.settings.get("defense", {}))
+    if isinstance(named.defense, Foreign):
+        return _loaded(_with_factory(named, request), request, architecture, request.seed, request.weights)
+    _check_trained_here(named, request)
+    init = None if request.init is None else Init.of(request.init)
+    return _training(named, request, architecture, request.seed, init)
 
 
 def plan_run(request: Request) -> RunSpec:
@@ -206,7 +215,8 @@ def plan_run(request: Request) -> RunSpec:
     twin_seed = request.seed ^ 1
     architecture = training.architecture
     others: list[tuple[Source, TrainSpec]] = []
-    if Source.TWIN in wanted:
+    parts = _parts(training.named.defense)
+    if Source.TWIN in wanted and not any(isinstance(part, Foreign) for part in parts):
         others.append(
             (Source.TWIN, _training(training.named, request, architecture, twin_seed, training.init))
         )
@@ -258,6 +268,8 @@ def name_of(defense: Defense) -> Named:
     >>> name_of(parse_defense("pgd_at[steps=7]", {}).defense).label
     'pgd_at[steps=7]'
     """
+    if isinstance(defense, Foreign) and DEFENSES.scheme(defense.source) is not None:
+        return Named(defense.source, defense)
     place = f"{type(defense).__module__}:{type(defense).__qualname__}"
     names = [name for name in DEFENSES.names() if DEFENSES.location(name) == place]
     return Named(names[0] if names else place, defense)
@@ -290,12 +302,23 @@ def _as_defenses(defense: Any, key: str, text: str) -> Any:
     return _resolve(text) if hasattr(held, "deploy") else text
 
 
+def _parts(defense: Any) -> Iterator[Any]:
+    """A defense and those that it is made of."""
+    yield defense
+    for item in dataclasses.fields(defense):
+        value = getattr(defense, item.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if hasattr(part, "deploy"):
+                yield from _parts(part)
+
+
 def _modules_of(defense: Any) -> list[str]:
     """The modules of a defense and of those that it is made of."""
-    values = [getattr(defense, item.name) for item in dataclasses.fields(defense)]
-    parts = [part for value in values for part in (value if isinstance(value, tuple) else (value,))]
-    inner = [module for part in parts if hasattr(part, "deploy") for module in _modules_of(part)]
-    return [type(defense).__module__, *inner]
+    return [
+        module
+        for part in _parts(defense)
+        for module in (type(part).__module__, *(part.modules if isinstance(part, Foreign) else ()))
+    ]
 
 
 def _told(held: object, encoded: object) -> str:
@@ -310,6 +333,15 @@ def _told(held: object, encoded: object) -> str:
 def _training(
     named: Named, request: Request, architecture: str, seed: int, init: Init | None = None
 ) -> TrainSpec:
+    if isinstance(named.defense, Foreign):
+        return _loaded(named, request, architecture, seed)
+    for part in _parts(named.defense):
+        if isinstance(part, Foreign) and cast(Defense, part) not in named.defense.requires.values():
+            inner = name_of(cast(Defense, part)).label
+            raise BadValue(
+                f"{named.label} would train {inner}, which is never trained, expected a defense that is",
+                f"bench run --defense {inner}",
+            )
     parents = tuple(
         (role, _training(_parent(parent), request, architecture, seed))
         for role, parent in sorted(named.defense.requires.items())
@@ -325,6 +357,56 @@ def _training(
         parents=parents,
         init=init,
     )
+
+
+def _loaded(
+    named: Named, request: Request, architecture: str, seed: int, given: Path | None = None
+) -> TrainSpec:
+    """What stands for the training of a network that others trained: its weights, and no choice of ours."""
+    foreign = cast(Foreign, named.defense)
+    files = foreign.files(request.data, given, Place(request.data_root, request.download))
+    init = Init.of(*files, option="--checkpoint")
+    return TrainSpec(
+        named=Named(named.name, foreign.holding(init.sha256)),
+        data=request.data,
+        data_identity=identity(request.data),
+        architecture=architecture,
+        budget=source(request.data).budget,
+        recipe=LOADED,
+        seed=seed,
+        parents=(),
+        init=init,
+    )
+
+
+def _with_factory(named: Named, request: Request) -> Named:
+    if request.init is not None:
+        raise BadValue(
+            f"--init is {str(request.init)!r}, but nothing of {named.label} is trained, expected no --init",
+            "bench run --defense loaded --checkpoint FILE",
+        )
+    if request.factory is None:
+        return named
+    if request.architecture is not None:
+        raise BadValue(
+            f"--factory is {request.factory!r} and --arch is {request.architecture!r}, expected one of them"
+        )
+    return Named(named.name, _set("defense", named.defense, {"factory": request.factory}))
+
+
+def _check_trained_here(named: Named, request: Request) -> None:
+    """What only makes sense for weights of others."""
+    if request.weights is not None:
+        raise BadValue(
+            f"--checkpoint is {str(request.weights)!r}, expected best or last, because {named.label} is "
+            "trained here",
+            "--defense loaded --checkpoint FILE, or --init FILE to begin training with it",
+        )
+    if request.factory is not None:
+        raise BadValue(
+            f"--factory is {request.factory!r}, but {named.label} is trained here, expected --arch NAME",
+            "--defense loaded --checkpoint FILE --factory module:callable",
+        )
 
 
 def _parent(parent: Defense | str) -> Named:

@@ -7,14 +7,13 @@ import difflib
 import importlib
 import importlib.metadata
 import importlib.util
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from bench.core.imports import module_at
 from bench.errors import BadValue, UnknownName
 
 if TYPE_CHECKING:  # the contract loads torch, and a list of names must not
@@ -27,11 +26,18 @@ class Registry(Generic[T]):
     """A table from names to "module:attribute", imported when first asked for.
 
     Other packages join through the entry-point group `bench.<kind>s`; a single file joins as `path.py:Class`.
+    Schemes are names with a part that is free, such as `hf:REPO`: what they lead to is called with the name.
     """
 
-    def __init__(self, kind: str, table: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        kind: str,
+        table: Callable[[], Mapping[str, str]],
+        schemes: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self.kind = kind
         self._own = table
+        self._schemes = schemes
 
     @cached_property
     def _table(self) -> dict[str, str]:
@@ -49,6 +55,20 @@ class Registry(Generic[T]):
         """All names, sorted; imports nothing."""
         return sorted(self._table)
 
+    def schemes(self) -> list[str]:
+        """All names with a free part, sorted, as they are explained: `hf:REPO`."""
+        return sorted(self._schemes())
+
+    def scheme(self, name: str) -> str | None:
+        """The scheme that a name is of.
+
+        >>> Registry[object]("defense", dict, lambda: {"hf:REPO": "math:sqrt"}).scheme("hf:someone/network")
+        'hf:REPO'
+        """
+        prefixes = {scheme.partition(":")[0]: scheme for scheme in self._schemes()}
+        prefix, sign, _ = name.partition(":")
+        return prefixes.get(prefix) if sign else None
+
     def location(self, name: str) -> str:
         """Where a name leads: "module:attribute".
 
@@ -60,8 +80,15 @@ class Registry(Generic[T]):
             return name
         if name.endswith(".py"):
             raise UnknownName(f"the {self.kind} {name!r} is a file without a class, expected PATH.py:CLASS")
+        scheme = self.scheme(name)
+        if scheme is not None:
+            return self._schemes()[scheme]
         if name not in self._table:
             near = difflib.get_close_matches(name.lower(), self._table, n=1)
+            prefix, sign, rest = name.partition(":")
+            if sign:
+                prefixes = [scheme.partition(":")[0] for scheme in self._schemes()]
+                near = [f"{guess}:{rest}" for guess in difflib.get_close_matches(prefix, prefixes, n=1)]
             hint = f"did you mean {near[0]!r}?" if near else f"`bench list {self.kind}s` lists them"
             raise UnknownName(f"no {self.kind} is named {name!r}; {hint}")
         return self._table[name]
@@ -75,6 +102,8 @@ class Registry(Generic[T]):
             near = difflib.get_close_matches(attribute, vars(module), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UnknownName(f"{place} has no {attribute!r}, expected the class of a {self.kind}{hint}")
+        if self.scheme(name) is not None:
+            return cast(T, found(name))
         try:
             return cast(T, found() if isinstance(found, type) else found)
         except TypeError as error:
@@ -96,20 +125,13 @@ class Registry(Generic[T]):
         place, _, attribute = location.rpartition(":")
         beside = {other for other in self._table.values() if other.startswith(f"{place}:")}
         classes = [other for other in beside if not other.rpartition(":")[2].isupper()]
-        own = attribute.isupper() or len(classes) > 1
+        own = attribute.isupper() or len(classes) > 1 or self.scheme(name) is not None
         text = (_docstring_of(attribute, tree) if own else None) or ast.get_docstring(tree)
         return text.split("\n\n")[0].replace("\n", " ") if text else ""
 
     def _import(self, location: str) -> tuple[ModuleType, str]:
         place, _, attribute = location.rpartition(":")
-        if not place.endswith(".py"):
-            return importlib.import_module(place), attribute
-        path = Path(place).expanduser().resolve()
-        if not path.is_file():
-            raise UnknownName(
-                f"there is no file {place!r}, expected PATH.py:CLASS for a {self.kind} of your own"
-            )
-        return _module_of_file(path), attribute
+        return module_at(place, f"PATH.py:CLASS for a {self.kind} of your own"), attribute
 
     @staticmethod
     def _source(location: str) -> Path | None:
@@ -126,68 +148,15 @@ class Registry(Generic[T]):
 
 
 def _docstring_of(attribute: str, tree: ast.Module) -> str | None:
-    """Of a class, or the string below a constant."""
+    """Of a class or function, or the string below a constant."""
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
-        if isinstance(node, ast.ClassDef) and node.name == attribute:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == attribute:
             return ast.get_docstring(node)
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [attribute]:
             constant = after.value if isinstance(after, ast.Expr) else None
             if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
                 return constant.value
     return None
-
-
-def _module_of_file(path: Path) -> ModuleType:
-    """The module in a file, run once: whoever asks again gets the same classes."""
-    name = path.stem
-    held = sys.modules.get(name)
-    if held is not None and held.__dict__.get("_from_path") == path:
-        return held
-    if held is None or "_from_path" not in held.__dict__:
-        _check_name_is_free(name, path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UnknownName(f"{str(path)!r} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    module.__dict__["_from_path"] = path
-    sys.modules[name] = module  # dataclasses look up their module while it is being run
-    try:
-        spec.loader.exec_module(module)
-    except BaseException as error:
-        del sys.modules[name]
-        if not isinstance(error, Exception):
-            raise
-        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-        line = _line_in(path, error)
-        raise BadValue(
-            f"{str(path)!r} cannot be imported ({reason}{line}), expected Python that runs"
-        ) from error
-    return module
-
-
-def _check_name_is_free(name: str, path: Path) -> None:
-    """A file must not stand in for a module that other code imports."""
-    if not name.isidentifier():
-        raise BadValue(
-            f"the file {str(path)!r} is named {name!r}, which is no name of a module, expected letters, "
-            f"digits and _"
-        )
-    other = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
-    origin = other.origin if other is not None else None
-    if other is not None and (origin is None or Path(origin).resolve() != path):
-        raise BadValue(
-            f"the file {str(path)!r} has the name of another module, {name!r}, expected a name of its own",
-            f"renaming it, such as my_{name}.py",
-        )
-
-
-def _line_in(path: Path, error: BaseException) -> str:
-    if isinstance(error, SyntaxError):
-        return ""  # its text names the line
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-    ]
-    return f", line {lines[-1]}" if lines else ""
 
 
 def ablations(name: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
@@ -207,6 +176,11 @@ def ablations(name: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
 
 def _defenses() -> Mapping[str, str]:
     table: Mapping[str, str] = importlib.import_module("defenses").DEFENSES
+    return table
+
+
+def _schemes() -> Mapping[str, str]:
+    table: Mapping[str, str] = importlib.import_module("defenses").SCHEMES
     return table
 
 
@@ -233,6 +207,6 @@ def _suites() -> Mapping[str, str]:
     }
 
 
-DEFENSES: Registry[Defense] = Registry("defense", _defenses)
+DEFENSES: Registry[Defense] = Registry("defense", _defenses, _schemes)
 ATTACKS: Registry[Attack] = Registry("attack", _attacks)
 SUITES: Registry[Suite] = Registry("suite", _suites)

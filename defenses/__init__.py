@@ -1,5 +1,11 @@
 """Every defense by name; this table is the index of the folder."""
 
+SCHEMES = {
+    "hf:REPO": "defenses.loaded:from_hub",
+    "robustbench:NAME": "defenses.loaded:from_zoo",
+}
+"""Names with a free part: what they lead to is called with the whole name."""
+
 DEFENSES = {
     "aalp": "defenses.aalp:Aalp",
     "agkd_bml": "defenses.agkd_bml:AgkdBml",
@@ -22,6 +28,7 @@ DEFENSES = {
     "fast_at": "defenses.fast_at:FGSM_RS",
     "fdml": "defenses.fdml:Fdml",
     "feature_scattering": "defenses.feature_scattering:FeatureScattering",
+    "loaded": "defenses.loaded:Loaded",
     "lsq": "defenses.alp:Lsq",
     "m_pgd": "defenses.alp:M_PGD",
     "mart": "defenses.mart:Mart",

@@ -56,7 +56,8 @@ def _plug_ins(table: str) -> Callable[[Path], list[Entry]]:
         from bench import registry
 
         found: registry.Registry[object] = getattr(registry, table)
-        return [{"name": name, "summary": found.summary(name)} for name in found.names()]
+        names = [*found.names(), *found.schemes()]
+        return [{"name": name, "summary": found.summary(name)} for name in names]
 
     return entries
 

@@ -26,12 +26,19 @@ def _at_least(least: int) -> click.IntRange:
     return kind
 
 
+defense = click.option(
+    "--defense",
+    required=True,
+    metavar="NAME",
+    help="Defense, NAME[field=value], or PATH.py:CLASS; of others: loaded, robustbench:NAME, hf:REPO.",
+)
 data = click.option("--data", default=DATA, show_default=True, metavar="NAME", help="Data set.")
 data_root = click.option(
     "--data-root",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Where data sets lie.  [default: $BENCH_DATA, the system's folders, ./.data]",
+    help="Where data sets lie, and in models/ weights of others.  [default: $BENCH_DATA, the system's "
+    "folders, ./.data]",
 )
 norm = click.option(
     "--norm",
@@ -95,11 +102,17 @@ examples = click.option(
 )
 checkpoint = click.option(
     "--checkpoint",
-    type=click.Choice(["best", "last"]),
     default="best",
     show_default=True,
-    metavar="best|last",
-    help="Which epoch is attacked: best on held-out images, or the last.",
+    metavar="best|last|FILE",
+    help="Which epoch is attacked: best on held-out images, or the last; for --defense loaded, the file of "
+    "weights (safetensors or a pickle of tensors).",
+)
+factory = click.option(
+    "--factory",
+    metavar="MODULE:CALLABLE",
+    help="What makes the network that loaded weights are for, in the place of --arch; also PATH.py:CALLABLE. "
+    "It takes images in [0, 1].  [default: the architecture]",
 )
 devices = click.option(
     "--devices",
@@ -117,7 +130,9 @@ rerun = click.option(
 accept_stale = click.option(
     "--accept-stale", is_flag=True, help="Use what other code computed, as it is.  [default: refuse it]"
 )
-offline = click.option("--offline", is_flag=True, help="Download nothing.  [default: download data]")
+offline = click.option(
+    "--offline", is_flag=True, help="Download nothing.  [default: download data and weights]"
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout.  [default: a table]")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from bench.cli.console import Console
 from bench.cli.options import parse_settings
@@ -14,6 +14,8 @@ from bench.errors import BadValue
 from bench.plan import Request
 from bench.records.store import Store
 from bench.runner.options import Options
+
+Epoch = Literal["best", "last"]
 
 
 def as_request(
@@ -29,12 +31,16 @@ def as_request(
     norm: str | None = None,
     eps: str | None = None,
     examples: str | None = None,
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: str = "best",
+    factory: str | None = None,
     init: Path | None = None,
+    data_root: Path | None = None,
+    offline: bool = False,
     **_: Any,
 ) -> Request:
     """The request behind a command's options; the rest of the options is `as_options`' concern."""
     customary = source(data).budget
+    is_epoch = checkpoint in get_args(Epoch)
     return Request(
         defense=defense,
         data=data,
@@ -47,9 +53,13 @@ def as_request(
         else Budget(customary.norm, _radius(train_eps, "--train-eps", customary.norm)),
         seed=seed,
         examples=_examples(examples),
-        checkpoint=checkpoint,
+        checkpoint=cast(Epoch, checkpoint) if is_epoch else "best",
         settings=parse_settings(settings),
         init=init,
+        weights=None if is_epoch else Path(checkpoint).expanduser(),
+        factory=factory,
+        data_root=data_root,
+        download=not offline,
     )
 
 

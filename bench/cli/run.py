@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -29,14 +29,13 @@ trained_by_others = options.several(
 
 
 @click.command()
-@click.option(
-    "--defense", required=True, metavar="NAME", help="Defense, NAME[field=value], or PATH.py:CLASS."
-)
+@options.defense
 @click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of attacks.")
 @options.norm
 @options.eps
 @options.examples
 @options.checkpoint
+@options.factory
 @options.batch_size
 @trained_by_others
 @click.option(
@@ -52,7 +51,8 @@ def run(
     norm: str | None,
     eps: str | None,
     examples: str | None,
-    checkpoint: Literal["best", "last"],
+    checkpoint: str,
+    factory: str | None,
     batch_size: str,
     board: Path | None,
     as_json: bool,
@@ -73,7 +73,14 @@ def run(
 
     how = as_options(batch_size=batch_size, **shared)
     request = as_request(
-        defense, suite=suite, norm=norm, eps=eps, examples=examples, checkpoint=checkpoint, **shared
+        defense,
+        suite=suite,
+        norm=norm,
+        eps=eps,
+        examples=examples,
+        checkpoint=checkpoint,
+        factory=factory,
+        **shared,
     )
     spec = plan_run(request)
     if board is not None:  # known now, not after hours

@@ -12,9 +12,7 @@ from bench.cli.run import trained_by_others
 
 
 @click.command()
-@click.option(
-    "--defense", required=True, metavar="NAME", help="Defense, NAME[field=value], or PATH.py:CLASS."
-)
+@options.defense
 @trained_by_others
 @options.as_json
 def train(defense: str, as_json: bool, **shared: Any) -> int:
@@ -45,6 +43,9 @@ def train(defense: str, as_json: bool, **shared: Any) -> int:
                 indent=1,
             )
         )
+        return 0
+    if not trained.epochs:
+        click.echo(f"{spec.named.label}: nothing to train; weights in {trained.folder}")
         return 0
     robust = trained.validation_robust_accuracy
     held = "" if robust is None else f", {100 * robust:.1f} % robust on held-out images"

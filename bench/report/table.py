@@ -96,11 +96,10 @@ def note(trial: Trial) -> str | None:
 
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     trained = record.training
-    weights = (
-        f"{trained.recipe}, {trained.checkpoint} epoch {trained.epoch} of {trained.epochs}"
-        if trained
-        else "nothing was trained"
-    )
+    weights = "nothing was trained"
+    if trained:
+        epoch = f"{trained.checkpoint} epoch {trained.epoch} of {trained.epochs}"
+        weights = f"{trained.recipe}, {epoch if trained.epochs else weights}"
     facts = [
         ("defense", record.defense),
         ("data", f"{record.data}, {record.examples} examples"),

@@ -90,7 +90,7 @@ class _Run:
         progress.start(title, len(spec.suite.trials) * len(rows), "examples")
         for trial in spec.suite.trials:
             column = trial.column
-            reason = _skipped(trial, arena.deployed)
+            reason = _skipped(trial, arena.deployed, spec)
             if reason:
                 cells.skipped[column] = reason
                 progress.advance(len(rows))
@@ -125,7 +125,9 @@ class _Run:
         return parts
 
 
-def _skipped(trial: Trial, deployed: Deployed) -> str | None:
+def _skipped(trial: Trial, deployed: Deployed, spec: RunSpec) -> str | None:
+    if trial.knowledge.gradients is Source.TWIN and Source.TWIN not in dict(spec.others):
+        return "nobody trained a twin of this network"
     if trial.knowledge.gradients is Source.CLASSIFIER and deployed.classifier is None:
         return "the defense is its classifier: nothing around it is hidden"
     if getattr(trial.attack, "loss", None) == "adaptive" and deployed.adaptive_loss is None:

@@ -27,6 +27,7 @@ from bench.errors import BadValue
 from bench.plan import RunSpec
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
 from bench.train.fit import Trained
+from bench.train.foreign import Foreign
 from bench.train.recipes import recipe
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "torchattacks", "pyautoattack", "robustbench")
@@ -75,7 +76,8 @@ def summarise(
         custom=spec.custom,
         data=data.name,
         data_digest=data.digest,
-        architecture=spec.training.architecture,
+        architecture=(defense.made_by if isinstance(defense, Foreign) else None)
+        or spec.training.architecture,
         norm=spec.budget.norm.value,
         eps=format_eps(spec.budget.eps),
         seed=spec.training.seed,
@@ -151,9 +153,11 @@ def _interval(held: NDArray[np.bool_]) -> Interval:
 
 def _training(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
     training = spec.training
-    changed = differences(training.recipe, recipe(training.data, training.recipe.name))
-    if training.init is not None:
-        changed = {**changed, "init": training.init.sha256[:12]}
+    changed = {}
+    if not isinstance(training.named.defense, Foreign):
+        changed = differences(training.recipe, recipe(training.data, training.recipe.name))
+        if training.init is not None:
+            changed["init"] = training.init.sha256[:12]
     overrides = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
     return Training(
         training_id=training.id,

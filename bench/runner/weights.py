@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +21,7 @@ from bench.runner.options import Options, pick_device
 from bench.runner.stale import check_training, open_training
 from bench.train.checkpoints import load_weights
 from bench.train.fit import Trained, train
+from bench.train.foreign import Foreign
 
 
 def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Trained:
@@ -35,21 +39,22 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
     parents = {role: _network(parent, options, data) for role, parent in spec.parents}
     open_training(spec, folder, sources, anew=changed and options.stale == "rerun")
     try:
-        return train(
-            spec.named.defense,
-            data,
-            data.task(spec.architecture),
-            budget=spec.budget,
-            recipe=spec.recipe,
-            seed=spec.seed,
-            identity=spec.id,
-            parents=parents,
-            folder=folder,
-            device=options.device,
-            devices=options.devices,
-            progress=options.progress,
-            init=None if spec.init is None else spec.init.path,
-        )
+        with _weights_to_begin_with(spec, folder) as init:
+            return train(
+                spec.named.defense,
+                data,
+                data.task(spec.architecture),
+                budget=spec.budget,
+                recipe=spec.recipe,
+                seed=spec.seed,
+                identity=spec.id,
+                parents=parents,
+                folder=folder,
+                device=options.device,
+                devices=options.devices,
+                progress=options.progress,
+                init=init,
+            )
     except BenchError:
         _leave_no_empty_folder(folder)
         raise
@@ -95,6 +100,18 @@ def attackers_network(
     net.to(pick_device(options.device)).eval().requires_grad_(False)
     deployed = spec.named.defense.deploy(net)
     return deployed.attackable or deployed.predict
+
+
+@contextmanager
+def _weights_to_begin_with(spec: TrainSpec, folder: Path) -> Iterator[Path | None]:
+    """The file that a training begins with; what others trained may have to be unpacked first."""
+    if spec.init is None or not isinstance(spec.named.defense, Foreign):
+        yield None if spec.init is None else spec.init.path
+    elif (folder / "training.json").is_file():  # complete: nothing will be read
+        yield spec.init.path
+    else:
+        with tempfile.TemporaryDirectory() as place:
+            yield spec.named.defense.unpacked(spec.data, spec.init.path, Path(place))
 
 
 def _network(spec: TrainSpec, options: Options, data: Dataset) -> nn.Module:

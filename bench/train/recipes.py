@@ -112,6 +112,15 @@ _SYNTHETIC = Recipe(
     validation_steps=5,
 )
 
+LOADED = Recipe(
+    "loaded",
+    epochs=1,
+    validation_examples=0,
+    select="last",
+    source="nothing is trained: the weights are those of others",
+)
+"""What stands in the place of a recipe where weights are loaded; no data set has it."""
+
 _COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "folder", "npz")
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(

@@ -8,16 +8,37 @@ from torch import nn
 
 import bench.check as conformance
 from bench.api import Deployed
-from bench.errors import UnknownName
+from bench.errors import BadValue, UnknownName
+from bench.nn.architectures import network
+from bench.plan import Request, plan_training
+from bench.records.store import Store
 from bench.registry import DEFENSES
+from bench.runner.options import Options
+from bench.runner.weights import load_data
+from bench.train.foreign import Foreign
 from defenses.standard import Standard
 
 
+@pytest.fixture
+def weights(tmp_path):
+    """A file for a defense that loads what others trained: fresh weights will do."""
+    spec = plan_training(Request("standard", data=conformance.DATA, architecture=conformance.ARCHITECTURE))
+    task = load_data(spec, Options(Store(tmp_path), device="cpu")).task(conformance.ARCHITECTURE)
+    torch.save(network(task).state_dict(), tmp_path / "weights.pt")
+    return tmp_path / "weights.pt"
+
+
 @pytest.mark.parametrize("name", DEFENSES.names())
-def test_defense_keeps_the_contract(name):
-    found = list(conformance.check_defense(name))
+def test_defense_keeps_the_contract(name, weights):
+    foreign = isinstance(DEFENSES.get(name), Foreign)
+    found = list(conformance.check_defense(name, weights=weights if foreign else None))
     assert not [checked for checked in found if not checked.kept]
     assert len(found) >= 12
+
+
+def test_what_others_trained_cannot_be_checked_without_a_file():
+    with pytest.raises(BadValue, match="loaded has no weights of its own, expected a file"):
+        list(conformance.check_defense("loaded"))
 
 
 class Wrapped(nn.Module):

@@ -1,0 +1,86 @@
+"""Modules by name or by file: whatever is asked for as `package.module` or as `PATH.py`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from bench.errors import BadValue, UnknownName
+
+
+def module_at(place: str, expected: str) -> ModuleType:
+    """The module `package.module`, or that in the file `PATH.py`, run once: who asks again gets the same.
+
+    A file's module is known by the file's name, wherever the file lies.
+
+    Raises:
+        UnknownName: there is no such file; `expected` says what there should be.
+        BadValue: the file cannot be run, or has the name of another module.
+        ImportError: there is no such module.
+
+    >>> module_at("math", "a module").pi > 3
+    True
+    """
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise UnknownName(f"there is no file {place!r}, expected {expected}")
+    return _module_of_file(path)
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """The module in a file, run once: whoever asks again gets the same classes."""
+    name = path.stem
+    held = sys.modules.get(name)
+    if held is not None and held.__dict__.get("_from_path") == path:
+        return held
+    if held is None or "_from_path" not in held.__dict__:
+        _check_name_is_free(name, path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UnknownName(f"{str(path)!r} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["_from_path"] = path
+    sys.modules[name] = module  # dataclasses look up their module while it is being run
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        if not isinstance(error, Exception):
+            raise
+        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
+        line = _line_in(path, error)
+        raise BadValue(
+            f"{str(path)!r} cannot be imported ({reason}{line}), expected Python that runs"
+        ) from error
+    return module
+
+
+def _check_name_is_free(name: str, path: Path) -> None:
+    """A file must not stand in for a module that other code imports."""
+    if not name.isidentifier():
+        raise BadValue(
+            f"the file {str(path)!r} is named {name!r}, which is no name of a module, expected letters, "
+            f"digits and _"
+        )
+    other = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
+    origin = other.origin if other is not None else None
+    if other is not None and (origin is None or Path(origin).resolve() != path):
+        raise BadValue(
+            f"the file {str(path)!r} has the name of another module, {name!r}, expected a name of its own",
+            f"renaming it, such as my_{name}.py",
+        )
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    if isinstance(error, SyntaxError):
+        return ""  # its text names the line
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    return f", line {lines[-1]}" if lines else ""

@@ -1,0 +1,444 @@
+"""Loaded networks: those of other packages answer as they do there; what is wrong is one sentence."""
+
+import dataclasses
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from bench.api import Task
+from bench.core.encoding import decode, encode
+from bench.core.threat import Budget, Norm, Source
+from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName
+from bench.nn.architectures import network
+from bench.plan import Request, name_of, parse_defense, plan_run, plan_training
+from bench.registry import DEFENSES
+from bench.train import hub, zoo
+from bench.train.checkpoints import load_weights
+from bench.train.foreign import Foreign, Place
+from defenses.ensemble import Ensemble
+from defenses.loaded import Loaded
+from defenses.pgd_at import PgdAt
+
+RGB = Task("rgb", 10, (3, 32, 32), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "resnet18", Budget(Norm.LINF, 8 / 255))
+
+
+def example(name):
+    """A file that the wheel of pyautoattack brings."""
+    package = importlib.util.find_spec("pyautoattack")
+    return Path(package.submodule_search_locations[0], "examples", name)
+
+
+def module_in(path):
+    spec = importlib.util.spec_from_file_location("theirs", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_network_of_pyautoattack_answers_as_it_does_there():
+    weights, x = example("model_test.pt"), torch.rand(4, 3, 32, 32)
+    theirs = module_in(example("resnet.py")).ResNet18()
+    theirs.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    raw, normalized = (Loaded(normalize=how).build(RGB) for how in ("none", "task"))
+    load_weights(weights, raw)
+    load_weights(weights, normalized)
+    with torch.no_grad():
+        expected = theirs.eval()(x)
+        assert expected.std() > 0.1
+        assert torch.allclose(raw.eval()(x), expected, atol=1e-4)
+        assert not torch.allclose(normalized.eval()(x), expected, atol=0.1)
+        mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (RGB.mean, RGB.std))
+        assert torch.allclose(normalized(x * std + mean), expected, atol=1e-3)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Weights of a small network for the synthetic images."""
+
+    def make(name="given.safetensors", seed=0, architecture="small_cnn"):
+        torch.manual_seed(seed)
+        task = Task("synthetic", 3, (1, 8, 8), (0.5,), (0.25,), architecture, Budget(Norm.LINF, 0.1))
+        safetensors.torch.save_file(network(task).state_dict(), tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+def request(defense="loaded", **changes):
+    return Request(defense, data="synthetic", suite="graybox", **changes)
+
+
+def test_a_run_is_known_by_the_content_of_its_file(weights, tmp_path):
+    first = plan_run(request(weights=weights()))
+    (tmp_path / "elsewhere").mkdir()
+    moved = Path(shutil.copy(weights(), tmp_path / "elsewhere" / "other.bin"))
+    assert plan_run(request(weights=moved)).id == first.id
+    assert plan_run(request(weights=weights(seed=1))).id != first.id
+    assert plan_run(request(weights=moved, seed=1)).id != first.id
+    told = json.dumps(first.encoded())
+    assert str(tmp_path) not in told and "given" not in told
+    assert first.training.named.label == f"loaded[weights={first.training.init.sha256[:12]}]"
+
+
+def test_no_choice_about_training_changes_it(weights):
+    plain = plan_training(request(weights=weights()))
+    chosen = plan_training(
+        request(
+            weights=weights(),
+            settings={"recipe": {"epochs": "3"}},
+            train_budget=Budget(Norm.LINF, 0.05),
+        )
+    )
+    assert chosen.id == plain.id and plain.recipe.name == "loaded"
+
+
+def test_weights_that_are_named_must_be_those(weights):
+    right = plan_training(request(weights=weights())).named
+    assert parse_defense(right.label, {}).defense == right.defense
+    assert plan_training(request(right.label, weights=weights())).named == dataclasses.replace(
+        right, name="loaded"
+    )
+    with pytest.raises(BadCheckpoint, match=r"weights is 0{12}, but the SHA-256 of the file begins with"):
+        plan_training(request("loaded[weights=000000000000]", weights=weights()))
+
+
+def test_nobody_trains_a_twin(weights):
+    others = dict(plan_run(request(weights=weights())).others)
+    assert set(others) == {Source.UNDEFENDED}
+    assert others[Source.UNDEFENDED].recipe.name == "short", "the attackers' own are trained by the recipe"
+    settings = {"recipe": {"epochs": "2"}}
+    others = dict(plan_run(request(weights=weights(), settings=settings)).others)
+    assert others[Source.UNDEFENDED].recipe.epochs == 2
+
+
+def test_nothing_is_trained_on_top_of_it():
+    with pytest.raises(BadValue, match=r"awp\[base=loaded\] would train loaded, which is never trained"):
+        plan_training(request("awp[base=loaded]"))
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(BadValue, match="loaded has no weights of its own") as raised:
+        plan_run(request())
+    assert raised.value.hint == "bench run --defense loaded --checkpoint FILE"
+    with pytest.raises(BadCheckpoint, match=r"gone.pt cannot be read \(No such file") as raised:
+        plan_run(request(weights=tmp_path / "gone.pt"))
+    assert raised.value.hint == "--checkpoint with the path of a weights file"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"source": "somewhere"}, "source is 'somewhere', expected file, robustbench:NAME or hf:REPO"),
+        ({"source": "robustbench:"}, "expected file, robustbench:NAME"),
+        ({"weights": "zzz"}, "expected 12 hexadecimal digits"),
+        ({"factory": "make"}, "expected module:callable or PATH"),
+        ({"factory": "json:loads", "source": "robustbench:X"}, "expected none: robustbench:X is a whole"),
+        ({"factory": "gone.py:make"}, r"there is no file 'gone.py', expected PATH.py:callable"),
+    ],
+)
+def test_fields_that_make_no_sense(fields, told):
+    with pytest.raises((BadValue, UnknownName), match=told):
+        Loaded(**fields)
+
+
+def test_it_is_foreign_and_encodes():
+    assert isinstance(Loaded(), Foreign) and not isinstance(PgdAt(), Foreign)
+    for loaded in (Loaded(), Loaded(source="hf:a/b", normalize="none", weights="0123456789ab")):
+        assert decode(encode(loaded)) == loaded
+    assert "no paper" in Loaded.paper and Loaded().reconstruction is None
+
+
+FACTORY = """
+import torch
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+
+def needy(width):
+    return make()
+
+def nothing():
+    return None
+
+number = 3
+"""
+
+
+@pytest.fixture
+def networks(tmp_path):
+    path = tmp_path / "networks_of_mine.py"
+    path.write_text(FACTORY)
+    yield path
+    sys.modules.pop("networks_of_mine", None)
+
+
+def test_a_factory_in_a_file_has_one_name_wherever_it_lies(networks, tmp_path, weights):
+    (tmp_path / "b").mkdir()
+    moved = shutil.copy(networks, tmp_path / "b")
+    one, other = (request(weights=weights(), factory=f"{path}:make") for path in (networks, moved))
+    first = plan_training(one)
+    assert first.named.defense.factory == "networks_of_mine:make"
+    assert first.modules[:2] == ["defenses.loaded", "networks_of_mine"], "its code is behind the result"
+    assert first.named.defense.made_by == "networks_of_mine:make"
+    assert plan_training(other).id == first.id
+    assert isinstance(first.named.defense.build(RGB), nn.Sequential)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("mkae", "nothing there of that name can be called; did you mean 'make'"),
+        ("number", "nothing there of that name can be called"),
+        ("needy", "calling it without arguments raised TypeError"),
+        ("nothing", "makes a NoneType, expected an nn.Module"),
+    ],
+)
+def test_a_factory_that_makes_no_network(networks, weights, name, told):
+    with pytest.raises(BadValue, match=told):
+        plan_training(request(weights=weights(), factory=f"{networks}:{name}")).named.defense.build(RGB)
+
+
+def test_a_factory_is_for_weights_of_others_and_instead_of_an_architecture(networks, weights):
+    with pytest.raises(BadValue, match=r"but pgd_at is trained here, expected --arch NAME"):
+        plan_training(request("pgd_at", factory=f"{networks}:make"))
+    with pytest.raises(BadValue, match="expected one of them"):
+        plan_training(request(weights=weights(), factory=f"{networks}:make", architecture="lenet"))
+    with pytest.raises(BadValue, match=r"no_such_module cannot be imported \(ModuleNotFoundError"):
+        plan_training(request(weights=weights(), factory="no_such_module:make"))
+
+
+class Context:
+    """The part of a context that a fit without training needs."""
+
+    task = Task("synthetic", 3, (1, 8, 8), (0.5,), (0.25,), "small_cnn", Budget(Norm.LINF, 0.1))
+
+    def draw(self, n):
+        return SimpleNamespace(x=torch.rand(n, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("net", "told"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), r"answers \[2, 4\] to two images .* logits \[2, 3\]"),
+        (nn.Flatten(0), r"answers \[128\]"),
+        (nn.Conv2d(3, 3, 3), r"cannot take images 1x8x8 \(.*expected input.* 3 channels"),
+        (nn.LSTM(8, 3), "cannot take|answers tuple"),
+    ],
+)
+def test_a_network_for_other_images_or_classes_is_one_sentence(net, told):
+    with pytest.raises(BadCheckpoint, match=told):
+        Loaded().fit(net, Context())
+
+
+def test_fit_changes_nothing():
+    net = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 3))
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    Loaded().fit(net, Context())
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+# RobustBench
+
+
+def randomised(net):
+    torch.manual_seed(0)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    return net.eval()
+
+
+def test_a_network_of_the_zoo_answers_as_it_does_there(tmp_path):
+    loaded = Loaded(source="robustbench:Rice2020Overfitting", threat="L2", zoo_data="cifar10")
+    theirs = randomised(loaded.build(RGB))
+    folder = tmp_path / "models" / "cifar10" / "L2"
+    folder.mkdir(parents=True)
+    # as it is published: from several GPUs, and without the normalisation's numbers
+    published = {f"module.{key}": value for key, value in theirs.state_dict().items()}
+    del published["module.mu"], published["module.sigma"]
+    torch.save(published, folder / "Rice2020Overfitting.pt")
+
+    (file,) = loaded.files("npz:mine", None, Place(tmp_path, download=False))
+    assert file == folder / "Rice2020Overfitting.pt"
+    (tmp_path / "unpacked").mkdir()
+    mine = loaded.build(RGB)
+    load_weights(loaded.unpacked("npz:mine", file, tmp_path / "unpacked"), mine)
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(mine.eval()(x), theirs(x)) and theirs(x).std() > 0
+    assert "autoattack" not in sys.modules, "the alias is there only while RobustBench is imported"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told", "hint"),
+    [
+        ("Rice2020Overfiting", "cifar10", "did you mean 'robustbench:Rice2020Overfitting'", None),
+        ("rice2020overfitting", "cifar10", "did you mean 'robustbench:Rice2020Overfitting'", None),
+        ("Xyzzy", "cifar100", "no network 'Xyzzy' for cifar100; it has ", None),
+        (
+            "Rony2019Decoupling",
+            "cifar10",
+            "against L2, not Linf",
+            "robustbench:Rony2019Decoupling[threat=L2]",
+        ),
+        ("Rice2020Overfitting", "digits", "no networks for digits, expected cifar10, cifar100", "zoo_data="),
+        ("Debenedetti2022Light_XCiT-S12", "cifar10", "no file of weights in the zoo", None),
+    ],
+)
+def test_names_that_the_zoo_has_not(name, data, told, hint):
+    with pytest.raises((UnknownName, BadValue), match=told) as raised:
+        plan_training(Request(f"robustbench:{name}", data=data, download=False))
+    assert raised.value.hint is None if hint is None else hint in raised.value.hint
+
+
+def test_an_ensemble_of_the_zoo_has_a_file_for_each_member():
+    found = zoo.entry("Chen2020Adversarial", "cifar10", "Linf")
+    assert [str(path) for path in found.paths] == [
+        f"cifar10/Linf/Chen2020Adversarial.pt_m{place}.pt" for place in range(3)
+    ]
+
+
+def test_labels_are_the_names_that_were_asked_for():
+    for text in ("robustbench:Rice2020Overfitting", "robustbench:X[threat=L2]", "hf:someone/net/best.pt"):
+        named = parse_defense(text, {})
+        assert named.label == text and name_of(named.defense).label == text
+    together = parse_defense("ensemble[members=robustbench:A[threat=L2]+hf:a/b+pgd_at]", {})
+    assert together.label == "ensemble[members=robustbench:A[threat=L2]+hf:a/b+pgd_at]"
+    assert isinstance(together.defense, Ensemble)
+    with pytest.raises(UnknownName, match="did you mean 'robustbench:Rice'"):
+        parse_defense("robustbnech:Rice", {})
+    assert DEFENSES.schemes() == ["hf:REPO", "robustbench:NAME"]
+
+
+def test_the_paper_is_told_as_far_as_it_is_known(tmp_path, monkeypatch):
+    loaded = Loaded(source="robustbench:Rice2020Overfitting")
+    folder = tmp_path / "model_info" / "cifar10" / "Linf"
+    folder.mkdir(parents=True)
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(zoo.importlib.util, "find_spec", lambda name: package)
+    assert loaded.paper == "RobustBench: Rice2020Overfitting, as published"
+    told = {"authors": "Rice, Wong", "name": "Overfitting", "venue": "ICML 2020", "link": "https://"}
+    (folder / "Rice2020Overfitting.json").write_text(json.dumps(told))
+    assert loaded.paper == (
+        "RobustBench: Rice2020Overfitting, as published (Rice, Wong, Overfitting, ICML 2020)"
+    )
+
+
+# Hugging Face
+
+
+@pytest.fixture
+def hugging_face(monkeypatch):
+    """A hub of one repository; what is asked of it is noted."""
+    errors = pytest.importorskip("huggingface_hub").errors
+    asked, files = [], {"someone/net": ["README.md", "pytorch_model.bin", "net.safetensors"]}
+
+    def list_repo_files(repository):
+        asked.append(repository)
+        if repository not in files:
+            raise ConnectionError("Name or service not known\nand more")
+        return files[repository]
+
+    def download(repository, file, local_dir):
+        asked.append(f"{repository}/{file}")
+        path = Path(local_dir, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"weights")
+        return str(path)
+
+    api = SimpleNamespace(list_repo_files=list_repo_files)
+    fake = SimpleNamespace(HfApi=lambda: api, hf_hub_download=download, errors=errors)
+    monkeypatch.setattr(hub, "_hub", lambda: fake)
+    return asked
+
+
+def test_a_repository_is_asked_once_and_its_safetensors_are_taken(hugging_face, tmp_path):
+    found = hub.find("someone/net", Place(tmp_path))
+    assert found == tmp_path / "models" / "huggingface" / "someone" / "net" / "net.safetensors"
+    assert hugging_face == ["someone/net", "someone/net/net.safetensors"]
+    assert hub.find("someone/net/net.safetensors", Place(tmp_path)) == found
+    assert hub.find("someone/net", Place(tmp_path, download=False)) == found
+    assert len(hugging_face) == 2, "what is here is not asked for again"
+    other = hub.find("someone/net/pytorch_model.bin", Place(tmp_path))
+    assert other.name == "pytorch_model.bin" and len(hugging_face) == 3
+
+
+def test_offline_and_unreachable_repositories_are_one_sentence(hugging_face, tmp_path):
+    with pytest.raises(BadCheckpoint, match="the weights of hf:someone/net are not here") as raised:
+        hub.find("someone/net", Place(tmp_path, download=False))
+    assert "--offline downloads nothing" in raised.value.message and hugging_face == []
+    with pytest.raises(
+        BadCheckpoint, match=r"hf:else/where cannot be downloaded \(Name or service not known\)"
+    ):
+        hub.find("else/where", Place(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["a.safetensors", "b.safetensors", "c.bin"],
+            r"2 files of weights, expected one of a.*, b.safetensors",
+        ),
+        (["README.md", ".gitattributes"], "no file of weights"),
+    ],
+)
+def test_a_repository_whose_weights_are_unclear(names, told):
+    with pytest.raises((BadValue, BadCheckpoint), match=told):
+        hub.choose("someone/net", names)
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["model.safetensors", "other.safetensors", "pytorch_model.bin"], "model.safetensors"),
+        (["pytorch_model.bin", "net.safetensors"], "net.safetensors"),
+        (["weights/best.pth", ".cache/x.safetensors"], "weights/best.pth"),
+        (["pytorch_model.bin", "optimizer.pt"], "pytorch_model.bin"),
+    ],
+)
+def test_which_file_of_a_repository(names, chosen):
+    assert hub.choose("someone/net", names) == chosen
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("RepositoryNotFoundError", "Hugging Face has no repository 'a/b', or not for you"),
+        ("RemoteEntryNotFoundError", "the repository 'a/b' of Hugging Face has no file 'c.pt'"),
+        ("LocalEntryNotFoundError", "hf:a/b/c.pt cannot be downloaded"),
+        ("HFValidationError", "'hf:a/b/c.pt' names no repository"),
+    ],
+)
+def test_what_the_hub_objects_to_is_one_sentence(hugging_face, monkeypatch, tmp_path, kind, told):
+    fake = hub._hub()
+    raised = getattr(fake.errors, kind)
+    error = raised.__new__(raised, "objection")
+
+    def refuse(repository, file, local_dir):
+        raise error
+
+    monkeypatch.setattr(fake, "hf_hub_download", refuse)
+    with pytest.raises((BadCheckpoint, BadValue, UnknownName), match=told):
+        hub.find("a/b/c.pt", Place(tmp_path))
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", None)
+    with pytest.raises(MissingExtra, match="huggingface_hub, which is not installed") as raised:
+        hub.find("someone/net", Place(Path("nowhere")))
+    assert raised.value.hint == "pip install huggingface_hub"
