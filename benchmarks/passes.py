@@ -4,44 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import fields
+from fractions import Fraction
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.api import Defense
+from benchmarks.formulas import (
+    FORMULAS,
+    Passes,
+    attack_steps,
+    defense_of,
+    expected,
+    measured,
+    trained,
+)
 from benchmarks.timing import Row, Settings
-from benchmarks.training import fit_paced, random_network, task
-from defenses.agkd_bml import AgkdBml
-from defenses.pgd_at import PgdAt
+from benchmarks.training import built, fit_paced, parents_of, task
 
 ARCHITECTURE = "wide_resnet_10_1"  # tiny, and some of its BatchNorms can be folded
 SIDE = 8
 BATCH = 6
 
-
-@dataclass(frozen=True)
-class Passes:
-    """Passes of a training step, in units of its batch: 3.0 is one pass of three times the images."""
-
-    forwards: float  # of the network that trains
-    parent_forwards: float  # of fixed networks, such as a teacher
-    backwards_to_images: float  # those that compute no gradient of a weight
-    backwards_to_weights: float
+Part = Literal["own", "parent", "classifier"]
 
 
 def passes_of_a_step(defense: Defense, parents: Mapping[str, nn.Module]) -> Passes:
-    """The passes of the second training step; the first also checks the folded copy of the network."""
-    counter = _Convolutions([parent.state_dict() for parent in parents.values()])
+    """The passes of the second training step; the first also checks the folded copy of the network.
+
+    All are zero of a defense that trains nothing.
+    """
+    net = built(defense, task(ARCHITECTURE, SIDE))
+    counter = _Convolutions(net, parents)
 
     def around(number: int) -> AbstractContextManager[object]:
         return _counting(counter) if number == 1 else nullcontext()
 
-    net = fit_paced(
+    fit_paced(
         defense,
         task(ARCHITECTURE, SIDE),
+        net=net,
         parents=parents,
         batch=BATCH,
         steps=2,
@@ -49,48 +54,29 @@ def passes_of_a_step(defense: Defense, parents: Mapping[str, nn.Module]) -> Pass
         device=torch.device("cpu"),
         around=around,
     )
-    unit = BATCH * sum(isinstance(module, nn.Conv2d) for module in net.modules())
-    return Passes(
-        counter.forwards / unit, counter.parents / unit, counter.to_images / unit, counter.to_weights / unit
-    )
+    return counter.passes()
 
 
 def measure(settings: Settings) -> list[Row]:
-    """PGD training and AGKD-BML against their formulas, for K attack steps."""
+    """Every defense against its formula."""
     rows = []
-    teacher = random_network(task(ARCHITECTURE, SIDE))
-    cases: list[tuple[str, Defense, Mapping[str, nn.Module], Passes, tuple[str, ...]]] = [
-        ("pgd_at K=10", PgdAt(steps=10), {}, expected_pgd_at(10), ("K + 1", "0", "K", "1")),
-        (
-            "agkd_bml K=7",
-            AgkdBml(steps=7),
-            {"teacher": teacher},
-            expected_agkd_bml(7),
-            ("2K + 1 + 3", "2", "2K", "3"),
-        ),
-    ]
-    for title, defense, parents, expected, formulas in cases:
-        settings.say(title)
-        found = passes_of_a_step(defense, parents)
-        for name, formula in zip(_NAMES, formulas, strict=True):
-            count, bar = getattr(found, name), getattr(expected, name)
-            rows.append(Row("passes", f"{title}: {_NAMES[name]}", formula, count, bar=bar, exact=True))
+    of = task(ARCHITECTURE, SIDE)
+    for name in settings.defenses or measured():
+        settings.say(name)
+        formula, defense = FORMULAS[name], defense_of(name)
+        found, wanted = passes_of_a_step(defense, parents_of(defense, of)), expected(formula, defense, BATCH)
+        title = f"{name} K={attack_steps(defense)}" if formula.attacks else name
+        for what, text in formula.texts().items():
+            count, bar = float(getattr(found, what)), float(getattr(wanted, what))
+            if count or bar:
+                rows.append(Row("passes", f"{title}: {_NAMES[what]}", text, count, bar=bar, exact=True))
     return rows
-
-
-def expected_pgd_at(steps: int) -> Passes:
-    """K gradients of the images, then one pass with gradients of the weights."""
-    return Passes(steps + 1, 0, steps, 1)
-
-
-def expected_agkd_bml(steps: int) -> Passes:
-    """Two attacks, one look for the target class, a joint pass of 3B, and a teacher that sees 2B."""
-    return Passes(2 * steps + 1 + 3, 2, 2 * steps, 3)
 
 
 _NAMES = {
     "forwards": "forwards",
-    "parent_forwards": "teacher's forwards",
+    "classifier_forwards": "classifier's forwards",
+    "parent_forwards": "teachers' forwards",
     "backwards_to_images": "backwards to images",
     "backwards_to_weights": "backwards to weights",
 }
@@ -105,24 +91,50 @@ def _counting(counter: _Convolutions) -> Iterator[None]:
 class _Convolutions(TorchDispatchMode):
     """Images that went through convolutions, each convolution counted for itself."""
 
-    def __init__(self, parents: list[dict[str, Tensor]]) -> None:
+    def __init__(self, net: nn.Module, parents: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self._of_parents = {tensor.data_ptr() for state in parents for tensor in state.values()}
-        self.forwards = self.parents = self.to_images = self.to_weights = 0
+        self._net = net
+        # of a parent that is a purifier nothing else is looked through
+        self._parents = [trained(parent) for parent in parents.values()]
+        self._classifier = net.classifier if trained(net) is not net else None
+        self._counts: dict[tuple[str, Part, int], int] = {}  # (kind, whose, its convolutions) -> images
+        self._of: dict[int, tuple[Part, int]] = {}  # where a weight lies -> whose it is, its convolutions
+        attacked = self._classifier or net
+        # folded weights lie elsewhere, and only the network that is attacked is folded
+        self._else: tuple[Part, int] = "own" if attacked is net else "classifier", _convolutions(attacked)
+
+    def __enter__(self) -> _Convolutions:
+        # now, not before: a change of memory format has moved the weights
+        networks: list[tuple[Part, Any]] = [("own", trained(self._net)), ("classifier", self._classifier)]
+        for part, network in [*networks, *(("parent", parent) for parent in self._parents)]:
+            if network is not None:
+                for tensor in network.state_dict().values():
+                    self._of[tensor.data_ptr()] = part, _convolutions(network)
+        super().__enter__()
+        return self
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is torch.ops.aten.convolution.default:
-            images, weight = args[:2]
-            if weight.data_ptr() in self._of_parents:
-                self.parents += len(images)
-            else:
-                self.forwards += len(images)
+            self._count("forwards", args[0], args[1])
         elif func is torch.ops.aten.convolution_backward.default:
-            gradient, weights_too = args[0], args[-1][1]
-            if weights_too:
-                self.to_weights += len(gradient)
-            else:
-                self.to_images += len(gradient)
+            self._count("backwards_to_weights" if args[-1][1] else "backwards_to_images", args[0], args[2])
         return func(*args, **(kwargs or {}))
+
+    def _count(self, kind: str, images: Tensor, weight: Tensor) -> None:
+        part, convolutions = self._of.get(weight.data_ptr(), self._else)
+        key = kind, part, convolutions
+        self._counts[key] = self._counts.get(key, 0) + len(images)
+
+    def passes(self) -> Passes:
+        """What was counted, in units of the batch."""
+        found: dict[str, Fraction] = {field.name: Fraction(0) for field in fields(Passes)}
+        for (kind, part, convolutions), images in self._counts.items():
+            name = f"{part}_{kind}" if kind == "forwards" and part != "own" else kind
+            found[name] += Fraction(images, BATCH * convolutions)
+        return Passes(**found)
+
+
+def _convolutions(network: nn.Module) -> int:
+    return sum(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in network.modules())

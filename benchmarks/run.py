@@ -17,13 +17,19 @@ import click
 if TYPE_CHECKING:
     from benchmarks.timing import Row
 
-BENCHMARKS = ("passes", "attack_step", "training_step", "early_exit")
+BENCHMARKS = ("passes", "attack_step", "training_step", "defenses", "early_exit")
 """Each a module of this package with `measure(Settings) -> list[Row]`."""
 
 
 @click.command()
 @click.option("--only", multiple=True, type=click.Choice(BENCHMARKS), help="Measure this; may be repeated.")
-@click.option("--quick", is_flag=True, help="Batches of 16 instead of 64: for a first look.")
+@click.option(
+    "--defense",
+    "defenses",
+    multiple=True,
+    help="Count and measure this one; may be repeated.  [default: all]",
+)
+@click.option("--quick", is_flag=True, help="A quarter of each batch: for a first look.")
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Paired measurements."
 )
@@ -35,6 +41,7 @@ BENCHMARKS = ("passes", "attack_step", "training_step", "early_exit")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
     only: tuple[str, ...],
+    defenses: tuple[str, ...],
     quick: bool,
     rounds: int,
     threads: int | None,
@@ -46,8 +53,12 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait shall not spin
     import torch
 
+    from benchmarks.formulas import FORMULAS
     from benchmarks.timing import Settings
 
+    for name in defenses:
+        if name not in FORMULAS:
+            raise click.BadParameter(f"{name!r} is not one of {', '.join(FORMULAS)}", param_hint="--defense")
     if threads is not None:
         torch.set_num_threads(threads)
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -57,6 +68,7 @@ def main(
         rounds=rounds,
         bf16=_has_bf16(kind) if bf16 is None else bf16,
         say=partial(_say, "benchmarks"),
+        defenses=defenses,
     )
     rows: list[Row] = []
     begun = time.perf_counter()

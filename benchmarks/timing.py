@@ -22,6 +22,7 @@ class Settings:
     rounds: int  # paired measurements
     bf16: bool  # whether rows in bfloat16 are measured
     say: Callable[[str], None]  # told what is under way
+    defenses: tuple[str, ...] = ()  # whose steps are counted and measured; empty: all
 
 
 @dataclass(frozen=True)

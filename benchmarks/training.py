@@ -18,6 +18,7 @@ from bench.core.progress import Silent
 from bench.core.threat import Budget, Norm
 from bench.data.dataset import Dataset, Images
 from bench.nn.architectures import network
+from bench.plan import parse_defense
 from bench.train.checkpoints import Checkpoints
 from bench.train.context import TrainContext
 from bench.train.recipe import Recipe
@@ -40,6 +41,21 @@ def random_network(of: Task) -> nn.Module:
         return network(of).eval()
 
 
+def built(defense: Defense, of: Task) -> nn.Module:
+    """A defense's modules with fresh weights, the same each time, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return defense.build(of).eval()
+
+
+def parents_of(defense: Defense, of: Task) -> dict[str, nn.Module]:
+    """The networks that a defense requires, with fresh weights."""
+    return {
+        role: built(parse_defense(parent, {}).defense if isinstance(parent, str) else parent, of)
+        for role, parent in defense.requires.items()
+    }
+
+
 def random_images(of: Task, n: int) -> Images:
     """Bytes drawn uniformly, with labels drawn uniformly; the same each time."""
     generator = Generator().manual_seed(0)
@@ -58,10 +74,12 @@ def fit_paced(
     precision: Literal["fp32", "bf16"],
     device: torch.device,
     around: Around,
+    net: nn.Module | None = None,
 ) -> nn.Module:
-    """Let a defense train for some steps by the loop that all training takes; the trained network.
+    """Let a defense train for some steps by the loop that all training takes; the trained modules.
 
-    Of the classes each has at least one image, as `TrainContext.like` needs.
+    `net` are the defense's own modules; None builds them. Of the classes each has at least one image, as
+    `TrainContext.like` needs.
     """
     images = random_images(of, max(batch * steps, of.num_classes))
     recipe = Recipe(
@@ -78,7 +96,7 @@ def fit_paced(
     fabric = Fabric(
         accelerator=device.type, devices=1, precision="bf16-mixed" if precision == "bf16" else "32-true"
     )
-    net = random_network(of).to(device)
+    net = (built(defense, of) if net is None else net).to(device)
     with tempfile.TemporaryDirectory() as folder:
         context = _Paced(
             around,

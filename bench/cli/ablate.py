@@ -7,7 +7,7 @@ import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -62,7 +62,7 @@ def ablate(
     norm: str | None,
     eps: str | None,
     examples: str | None,
-    checkpoint: Literal["best", "last"],
+    checkpoint: str,
     batch_size: str,
     only: tuple[str, ...],
     listed: bool,

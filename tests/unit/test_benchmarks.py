@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Generator
+from torch import Generator, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.nn.architectures import network
+from bench.registry import DEFENSES
 from bench.train.inner import attack_network
 from bench.train.loop import fit_classifier
 from defenses.agkd_bml import AgkdBml
@@ -59,6 +62,24 @@ class Wasteful:
         return Deployed(net)
 
 
+def convolutions(net):
+    return sum(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in net.modules())
+
+
+class Counter(TorchDispatchMode):
+    """Images through convolutions, of whatever network."""
+
+    forwards = to_images = to_weights = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.forwards += len(args[0])
+        elif func is torch.ops.aten.convolution_backward.default:
+            self.to_weights += len(args[0]) * args[-1][1]
+            self.to_images += len(args[0]) * (not args[-1][1])
+        return func(*args, **(kwargs or {}))
+
+
 @pytest.mark.parametrize("steps", [1, 4])
 def test_a_pgd_training_step_makes_k_plus_one_passes_and_one_of_them_for_weights(module, steps):
     found = module("passes").passes_of_a_step(PgdAt(steps=steps), {})
@@ -82,6 +103,74 @@ def test_an_agkd_bml_step_makes_the_passes_of_its_formula(
     found = passes.passes_of_a_step(defense, parents)
     assert (found.forwards, found.parent_forwards) == (forwards, teacher)
     assert (found.backwards_to_images, found.backwards_to_weights) == (to_images, to_weights)
+
+
+def test_every_defense_makes_the_passes_of_its_formula(module):
+    formulas, passes, training = module("formulas"), module("passes"), module("training")
+    of = training.task(passes.ARCHITECTURE, passes.SIDE)
+    for name, formula in formulas.FORMULAS.items():
+        defense = formulas.defense_of(name, 2)
+        found = passes.passes_of_a_step(defense, training.parents_of(defense, of))
+        assert found == formulas.expected(formula, defense, passes.BATCH), name
+
+
+def test_every_registered_defense_has_a_formula_or_trains_nothing(module):
+    formulas, passes, training = module("formulas"), module("passes"), module("training")
+    of = training.task(passes.ARCHITECTURE, passes.SIDE)
+    idle = sorted(set(DEFENSES.names()) - set(formulas.FORMULAS))
+    assert idle == [name for name in ("dbp_none", "ensemble", "loaded") if name in DEFENSES.names()]
+    assert set(formulas.FORMULAS) <= set(DEFENSES.names())
+    for name in ("dbp_none", "ensemble"):
+        defense = formulas.defense_of(name)
+        assert passes.passes_of_a_step(defense, training.parents_of(defense, of)) == formulas.Passes(
+            0, 0, 0, 0
+        )
+
+
+@pytest.mark.parametrize(
+    "name, steps, forwards, teachers, to_images, to_weights, classifier",
+    [  # written out from the papers' steps, not from the table
+        ("trades", 3, 1 + 3 + 2, 0, 3, 2, 0),  # clean logits, the attack, x and x'
+        ("mart", 3, 3 + 2, 0, 3, 2, 0),
+        ("alp", 4, 4 + 2, 0, 4, 2, 0),
+        ("tla", 2, 2 + 1 + Fraction(500, 6) + 4, 0, 2, 4, 0),  # 500 candidates, then x', A, A1, B
+        ("fdml", 3, 3 + 1 + 3, 1, 3, 3, 0),  # the confused class, then x', x, c; the teacher sees x
+        ("ard", 5, 5 + 1, 1, 5, 1, 0),
+        ("awp", 3, 3 + 1 + 1, 0, 3, 2, 0),  # the weights' ascent, then their descent
+        ("fast_at", 1, 1 + 1, 0, 1, 1, 0),
+        ("dbp", 3, 2, 2, 3, 2, 3),  # S sees x' and x, each teacher one of them; f is attacked
+        ("standard", 1, 1, 0, 0, 1, 0),
+    ],
+)
+def test_formulas_are_what_the_papers_steps_add_up_to(
+    module, name, steps, forwards, teachers, to_images, to_weights, classifier
+):
+    formulas = module("formulas")
+    defense = formulas.defense_of(name, steps)
+    found = formulas.expected(formulas.FORMULAS[name], defense, 6)
+    assert found == formulas.Passes(forwards, teachers, to_images, to_weights, classifier)
+
+
+@pytest.mark.parametrize("name", ["pgd_at", "agkd_bml", "dbp", "tla", "awp", "mart"])
+def test_the_bare_passes_of_a_defense_are_those_of_its_formula(module, name):
+    """What a step's time is divided by: exactly the passes that it is allowed, and no more."""
+    formulas, passes, training = module("formulas"), module("passes"), module("training")
+    of, formula = training.task(passes.ARCHITECTURE, passes.SIDE), formulas.FORMULAS[name]
+    defense = formulas.defense_of(name, 2)
+    x, y = training.random_images(of, passes.BATCH).batch(torch.arange(passes.BATCH))
+    net, parents = training.built(defense, of), training.parents_of(defense, of)
+    bare = module("defenses").bare_passes(formula, defense, net, parents, x, y)
+    counted = Counter()
+    with counted:
+        bare()
+    allowed = formulas.expected(formula, defense, passes.BATCH)
+    unit = passes.BATCH * convolutions(formulas.trained(net))
+    attacked = passes.BATCH * convolutions(getattr(net, "classifier", net))
+    assert counted.to_weights == unit * allowed.backwards_to_weights
+    assert counted.to_images == attacked * allowed.backwards_to_images
+    assert counted.forwards == (
+        unit * (allowed.forwards + allowed.parent_forwards) + attacked * allowed.classifier_forwards
+    )
 
 
 def test_the_counter_finds_a_loop_that_pays_for_weights_at_every_attack_step(module):
@@ -143,11 +232,27 @@ def test_the_table_says_what_was_missed_and_what_was_not_measured(module):
     assert fourth.endswith("1.02  <= 1.05  missed; noisy: read cpu")
 
 
+def test_the_readme_states_the_formulas(module):
+    """Each class and formula once, with every name that shares them."""
+    formulas = module("formulas")
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    for line in formulas.markdown():
+        assert line in text.splitlines(), line
+
+
 def test_the_command_prints_counts_as_json_and_progress_elsewhere():
     command = [sys.executable, "-m", "benchmarks.run", "--only", "passes", "--json"]
+    command += ["--defense", "pgd_at", "--defense", "agkd_bml", "--defense", "dbp"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert [row["value"] for row in found["rows"]] == [11, 0, 10, 1, 18, 2, 14, 3]
+    counts = {row["what"]: row["value"] for row in found["rows"]}
+    assert [counts[f"pgd_at K=10: {kind}"] for kind in KINDS] == [11, 10, 1]
+    assert [counts[f"agkd_bml K=7: {kind}"] for kind in KINDS] == [18, 14, 3]
+    assert counts["agkd_bml K=7: teachers' forwards"] == 2
+    assert counts["dbp K=10: classifier's forwards"] == 10
     assert all(row["held"] for row in found["rows"])
     assert found["setting"]["threads"] >= 1
     assert "pgd_at" in done.stderr
+
+
+KINDS = ("forwards", "backwards to images", "backwards to weights")
