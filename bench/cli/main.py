@@ -22,6 +22,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("bench.cli.list_:list_", "Defenses, attacks, suites, data, architectures, recipes, runs."),
     "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),
     "ablate": ("bench.cli.ablate:ablate", "Turn a defense's switches one by one, in one table."),
+    "diagnose": ("bench.cli.diagnose:diagnose", "Look inside a defense: attention, features, purifier."),
+    "plot": ("bench.cli.plot:plot", "Draw what bench diagnose kept."),
     "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),
     "publish": ("bench.cli.publish:publish", "Put records on the boards of leaderboards/."),
     "check": ("bench.cli.check:check", "Does a defense or an attack keep its contract?"),

@@ -1,0 +1,205 @@
+"""How figures look in a paper: sizes, type, colours; and how they are written, with their numbers beside."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bench.errors import BadValue
+from bench.records.diagnostics import Diagnosed, Diagnostics
+from bench.records.store import write_atomically
+
+Format = Literal["pdf", "png", "svg"]
+
+COLUMN, PAGE = 3.25, 6.75
+"""Widths in inches: of one column, and of two with the gap between them."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""One for each defense: Okabe and Ito's palette for all eyes, without its yellow, which is too pale."""
+
+CLASS_COLOURS = (
+    "#CC6677",
+    "#332288",
+    "#DDCC77",
+    "#117733",
+    "#88CCEE",
+    "#882255",
+    "#44AA99",
+    "#999933",
+    "#AA4499",
+    "#A0A0A0",
+)
+"""One for each class: Paul Tol's muted scheme."""
+
+RIGHT, WRONG = "#009E73", "#D55E00"
+
+GRAY = "#666666"
+
+_HEADING = 0.17  # inches for each line of the heading
+
+_STYLE: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it, so figures are the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.formatter.use_mathtext": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#DDDDDD",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3,
+    "hatch.linewidth": 0.6,
+    "pdf.fonttype": 42,  # outlines that publishers accept and readers can search
+    "ps.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bench",  # the same figure, the same bytes
+    "savefig.dpi": 300,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and the numbers that it shows."""
+
+    name: str  # of the file, without its ending
+    figure: Figure
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[object, ...]]
+
+
+@contextmanager
+def paper() -> Iterator[None]:
+    """Figures are made and written in here."""
+    with mpl.rc_context(cast(Any, _STYLE)):
+        yield
+
+
+def sheet(width: float, height: float, what: str, about: str) -> Figure:
+    """An empty figure below its heading: what the reader sees, and of what."""
+    letters = int(width * 17)
+    first = textwrap.wrap(what, letters - 20) or [""]
+    second = [part for line in about.splitlines() for part in textwrap.wrap(line, letters + 8)]
+    heading = _HEADING * len(first + second) + 0.08
+    whole = height + heading
+    figure = Figure(figsize=(width, whole), layout="constrained")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(rect=(0.0, 0.0, 1.0, height / whole))  # type: ignore[call-arg]
+    at = 1 - 0.04 / whole
+    for line in first:
+        figure.text(0.01, at, line, va="top", weight="bold")
+        at -= _HEADING / whole
+    for line in second:
+        figure.text(0.01, at, line, va="top", size=7, color=GRAY)
+        at -= _HEADING / whole
+    return figure
+
+
+def about(figures: Diagnostics) -> str:
+    """Data, budget, attack and number of examples in one line."""
+    return f"{plain(figures.data)}, {budget(figures)}, {attack_name(figures)}, n = {figures.examples:,}"
+
+
+def budget(figures: Diagnostics) -> str:
+    """The budget with its norm as a symbol."""
+    return f"{_symbol(figures.norm)} {figures.eps}"
+
+
+def train_budget(figures: Diagnostics) -> str:
+    """The same of the attack inside training."""
+    norm, _, eps = figures.weights.train_budget.partition(" ")
+    return f"{_symbol(norm)} {eps}"
+
+
+def attack_name(figures: Diagnostics) -> str:
+    """The attack and its steps, and what the attacker sees: white-box PGD-20.
+
+    >>> from types import SimpleNamespace
+    >>> attack_name(SimpleNamespace(attack="PGD(steps=20, step_size=1/4)", knowledge="white-box"))
+    'white-box PGD-20'
+    """
+    name, _, fields = figures.attack.rstrip(")").partition("(")
+    steps = [field.strip()[6:] for field in fields.split(",") if field.strip().startswith("steps=")]
+    return f"{figures.knowledge} {'-'.join([name, *steps])}"
+
+
+def labels(found: Sequence[Diagnosed]) -> list[str]:
+    """A name for each, told apart by seed and id only where that is needed."""
+    names = [plain(one.figures.defense) for one in found]
+    seeded = [f"{name}, seed {one.figures.seed}" for name, one in zip(names, found, strict=True)]
+    exact = [f"{name}, {one.figures.id[:6]}" for name, one in zip(seeded, found, strict=True)]
+    return [
+        name if names.count(name) == 1 else seed if seeded.count(seed) == 1 else whole
+        for name, seed, whole in zip(names, seeded, exact, strict=True)
+    ]
+
+
+def plain(text: str) -> str:
+    """Text in which matplotlib finds no formula."""
+    return text.replace("$", r"\$")
+
+
+def folded(name: str, letters: int = 22) -> str:
+    """A long name on several lines, broken before what a variant changes rather than within a word.
+
+    >>> folded("agkd_bml[attention_stage=0]")
+    'agkd_bml\\n[attention_stage=0]'
+    """
+    if len(name) <= letters:
+        return name
+    parts = [piece for part in name.replace("[", "\0[").split("\0") for piece in textwrap.wrap(part, letters)]
+    return "\n".join(parts)
+
+
+def require_few(found: Sequence[Diagnosed]) -> None:
+    """BadValue where there are more defenses than colours."""
+    if len(found) > len(COLOURS):
+        raise BadValue(
+            f"{len(found)} diagnostics are more than one figure can show, expected at most {len(COLOURS)}"
+        )
+
+
+def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:
+    """The figure and, beside it, its numbers; the same figure gives the same bytes."""
+    picture, text = io.BytesIO(), io.StringIO()
+    dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[form]
+    drawing.figure.savefig(picture, format=form, metadata=dated)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(drawing.columns)
+    writer.writerows([_cell(value) for value in row] for row in drawing.rows)
+    files = {
+        folder / f"{drawing.name}.{form}": picture.getvalue(),
+        folder / f"{drawing.name}.csv": text.getvalue().encode(),
+    }
+    for path, content in files.items():
+        write_atomically(path, content)
+    return list(files)
+
+
+def _symbol(norm: str) -> str:
+    return {"Linf": r"$L_\infty$", "L2": "$L_2$"}.get(norm, norm)
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else value

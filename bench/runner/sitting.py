@@ -1,0 +1,333 @@
+"""A deployed defense that sits for its portraits, each of which is figures and arrays, or a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.api import Deployed, Suite, Trial
+from bench.attacks.pgd import PGD
+from bench.core.fidelity import psnr, ssim
+from bench.core.metrics import proportion
+from bench.core.seeds import seed_for
+from bench.core.threat import GRAY_BOX_CLASSIFIER, WHITE_BOX
+from bench.data.dataset import Dataset, test_subset
+from bench.errors import BadValue
+from bench.evaluate import portrait
+from bench.evaluate.batches import AUTO, Batches
+from bench.evaluate.engine import Arena
+from bench.evaluate.portrait import Lacking, Look, Seen
+from bench.evaluate.unstopped import adversarial_images
+from bench.nn.head import head
+from bench.plan import RunSpec, TrainSpec
+from bench.records import diagnostics as records
+from bench.records.diagnostics import Arrays, Kind
+from bench.records.record import Interval
+from bench.runner.options import Options, pick_device
+from bench.runner.weights import build_trained, fit, load_data
+from bench.train.fit import Trained
+
+SHOWN = 6
+"""Examples whose pictures are kept: the first of each class, as many as there are, then the first others."""
+
+ATTACK = PGD(steps=20, step_size=Fraction(1, 4))
+
+ATTACKS = Suite(
+    name="diagnose",
+    version=1,
+    trials=(Trial("pgd_20", ATTACK, WHITE_BOX), Trial("classifier_pgd_20", ATTACK, GRAY_BOX_CLASSIFIER)),
+    examples=200,
+)
+"""What makes the adversarial images; the second is for purifiers only."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """A deployed defense with clean images, and with what the attack makes of them."""
+
+    spec: RunSpec
+    options: Options
+    identity: str  # names all random streams; how features are embedded changes no image
+    stage: int
+    embedding: portrait.Method
+    data: Dataset
+    trained: Trained
+    net: nn.Module
+    deployed: Deployed
+    arena: Arena
+    rows: Tensor  # [n] positions in the test set
+    x: Tensor  # [n, C, H, W]
+    y: Tensor  # [n]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """[n] true classes."""
+        labels: NDArray[np.int64] = self.y.cpu().numpy()
+        return labels
+
+    @cached_property
+    def shown(self) -> NDArray[np.int64]:
+        """Positions of the examples whose pictures are kept; nobody chose them."""
+        first = np.sort(np.unique(self.labels, return_index=True)[1])
+        others = np.setdiff1d(np.arange(len(self.labels)), first)
+        return np.sort(np.concatenate([first, others])[:SHOWN])
+
+    @cached_property
+    def attacked(self) -> tuple[Tensor, Tensor]:
+        """The adversarial images, and what the deployed defense says to them; -1: refused."""
+        return self.attack(ATTACKS.trials[0])
+
+    @cached_property
+    def look(self) -> Look:
+        """Where the features of the deployed defense can be seen; raises Lacking."""
+        return portrait.look_at(self.net, self.deployed, self.x[:8])
+
+    @cached_property
+    def seen(self) -> tuple[Seen, Seen]:
+        """What the deployed defense makes of the clean and of the adversarial images; raises Lacking."""
+        return self.see(self.look, self.x), self.see(self.look, self.attacked[0])
+
+    def attack(self, trial: Trial) -> tuple[Tensor, Tensor]:
+        """The images of a trial, and what the deployed defense says to them."""
+        seed = seed_for(self.identity, trial.column)
+        verdict = adversarial_images(self.arena, trial.attack, trial.knowledge, self.x, self.y, seed)
+        return verdict.x, verdict.classes
+
+    def see(self, look: Look, x: Tensor) -> Seen:
+        """What a network makes of images."""
+        return portrait.see(look, x, self.arena.batches, self.stage)
+
+    def pictures(self, x: Tensor) -> NDArray[np.float32]:
+        """Those of the shown examples."""
+        found: NDArray[np.float32] = x[torch.from_numpy(self.shown).to(x.device)].cpu().numpy()
+        return found
+
+
+def sit(spec: RunSpec, options: Options, identity: str, stage: int, embedding: portrait.Method) -> Sitting:
+    """Train or load, and deploy."""
+    data, device = load_data(spec.training, options), pick_device(options.device)
+    trained = fit(spec.training, options, data)
+    net = _still(build_trained(spec.training, trained, data, spec.checkpoint), device)
+    deployed = spec.training.named.defense.deploy(net)
+    batches = Batches(options.batch_size or AUTO.get(device.type, 128))
+    arena = Arena(deployed, spec.budget, data.num_classes, {}, spec.numerics, batches)
+    rows = test_subset(data, spec.suite.examples)
+    x, y = data.test.batch(rows)
+    return Sitting(spec, options, identity, stage, embedding, data, trained, net, deployed, arena, rows, x, y)
+
+
+def answers(sitting: Sitting) -> tuple[Interval, Interval, Arrays]:
+    """The accuracy on clean and on adversarial images, and the arrays that all portraits share."""
+    x_adv, attacked = sitting.attacked
+    clean = sitting.arena.referee.classify(sitting.x)
+    right = clean == sitting.y
+    held = right & ((attacked == sitting.y) | (attacked < 0))
+    ids = sitting.data.test.ids
+    arrays: dict[str, NDArray[Any]] = {
+        "labels": sitting.labels,
+        "ids": ids[sitting.rows.to(ids.device)].cpu().numpy(),
+        "class_clean": clean.cpu().numpy(),
+        "class_adversarial": attacked.cpu().numpy(),
+        "shown": sitting.shown,
+        "image_clean": sitting.pictures(sitting.x),
+        "image_adversarial": sitting.pictures(x_adv),
+    }
+    return _interval(right.cpu().numpy()), _interval(held.cpu().numpy()), arrays
+
+
+def attention(sitting: Sitting) -> tuple[records.Attention, Arrays]:
+    """Attention of the student, and of the teacher where the defense has one."""
+    own, moved = (_mapped(seen, sitting.stage) for seen in sitting.seen)
+    height, width = own.shape[1:]
+    distance = _apart(moved, own)
+    arrays = {**_maps("student", own, moved, sitting), "attention_distance_student": distance}
+    try:
+        identity, taught, taught_moved = _taught(sitting)
+        if taught.shape != own.shape:
+            there, here = "x".join(map(str, taught.shape[1:])), f"{height}x{width}"
+            raise Lacking(f"the teacher's maps are {there}, the student's {here}")
+    except Lacking as reason:
+        alone = records.Attention(
+            sitting.stage, height, width, _mean(distance), None, str(reason), None, None, None
+        )
+        return alone, arrays
+    apart = _apart(moved, taught)
+    figures = records.Attention(
+        stage=sitting.stage,
+        height=height,
+        width=width,
+        student_moved=_mean(distance),
+        teacher=identity,
+        without_teacher=None,
+        teacher_moved=_mean(_apart(taught_moved, taught)),
+        apart_clean=_mean(_apart(own, taught)),
+        apart_adversarial=_mean(apart),
+    )
+    arrays |= _maps("teacher", taught, taught_moved, sitting)
+    return figures, {**arrays, "attention_distance_student_teacher": apart}
+
+
+def embedding(sitting: Sitting) -> tuple[records.Embedding, Arrays]:
+    """Clean and adversarial features in one plane, and how well classes stand apart before it."""
+    clean, adversarial = sitting.seen
+    both = np.concatenate([clean.features, adversarial.features])
+    plane, explained = portrait.embedding(both, sitting.embedding, seed=0)
+    labels, n = sitting.labels, len(sitting.labels)
+    near = [portrait.nearest_mean(seen.features, clean.features, labels) for seen in (clean, adversarial)]
+    figures = records.Embedding(
+        method=sitting.embedding,
+        features=both.shape[1],
+        explained=None if explained is None else (round(explained[0], 6), round(explained[1], 6)),
+        nearest_mean_clean=_interval(near[0]) if len(near[0]) else None,
+        nearest_mean_adversarial=_interval(near[1]) if len(near[1]) else None,
+        silhouette_clean=_rounded(portrait.silhouette(clean.features, labels)),
+        silhouette_adversarial=_rounded(portrait.silhouette(adversarial.features, labels)),
+    )
+    return figures, {
+        "features_clean": clean.features.astype(np.float32),
+        "features_adversarial": adversarial.features.astype(np.float32),
+        "embedding_clean": plane[:n].astype(np.float32),
+        "embedding_adversarial": plane[n:].astype(np.float32),
+    }
+
+
+def contributions(sitting: Sitting) -> tuple[records.Contributions, Arrays]:
+    """N_90 of every example, and how fast the largest contributions add up."""
+    clean, adversarial = sitting.seen
+    weight = _last_layer(sitting, clean)
+    parts: dict[str, Any] = {"features": weight.shape[1], "share": portrait.COVERED}
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, seen in (("clean", clean), ("adversarial", adversarial)):
+        found = portrait.contributions(seen.features, weight, sitting.labels)
+        counts = portrait.contributing(found)
+        low, median, high = (float(value) for value in np.quantile(counts, [0.25, 0.5, 0.75]))
+        parts[name] = records.Spread(_mean(counts), low, median, high)
+        parts[f"without_{name}"] = int((counts == 0).sum())
+        arrays |= {f"n90_{name}": counts, f"coverage_{name}": portrait.coverage(found).astype(np.float32)}
+    return records.Contributions(**parts), arrays
+
+
+def purification(sitting: Sitting) -> tuple[records.Purification, Arrays]:
+    """Images before and after the purifier: clean, attacked end to end, attacked past the purifier."""
+    purifier, classifier = portrait.purifier_of(sitting.net)
+    pictures = {"clean": sitting.x, "adversarial_white": sitting.attacked[0]}
+    if sitting.deployed.classifier is not None:
+        pictures["adversarial_gray"] = sitting.attack(ATTACKS.trials[1])[0]
+    batches, reference = sitting.arena.batches, sitting.x.cpu().numpy()
+    figures: dict[str, records.Fidelity] = {}
+    arrays: dict[str, NDArray[Any]] = {}
+    with torch.no_grad():
+        pictures |= {f"{name}_purified": batches.map(purifier, x) for name, x in pictures.items()}
+        for name, x in pictures.items():
+            if x.shape != sitting.x.shape:
+                raise Lacking(f"the purifier makes {list(x.shape[1:])} of images {list(reference.shape[1:])}")
+            classes = batches.map(lambda part: classifier(part).argmax(dim=1), x)
+            image = x.cpu().numpy()
+            ratio, similarity = psnr(image, reference), ssim(image, reference)
+            figures[name] = records.Fidelity(
+                psnr=_mean(ratio) if np.isfinite(ratio).all() else None,
+                ssim=_mean(similarity),
+                accuracy=_interval((classes == sitting.y).cpu().numpy()),
+            )
+            told = {"psnr": ratio, "ssim": similarity, "verdict": classes.cpu().numpy()}
+            arrays |= {f"{what}_{name}": values for what, values in told.items()}
+            arrays[f"picture_{name}"] = sitting.pictures(x)
+    return records.Purification(figures), arrays
+
+
+def training(sitting: Sitting) -> tuple[records.Curve, Arrays]:
+    """The training log."""
+    curve = records.read_log(sitting.trained.folder / "log.csv")
+    if curve is None:
+        raise Lacking("its training wrote no log")
+    return curve, {}
+
+
+PORTRAITS: Mapping[Kind, Callable[[Sitting], tuple[Any, Arrays]]] = {
+    "attention": attention,
+    "embedding": embedding,
+    "contributions": contributions,
+    "purification": purification,
+    "training": training,
+}
+"""Each raises Lacking where the defense does not have what it shows."""
+
+
+def _taught(sitting: Sitting) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
+    """The teacher's training id, and its attention on clean and on adversarial images."""
+    spec: TrainSpec | None = dict(sitting.spec.training.parents).get("teacher")
+    if spec is None:
+        raise Lacking("the defense has no teacher")
+    trained = fit(spec, sitting.options, sitting.data)
+    net = _still(build_trained(spec, trained, sitting.data, "best"), sitting.x.device)
+    look = portrait.look_at(net, spec.named.defense.deploy(net), sitting.x[:8])
+    clean, adversarial = (
+        _mapped(sitting.see(look, x), sitting.stage) for x in (sitting.x, sitting.attacked[0])
+    )
+    return spec.id, clean, adversarial
+
+
+def _last_layer(sitting: Sitting, seen: Seen) -> NDArray[np.float64]:
+    """The weights [K, D] that make logits of features, checked with these features and logits."""
+    try:
+        layer = head(sitting.look.network, sitting.data.num_classes)
+    except BadValue:
+        raise Lacking("the network has no linear last layer") from None
+    weight: NDArray[np.float64] = layer.weight.detach().double().cpu().numpy()
+    bias = 0.0 if layer.bias is None else layer.bias.detach().double().cpu().numpy()
+    fits = weight.shape[1] == seen.features.shape[1]
+    if not fits or not np.allclose(seen.features @ weight.T + bias, seen.logits, rtol=1e-3, atol=1e-3):
+        raise Lacking("the logits are not a linear layer of the features")
+    return weight
+
+
+def _mapped(seen: Seen, stage: int) -> NDArray[np.float64]:
+    if seen.attention is not None:
+        return seen.attention
+    if stage != -1 and seen.stages:
+        raise BadValue(
+            f"--stage is {stage}, but the network has {seen.stages} stages, expected 0 to {seen.stages - 1}, "
+            "or -1 for the last",
+            "--stage -1",
+        )
+    raise Lacking("the network lends no feature maps")
+
+
+def _maps(
+    who: str, clean: NDArray[Any], adversarial: NDArray[Any], sitting: Sitting
+) -> dict[str, NDArray[Any]]:
+    return {
+        f"attention_{who}_clean": clean[sitting.shown].astype(np.float32),
+        f"attention_{who}_adversarial": adversarial[sitting.shown].astype(np.float32),
+    }
+
+
+def _apart(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean absolute difference of maps [n, H, W], for each example."""
+    distance: NDArray[np.float64] = np.abs(one - other).mean(axis=(1, 2))
+    return distance
+
+
+def _still(net: nn.Module, device: torch.device) -> nn.Module:
+    return net.to(device).eval().requires_grad_(False)
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return round(float(values.mean()), 6)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
+
+
+def _interval(held: NDArray[np.bool_]) -> Interval:
+    share = proportion(held)
+    return Interval(round(share.value, 6), round(share.low, 6), round(share.high, 6), share.count, share.n)

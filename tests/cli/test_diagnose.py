@@ -1,0 +1,239 @@
+"""`bench diagnose` and `bench plot`: what is kept agrees with numpy, and is drawn without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.core.fidelity import psnr
+from bench.records.diagnostics import KINDS, Diagnosed, read
+
+HALVING = f"{Path(__file__).parents[1] / 'reference' / 'halving_defense.py'}:Halving"
+
+
+def weights() -> tuple[np.ndarray, np.ndarray]:
+    """The weights [2, 16] and biases [2] that the classifier draws."""
+    generator = torch.Generator().manual_seed(6)
+    weight = torch.randn(2, 16, generator=generator) / 4
+    bias = torch.randn(2, generator=generator) / 4
+    return weight.double().numpy(), bias.double().numpy()
+
+
+def says(images: np.ndarray) -> np.ndarray:
+    """What the classifier makes of images."""
+    weight, bias = weights()
+    return (images.reshape(len(images), -1) @ weight.T + bias).argmax(1)
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, np.ndarray]:
+    """Two classes of 4x4 images, labelled by the classifier behind the purifier."""
+    x = np.random.default_rng(0).random((360, 1, 4, 4), dtype=np.float32)
+    y = says(x.astype(np.float64))
+    return {"x_train": x[120:], "y_train": y[120:], "x_test": x[:120], "y_test": y[:120]}
+
+
+@pytest.fixture
+def look(bench, images, tmp_path):
+    """`bench diagnose` of a defense whose weights are known, in a store of this test."""
+    path = tmp_path / "halving.npz"
+    np.savez(path, **images)
+
+    def call(*words, defense=HALVING):
+        given = ["--data", f"npz:{path}", "--eps", "1/20", "--examples", "60", "--store", tmp_path / "runs"]
+        return bench("diagnose", "--defense", defense, *given, *words)
+
+    return call
+
+
+@pytest.fixture
+def kept(look, tmp_path) -> Diagnosed:
+    """Its diagnostics."""
+    told = look("--json")
+    assert told.code == 0, told.err
+    found = json.loads(told.out)
+    one = read(tmp_path / "runs" / "diagnostics" / found["id"])
+    assert found == json.loads(
+        (tmp_path / "runs" / "diagnostics" / found["id"] / "diagnostics.json").read_text()
+    )
+    return one
+
+
+def test_pictures_and_verdicts_are_those_of_numpy(kept, images):
+    weight, _ = weights()
+    ids = kept.array("ids")
+    x, y = images["x_test"][ids].astype(np.float64), images["y_test"][ids]
+    shown = kept.array("shown")
+    assert len(set(ids)) == 60 and len(shown) == 6 and set(y[shown]) == {0, 1}
+    assert np.allclose(kept.array("image_clean"), x[shown])
+    assert (kept.array("labels") == y).all()
+
+    halved = x / 2 + 0.25
+    assert (kept.array("class_clean") == says(halved)).all()
+    slope = (weight[1 - y] - weight[y]).reshape(x.shape)
+    attacked = np.clip(x + np.sign(slope) / 20, 0, 1)  # all 20 steps of PGD end in this corner
+    assert np.allclose(kept.array("image_adversarial"), attacked[shown], atol=1e-6)
+    attacked_halved = attacked / 2 + 0.25
+    assert (kept.array("class_adversarial") == says(attacked_halved)).all()
+    right, held = says(halved) == y, says(attacked_halved) == y
+    assert 0 < held.sum() < right.sum() < 60, "every kind of example is there"
+    assert (kept.figures.clean.count, kept.figures.adversarial.count) == (right.sum(), (right & held).sum())
+
+    part = kept.figures.purification.pictures
+    assert set(part) == {
+        f"{name}{after}"
+        for name in ("clean", "adversarial_white", "adversarial_gray")
+        for after in ("", "_purified")
+    }
+    assert part["clean"].psnr is None and part["clean"].accuracy.count == 60
+    assert part["clean_purified"].psnr == pytest.approx(psnr(halved, x).mean(), abs=1e-4)
+    assert np.allclose(kept.array("picture_clean_purified"), halved[shown])
+    for name in ("adversarial_white", "adversarial_gray"):  # the classifier alone has the same corner
+        assert part[name].accuracy.count == (says(attacked) == y).sum()
+        assert part[f"{name}_purified"].accuracy.count == held.sum()
+        assert part[f"{name}_purified"].psnr == pytest.approx(psnr(attacked_halved, x).mean(), abs=1e-4)
+
+
+def test_features_are_those_behind_the_purifier(kept, images):
+    (weight, _), ids = weights(), kept.array("ids")
+    x, y = images["x_test"][ids].astype(np.float64), images["y_test"][ids]
+    features = (x / 2 + 0.25).reshape(len(x), -1)
+    assert np.allclose(kept.array("features_clean"), features, atol=1e-6)
+    counts = []
+    for row, label in zip(features, y, strict=True):  # by its definition, example by example
+        positive = sorted((value for value in row * weight[label] if value > 0), reverse=True)
+        counts.append(next(k for k in range(1, 17) if sum(positive[:k]) >= 0.9 * sum(positive)))
+    assert kept.array("n90_clean").tolist() == counts
+    assert kept.figures.contributions.clean.median == np.median(counts)
+    low, high = (side(x.reshape(len(x), -1), axis=1)[:, None, None] for side in (np.min, np.max))
+    maps = (x[:, 0] - low) / (high - low)  # the contrast does not matter
+    assert np.allclose(kept.array("attention_student_clean"), maps[kept.array("shown")], atol=1e-5)
+    assert kept.figures.attention.without_teacher == "the defense has no teacher"
+    assert kept.figures.left_out == {"training": "its training wrote no log"}
+
+
+def test_what_is_kept_is_answered_at_once_and_the_embedding_changes_no_image(look, kept, tmp_path):
+    again = look()
+    assert "are complete: nothing was computed" in again.err
+    assert again.out.splitlines()[0].endswith("npz:halving, Linf 0.05, 60 examples")
+    assert f"bench plot {kept.figures.id}" in again.out
+    told = json.loads(look("--embedding", "tsne", "--json").out)
+    other = read(tmp_path / "runs" / "diagnostics" / told["id"])
+    assert other.figures.embedding.method == "tsne" and told["id"] != kept.figures.id
+    assert (other.array("image_adversarial") == kept.array("image_adversarial")).all()
+    assert (other.array("class_adversarial") == kept.array("class_adversarial")).all()
+
+
+def test_rerun_computes_the_same_again(look, kept, tmp_path):
+    path = tmp_path / "runs" / "diagnostics" / kept.figures.id / "arrays.npz"
+    before = path.read_bytes()
+    path.write_bytes(b"")
+    assert look().code == 2
+    assert look("--rerun").code == 0 and path.read_bytes() == before
+
+
+def test_diagnostics_of_other_code_are_refused(look, kept, tmp_path):
+    path = tmp_path / "runs" / "diagnostics" / kept.figures.id / "diagnostics.json"
+    path.write_text(path.read_text().replace('"bench.evaluate.portrait": "', '"bench.evaluate.portrait": "0'))
+    told = look()
+    assert told.code == 2 and "bench.evaluate.portrait changed since" in told.err and "--rerun" in told.err
+    assert look("--accept-stale").code == 0
+    assert look("--rerun").code == 0 and look().code == 0
+
+
+def test_what_a_defense_lacks_is_left_out_with_the_reason(look, linear):
+    told = look(defense=linear)
+    assert told.code == 0
+    for kind in ("attention", "embedding", "contributions"):
+        assert f"{kind:<15}none: the deployed network lends no features" in told.out
+    assert "purification   none: the defense has no purifier" in told.out
+    told = json.loads(look("--json", defense=linear).out)
+    assert set(told["left_out"]) == set(KINDS) and all(told[kind] is None for kind in KINDS)
+
+
+def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
+    """On a trained network with its log; then every kind that it has is drawn, without torch."""
+    store = tmp_path / "runs"
+    given = ["--data", "synthetic", "--set", "recipe.epochs=1", "--examples", "24", "--store", store]
+    told = bench("diagnose", "--defense", "agkd_bml[steps=1]", *given, "--json")
+    assert told.code == 0, told.err
+    figures = json.loads(told.out)
+    assert set(figures["left_out"]) == {"purification"}
+    assert figures["attention"]["teacher"] == figures["weights"]["parents"]["teacher"]
+    assert figures["training"]["terms"] == [
+        "smoothed",
+        "attention_forward",
+        "attention_backward",
+        "triplet",
+        "norm",
+    ]
+    assert len(figures["training"]["rows"]) == 1
+    one = read(store / "diagnostics" / figures["id"])
+    distance = np.abs(one.array("attention_student_adversarial") - one.array("attention_teacher_clean")).mean(
+        axis=(1, 2)
+    )
+    kept = one.array("attention_distance_student_teacher")
+    assert np.allclose(kept[one.array("shown")], distance, atol=1e-6)
+    assert figures["attention"]["apart_adversarial"] == pytest.approx(kept.mean(), abs=1e-6)
+
+    refused = bench("diagnose", "--defense", "agkd_bml[steps=1]", *given, "--stage", "2")
+    assert refused.code == 2 and "--stage is 2, but the network has 2 stages, expected 0 to 1" in refused.err
+
+    code = "import sys; sys.modules['torch'] = None; from bench.cli.main import main; main(sys.argv[1:])"
+    words = ["plot", figures["id"][:6], "--store", str(store), "--out", str(tmp_path / "figures")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    written = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    kinds = ("attention", "contributions", "embedding", "training")
+    assert written == sorted(f"{kind}-{figures['id']}.{end}" for kind in kinds for end in ("csv", "pdf"))
+    assert done.stdout.split() == [
+        str(tmp_path / "figures" / f"{kind}-{figures['id']}.{end}")
+        for kind in ("attention", "embedding", "contributions", "training")
+        for end in ("pdf", "csv")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--set attack.pgd_20.steps=5", ["attack.pgd_20", "PGD(steps=20", "defense.NAME or recipe.NAME"]),
+        ("--set suite.chunk=5", ["suite", "no part of a diagnosis"]),
+        ("--embedding umap", ["'umap'", "pca"]),
+        ("--stage last", ["--stage", "'last'"]),
+        ("--examples 0", ["--examples is '0'"]),
+        ("--eps 8", ["--eps is '8'"]),
+        ("--suite smoke", ["--suite"]),
+    ],
+)
+def test_a_bad_word_is_one_sentence(look, tmp_path, words, told):
+    refused = look(*words.split(" "))
+    assert refused.code == 2 and refused.out == "" and len(refused.err.splitlines()) == 1, refused.err
+    for word in told:
+        assert word in refused.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_cannot_be_drawn_is_one_sentence(bench, kept, look, linear, tmp_path):
+    bare = json.loads(look("--json", defense=linear).out)["id"]
+    here = ["--store", tmp_path / "runs", "--out", tmp_path / "figures"]
+    known, held = f"expected a folder of them or one of {min(bare, kept.figures.id)}", kept.figures.id
+    for words, told in (
+        (["zzz"], f"'zzz' leads to no diagnostics, {known}"),
+        ([tmp_path], "leads to no diagnostics"),
+        ([held, "--kind", "training"], "hold no training (its training wrote no log), expected attention"),
+        ([bare], "hold no attention (the deployed network lends no features (forward_features))"),
+        ([held, "--kind", "features"], "'features'"),
+        ([held, "--format", "jpg"], "'jpg'"),
+        ([], "missing argument"),
+    ):
+        refused = bench("plot", *words, *here)
+        assert refused.code == 2 and refused.out == "", refused.err
+        assert told in refused.err and len(refused.err.splitlines()) == 1
+    assert not (tmp_path / "figures").exists()
+    assert bench("plot", kept.figures.id, "--store", tmp_path / "runs").code == 2, "--out is needed"

@@ -1,0 +1,112 @@
+"""Diagnostics made by hand, for the tests of records and of figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.records import diagnostics as records
+from bench.records.diagnostics import Diagnosed
+from bench.records.record import Interval, Provenance
+
+N, D, SHOWN = 12, 5, 3
+
+
+def share(count: int) -> Interval:
+    """A share of the examples; its interval is not the point here."""
+    return Interval(count / N, 0.0, 1.0, count, N)
+
+
+def arrays(seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Twelve 8x8 images of three classes, of which every third is fooled."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(N) % 3
+    fooled = np.where(np.arange(N) % 3 == 0, (labels + 1) % 3, labels)
+    pictures = {name: generator.random((SHOWN, 1, 8, 8), dtype=np.float32) for name in PICTURES}
+    return {
+        "labels": labels,
+        "ids": 100 + np.arange(N),
+        "class_clean": labels,
+        "class_adversarial": fooled,
+        "shown": np.array([0, 1, 5]),
+        "image_clean": pictures["clean"],
+        "image_adversarial": pictures["adversarial_white"],
+        **{
+            f"attention_{who}_{state}": generator.random((SHOWN, 2, 2), dtype=np.float32)
+            for who in ("teacher", "student")
+            for state in ("clean", "adversarial")
+        },
+        **{f"embedding_{s}": generator.normal(size=(N, 2)).astype(np.float32) for s in STATES},
+        **{f"n90_{s}": generator.integers(1, D, N) for s in STATES},
+        **{f"coverage_{s}": np.array([0.4, 0.7, 0.9, 1, 1], dtype=np.float32) for s in STATES},
+        **{f"picture_{name}": images for name, images in pictures.items()},
+        **{f"psnr_{name}": np.full(N, np.inf if name == "clean" else 20.5) for name in PICTURES},
+        **{f"ssim_{name}": np.full(N, 1.0 if name == "clean" else 0.75) for name in PICTURES},
+        **{f"verdict_{name}": labels for name in PICTURES},
+    }
+
+
+STATES = ("clean", "adversarial")
+PICTURES = tuple(
+    f"{name}{after}"
+    for name in ("clean", "adversarial_white", "adversarial_gray")
+    for after in ("", "_purified")
+)
+
+
+def diagnostics(**changes: Any) -> Diagnosed:
+    """A look with every kind in it; `seed` changes the arrays, any field can be replaced."""
+    spread = records.Spread(3.0, 2.0, 3.0, 4.0)
+    figures = records.Diagnostics(
+        schema=records.SCHEMA,
+        id="0123456789ab",
+        defense="agkd_bml",
+        paper="Wang et al., ICCV 2021",
+        reconstruction=None,
+        data="digits",
+        data_digest="d" * 12,
+        classes=("zero", "one", "two"),
+        architecture="small_cnn",
+        norm="Linf",
+        eps="8/255",
+        seed=0,
+        examples=N,
+        attack="PGD(steps=20, step_size=1/4, random_start=True)",
+        knowledge="white-box",
+        clean=share(12),
+        adversarial=share(8),
+        weights=records.Weights(
+            "t" * 12, "short", "Linf 8/255", "best", 2, 3, "0" * 64, {"teacher": "f" * 12}
+        ),
+        attention=records.Attention(-1, 2, 2, 0.125, "f" * 12, None, 0.25, 0.0625, 0.1875),
+        embedding=records.Embedding("pca", D, (0.5, 0.25), share(11), share(6), 0.5, -0.125),
+        contributions=records.Contributions(D, 0.9, spread, spread, 0, 0),
+        purification=records.Purification(
+            {name: records.Fidelity(None if name == "clean" else 20.5, 0.75, share(9)) for name in PICTURES}
+        ),
+        training=records.Curve(
+            ("adversarial", "triplet"),
+            (*records.LOG_COLUMNS[:3], "adversarial", "triplet", *records.LOG_COLUMNS[3:]),
+            (
+                (1, 1, 0.1, 2.0, 0.01, 2.01, 0.5, 0.25, 100, 1),
+                (1, 2, 0.05, 1.5, 0.02, 1.52, 0.75, 0.5, 100, 1),
+                (1, 3, 0.01, 1.0, None, 1.0, None, None, 100, 1),
+            ),
+        ),
+        left_out={},
+        arrays_sha256="",
+        spec={"run": {"training": {"recipe": {"validation_steps": 10}}}},
+        provenance=Provenance("0.1", None, None, {}, {}, "3.11", "cpu", "2026-01-01T00:00:00+00:00", 1.0),
+    )
+    held = arrays(changes.pop("arrays_seed", 0))
+    return Diagnosed(dataclasses.replace(figures, **changes), held)
+
+
+@pytest.fixture
+def diagnosed() -> Callable[..., Diagnosed]:
+    """Diagnostics by keyword; see `diagnostics`."""
+    return diagnostics
