@@ -23,7 +23,7 @@ from bench.nn.architectures import module_of
 from bench.registry import DEFENSES, SUITES
 from bench.train.foreign import Foreign, Place
 from bench.train.recipe import Recipe
-from bench.train.recipes import LOADED, recipe
+from bench.train.recipes import LOADED, published, recipe
 
 T = TypeVar("T")
 
@@ -352,7 +352,7 @@ def _training(
         data_identity=identity(request.data),
         architecture=architecture,
         budget=request.train_budget or source(request.data).budget,
-        recipe=_set("recipe", recipe(request.data, request.recipe), request.settings.get("recipe", {})),
+        recipe=_set("recipe", _recipe(named, request), request.settings.get("recipe", {})),
         seed=seed,
         parents=parents,
         init=init,
@@ -407,6 +407,19 @@ def _check_trained_here(named: Named, request: Request) -> None:
             f"--factory is {request.factory!r}, but {named.label} is trained here, expected --arch NAME",
             "--defense loaded --checkpoint FILE --factory module:callable",
         )
+
+
+def _recipe(named: Named, request: Request) -> Recipe:
+    """The named recipe; `paper` is the schedule of the defense's own publication."""
+    if request.recipe != "paper":
+        return recipe(request.data, request.recipe)
+    if named.defense.reconstruction is not None:
+        raise BadValue(
+            f"{named.label} is a reconstruction, and the schedule of its publication is not known, expected "
+            f"another recipe",
+            "--recipe short",
+        )
+    return published(request.data, named.name, type(named.defense).__module__.rpartition(".")[2])
 
 
 def _parent(parent: Defense | str) -> Named:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 from bench.errors import UnknownName
 from bench.train.recipe import Recipe
@@ -25,6 +27,17 @@ def recipe(data: str, name: str = "short") -> Recipe:
     if name not in RECIPES[kind]:
         raise UnknownName(_unknown(f"{data} has no recipe {name!r}", name, list(RECIPES[kind])))
     return RECIPES[kind][name]
+
+
+def published(data: str, *names: str) -> Recipe:
+    """The schedule of a defense's own publication, `paper_NAME` of the first such, else `paper`.
+
+    >>> published("cifar10", "trades").epochs, published("cifar10", "bilateral").name
+    (76, 'paper')
+    """
+    known = RECIPES.get(data.partition(":")[0], {})
+    own = [f"paper_{name}" for name in names if f"paper_{name}" in known]
+    return recipe(data, own[0] if own else "paper")
 
 
 def _unknown(message: str, name: str, names: list[str]) -> str:
@@ -121,14 +134,103 @@ LOADED = Recipe(
 )
 """What stands in the place of a recipe where weights are loaded; no data set has it."""
 
+
+def _published(paper: str, source: str, **changes: Any) -> Recipe:
+    """A publication's own schedule, as it differs from the most usual one."""
+    return replace(_PAPER, name=f"paper_{paper}", source=source, **changes)
+
+
+_PUBLISHED = {
+    found.name: found
+    for found in (
+        _published("pgd_at", "Madry et al., released configuration: 80 thousand steps of 128", epochs=205),
+        _published("trades", "TRADES, released code", epochs=76, milestones=(75 / 76,)),
+        _published(
+            "mart",
+            "MART, released code for ResNet-18",
+            epochs=120,
+            learning_rate=0.01,
+            weight_decay=3.5e-3,
+            milestones=(75 / 120, 90 / 120, 100 / 120),
+        ),
+        _published(
+            "tla",
+            "TLA, released configuration for CIFAR-10: 80 thousand steps of 50",
+            epochs=80,
+            batch_size=50,
+            milestones=(50 / 80, 60 / 80),
+        ),
+        _published("alp", "no schedule for CIFAR-10 in the paper: that of the port in MTandHJ"),
+        _published("feature_scattering", "FS, released code", batch_size=60, milestones=(60 / 200, 90 / 200)),
+        _published("awp", "AWP, Wu et al., NeurIPS 2020, as remembered", weight_decay=5e-4),
+        _published(
+            "fast_at",
+            "Fast is better than free, Wong et al., ICLR 2020, as remembered",
+            epochs=15,
+            learning_rate=0.2,
+            weight_decay=5e-4,
+            schedule="one_cycle",
+            select="last",
+        ),
+        _published(
+            "n_fgsm",
+            "Make some noise, de Jorge et al., NeurIPS 2022, as remembered",
+            epochs=30,
+            learning_rate=0.2,
+            weight_decay=5e-4,
+            schedule="one_cycle",
+            select="last",
+        ),
+    )
+}
+_PUBLISHED_GREY = {
+    found.name: found
+    for found in (
+        _published(
+            "pgd_at",
+            "Madry et al., released MNIST configuration: 100 thousand steps of 50; Adam as remembered",
+            epochs=83,
+            batch_size=50,
+            optimizer="adam",
+            learning_rate=1e-4,
+            weight_decay=0.0,
+            schedule="constant",
+        ),
+        _published(
+            "tla",
+            "TLA, released MNIST configuration: at most 600 thousand steps of 50",
+            epochs=500,
+            batch_size=50,
+            optimizer="adam",
+            learning_rate=1e-4,
+            schedule="constant",
+        ),
+        _published(
+            "alp",
+            "no schedule for MNIST in the paper: that of Mosbach et al., 2018",
+            epochs=100,
+            batch_size=256,
+            optimizer="adam",
+            learning_rate=1e-3,
+            weight_decay=0.0,
+            schedule="constant",
+        ),
+    )
+}
+
 _COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "folder", "npz")
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
     {
         "digits": {"short": _DIGITS},
-        "mnist": {"short": _GREY, "four_minutes": _FOUR_MINUTES, "paper": _GREY_PAPER},
-        "fashion_mnist": {"short": _GREY, "four_minutes": _FOUR_MINUTES, "paper": _GREY_PAPER},
-        **{data: {"short": _ONE_CYCLE, "finetune": _FINETUNE, "paper": _PAPER} for data in _COLOUR},
+        **{
+            data: {"short": _GREY, "four_minutes": _FOUR_MINUTES, "paper": _GREY_PAPER, **_PUBLISHED_GREY}
+            for data in ("mnist", "fashion_mnist")
+        },
+        **{
+            data: {"short": _ONE_CYCLE, "finetune": _FINETUNE, "paper": _PAPER, **_PUBLISHED}
+            for data in _COLOUR
+        },
         "synthetic": {"short": _SYNTHETIC},
     }
 )

@@ -11,6 +11,7 @@ import pytest
 from bench.core.encoding import decode, encode, override
 from bench.data.catalog import CATALOG
 from bench.errors import BadValue, UnknownName
+from bench.plan import Request, plan_training
 from bench.train.recipe import Recipe
 from bench.train.recipes import RECIPES, recipe
 
@@ -81,3 +82,26 @@ def test_unknown_names_get_a_suggestion() -> None:
 def test_recipes_do_not_load_torch() -> None:
     code = "import sys, bench.train.recipes; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("defense", "epochs", "last_decay"),
+    [("trades", 76, 75), ("mart", 120, 100), ("feature_scattering", 200, 90), ("tla", 80, 60)],
+)
+def test_paper_is_the_schedule_of_the_defenses_own_publication(
+    defense: str, epochs: int, last_decay: int
+) -> None:
+    found = plan_training(Request(defense, data="cifar10", recipe="paper")).recipe
+    assert (found.name, found.epochs) == (f"paper_{defense}", epochs)
+    assert found.milestones[-1] * epochs == pytest.approx(last_decay)
+
+
+def test_a_teacher_keeps_its_own_schedule_and_other_recipes_are_everyones() -> None:
+    spec = plan_training(Request("ard", data="cifar10", recipe="paper"))
+    assert (spec.recipe.name, spec.parents[0][1].recipe.name) == ("paper", "paper_pgd_at")
+    assert plan_training(Request("trades", data="cifar10")).recipe.name == "short"
+
+
+def test_a_reconstruction_has_no_schedule_of_a_paper() -> None:
+    with pytest.raises(BadValue, match="fdml is a reconstruction"):
+        plan_training(Request("fdml", data="cifar10", recipe="paper"))
