@@ -150,9 +150,17 @@ class RunFolder:
         """What each column of a complete run did to each example.
 
         Raises:
-            BadData: `examples.csv` is missing or damaged.
+            BadData: there is no record, or `examples.csv` is missing, damaged, or not the record's.
         """
-        return read_examples(self.path / "examples.csv")
+        path, record = self.path / "examples.csv", read_record(self.path / "record.json")
+        found = read_examples(path)
+        computed = {column.name for column in record.columns if column.robust is not None}
+        if set(found) != computed or any(len(held) != record.examples for held in found.values()):
+            raise BadData(
+                f"{path} does not hold the {record.examples} examples of {', '.join(sorted(computed))}",
+                "bench run again with --rerun",
+            )
+        return found
 
     def forget(self) -> None:
         """Drop the record and every cell."""

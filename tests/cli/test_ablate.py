@@ -247,6 +247,30 @@ def test_a_failed_column_is_told_and_compares_nothing(ablate, monkeypatch):
     assert all(row["worst_case"] is None and row["difference"] is None for row in rows)
 
 
+def test_examples_that_cannot_be_read_are_one_sentence(ablate, tmp_path):
+    rows = json.loads(ablate("--json").out)["rows"]
+    path = tmp_path / "runs" / rows[1]["run_id"] / "examples.csv"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    damages = [
+        b"",
+        lines[0],
+        b"\xff\xfe",
+        lines[0] + b"fgsm,x\n",
+        whole[: len(whole) // 2],
+        lines[0] + lines[1],
+    ]
+    path.unlink()
+    for content in (None, *damages):
+        if content is not None:
+            path.write_bytes(content)
+        told = ablate()
+        assert told.code == 2 and told.out == "", content
+        last = told.err.splitlines()[-1]
+        assert last.startswith("bench: ") and str(path) in last and "--rerun" in last
+    assert ablate("--rerun").code == 0 and path.read_bytes() == whole
+
+
 def test_a_method_with_a_teacher_trains_it_once(bench, tmp_path):
     words = ["--data", "synthetic", "--suite", "smoke", "--examples", "20", "--set", "recipe.epochs=1"]
     told = bench(
