@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import BadData, BadValue
-from bench.records.record import Interval, Provenance
+from bench.records.record import Interval, Provenance, Training
 from bench.records.store import write_atomically
 
 SCHEMA = 1
@@ -44,22 +44,6 @@ LOG_COLUMNS = (
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Arrays = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Which weights were looked at."""
-
-    __pydantic_config__ = _STRICT
-
-    training_id: str
-    recipe: str  # its name, with what was overridden
-    train_budget: str  # of the attack inside training
-    checkpoint: str  # "best" or "last" epoch
-    epoch: int  # of that checkpoint, from 1; 0: nothing was trained by the loop
-    epochs: int
-    sha256: str  # of the file of the best epoch
-    parents: Mapping[str, str]  # role -> training id
 
 
 @dataclass(frozen=True)
@@ -203,7 +187,8 @@ class Diagnostics:
     knowledge: str
     clean: Interval  # accuracy of the deployed defense
     adversarial: Interval  # the same on these adversarial images; other attacks may leave less
-    weights: Weights
+    weights: Training
+    train_budget: str  # of the attack inside training
     attention: Attention | None
     embedding: Embedding | None
     contributions: Contributions | None

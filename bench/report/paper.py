@@ -114,9 +114,10 @@ def sheet(width: float, height: float, what: str, about: str) -> Figure:
     return figure
 
 
-def about(figures: Diagnostics) -> str:
-    """Data, budget, attack and number of examples in one line."""
-    return f"{plain(figures.data)}, {budget(figures)}, {attack_name(figures)}, n = {figures.examples:,}"
+def about(figures: Diagnostics, knowledge: bool = True) -> str:
+    """Data, budget, attack (and what its attacker sees) and number of examples in one line."""
+    attack = attack_name(figures) if knowledge else attack_name(figures).rpartition(" ")[2]
+    return f"{plain(figures.data)}, {budget(figures)}, {attack}, n = {figures.examples:,}"
 
 
 def budget(figures: Diagnostics) -> str:
@@ -126,7 +127,7 @@ def budget(figures: Diagnostics) -> str:
 
 def train_budget(figures: Diagnostics) -> str:
     """The same of the attack inside training."""
-    norm, _, eps = figures.weights.train_budget.partition(" ")
+    norm, _, eps = figures.train_budget.partition(" ")
     return f"{_symbol(norm)} {eps}"
 
 

@@ -89,7 +89,7 @@ def _purification(one: Diagnosed) -> Drawing:
     names = [name for kept in before if kept in part.pictures for name in (kept, f"{kept}_purified")]
     what = f"Images before and after the purifier of {plain(figures.defense)}"
     told = "below each image: class of the bare classifier, PSNR in dB, SSIM; at the left: means over all n"
-    of = f"{about(figures)}\n{told}"
+    of = f"{about(figures, knowledge=False)}\n{told}"
     figure, axes = _grid(len(names), len(one.array("shown")), what, of, below=0.2)
     rows: list[tuple[object, ...]] = []
     shown = one.array("shown")

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.core.digest import content_id, source_digests
-from bench.core.encoding import describe, differences
+from bench.core.encoding import describe
 from bench.core.seeds import seed_for
 from bench.core.threat import format_eps
 from bench.data.catalog import source
@@ -26,8 +26,7 @@ from bench.records.diagnostics import Diagnostics
 from bench.runner.options import Options
 from bench.runner.sitting import ATTACK, ATTACKS, PORTRAITS, SHOWN, Sitting, answers, sit
 from bench.runner.stale import sources_behind
-from bench.runner.summary import provenance
-from bench.train.recipes import recipe
+from bench.runner.summary import _training, provenance
 
 _OWN = ("bench.core.fidelity", "bench.evaluate.portrait", "bench.evaluate.unstopped")
 
@@ -160,21 +159,6 @@ def _named(sitting: Sitting) -> dict[str, Any]:
         "examples": len(sitting.labels),
         "attack": describe(ATTACK),
         "knowledge": ATTACKS.trials[0].knowledge.label,
-        "weights": _weights(sitting),
+        "weights": _training(spec, sitting.trained, sitting.net),
+        "train_budget": training.budget.label,
     }
-
-
-def _weights(sitting: Sitting) -> records.Weights:
-    spec, trained, training = sitting.spec, sitting.trained, sitting.spec.training
-    changed = differences(training.recipe, recipe(training.data, training.recipe.name))
-    overrides = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
-    return records.Weights(
-        training_id=training.id,
-        recipe=f"{training.recipe.name}[{overrides}]" if overrides else training.recipe.name,
-        train_budget=training.budget.label,
-        checkpoint=spec.checkpoint,
-        epoch=trained.epoch if spec.checkpoint == "best" else trained.epochs,
-        epochs=trained.epochs,
-        sha256=trained.sha256,
-        parents={role: parent.id for role, parent in training.parents},
-    )

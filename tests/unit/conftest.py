@@ -11,7 +11,7 @@ import pytest
 
 from bench.records import diagnostics as records
 from bench.records.diagnostics import Diagnosed
-from bench.records.record import Interval, Provenance
+from bench.records.record import Interval, Provenance, Training
 
 N, D, SHOWN = 12, 5, 3
 
@@ -79,9 +79,8 @@ def diagnostics(**changes: Any) -> Diagnosed:
         knowledge="white-box",
         clean=share(12),
         adversarial=share(8),
-        weights=records.Weights(
-            "t" * 12, "short", "Linf 8/255", "best", 2, 3, "0" * 64, {"teacher": "f" * 12}
-        ),
+        weights=Training("t" * 12, "short", "best", 2, 3, 3.0, 0.5, "0" * 64, 1000, {"teacher": "f" * 12}),
+        train_budget="Linf 8/255",
         attention=records.Attention(-1, 2, 2, 0.125, "f" * 12, None, 0.25, 0.0625, 0.1875),
         embedding=records.Embedding("pca", D, (0.5, 0.25), share(11), share(6), 0.5, -0.125),
         contributions=records.Contributions(D, 0.9, spread, spread, 0, 0),
