@@ -99,9 +99,8 @@ def test_every_module_says_what_it_is(path: Path) -> None:
         assert not any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree))
 
 
-DEFENSES = [
-    path for path in SOURCES if path.parent.name == "defenses" and path.stem not in ("__init__", "losses")
-]
+SHARED = ("__init__", "losses", "ablations")
+DEFENSES = [path for path in SOURCES if path.parent.name == "defenses" and path.stem not in SHARED]
 
 
 @pytest.mark.parametrize("path", DEFENSES, ids=lambda path: path.stem)
