@@ -28,7 +28,9 @@ from defenses.losses import logit_pairing, smoothed_cross_entropy
 
 @dataclass(frozen=True)
 class Alp:
-    """L = CE(z([x; x']), [y; y]) + lambda D(z(x), z(x')), the cross-entropy a mean over both halves.
+    """Adversarial logit pairing: the logits of clean and adversarial images are drawn together.
+
+    L = CE(z([x; x']), [y; y]) + lambda D(z(x), z(x')), the cross-entropy a mean over both halves.
 
     One forward over [x; x'], so that BatchNorm sees their joint statistics, and gradients on both sides of
     the pair. With lambda = 0 it is mixed-minibatch PGD, without a pairing term.
@@ -124,7 +126,9 @@ class Alp:
 
 @dataclass(frozen=True)
 class Clp:
-    """L = CE(z(x), y) + weight MSE(z(first half of x), z(second half of x)), all x with Gaussian noise.
+    """Clean logit pairing: the logits of unrelated noisy images are drawn together.
+
+    L = CE(z(x), y) + weight MSE(z(first half of x), z(second half of x)), all x with Gaussian noise.
 
     The pairs are random clean images, of whatever class; nothing is attacked while it trains.
     """
@@ -171,7 +175,9 @@ class Clp:
 
 @dataclass(frozen=True)
 class Lsq:
-    """L = CE(z(x), y) + weight mean_i ||z(x_i)||_2, the norm and not its square, all x with Gaussian noise.
+    """Logit squeezing: the logits of noisy images are kept short.
+
+    L = CE(z(x), y) + weight mean_i ||z(x_i)||_2, the norm and not its square, all x with Gaussian noise.
 
     Nothing is attacked while it trains.
     """
