@@ -26,7 +26,7 @@ from bench.records.diagnostics import Diagnostics
 from bench.runner.options import Options
 from bench.runner.sitting import ATTACK, ATTACKS, PORTRAITS, SHOWN, Sitting, answers, sit
 from bench.runner.stale import sources_behind
-from bench.runner.summary import _training, provenance
+from bench.runner.summary import provenance, training_of
 
 _OWN = ("bench.core.fidelity", "bench.evaluate.portrait", "bench.evaluate.unstopped")
 
@@ -159,6 +159,6 @@ def _named(sitting: Sitting) -> dict[str, Any]:
         "examples": len(sitting.labels),
         "attack": describe(ATTACK),
         "knowledge": ATTACKS.trials[0].knowledge.label,
-        "weights": _training(spec, sitting.trained, sitting.net),
+        "weights": training_of(spec, sitting.trained, sitting.net),
         "train_budget": training.budget.label,
     }

@@ -86,7 +86,7 @@ def summarise(
         worst_case=None if worst is None else _interval(worst),
         columns=tuple(_column(trial, cells) for trial in spec.suite.trials),
         findings=tuple(findings),
-        training=_training(spec, trained, net),
+        training=training_of(spec, trained, net),
         spec=spec.encoded(),
         provenance=made,
     )
@@ -151,7 +151,8 @@ def _interval(held: NDArray[np.bool_]) -> Interval:
     return Interval(round(share.value, 6), round(share.low, 6), round(share.high, 6), share.count, share.n)
 
 
-def _training(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
+def training_of(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
+    """How the weights of a run came to be."""
     training = spec.training
     changed = {}
     if not isinstance(training.named.defense, Foreign):
