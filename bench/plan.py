@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeVar, cast
 from bench.api import Attack, Defense, Suite, Trial
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
+from bench.core.imports import FROM_FILE
 from bench.core.threat import Budget, Source
 from bench.data.catalog import source
 from bench.data.identity import identity
@@ -46,11 +48,19 @@ class Named:
     @property
     def label(self) -> str:
         """The name as tables print it: agkd_bml[margin=0.05]."""
-        changed = differences(self.defense, _resolved(DEFENSES.get(self.name)))
+        changed = differences(self.defense, self._usual)
         told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
         fields = ",".join(f"{key}={value}" for key, value in sorted(told.items()))
         shown = re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", self.name)  # a file of one's own, wherever it lies
         return f"{shown}[{fields}]" if fields else shown
+
+    @property
+    def _usual(self) -> Any:
+        """What has that name, with nothing changed; for a class of no table and no file, its defaults."""
+        try:
+            return _resolved(DEFENSES.get(self.name))
+        except UnknownName:
+            return type(self.defense)()
 
 
 @dataclass(frozen=True)
@@ -263,16 +273,22 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
 
 
 def name_of(defense: Defense) -> Named:
-    """A defense under the name that its class is registered by.
+    """A defense under the name that it is registered by, else that of its class, else its file's.
 
     >>> name_of(parse_defense("pgd_at[steps=7]", {}).defense).label
     'pgd_at[steps=7]'
+    >>> name_of(parse_defense("n_fgsm", {}).defense).label
+    'n_fgsm'
     """
     if isinstance(defense, Foreign) and DEFENSES.scheme(defense.source) is not None:
         return Named(defense.source, defense)
-    place = f"{type(defense).__module__}:{type(defense).__qualname__}"
-    names = [name for name in DEFENSES.names() if DEFENSES.location(name) == place]
-    return Named(names[0] if names else place, defense)
+    kind = type(defense)
+    names = [name for name in DEFENSES.names() if DEFENSES.location(name).startswith(f"{kind.__module__}:")]
+    usual = {name: _resolved(DEFENSES.get(name)) for name in names}
+    known = [name for name in names if usual[name] == defense]
+    known += [name for name in names if type(usual[name]) is kind]
+    path = vars(sys.modules[kind.__module__]).get(FROM_FILE)
+    return Named(known[0] if known else f"{path or kind.__module__}:{kind.__qualname__}", defense)
 
 
 def _resolved(defense: Any) -> Any:
@@ -282,12 +298,17 @@ def _resolved(defense: Any) -> Any:
     changes = {}
     for item in dataclasses.fields(defense):
         value = getattr(defense, item.name)
-        if "Defense" not in str(item.type):
+        # by its text: what a user's file imports for type checkers alone cannot be evaluated
+        if re.search(r"\bDefense\b", str(item.type)) is None:
             continue
         several = isinstance(value, tuple)
         held = [_resolve(part) for part in (value if several else (value,))]
         changes[item.name] = tuple(held) if several else held[0]
     return dataclasses.replace(defense, **changes) if changes else defense
+
+
+def _is_defense(value: object) -> bool:
+    return dataclasses.is_dataclass(value) and hasattr(value, "deploy")
 
 
 def _resolve(value: Defense | str) -> Defense:
@@ -297,9 +318,9 @@ def _resolve(value: Defense | str) -> Defense:
 def _as_defenses(defense: Any, key: str, text: str) -> Any:
     """What a user typed for a field that holds defenses: `trades`, or `pgd_at+trades[beta=3]`."""
     held = getattr(defense, key, None)
-    if isinstance(held, tuple) and held and hasattr(held[0], "deploy"):
+    if isinstance(held, tuple) and held and _is_defense(held[0]):
         return tuple(_resolve(part) for part in _split("+", text))
-    return _resolve(text) if hasattr(held, "deploy") else text
+    return _resolve(text) if _is_defense(held) else text
 
 
 def _parts(defense: Any) -> Iterator[Any]:
@@ -308,7 +329,7 @@ def _parts(defense: Any) -> Iterator[Any]:
     for item in dataclasses.fields(defense):
         value = getattr(defense, item.name)
         for part in value if isinstance(value, tuple) else (value,):
-            if hasattr(part, "deploy"):
+            if _is_defense(part):
                 yield from _parts(part)
 
 
@@ -323,9 +344,9 @@ def _modules_of(defense: Any) -> list[str]:
 
 def _told(held: object, encoded: object) -> str:
     """A field's value as labels print it."""
-    if hasattr(held, "deploy"):
+    if _is_defense(held):
         return name_of(cast(Defense, held)).label
-    if isinstance(held, tuple) and held and hasattr(held[0], "deploy"):
+    if isinstance(held, tuple) and held and _is_defense(held[0]):
         return "+".join(name_of(part).label for part in held)
     return _plain(encoded)
 

@@ -11,6 +11,9 @@ from types import ModuleType
 
 from bench.errors import BadValue, UnknownName
 
+FROM_FILE = "_from_path"
+"""What a module that was run from a file is told of it."""
+
 
 def module_at(place: str, expected: str) -> ModuleType:
     """The module `package.module`, or that in the file `PATH.py`, run once: who asks again gets the same.
@@ -37,15 +40,15 @@ def _module_of_file(path: Path) -> ModuleType:
     """The module in a file, run once: whoever asks again gets the same classes."""
     name = path.stem
     held = sys.modules.get(name)
-    if held is not None and held.__dict__.get("_from_path") == path:
+    if held is not None and held.__dict__.get(FROM_FILE) == path:
         return held
-    if held is None or "_from_path" not in held.__dict__:
+    if held is None or FROM_FILE not in held.__dict__:
         _check_name_is_free(name, path)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UnknownName(f"{str(path)!r} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    module.__dict__["_from_path"] = path
+    module.__dict__[FROM_FILE] = path
     sys.modules[name] = module  # dataclasses look up their module while it is being run
     try:
         spec.loader.exec_module(module)

@@ -1,15 +1,18 @@
 """AWP: the perturbation by hand, what it moves, and that everything is back before the optimizer."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import defenses.pgd_at
 from bench.core.encoding import decode, encode
 from bench.errors import BadValue, UnknownName
-from bench.plan import Request, parse_defense, plan_training
+from bench.plan import Request, name_of, parse_defense, plan_training
 from bench.records.store import Store
+from bench.registry import DEFENSES
 from bench.runner.options import Options
 from bench.runner.weights import build_trained, fit, load_data
 from bench.train.checkpoints import weights_of
@@ -96,6 +99,28 @@ def test_it_composes_with_any_defense_and_needs_what_that_needs():
     assert parse_defense("awp", {"base": "standard"}).label == "awp[base=standard]"
     modules = plan_training(Request("awp[base=agkd_bml]")).modules
     assert {"defenses.awp", "defenses.agkd_bml", "defenses.standard"} <= set(modules)
+
+
+@pytest.mark.parametrize("name", sorted(set(DEFENSES.names()) - {"loaded"}))
+def test_any_registered_defense_can_be_inside_another_under_its_own_name(name):
+    spec = plan_training(Request(f"awp[base={name}]"))
+    inside = spec.named.defense.base
+    told = name_of(inside).label
+    assert inside == parse_defense(name, {}).defense == parse_defense(told, {}).defense
+    assert spec.named.label == ("awp" if name == "pgd_at" else f"awp[base={told}]")
+    assert type(inside).__module__ in spec.modules
+    both = plan_training(Request(f"ensemble[members={name}+standard]"))
+    assert [parent.named.label for _, parent in both.parents] == [told, "standard"]
+
+
+def test_a_base_may_come_from_a_file(tmp_path):
+    path = tmp_path / "own_training.py"
+    path.write_text(Path(defenses.pgd_at.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+    named = parse_defense(f"awp[base={path}:PgdAt[steps=3]]", {})
+    assert named.label == "awp[base=own_training.py:PgdAt[steps=3]]"
+    both = plan_training(Request(f"ensemble[members={path}:PgdAt+pgd_at]"))
+    assert both.named.label == "ensemble[members=own_training.py:PgdAt+pgd_at]"
+    assert "own_training" in both.modules
 
 
 def test_a_base_that_does_not_exist_is_one_sentence():
