@@ -25,7 +25,7 @@ from bench.records import diagnostics as records
 from bench.records.diagnostics import Diagnostics
 from bench.runner.options import Options
 from bench.runner.sitting import ATTACK, ATTACKS, PORTRAITS, SHOWN, Sitting, answers, sit
-from bench.runner.stale import sources_behind
+from bench.runner.stale import changed_modules, listed, sources_behind
 from bench.runner.summary import provenance, training_of
 
 _OWN = ("bench.core.fidelity", "bench.evaluate.portrait", "bench.evaluate.unstopped")
@@ -106,12 +106,10 @@ def _stored(folder: Path, sources: Mapping[str, str], options: Options) -> Diagn
     if options.stale == "rerun" or not (folder / records.FIGURES).is_file():
         return None
     found = records.read(folder).figures
-    then = found.provenance.sources
-    changed = sorted(name for name in {*then, *sources} if then.get(name) != sources.get(name))
+    changed = changed_modules(found.provenance.sources, sources)
     if changed and options.stale == "refuse":
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise StaleRecord(
-            f"diagnostics {found.id} were made by other code ({', '.join(changed[:3])}{more} changed since)",
+            f"diagnostics {found.id} were made by other code ({listed(changed)} changed since)",
             "--rerun to compute them again, or --accept-stale to see them as they are",
         )
     return found

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from bench.api import Deployed, Suite, Trial
 from bench.attacks.pgd import PGD
 from bench.core.fidelity import psnr, ssim
-from bench.core.metrics import proportion
 from bench.core.seeds import seed_for
 from bench.core.threat import GRAY_BOX_CLASSIFIER, WHITE_BOX
 from bench.data.dataset import Dataset, test_subset
@@ -32,6 +31,7 @@ from bench.records import diagnostics as records
 from bench.records.diagnostics import Arrays, Kind
 from bench.records.record import Interval
 from bench.runner.options import Options, pick_device
+from bench.runner.summary import interval_of
 from bench.runner.weights import build_trained, fit, load_data
 from bench.train.fit import Trained
 
@@ -140,7 +140,7 @@ def answers(sitting: Sitting) -> tuple[Interval, Interval, Arrays]:
         "image_clean": sitting.pictures(sitting.x),
         "image_adversarial": sitting.pictures(x_adv),
     }
-    return _interval(right.cpu().numpy()), _interval(held.cpu().numpy()), arrays
+    return interval_of(right.cpu().numpy()), interval_of(held.cpu().numpy()), arrays
 
 
 def attention(sitting: Sitting) -> tuple[records.Attention, Arrays]:
@@ -186,8 +186,8 @@ def embedding(sitting: Sitting) -> tuple[records.Embedding, Arrays]:
         method=sitting.embedding,
         features=both.shape[1],
         explained=None if explained is None else (round(explained[0], 6), round(explained[1], 6)),
-        nearest_mean_clean=_interval(near[0]) if len(near[0]) else None,
-        nearest_mean_adversarial=_interval(near[1]) if len(near[1]) else None,
+        nearest_mean_clean=interval_of(near[0]) if len(near[0]) else None,
+        nearest_mean_adversarial=interval_of(near[1]) if len(near[1]) else None,
         silhouette_clean=_rounded(portrait.silhouette(clean.features, labels)),
         silhouette_adversarial=_rounded(portrait.silhouette(adversarial.features, labels)),
     )
@@ -235,7 +235,7 @@ def purification(sitting: Sitting) -> tuple[records.Purification, Arrays]:
             figures[name] = records.Fidelity(
                 psnr=_mean(ratio) if np.isfinite(ratio).all() else None,
                 ssim=_mean(similarity),
-                accuracy=_interval((classes == sitting.y).cpu().numpy()),
+                accuracy=interval_of((classes == sitting.y).cpu().numpy()),
             )
             told = {"psnr": ratio, "ssim": similarity, "verdict": classes.cpu().numpy()}
             arrays |= {f"{what}_{name}": values for what, values in told.items()}
@@ -326,8 +326,3 @@ def _mean(values: NDArray[Any]) -> float:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-
-def _interval(held: NDArray[np.bool_]) -> Interval:
-    share = proportion(held)
-    return Interval(round(share.value, 6), round(share.low, 6), round(share.high, 6), share.count, share.n)

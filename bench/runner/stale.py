@@ -26,10 +26,10 @@ def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Option
     record = folder.record()
     if record is None:
         return None
-    changed = _changed(record.provenance.sources, sources)
+    changed = changed_modules(record.provenance.sources, sources)
     if changed and options.stale == "refuse":
         raise StaleRecord(
-            f"run {record.run_id} was made by other code ({_listed(changed)} changed since)",
+            f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
             "--rerun to compute it again, or --accept-stale to see it as it is",
         )
     return record
@@ -38,11 +38,11 @@ def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Option
 def check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], options: Options) -> bool:
     """Refuse weights that other code trained; gives whether there are such, and they were asked for."""
     held = _trained_by(folder)
-    changed = _changed(held, sources) if held is not None else []
+    changed = changed_modules(held, sources) if held is not None else []
     if changed and options.stale == "refuse":
         raise StaleRecord(
             f"the weights {spec.id} of {spec.named.label} were trained by other code "
-            f"({_listed(changed)} changed since)",
+            f"({listed(changed)} changed since)",
             "--rerun to train again, or --accept-stale to use them as they are",
         )
     return bool(changed)
@@ -67,7 +67,7 @@ def sources_behind(spec: RunSpec, store: Store, sources: Mapping[str, str]) -> d
     while waiting:
         training = waiting.pop()
         held = _trained_by(store.model(training.id)) or {}
-        changed = _changed(held, source_digests(training.modules))
+        changed = changed_modules(held, source_digests(training.modules))
         made.update({name: held[name] for name in changed if name in held})
         waiting += [parent for _, parent in training.parents]
     return dict(sorted(made.items()))
@@ -84,9 +84,11 @@ def _trained_by(folder: Path) -> dict[str, str] | None:
         raise BadCheckpoint(f"{path} is damaged", f"rm -r {folder} and train again") from None
 
 
-def _changed(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def changed_modules(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The modules whose digests differ, or that only one of them has, sorted."""
     return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """The first three, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -82,8 +82,8 @@ def summarise(
         eps=format_eps(spec.budget.eps),
         seed=spec.training.seed,
         examples=len(first),
-        clean=_interval(first.correct),
-        worst_case=None if worst is None else _interval(worst),
+        clean=interval_of(first.correct),
+        worst_case=None if worst is None else interval_of(worst),
         columns=tuple(_column(trial, cells) for trial in spec.suite.trials),
         findings=tuple(findings),
         training=training_of(spec, trained, net),
@@ -134,7 +134,7 @@ def _column(trial: Trial, cells: Cells) -> Column:
     rate = attack_success_rate(outcomes)
     return dataclasses.replace(
         column,
-        robust=_interval(outcomes.robust),
+        robust=interval_of(outcomes.robust),
         attack_success_rate=None if rate is None else round(rate, 6),
         forwards=round(float(outcomes.forwards.mean()), 3),
         backwards=round(float(outcomes.backwards.mean()), 3),
@@ -146,7 +146,8 @@ def _column(trial: Trial, cells: Cells) -> Column:
     )
 
 
-def _interval(held: NDArray[np.bool_]) -> Interval:
+def interval_of(held: NDArray[np.bool_]) -> Interval:
+    """The share of examples [n] that held, as records keep it."""
     share = proportion(held)
     return Interval(round(share.value, 6), round(share.low, 6), round(share.high, 6), share.count, share.n)
 
