@@ -24,7 +24,7 @@ from bench.plan import Request, RunSpec, plan_training
 from bench.records import diagnostics as records
 from bench.records.diagnostics import Diagnostics
 from bench.runner.options import Options
-from bench.runner.sitting import ATTACK, ATTACKS, PORTRAITS, SHOWN, Sitting, answers, sit
+from bench.runner.portraits import ATTACK, ATTACKS, PORTRAITS, SHOWN, Subject, answers, subject_of
 from bench.runner.stale import changed_modules, listed, sources_behind
 from bench.runner.summary import provenance, training_of
 
@@ -79,18 +79,18 @@ def diagnose(spec: DiagnoseSpec, options: Options) -> Diagnostics:
         options.progress.say(f"diagnostics {spec.id} are complete: nothing was computed")
         return found
     started, clock = datetime.datetime.now(datetime.timezone.utc), time.perf_counter()
-    sitting = sit(spec.run, options, spec.run.id, spec.stage, spec.embedding)
-    shared, arrays = _look(sitting)
+    subject = subject_of(spec.run, options, spec.run.id, spec.stage, spec.embedding)
+    shared, arrays = _look(subject)
     content = records.pack(arrays)
     made = sources_behind(spec.run, options.store, sources)
-    where = next(sitting.net.parameters(), sitting.x).device
+    where = next(subject.net.parameters(), subject.x).device
     found = Diagnostics(
         schema=records.SCHEMA,
         id=spec.id,
         arrays_sha256=records.sha256(content),
         spec=spec.encoded(),
         provenance=provenance(made, where, started, time.perf_counter() - clock),
-        **_named(sitting),
+        **_named(subject),
         **shared,
     )
     records.write(folder, found, content)
@@ -115,20 +115,20 @@ def _stored(folder: Path, sources: Mapping[str, str], options: Options) -> Diagn
     return found
 
 
-def _look(sitting: Sitting) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def _look(subject: Subject) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Every portrait, or why there is none; the same wherever and whenever it is made."""
-    progress = sitting.options.progress
-    progress.start(f"looking into {sitting.spec.training.named.label}", len(PORTRAITS), "portraits")
-    cuda = [sitting.x.device] if sitting.x.device.type == "cuda" else []
+    progress = subject.options.progress
+    progress.start(f"looking into {subject.spec.training.named.label}", len(PORTRAITS), "portraits")
+    cuda = [subject.x.device] if subject.x.device.type == "cuda" else []
     left_out: dict[str, str] = {}
     with torch.random.fork_rng(cuda):
-        torch.manual_seed(seed_for(sitting.identity, "look"))
-        clean, adversarial, held = answers(sitting)
+        torch.manual_seed(seed_for(subject.identity, "look"))
+        clean, adversarial, held = answers(subject)
         parts: dict[str, Any] = {"clean": clean, "adversarial": adversarial}
         arrays = dict(held)
         for kind, portray in PORTRAITS.items():
             try:
-                parts[kind], more = portray(sitting)
+                parts[kind], more = portray(subject)
                 if both := sorted(set(arrays) & set(more)):
                     raise RuntimeError(f"two portraits have an array {both[0]!r}")
                 arrays |= more
@@ -139,9 +139,9 @@ def _look(sitting: Sitting) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return {**parts, "left_out": left_out}, arrays
 
 
-def _named(sitting: Sitting) -> dict[str, Any]:
+def _named(subject: Subject) -> dict[str, Any]:
     """What was looked at."""
-    spec, data, training = sitting.spec, sitting.data, sitting.spec.training
+    spec, data, training = subject.spec, subject.data, subject.spec.training
     defense = training.named.defense
     return {
         "defense": training.named.label,
@@ -154,9 +154,9 @@ def _named(sitting: Sitting) -> dict[str, Any]:
         "norm": spec.budget.norm.value,
         "eps": format_eps(spec.budget.eps),
         "seed": training.seed,
-        "examples": len(sitting.labels),
+        "examples": len(subject.labels),
         "attack": describe(ATTACK),
         "knowledge": ATTACKS.trials[0].knowledge.label,
-        "weights": training_of(spec, sitting.trained, sitting.net),
+        "weights": training_of(spec, subject.trained, subject.net),
         "train_budget": training.budget.label,
     }

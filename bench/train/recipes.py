@@ -162,10 +162,10 @@ _PUBLISHED = {
         ),
         _published("alp", "no schedule for CIFAR-10 in the paper: that of the port in MTandHJ"),
         _published("feature_scattering", "FS, released code", batch_size=60, milestones=(60 / 200, 90 / 200)),
-        _published("awp", "AWP, Wu et al., NeurIPS 2020, as remembered", weight_decay=5e-4),
+        _published("awp", "AWP, Wu et al., NeurIPS 2020; not checked against its text", weight_decay=5e-4),
         _published(
             "fast_at",
-            "Fast is better than free, Wong et al., ICLR 2020, as remembered",
+            "Fast is better than free, Wong et al., ICLR 2020; not checked against its text",
             epochs=15,
             learning_rate=0.2,
             weight_decay=5e-4,
@@ -174,7 +174,7 @@ _PUBLISHED = {
         ),
         _published(
             "n_fgsm",
-            "Make some noise, de Jorge et al., NeurIPS 2022, as remembered",
+            "Make some noise, de Jorge et al., NeurIPS 2022; not checked against its text",
             epochs=30,
             learning_rate=0.2,
             weight_decay=5e-4,
@@ -188,7 +188,7 @@ _PUBLISHED_GREY = {
     for found in (
         _published(
             "pgd_at",
-            "Madry et al., released MNIST configuration: 100 thousand steps of 50; Adam as remembered",
+            "Madry et al., released MNIST configuration: 100 thousand steps of 50; Adam not checked",
             epochs=83,
             batch_size=50,
             optimizer="adam",

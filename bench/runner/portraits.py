@@ -1,4 +1,4 @@
-"""A deployed defense that sits for its portraits, each of which is figures and arrays, or a reason."""
+"""The portraits of a deployed defense: each is figures and arrays, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ATTACKS = Suite(
 
 
 @dataclass(frozen=True)
-class Sitting:
+class Subject:
     """A deployed defense with clean images, and with what the attack makes of them."""
 
     spec: RunSpec
@@ -111,7 +111,9 @@ class Sitting:
         return found
 
 
-def sit(spec: RunSpec, options: Options, identity: str, stage: int, embedding: portrait.Method) -> Sitting:
+def subject_of(
+    spec: RunSpec, options: Options, identity: str, stage: int, embedding: portrait.Method
+) -> Subject:
     """Train or load, and deploy."""
     data, device = load_data(spec.training, options), pick_device(options.device)
     trained = fit(spec.training, options, data)
@@ -121,47 +123,47 @@ def sit(spec: RunSpec, options: Options, identity: str, stage: int, embedding: p
     arena = Arena(deployed, spec.budget, data.num_classes, {}, spec.numerics, batches)
     rows = test_subset(data, spec.suite.examples)
     x, y = data.test.batch(rows)
-    return Sitting(spec, options, identity, stage, embedding, data, trained, net, deployed, arena, rows, x, y)
+    return Subject(spec, options, identity, stage, embedding, data, trained, net, deployed, arena, rows, x, y)
 
 
-def answers(sitting: Sitting) -> tuple[Interval, Interval, Arrays]:
+def answers(subject: Subject) -> tuple[Interval, Interval, Arrays]:
     """The accuracy on clean and on adversarial images, and the arrays that all portraits share."""
-    x_adv, attacked = sitting.attacked
-    clean = sitting.arena.referee.classify(sitting.x)
-    right = clean == sitting.y
-    held = right & ((attacked == sitting.y) | (attacked < 0))
-    ids = sitting.data.test.ids
+    x_adv, attacked = subject.attacked
+    clean = subject.arena.referee.classify(subject.x)
+    right = clean == subject.y
+    held = right & ((attacked == subject.y) | (attacked < 0))
+    ids = subject.data.test.ids
     arrays: dict[str, NDArray[Any]] = {
-        "labels": sitting.labels,
-        "ids": ids[sitting.rows.to(ids.device)].cpu().numpy(),
+        "labels": subject.labels,
+        "ids": ids[subject.rows.to(ids.device)].cpu().numpy(),
         "class_clean": clean.cpu().numpy(),
         "class_adversarial": attacked.cpu().numpy(),
-        "shown": sitting.shown,
-        "image_clean": sitting.pictures(sitting.x),
-        "image_adversarial": sitting.pictures(x_adv),
+        "shown": subject.shown,
+        "image_clean": subject.pictures(subject.x),
+        "image_adversarial": subject.pictures(x_adv),
     }
     return interval_of(right.cpu().numpy()), interval_of(held.cpu().numpy()), arrays
 
 
-def attention(sitting: Sitting) -> tuple[records.Attention, Arrays]:
+def attention(subject: Subject) -> tuple[records.Attention, Arrays]:
     """Attention of the student, and of the teacher where the defense has one."""
-    own, moved = (_mapped(seen, sitting.stage) for seen in sitting.seen)
+    own, moved = (_mapped(seen, subject.stage) for seen in subject.seen)
     height, width = own.shape[1:]
     distance = _apart(moved, own)
-    arrays = {**_maps("student", own, moved, sitting), "attention_distance_student": distance}
+    arrays = {**_maps("student", own, moved, subject), "attention_distance_student": distance}
     try:
-        identity, taught, taught_moved = _taught(sitting)
+        identity, taught, taught_moved = _taught(subject)
         if taught.shape != own.shape:
             there, here = "x".join(map(str, taught.shape[1:])), f"{height}x{width}"
             raise Lacking(f"the teacher's maps are {there}, the student's {here}")
     except Lacking as reason:
         alone = records.Attention(
-            sitting.stage, height, width, _mean(distance), None, str(reason), None, None, None
+            subject.stage, height, width, _mean(distance), None, str(reason), None, None, None
         )
         return alone, arrays
     apart = _apart(moved, taught)
     figures = records.Attention(
-        stage=sitting.stage,
+        stage=subject.stage,
         height=height,
         width=width,
         student_moved=_mean(distance),
@@ -171,19 +173,19 @@ def attention(sitting: Sitting) -> tuple[records.Attention, Arrays]:
         apart_clean=_mean(_apart(own, taught)),
         apart_adversarial=_mean(apart),
     )
-    arrays |= _maps("teacher", taught, taught_moved, sitting)
+    arrays |= _maps("teacher", taught, taught_moved, subject)
     return figures, {**arrays, "attention_distance_student_teacher": apart}
 
 
-def embedding(sitting: Sitting) -> tuple[records.Embedding, Arrays]:
+def embedding(subject: Subject) -> tuple[records.Embedding, Arrays]:
     """Clean and adversarial features in one plane, and how well classes stand apart before it."""
-    clean, adversarial = sitting.seen
+    clean, adversarial = subject.seen
     both = np.concatenate([clean.features, adversarial.features])
-    plane, explained = portrait.embedding(both, sitting.embedding, seed=0)
-    labels, n = sitting.labels, len(sitting.labels)
+    plane, explained = portrait.embedding(both, subject.embedding, seed=0)
+    labels, n = subject.labels, len(subject.labels)
     near = [portrait.nearest_mean(seen.features, clean.features, labels) for seen in (clean, adversarial)]
     figures = records.Embedding(
-        method=sitting.embedding,
+        method=subject.embedding,
         features=both.shape[1],
         explained=None if explained is None else (round(explained[0], 6), round(explained[1], 6)),
         nearest_mean_clean=interval_of(near[0]) if len(near[0]) else None,
@@ -199,14 +201,14 @@ def embedding(sitting: Sitting) -> tuple[records.Embedding, Arrays]:
     }
 
 
-def contributions(sitting: Sitting) -> tuple[records.Contributions, Arrays]:
+def contributions(subject: Subject) -> tuple[records.Contributions, Arrays]:
     """N_90 of every example, and how fast the largest contributions add up."""
-    clean, adversarial = sitting.seen
-    weight = _last_layer(sitting, clean)
+    clean, adversarial = subject.seen
+    weight = _last_layer(subject, clean)
     parts: dict[str, Any] = {"features": weight.shape[1], "share": portrait.COVERED}
     arrays: dict[str, NDArray[Any]] = {}
     for name, seen in (("clean", clean), ("adversarial", adversarial)):
-        found = portrait.contributions(seen.features, weight, sitting.labels)
+        found = portrait.contributions(seen.features, weight, subject.labels)
         counts = portrait.contributing(found)
         low, median, high = (float(value) for value in np.quantile(counts, [0.25, 0.5, 0.75]))
         parts[name] = records.Spread(_mean(counts), low, median, high)
@@ -215,19 +217,19 @@ def contributions(sitting: Sitting) -> tuple[records.Contributions, Arrays]:
     return records.Contributions(**parts), arrays
 
 
-def purification(sitting: Sitting) -> tuple[records.Purification, Arrays]:
+def purification(subject: Subject) -> tuple[records.Purification, Arrays]:
     """Images before and after the purifier: clean, attacked end to end, attacked past the purifier."""
-    purifier, classifier = portrait.purifier_of(sitting.net)
-    pictures = {"clean": sitting.x, "adversarial_white": sitting.attacked[0]}
-    if sitting.deployed.classifier is not None:
-        pictures["adversarial_gray"] = sitting.attack(ATTACKS.trials[1])[0]
-    batches, reference = sitting.arena.batches, sitting.x.cpu().numpy()
+    purifier, classifier = portrait.purifier_of(subject.net)
+    pictures = {"clean": subject.x, "adversarial_white": subject.attacked[0]}
+    if subject.deployed.classifier is not None:
+        pictures["adversarial_gray"] = subject.attack(ATTACKS.trials[1])[0]
+    batches, reference = subject.arena.batches, subject.x.cpu().numpy()
     figures: dict[str, records.Fidelity] = {}
     arrays: dict[str, NDArray[Any]] = {}
     with torch.no_grad():
         pictures |= {f"{name}_purified": batches.map(purifier, x) for name, x in pictures.items()}
         for name, x in pictures.items():
-            if x.shape != sitting.x.shape:
+            if x.shape != subject.x.shape:
                 raise Lacking(f"the purifier makes {list(x.shape[1:])} of images {list(reference.shape[1:])}")
             classes = batches.map(lambda part: classifier(part).argmax(dim=1), x)
             image = x.cpu().numpy()
@@ -235,23 +237,23 @@ def purification(sitting: Sitting) -> tuple[records.Purification, Arrays]:
             figures[name] = records.Fidelity(
                 psnr=_mean(ratio) if np.isfinite(ratio).all() else None,
                 ssim=_mean(similarity),
-                accuracy=interval_of((classes == sitting.y).cpu().numpy()),
+                accuracy=interval_of((classes == subject.y).cpu().numpy()),
             )
             told = {"psnr": ratio, "ssim": similarity, "verdict": classes.cpu().numpy()}
             arrays |= {f"{what}_{name}": values for what, values in told.items()}
-            arrays[f"picture_{name}"] = sitting.pictures(x)
+            arrays[f"picture_{name}"] = subject.pictures(x)
     return records.Purification(figures), arrays
 
 
-def training(sitting: Sitting) -> tuple[records.Curve, Arrays]:
+def training(subject: Subject) -> tuple[records.Curve, Arrays]:
     """The training log."""
-    curve = records.read_log(sitting.trained.folder / "log.csv")
+    curve = records.read_log(subject.trained.folder / "log.csv")
     if curve is None:
         raise Lacking("its training wrote no log")
     return curve, {}
 
 
-PORTRAITS: Mapping[Kind, Callable[[Sitting], tuple[Any, Arrays]]] = {
+PORTRAITS: Mapping[Kind, Callable[[Subject], tuple[Any, Arrays]]] = {
     "attention": attention,
     "embedding": embedding,
     "contributions": contributions,
@@ -261,24 +263,24 @@ PORTRAITS: Mapping[Kind, Callable[[Sitting], tuple[Any, Arrays]]] = {
 """Each raises Lacking where the defense does not have what it shows."""
 
 
-def _taught(sitting: Sitting) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
+def _taught(subject: Subject) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
     """The teacher's training id, and its attention on clean and on adversarial images."""
-    spec: TrainSpec | None = dict(sitting.spec.training.parents).get("teacher")
+    spec: TrainSpec | None = dict(subject.spec.training.parents).get("teacher")
     if spec is None:
         raise Lacking("the defense has no teacher")
-    trained = fit(spec, sitting.options, sitting.data)
-    net = _still(build_trained(spec, trained, sitting.data, "best"), sitting.x.device)
-    look = portrait.look_at(net, spec.named.defense.deploy(net), sitting.x[:8])
+    trained = fit(spec, subject.options, subject.data)
+    net = _still(build_trained(spec, trained, subject.data, "best"), subject.x.device)
+    look = portrait.look_at(net, spec.named.defense.deploy(net), subject.x[:8])
     clean, adversarial = (
-        _mapped(sitting.see(look, x), sitting.stage) for x in (sitting.x, sitting.attacked[0])
+        _mapped(subject.see(look, x), subject.stage) for x in (subject.x, subject.attacked[0])
     )
     return spec.id, clean, adversarial
 
 
-def _last_layer(sitting: Sitting, seen: Seen) -> NDArray[np.float64]:
+def _last_layer(subject: Subject, seen: Seen) -> NDArray[np.float64]:
     """The weights [K, D] that make logits of features, checked with these features and logits."""
     try:
-        layer = head(sitting.look.network, sitting.data.num_classes)
+        layer = head(subject.look.network, subject.data.num_classes)
     except BadValue:
         raise Lacking("the network has no linear last layer") from None
     weight: NDArray[np.float64] = layer.weight.detach().double().cpu().numpy()
@@ -302,11 +304,11 @@ def _mapped(seen: Seen, stage: int) -> NDArray[np.float64]:
 
 
 def _maps(
-    who: str, clean: NDArray[Any], adversarial: NDArray[Any], sitting: Sitting
+    who: str, clean: NDArray[Any], adversarial: NDArray[Any], subject: Subject
 ) -> dict[str, NDArray[Any]]:
     return {
-        f"attention_{who}_clean": clean[sitting.shown].astype(np.float32),
-        f"attention_{who}_adversarial": adversarial[sitting.shown].astype(np.float32),
+        f"attention_{who}_clean": clean[subject.shown].astype(np.float32),
+        f"attention_{who}_adversarial": adversarial[subject.shown].astype(np.float32),
     }
 
 
