@@ -99,6 +99,7 @@ class Provenance:
     device: str
     started: str  # ISO 8601, UTC
     seconds: float
+    threads: int | None = None  # they order sums, so change weights; None: made before they were noted
 
 
 @dataclass(frozen=True)

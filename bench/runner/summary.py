@@ -108,6 +108,7 @@ def provenance(
         device=f"{device.type} ({name})",
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
+        threads=torch.get_num_threads(),
     )
 
 
