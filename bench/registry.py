@@ -189,12 +189,18 @@ def _attacks() -> Mapping[str, str]:
         "apgd": "bench.attacks.apgd:APGD",
         "apgd_targeted": "bench.attacks.apgd:TargetedAPGD",
         "cascade": "bench.attacks.combine:Cascade",
+        "di_fgsm": "bench.attacks.transfer:DI_FGSM",
         "fgsm": "bench.attacks.fgsm:FGSM",
         "mi_fgsm": "bench.attacks.mi_fgsm:MIFGSM",
+        "ni_fgsm": "bench.attacks.transfer:NI_FGSM",
         "noise": "bench.attacks.noise:UniformNoise",
         "pgd": "bench.attacks.pgd:PGD",
         "restarts": "bench.attacks.combine:Restarts",
+        "si_ni_fgsm": "bench.attacks.transfer:SI_NI_FGSM",
         "square": "bench.attacks.square:Square",
+        "ti_fgsm": "bench.attacks.transfer:TI_FGSM",
+        "transfer_fgsm": "bench.attacks.transfer:TransferFGSM",
+        "vmi_fgsm": "bench.attacks.transfer:VMI_FGSM",
     }
 
 

@@ -1,0 +1,68 @@
+"""What attacks that ask about images outside the budget remember: the projection that broke an example."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.api import Climb, Loss, Oracle
+from bench.attacks.geometry import projector
+from bench.core.threat import Budget, Feedback
+
+
+class Witness:
+    """Passes questions on to an oracle and remembers, for each example, the image that broke it.
+
+    The referee judges the projection of what was asked. So where an attack asks about a neighbour, a
+    transformed copy or the far end of a ray, its iterate is not what succeeded: `or_else` is.
+    """
+
+    def __init__(self, oracle: Oracle, x: Tensor, budget: Budget) -> None:
+        self._oracle, self._x, self._budget = oracle, x, budget
+        self._project = projector(x, budget)
+        self._image, self._known = x.clone(), oracle.broken()
+        self._silent = oracle.knowledge.feedback is Feedback.NOTHING
+        self._above: tuple[Witness, Tensor] | None = None  # whose examples these are, and which of them
+
+    def only(self, rows: Tensor) -> Witness:
+        """The same for some of its examples (indices [m]); what breaks them is remembered here too."""
+        view = Witness(self._oracle.only(rows), self._x[rows], self._budget)
+        view._image, view._above = self._image[rows], (self, rows)
+        return view
+
+    def broken(self) -> Tensor:
+        """[n] bool: confirmed by the oracle."""
+        return self._oracle.broken()
+
+    def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
+        """As the oracle's."""
+        climb = self._oracle.climb(loss, x, *labels)
+        self._note(x, climb.broken)
+        return climb
+
+    def logits(self, x: Tensor) -> Tensor:
+        """As the oracle's."""
+        logits = self._oracle.logits(x)
+        self._note(x, self._oracle.broken())
+        return logits
+
+    def labels(self, x: Tensor) -> Tensor:
+        """As the oracle's."""
+        labels = self._oracle.labels(x)
+        self._note(x, self._oracle.broken())
+        return labels
+
+    def or_else(self, x_adv: Tensor) -> Tensor:
+        """What broke each example, and `x_adv` [n, C, H, W], projected, for the others."""
+        return torch.where(self._known[:, None, None, None], self._image, self._project(x_adv))
+
+    def _note(self, asked: Tensor, broken: Tensor) -> None:
+        if self._silent:
+            return
+        fresh = (broken & ~self._known)[:, None, None, None]
+        self._image = torch.where(fresh, self._project(asked), self._image)
+        self._known = broken
+        if self._above is not None:
+            whole, rows = self._above
+            whole._image = whole._image.index_copy(0, rows, self._image)
+            whole._known = whole._known.index_copy(0, rows, self._known)
