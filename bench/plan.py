@@ -36,6 +36,7 @@ OTHER_ARCHITECTURE = {"small_cnn": "lenet", "lenet": "small_cnn"}
 """What a transfer surrogate is for each architecture of the victim; others get a small wide network."""
 
 _VARIANT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<fields>.*)\])?")
+_NETWORK = re.compile(r"(?P<defense>.+)@(?P<architecture>\w*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,19 @@ class RunSpec:
     def custom(self) -> bool:
         """Whether the suite or the numerics differ from what is published.
 
-        The number of examples does not count: every number has boards of its own.
+        The number of examples does not count: every number has boards of its own. A surrogate that the user
+        chose does.
         """
         published = SUITES.get(self.suite.name)
         suite = dataclasses.replace(self.suite, examples=published.examples)
-        return suite != published or self.numerics != Numerics() or self.checkpoint != "best"
+        changed = suite != published or self.numerics != Numerics() or self.checkpoint != "best"
+        return changed or self._surrogate_chosen
+
+    @property
+    def _surrogate_chosen(self) -> bool:
+        held = dict(self.others).get(Source.SURROGATE)
+        usual = UNDEFENDED, _other_architecture(self.training.architecture)
+        return held is not None and (held.named.label, held.architecture) != usual
 
     @property
     def modules(self) -> list[str]:
@@ -190,6 +199,7 @@ class Request:
     examples: int | Literal["all"] | None = None  # None: the suite's number
     checkpoint: Literal["best", "last"] = "best"
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # part -> field -> text
+    surrogate: str | None = None  # NAME or NAME@ARCH, that transfer attackers own; None: the usual one
     init: Path | None = None  # weights that the defense, not what it requires, begins with
     weights: Path | None = None  # for a defense of which nothing is trained
     factory: str | None = None  # what makes the network for those weights; None: the architecture
@@ -234,8 +244,13 @@ def plan_run(request: Request) -> RunSpec:
     if Source.UNDEFENDED in wanted:
         others.append((Source.UNDEFENDED, _training(undefended, request, architecture, twin_seed)))
     if Source.SURROGATE in wanted:
-        other = OTHER_ARCHITECTURE.get(architecture, "wide_resnet_16_4")
-        others.append((Source.SURROGATE, _training(undefended, request, other, twin_seed)))
+        others.append((Source.SURROGATE, _surrogate(training, request, twin_seed)))
+    elif request.surrogate is not None:
+        raise BadValue(
+            f"--surrogate is {request.surrogate!r}, but no attacker of {suite.id} owns a surrogate, expected "
+            "a suite that transfers from one",
+            "--suite blackbox",
+        )
     return RunSpec(
         training=training,
         suite=suite,
@@ -244,6 +259,21 @@ def plan_run(request: Request) -> RunSpec:
         numerics=_numerics(request),
         others=tuple(others),
     )
+
+
+def parse_network(text: str) -> tuple[str, str | None]:
+    """A defense and the architecture that it is to have, from `NAME` or `NAME@ARCH`.
+
+    >>> parse_network("pgd_at[steps=7]@lenet"), parse_network("standard")
+    (('pgd_at[steps=7]', 'lenet'), ('standard', None))
+
+    Raises UnknownName for an architecture that there is not.
+    """
+    match = _NETWORK.fullmatch(text.strip())
+    if match is None:  # an @ in a file's folders or in brackets is none of ours
+        return text.strip(), None
+    module_of(match["architecture"])  # says what is wrong with a name
+    return match["defense"].strip(), match["architecture"]
 
 
 def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
@@ -351,6 +381,29 @@ def _told(held: object, encoded: object) -> str:
     return _plain(encoded)
 
 
+def _other_architecture(architecture: str) -> str:
+    """What attackers take who do not know the victim's."""
+    return OTHER_ARCHITECTURE.get(architecture, "wide_resnet_16_4")
+
+
+def _surrogate(victim: TrainSpec, request: Request, seed: int) -> TrainSpec:
+    """The network that transfer attackers own: what the user named, else one without a defense."""
+    defense, architecture = parse_network(request.surrogate or UNDEFENDED)
+    named = parse_defense(defense, {})
+    found = _training(named, request, architecture or _other_architecture(victim.architecture), seed)
+    if _weights_of(found) == _weights_of(victim):
+        raise BadValue(
+            f"--surrogate is {request.surrogate!r}, which is the victim itself, expected another network",
+            f"--surrogate {UNDEFENDED}",
+        )
+    return found
+
+
+def _weights_of(spec: TrainSpec) -> str:
+    """What names the weights before they are there; no seed of ours changes those of others."""
+    return spec.init.sha256 if isinstance(spec.named.defense, Foreign) and spec.init else spec.id
+
+
 def _training(
     named: Named, request: Request, architecture: str, seed: int, init: Init | None = None
 ) -> TrainSpec:
@@ -448,11 +501,20 @@ def _parent(parent: Defense | str) -> Named:
 
 
 def _suite(request: Request) -> Suite:
-    suite = _set("suite", SUITES.get(request.suite.partition("@")[0]), request.settings.get("suite", {}))
+    suite = SUITES.get(request.suite.partition("@")[0])
     if "@" in request.suite and suite.id != request.suite:
         raise UnknownName(
             f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
         )
+    return with_settings(suite, request)
+
+
+def with_settings(suite: Suite, request: Request) -> Suite:
+    """The suite with what a request overrides in it and in its attacks.
+
+    Raises UnknownName for a column that it has not, BadValue for a value that its parameter cannot have.
+    """
+    suite = _set("suite", suite, request.settings.get("suite", {}))
     if suite.chunk < 1:
         raise BadValue(f"suite.chunk is {suite.chunk}, expected at least 1", "--set suite.chunk=500")
     columns = {trial.column: trial for trial in suite.trials}

@@ -114,6 +114,12 @@ factory = click.option(
     help="What makes the network that loaded weights are for, in the place of --arch; also PATH.py:CALLABLE. "
     "It takes images in [0, 1].  [default: the architecture]",
 )
+surrogate = click.option(
+    "--surrogate",
+    metavar="NAME[@ARCH]",
+    help="Defense whose network transfer attackers own and climb, trained by the same recipe from another "
+    "seed; never the victim itself.  [default: standard, of another architecture]",
+)
 devices = click.option(
     "--devices",
     type=_at_least(1),

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bench.cli import options
+from bench.core.threat import Source
 
 trained_by_others = options.several(
     options.data,
@@ -36,6 +37,7 @@ trained_by_others = options.several(
 @options.examples
 @options.checkpoint
 @options.factory
+@options.surrogate
 @options.batch_size
 @trained_by_others
 @click.option(
@@ -53,6 +55,7 @@ def run(
     examples: str | None,
     checkpoint: str,
     factory: str | None,
+    surrogate: str | None,
     batch_size: str,
     board: Path | None,
     as_json: bool,
@@ -80,11 +83,15 @@ def run(
         examples=examples,
         checkpoint=checkpoint,
         factory=factory,
+        surrogate=surrogate,
         **shared,
     )
     spec = plan_run(request)
     if board is not None:  # known now, not after hours
         require_writable(board, "folder of boards", "--board FOLDER")
+    if surrogate is not None:
+        owned = dict(spec.others)[Source.SURROGATE]
+        how.progress.say(f"surrogate: {owned.named.label}@{owned.architecture}, training {owned.id}")
     record = compute(spec, how)
     click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=False)
     if board is not None:

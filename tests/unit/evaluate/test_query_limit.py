@@ -190,9 +190,6 @@ def test_a_broken_example_that_spent_its_limit_stops_nobody(knowledge):
     assert outcomes.first_success[REACHABLE] == LIMIT
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the oracle refuses a whole set as soon as one of it has spent its limit"
-)
 @both_feedbacks
 def test_asking_for_all_when_one_has_spent_its_limit_does_not_rob_the_others(knowledge):
     def whole_again(oracle, x):
@@ -208,7 +205,6 @@ def test_asking_for_all_when_one_has_spent_its_limit_does_not_rob_the_others(kno
     assert not outcomes.robust[REACHABLE] and outcomes.first_success[REACHABLE] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a row that a view holds twice is asked twice and charged once")
 @both_feedbacks
 def test_one_example_many_times_in_a_view_costs_every_query(knowledge):
     def crowded(oracle, x):
