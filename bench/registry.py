@@ -190,6 +190,7 @@ def _attacks() -> Mapping[str, str]:
         "apgd_targeted": "bench.attacks.apgd:TargetedAPGD",
         "cascade": "bench.attacks.combine:Cascade",
         "di_fgsm": "bench.attacks.transfer:DI_FGSM",
+        "fab": "bench.attacks.fab:FAB",
         "fgsm": "bench.attacks.fgsm:FGSM",
         "mi_fgsm": "bench.attacks.mi_fgsm:MIFGSM",
         "ni_fgsm": "bench.attacks.transfer:NI_FGSM",
@@ -206,6 +207,9 @@ def _attacks() -> Mapping[str, str]:
 
 def _suites() -> Mapping[str, str]:
     return {
+        "autoattack": "bench.suites.autoattack:AUTOATTACK",
+        "autoattack_plus": "bench.suites.autoattack:AUTOATTACK_PLUS",
+        "autoattack_rand": "bench.suites.autoattack:AUTOATTACK_RAND",
         "blackbox": "bench.suites.blackbox:BLACKBOX",
         "graybox": "bench.suites.graybox:GRAYBOX",
         "smoke": "bench.suites.smoke:SMOKE",
