@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from bench.api import Attack, Defense, Suite, Trial
+from bench.api import Attack, Defense, Suite
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.imports import FROM_FILE
@@ -261,6 +261,17 @@ def plan_run(request: Request) -> RunSpec:
     )
 
 
+def plan_white_box(request: Request, suite: Suite) -> RunSpec:
+    """The same for a suite of no table, whose attackers need no network but the victim."""
+    return RunSpec(
+        training=plan_training(request),
+        suite=_with_settings(suite, request),
+        budget=request.budget or source(request.data).budget,
+        checkpoint=request.checkpoint,
+        numerics=_numerics(request),
+    )
+
+
 def parse_network(text: str) -> tuple[str, str | None]:
     """A defense and the architecture that it is to have, from `NAME` or `NAME@ARCH`.
 
@@ -506,14 +517,11 @@ def _suite(request: Request) -> Suite:
         raise UnknownName(
             f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
         )
-    return with_settings(suite, request)
+    return _with_settings(suite, request)
 
 
-def with_settings(suite: Suite, request: Request) -> Suite:
-    """The suite with what a request overrides in it and in its attacks.
-
-    Raises UnknownName for a column that it has not, BadValue for a value that its parameter cannot have.
-    """
+def _with_settings(suite: Suite, request: Request) -> Suite:
+    """The suite with what a request overrides in it and in its attacks."""
     suite = _set("suite", suite, request.settings.get("suite", {}))
     if suite.chunk < 1:
         raise BadValue(f"suite.chunk is {suite.chunk}, expected at least 1", "--set suite.chunk=500")
@@ -527,7 +535,7 @@ def with_settings(suite: Suite, request: Request) -> Suite:
             guess = f"did you mean {near[0]!r}? " if near else ""
             raise UnknownName(f"{suite.id} has no column {column!r}; {guess}it has {', '.join(columns)}")
         attack = _set(part, columns[column].attack, settings)
-        columns[column] = Trial(column, attack, columns[column].knowledge)
+        columns[column] = dataclasses.replace(columns[column], attack=attack)
     examples = suite.examples if request.examples is None else request.examples
     if examples == "all":
         examples = None

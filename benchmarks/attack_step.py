@@ -13,7 +13,8 @@ from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle, Numerics
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.oracle import PLAIN, Access, MeteredOracle, Numerics
 from bench.evaluate.referee import Referee
 from benchmarks.timing import Row, Settings, take_turns
 from benchmarks.training import random_images, random_network, task

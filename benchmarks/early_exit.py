@@ -11,7 +11,8 @@ from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
 from bench.evaluate.referee import Referee
 from bench.train.inner import attack_network
 from benchmarks.timing import Row, Settings, take_turns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from bench.core.outcomes import NEVER, Outcomes
 from bench.core.threat import Budget, Knowledge, Source
 from bench.errors import AccessDenied, QueriesSpent
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import Access, Ledger, MeteredOracle, Numerics
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.oracle import Access, MeteredOracle, Numerics
 from bench.evaluate.referee import Referee
 
 
@@ -66,9 +68,10 @@ class Arena:
         return self._open[knowledge]
 
 
-def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int) -> Cell:
+def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes | None = None) -> Cell:
     """Attack the examples of a chunk that are right when clean, and judge the result.
 
+    For a sequel, `before` is what the column before it did to this chunk: only what that left is attacked.
     Everything random comes from `seed`, so a cell is the same wherever and whenever it is computed.
     An attack that raises is a failed cell with its message, never a robust example.
     """
@@ -79,7 +82,10 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int) -> Cell:
         torch.manual_seed(seed)
         referee = arena.referee
         clean = referee.classify(chunk.x)
-        rows = (clean == chunk.y).nonzero().squeeze(1)
+        standing = clean == chunk.y
+        if before is not None:
+            standing &= torch.as_tensor(before.robust, device=standing.device)
+        rows = standing.nonzero().squeeze(1)
         x, y = chunk.x[rows], chunk.y[rows]
         ledger = Ledger(x, y, arena.num_classes)
         try:
@@ -88,9 +94,8 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int) -> Cell:
         except (AccessDenied, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
             message = f"{type(error).__name__}: {error}"
             return Cell(None, time.perf_counter() - started, error=message)
-        outcomes = _settle(referee, ledger, candidate, chunk, clean, rows)
-    flat = (ledger.flat_gradients == ledger.backwards) & (ledger.backwards > 0)
-    return Cell(outcomes, time.perf_counter() - started, int(flat.sum()))
+        outcomes = _settle(referee, ledger, candidate, chunk, clean, rows, before)
+    return Cell(outcomes, time.perf_counter() - started, int(ledger.flat.sum()))
 
 
 def _propose(
@@ -101,7 +106,8 @@ def _propose(
     try:
         candidate = trial.attack(oracle, ledger.x, ledger.y, budget, generator)
     except QueriesSpent:  # the harness enforces the limit; what was found until then counts
-        return ledger.witness
+        candidate = ledger.witness
+    oracle.broken()  # what was asked last is looked at, too
     if candidate.shape != ledger.x.shape:
         expected, got = tuple(ledger.x.shape), tuple(candidate.shape)
         raise ValueError(f"the attack returned images of shape {got}, expected {expected}")
@@ -109,9 +115,18 @@ def _propose(
 
 
 def _settle(
-    referee: Referee, ledger: Ledger, candidate: Tensor, chunk: Chunk, clean: Tensor, rows: Tensor
+    referee: Referee,
+    ledger: Ledger,
+    candidate: Tensor,
+    chunk: Chunk,
+    clean: Tensor,
+    rows: Tensor,
+    before: Outcomes | None,
 ) -> Outcomes:
-    """The final word: the kept success where there is one, else the verdict on what the attack returned."""
+    """The final word: the kept success where there is one, else the verdict on what the attack returned.
+
+    Examples that were not attacked are as they were: before, or when clean.
+    """
     verdict = referee.judge(candidate, ledger.x)
     fooled = (verdict.classes != ledger.y) & (verdict.classes >= 0)
     late = fooled & ~ledger.broken
@@ -119,6 +134,8 @@ def _settle(
     judged = torch.where(ledger.broken[:, None, None, None], ledger.witness, verdict.x)
     classes = torch.where(ledger.broken, ledger.witness_class, verdict.classes)
     n, device = len(chunk.y), chunk.y.device
+    attacked: Tensor = clean if before is None else torch.as_tensor(before.attacked, device=device)
+    moved_by = 0.0 if before is None else torch.as_tensor(before.distance, device=device)
 
     def spread(values: Tensor, default: Tensor | int | bool | float, dtype: torch.dtype) -> Tensor:
         whole = (
@@ -133,8 +150,8 @@ def _settle(
         ids=chunk.ids.cpu().numpy(),
         labels=chunk.y.cpu().numpy(),
         clean=clean.cpu().numpy(),
-        attacked=spread(classes, clean, integer).cpu().numpy(),
-        distance=spread(referee.distance(judged, ledger.x), 0.0, real).cpu().numpy(),
+        attacked=spread(classes, attacked, integer).cpu().numpy(),
+        distance=spread(referee.distance(judged, ledger.x), moved_by, real).cpu().numpy(),
         forwards=spread(ledger.forwards, 0, integer).cpu().numpy(),
         backwards=spread(ledger.backwards, 0, integer).cpu().numpy(),
         first_success=spread(first, NEVER, integer).cpu().numpy(),
@@ -142,3 +159,9 @@ def _settle(
         lost=spread(ledger.broken & ~fooled, False, boolean).cpu().numpy(),
         invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
     )
+
+
+def part_of(outcomes: Outcomes, start: int, length: int) -> Outcomes:
+    """Some of the examples, in their order: what a column did to one chunk."""
+    part: dict[str, Any] = {name: held[start : start + length] for name, held in outcomes.arrays().items()}
+    return Outcomes(**part)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Climb, Deployed, Loss, Objective
-from bench.core.outcomes import NEVER
 from bench.core.threat import Feedback, Knowledge, Source
 from bench.errors import AccessDenied, QueriesSpent
 from bench.evaluate.batches import Batches
+from bench.evaluate.ledger import Ledger, Meter
+from bench.evaluate.lending import Lent
 from bench.evaluate.referee import Referee
 from bench.nn.fold import fold
 
@@ -31,24 +32,6 @@ class Numerics:
 
 PLAIN = Numerics(fold=False, channels_last=False)
 """Every shortcut off."""
-
-
-class Ledger:
-    """What was spent on each of n examples, and the first confirmed success of each."""
-
-    def __init__(self, x: Tensor, y: Tensor, num_classes: int) -> None:
-        n, device = len(x), x.device
-        self.x, self.y = x, y
-        self.forwards = torch.zeros(n, dtype=torch.int64, device=device)
-        self.backwards = torch.zeros(n, dtype=torch.int64, device=device)
-        self.first_success = torch.full((n,), NEVER, dtype=torch.int64, device=device)
-        self.broken = torch.zeros(n, dtype=torch.bool, device=device)
-        self.witness = x.clone()
-        self.witness_class = y.clone()
-        self.logits = torch.zeros(n, num_classes, device=device)
-        self.loss = torch.zeros(n, device=device)
-        self.flat_gradients = torch.zeros(n, dtype=torch.int64, device=device)
-        self.breaks = 0  # how often `broken` changed: views keep their index of the standing until then
 
 
 class Access:
@@ -68,7 +51,10 @@ class Access:
         self.numerics = numerics
         self.climbs_victim = knowledge.gradients is Source.DEPLOYED
         self.queries_victim = knowledge.feedback is not Feedback.NOTHING
+        self.knows_victim = self.climbs_victim or self.queries_victim  # so it learns of its successes
+        self.limit = knowledge.max_queries if self.queries_victim else None
         self.randomized = deployed.randomized and self.climbs_victim
+        self.samples = numerics.eot_samples if self.randomized else 1
         self.objective: Objective | None = deployed.adaptive_loss if self.climbs_victim else None
         self.climbed = _climbed(deployed, knowledge.gradients, others)
         self.answering = deployed.predict if self.queries_victim else self.climbed
@@ -83,24 +69,36 @@ class Access:
         self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient, loss and logits of one pass over a batch, averaged over EOT samples."""
-        samples = self.numerics.eot_samples if self.randomized else 1
         total = self._one(loss, x, labels)
-        for _ in range(samples - 1):
+        for _ in range(self.samples - 1):
             total = tuple(a + b for a, b in zip(total, self._one(loss, x, labels), strict=True))
-        gradient, each, logits = total if samples == 1 else (part / samples for part in total)
+        gradient, each, logits = total if self.samples == 1 else (part / self.samples for part in total)
         return gradient, each, logits
 
-    def _one(self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def answer(self, x: Tensor) -> Tensor:
+        """Logits [m, K] of what answers queries."""
+        if self.answering is None:
+            raise AccessDenied(f"{self.knowledge.label} answers nothing")
+        logits: Tensor = self.answering(x).float()
+        return logits
+
+    def differentiable(self, x: Tensor) -> Tensor:
+        """Logits [m, K] of what is climbed, with their graph back to x; of one EOT sample."""
         if self.climbed is None:
             raise AccessDenied(f"{self.knowledge.label} gives no gradients")
         if self._fast is None:
             layout = self.numerics.channels_last
-            self._fast = fold(self.climbed, x[:2], layout) if self.numerics.fold else self.climbed
+            self._fast = fold(self.climbed, x.detach()[:2], layout) if self.numerics.fold else self.climbed
+        with self._autocast(x.device):
+            logits: Tensor = self._fast(x).float()
+        return logits
+
+    def _one(self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if self.numerics.channels_last and x.shape[1] > 1:
             x = x.contiguous(memory_format=torch.channels_last)
         x = x.detach().requires_grad_()
         with torch.enable_grad(), self._autocast(x.device):
-            logits = self._fast(x).float()
+            logits = self.differentiable(x)
             if loss is not None:
                 each = loss(logits, *labels)
             elif self.objective is not None:
@@ -130,26 +128,40 @@ class MeteredOracle:
     """The oracle of `bench.api`, with a ledger; `rows` are this view's examples among the ledger's."""
 
     def __init__(
-        self, access: Access, referee: Referee, ledger: Ledger, batches: Batches, rows: Tensor | None = None
+        self,
+        access: Access,
+        referee: Referee,
+        ledger: Ledger,
+        batches: Batches,
+        rows: Tensor | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.knowledge = access.knowledge
         self.num_classes = ledger.logits.shape[1]
         self._access, self._referee, self._ledger, self._batches = access, referee, ledger, batches
+        self._meter = meter or Meter(referee, ledger, looks=access.knows_victim)
         self._rows = torch.arange(len(ledger.y), device=ledger.y.device) if rows is None else rows
-        self._whole = rows is None
         self._standing: Tensor | None = None  # positions in this view; None: all of them
-        self._seen_breaks = -1
+        self._standing_rows = self._rows
+        self._nobody = torch.zeros(len(self._rows), dtype=torch.bool, device=ledger.y.device)
+        self._seen_changes = 0 if rows is None else -1
 
     def only(self, rows: Tensor) -> MeteredOracle:
         """The same oracle for some of its examples (indices [m]); queries stay charged to each."""
-        return MeteredOracle(self._access, self._referee, self._ledger, self._batches, self._rows[rows])
+        return MeteredOracle(
+            self._access, self._referee, self._ledger, self._batches, self._rows[rows], self._meter
+        )
 
     def broken(self) -> Tensor:
         """[n] bool: examples for which a success is confirmed."""
+        self._meter.settle()
         return self._ledger.broken[self._rows]
 
     def logits(self, x: Tensor) -> Tensor:
-        """[n, K], one query per example; broken examples get their last answer free of charge."""
+        """[n, K], one query per example; broken examples get their last answer free of charge.
+
+        So do those who have spent their queries, as long as somebody here has not.
+        """
         if self._access.queries_victim and self.knowledge.feedback is Feedback.LABELS:
             raise AccessDenied(f"{self.knowledge.label} answers labels, not logits")
         return self._ask(x)
@@ -163,90 +175,77 @@ class MeteredOracle:
         if self._access.climbed is None:
             raise AccessDenied(f"{self.knowledge.label} gives no gradients")
         standing, rows, (asked, *given) = self._select(x, *labels)
-        ledger, samples = self._ledger, self._samples()
-        if len(rows):
-            gradient, each, logits = self._batches.map_many(
-                lambda part, *rest: self._access.gradients(loss, part, rest), asked, *given
-            )
-            self._charge(rows, samples, samples)
-            ledger.logits[rows], ledger.loss[rows] = logits, each.to(ledger.loss.dtype)
-            ledger.flat_gradients[rows] += samples * (gradient.flatten(1).abs().amax(dim=1) == 0)
-            if self._access.climbs_victim:
-                fresh = self._confirm(rows, asked, logits)
-                if fresh is not None:
-                    gradient[fresh] = 0
-        else:
-            gradient = torch.zeros_like(asked)
+        ledger, samples = self._ledger, self._access.samples
+        if len(rows) == 0:
+            return self._finished(x)
+        gradient, each, logits = self._batches.map_many(
+            lambda part, *rest: self._access.gradients(loss, part, rest), asked, *given
+        )
+        ledger.charge(rows, samples, samples, gradient.flatten(1).any(dim=1))
+        before = ledger.changes
+        self._meter.watch(rows, asked, logits, each, samples)
+        if standing is None and ledger.changes == before:
+            return Climb(gradient, each, logits, self._nobody)
+        if ledger.changes != before:
+            gradient[ledger.broken[rows]] = 0
         if standing is not None:
             gradient = torch.zeros_like(x).index_copy_(0, standing, gradient)
-        return Climb(gradient, self._view(ledger.loss), self._view(ledger.logits), self._view(ledger.broken))
+        broken = ledger.broken[self._rows]
+        each, logits = (
+            self._with_last(answer, last, standing, broken)
+            for answer, last in ((each.to(ledger.loss.dtype), ledger.loss), (logits, ledger.logits))
+        )
+        return Climb(gradient, each, logits, broken)
 
-    def _samples(self) -> int:
-        return self._access.numerics.eot_samples if self._access.randomized else 1
+    def lend(self, eot: bool = True) -> nn.Module:
+        """The defense as other people's attacks expect it; no `eot` for those that average themselves."""
+        samples = self._access.samples if eot else 1
+        return Lent(self._access, self._meter, self._batches, self._rows, self._referee.budget, samples)
 
-    def _view(self, column: Tensor) -> Tensor:
-        return column.clone() if self._whole else column[self._rows]
+    def _finished(self, x: Tensor) -> Climb:
+        ledger, rows = self._ledger, self._rows
+        return Climb(torch.zeros_like(x), ledger.loss[rows], ledger.logits[rows], ledger.broken[rows])
+
+    def _with_last(self, answer: Tensor, last: Tensor, standing: Tensor | None, broken: Tensor) -> Tensor:
+        """Answers to the standing, and the last ones to those who are broken or have spent their queries."""
+        whole = last[self._rows]
+        whole = answer if standing is None else whole.index_copy(0, standing, answer)
+        return torch.where(broken.view(-1, *[1] * (whole.ndim - 1)), last[self._rows], whole)
 
     def _ask(self, x: Tensor) -> Tensor:
         if self._access.answering is None:
             raise AccessDenied(f"{self.knowledge.label} answers nothing")
-        _, rows, (asked,) = self._select(x)
-        if len(rows):
-            self._limit(rows)
-            with torch.no_grad():
-                logits = self._batches.map(lambda part: self._access.answering(part).float(), asked)  # type: ignore[misc]
-            self._charge(rows, 1, 0)
-            self._ledger.logits[rows] = logits
-            if self._access.queries_victim:
-                self._confirm(rows, asked, logits)
-        return self._view(self._ledger.logits)
+        standing, rows, (asked,) = self._select(x)
+        ledger, limit = self._ledger, self._access.limit
+        if len(rows) == 0:
+            self._refuse(limit)
+            return ledger.logits[self._rows]
+        with torch.no_grad():
+            logits = self._batches.map(self._access.answer, asked)
+        ledger.charge(rows, 1)
+        before = ledger.changes
+        self._meter.watch(rows, asked, logits, None, 1)
+        if limit is not None:
+            ledger.logits[rows] = logits  # whoever spends the last query now gets this answer from here on
+            ledger.exhaust(limit)
+        if standing is None and ledger.changes == before:
+            return logits
+        return self._with_last(logits, ledger.logits, standing, ledger.broken[self._rows])
+
+    def _refuse(self, limit: int | None) -> None:
+        if limit is not None and bool(self._ledger.exhausted[self._rows].any()):
+            raise QueriesSpent(f"{self.knowledge.label} allows {limit} queries per example")
 
     def _select(self, *tensors: Tensor) -> tuple[Tensor | None, Tensor, tuple[Tensor, ...]]:
         """Positions of the standing examples in this view, their rows in the ledger, and their inputs."""
         ledger = self._ledger
-        if self._seen_breaks != ledger.breaks:
-            self._seen_breaks = ledger.breaks
-            self._standing = None
-            if ledger.breaks:
-                standing = (~ledger.broken[self._rows]).nonzero().squeeze(1)
-                self._standing = None if len(standing) == len(self._rows) else standing
+        if self._seen_changes != ledger.changes:
+            self._seen_changes = ledger.changes
+            self._standing, self._standing_rows = None, self._rows
+            if ledger.changes:
+                standing = (~(ledger.broken | ledger.exhausted)[self._rows]).nonzero().squeeze(1)
+                if len(standing) < len(self._rows):
+                    self._standing, self._standing_rows = standing, self._rows[standing]
         if self._standing is None:
             return None, self._rows, tensors
-        return (
-            self._standing,
-            self._rows[self._standing],
-            tuple(tensor[self._standing] for tensor in tensors),
-        )
-
-    def _charge(self, rows: Tensor, forwards: int, backwards: int) -> None:
-        self._ledger.forwards[rows] += forwards
-        self._ledger.backwards[rows] += backwards
-
-    def _limit(self, rows: Tensor) -> None:
-        limit = self.knowledge.max_queries
-        if limit is not None and self._access.queries_victim:
-            spent = int(self._ledger.forwards[rows].max())
-            if spent >= limit:
-                raise QueriesSpent(f"{self.knowledge.label} allows {limit} queries per example")
-
-    def _confirm(self, rows: Tensor, x: Tensor, logits: Tensor) -> Tensor | None:
-        """Have the referee judge what looks like a success; positions among `rows` that are broken now."""
-        ledger = self._ledger
-        suspects = (logits.argmax(dim=1) != ledger.y[rows]).nonzero().squeeze(1)
-        if len(suspects) == 0:
-            return None
-        candidates = rows[suspects]
-        verdict = self._referee.judge(x[suspects], ledger.x[candidates])
-        wrong = _fools(verdict.classes, ledger.y[candidates]) & ~verdict.invalid
-        fresh = candidates[wrong]
-        ledger.broken[fresh] = True
-        ledger.witness[fresh] = verdict.x[wrong]
-        ledger.witness_class[fresh] = verdict.classes[wrong]
-        ledger.first_success[fresh] = ledger.forwards[fresh]
-        ledger.breaks += 1
-        return suspects[wrong]
-
-
-def _fools(classes: Tensor, y: Tensor) -> Tensor:
-    """Wrong and not refused: turning an attack away is a success of the defense."""
-    return (classes != y) & (classes >= 0)
+        return self._standing, self._standing_rows, tuple(tensor[self._standing] for tensor in tensors)

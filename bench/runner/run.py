@@ -11,13 +11,14 @@ from torch import Tensor
 
 from bench.api import Deployed, Trial
 from bench.core.digest import source_digests
-from bench.core.outcomes import concatenate
+from bench.core.outcomes import Outcomes, concatenate
 from bench.core.seeds import seed_for
 from bench.core.threat import Source
 from bench.data.dataset import test_subset
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import AUTO, Batches
-from bench.evaluate.engine import Arena, Chunk, play
+from bench.evaluate.engine import Arena, Chunk, part_of, play
+from bench.evaluate.sequel import Sequel
 from bench.plan import RunSpec
 from bench.records.record import Record
 from bench.records.store import RunFolder, StoredCell
@@ -88,32 +89,42 @@ class _Run:
         spec, progress, cells = self.spec, self.options.progress, Cells()
         title = f"{spec.training.named.label} {spec.suite.id}"
         progress.start(title, len(spec.suite.trials) * len(rows), "examples")
+        before: Outcomes | None = None  # the column before, for sequels
         for trial in spec.suite.trials:
             column = trial.column
-            reason = _skipped(trial, arena.deployed, spec)
+            reason = _skipped(trial, arena.deployed, spec) or _needless(trial, cells)
             if reason:
                 cells.skipped[column] = reason
                 progress.advance(len(rows))
                 continue
-            parts = self._chunks(arena, trial, rows, cells)
+            if isinstance(trial, Sequel) and cells.failed:
+                cells.failed[column] = f"it goes on from {next(iter(cells.failed))}, which failed"
+                progress.advance(len(rows))
+                continue
+            parts = self._chunks(arena, trial, rows, cells, before if isinstance(trial, Sequel) else None)
             if parts is None:
                 continue
-            cells.outcomes[column] = concatenate([part.outcomes for part in parts])
+            before = cells.outcomes[column] = concatenate([part.outcomes for part in parts])
             cells.seconds[column] = sum(part.seconds for part in parts)
             if trial.knowledge.gradients is Source.DEPLOYED:
                 cells.flat_gradients[column] = sum(part.flat_gradients for part in parts)
         progress.finish()
         return cells
 
-    def _chunks(self, arena: Arena, trial: Trial, rows: Tensor, cells: Cells) -> list[StoredCell] | None:
+    def _chunks(
+        self, arena: Arena, trial: Trial, rows: Tensor, cells: Cells, before: Outcomes | None
+    ) -> list[StoredCell] | None:
         """The cells of one column; None where one failed, which is noted."""
         parts: list[StoredCell] = []
-        for number, ids in enumerate(torch.split(rows, self.spec.suite.chunk)):
+        size = self.spec.suite.chunk
+        for number, ids in enumerate(torch.split(rows, size)):
             cell = self.folder.cell(trial.column, number)
             if cell is None:
                 x, y = self.data.test.batch(ids)
                 chunk = Chunk(number, x, y, self.data.test.ids[ids])
-                played = play(arena, trial, chunk, seed_for(self.spec.id, trial.column, number))
+                left = None if before is None else part_of(before, number * size, len(ids))
+                seed = seed_for(self.spec.id, trial.column, number)
+                played = play(arena, trial, chunk, seed, left)
                 if played.outcomes is None:
                     cells.failed[trial.column] = str(played.error)
                     self.folder.keep_error(trial.column, number, str(played.error))
@@ -123,6 +134,18 @@ class _Run:
             parts.append(cell)
             self.options.progress.advance(len(ids))
         return parts
+
+
+def _needless(trial: Trial, cells: Cells) -> str | None:
+    """Why a gate stays shut."""
+    if not isinstance(trial, Sequel) or trial.gate is None or trial.gate not in cells.outcomes:
+        return None
+    columns = list(cells.outcomes)
+    place = columns.index(trial.gate)
+    left = int(cells.outcomes[columns[place - 1]].robust.sum()) if place else len(cells.outcomes[trial.gate])
+    if int(cells.outcomes[trial.gate].robust.sum()) < left:
+        return None
+    return f"{trial.gate} broke none of {left} examples"
 
 
 def _skipped(trial: Trial, deployed: Deployed, spec: RunSpec) -> str | None:

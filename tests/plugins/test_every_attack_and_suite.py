@@ -18,6 +18,9 @@ def test_attack_keeps_the_contract(name):
 
 
 PUBLISHED = {
+    "autoattack@1": "6953997b828e",
+    "autoattack_plus@1": "79bafc80de64",
+    "autoattack_rand@1": "10ec5c986db9",
     "blackbox@1": "9b597fa5581d",
     "graybox@1": "371215115375",
     "smoke@1": "5fa23062c6fb",

@@ -19,7 +19,8 @@ from bench.attacks.apgd import APGD, TargetedAPGD
 from bench.attacks.square import Square
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
 from bench.evaluate.referee import Referee
 
 N = 100

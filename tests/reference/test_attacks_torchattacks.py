@@ -20,7 +20,8 @@ from bench.attacks.mi_fgsm import MIFGSM
 from bench.attacks.pgd import PGD
 from bench.core.threat import TRANSFER, Budget, Norm, Source
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF = Budget(Norm.LINF, Fraction("8/255"))

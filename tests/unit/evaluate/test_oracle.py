@@ -28,7 +28,8 @@ from bench.core.threat import (
 from bench.errors import AccessDenied, QueriesSpent
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle, Numerics
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.oracle import PLAIN, Access, MeteredOracle, Numerics
 from bench.evaluate.referee import Referee
 
 LINF = Budget(Norm.LINF, Fraction(1, 10))

@@ -1,0 +1,1 @@
+"""Other people's attacks, as attacks of this harness."""

@@ -1,0 +1,71 @@
+"""AutoAttack's components as pyautoattack computes them (Croce & Hein, ICML 2020).
+
+The suites `autoattack`, `autoattack_plus` and `autoattack_rand` are the reference ensemble in its three
+published compositions; nothing else is called by that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Generator, Tensor
+
+from bench.api import Attack, Oracle
+from bench.attacks.others.lent import lent, library, seeded
+from bench.core.threat import Budget, Norm
+
+Component = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
+Version = Literal["standard", "plus", "rand"]
+
+_ATTRIBUTES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "apgd-ce": ("apgd", {"loss": "ce"}),
+    "apgd-dlr": ("apgd", {"loss": "dlr"}),
+    "apgd-t": ("apgd_targeted", {}),
+    "fab": ("fab", {"targeted": False}),
+    "fab-t": ("fab", {"targeted": True, "n_restarts": 1}),
+    "square": ("square", {}),
+}
+
+
+@dataclass(frozen=True)
+class AutoAttackComponent:
+    """One component with the parameters that its version of AutoAttack gives it.
+
+    `rand` averages gradients over 20 passes itself. Targets are at most the wrong classes that there are.
+    """
+
+    component: Component = "apgd-ce"
+    version: Version = "standard"
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W].
+
+        Raises:
+            ValueError: the targeted loss needs four classes.
+        """
+        if self.component == "apgd-t" and oracle.num_classes < 4:
+            raise ValueError(
+                f"AutoAttack's targeted loss needs at least 4 classes, and there are {oracle.num_classes}"
+            )
+        network = lent(oracle, eot=self.version != "rand")
+        name, settings = _ATTRIBUTES[self.component]
+        with seeded(generator) as seed:
+            attack = getattr(self._ensemble(network, x, budget), name)
+            for field, value in {**settings, "seed": seed}.items():
+                setattr(attack, field, value)
+            if getattr(attack, "n_target_classes", 0):
+                attack.n_target_classes = min(attack.n_target_classes, oracle.num_classes - 1)
+            found: Tensor = attack.perturb(x.clone(), y.clone())
+        return found.detach()
+
+    def _ensemble(self, network: Any, x: Tensor, budget: Budget) -> Any:
+        norm = {Norm.LINF: "Linf", Norm.L2: "L2"}[budget.norm]
+        whole: Any = library("pyautoattack", "autoattack")
+        return whole.AutoAttack(
+            network, norm=norm, eps=budget.radius, version=self.version, device=str(x.device), seed=0
+        )
+
+
+_: Attack = AutoAttackComponent()

@@ -1,0 +1,75 @@
+"""What adapters to other people's attacks share: the lent defense, their random numbers, their extras."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Generator, nn
+
+from bench.api import Oracle
+from bench.errors import AccessDenied, MissingExtra
+
+
+@runtime_checkable
+class Lends(Protocol):
+    """An oracle that lends the defense as a network, charged and watched like every other query.
+
+    Attacks of this harness have no use for it: they ask the oracle, and one pass serves all.
+    """
+
+    def lend(self, eot: bool = True) -> nn.Module:
+        """Images [m, C, H, W] -> logits [m, K]; differentiable if the knowledge gives gradients.
+
+        Each answer is averaged over the EOT samples of a randomized defense, unless `eot` is switched off.
+        """
+
+
+def lent(oracle: Oracle, eot: bool = True) -> nn.Module:
+    """The network that this oracle lends.
+
+    Raises:
+        AccessDenied: it lends none, as the oracle of an inner attack of training.
+    """
+    if not isinstance(oracle, Lends):
+        raise AccessDenied("other people's attacks need an oracle that lends the defense as a network")
+    return oracle.lend(eot)
+
+
+@contextmanager
+def seeded(generator: Generator) -> Iterator[int]:
+    """Everyone's random numbers from one seed that the generator gives, and afterwards as they were."""
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device))
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = [generator.device] if generator.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield seed
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def library(module: str, extra: str) -> ModuleType:
+    """An optional package.
+
+    Raises:
+        MissingExtra: it is not installed, and the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        name = module.partition(".")[0]
+        raise MissingExtra(
+            f"the package {name} is not installed, expected it for attacks of that library",
+            f"pip install 'robust-bench-harness[{extra}]'",
+        ) from None
