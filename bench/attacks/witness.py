@@ -37,28 +37,29 @@ class Witness:
     def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
         """As the oracle's."""
         climb = self._oracle.climb(loss, x, *labels)
-        self._note(x, climb.broken)
+        self._note(x)
         return climb
 
     def logits(self, x: Tensor) -> Tensor:
         """As the oracle's."""
         logits = self._oracle.logits(x)
-        self._note(x, self._oracle.broken())
+        self._note(x)
         return logits
 
     def labels(self, x: Tensor) -> Tensor:
         """As the oracle's."""
         labels = self._oracle.labels(x)
-        self._note(x, self._oracle.broken())
+        self._note(x)
         return labels
 
     def or_else(self, x_adv: Tensor) -> Tensor:
         """What broke each example, and `x_adv` [n, C, H, W], projected, for the others."""
         return torch.where(self._known[:, None, None, None], self._image, self._project(x_adv))
 
-    def _note(self, asked: Tensor, broken: Tensor) -> None:
+    def _note(self, asked: Tensor) -> None:
         if self._silent:
             return
+        broken = self._oracle.broken()  # asked each time: an oracle may look at its answers only now and then
         fresh = (broken & ~self._known)[:, None, None, None]
         self._image = torch.where(fresh, self._project(asked), self._image)
         self._known = broken

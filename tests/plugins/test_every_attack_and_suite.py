@@ -7,7 +7,14 @@ from bench.core.digest import content_id
 from bench.core.encoding import decode, encode, override
 from bench.registry import ATTACKS, SUITES
 
-QUICK = {"square": {"queries": "60"}, "apgd": {"steps": "10"}, "apgd_targeted": {"steps": "10"}}
+QUICK = {
+    "apgd": {"steps": "10"},
+    "apgd_targeted": {"steps": "10"},
+    "fab": {"steps": "10"},
+    "nes": {"queries": "60"},
+    "spsa": {"queries": "60"},
+    "square": {"queries": "60"},
+}
 """Fewer steps where the default takes seconds: the contract is the same."""
 
 
