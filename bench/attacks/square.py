@@ -38,27 +38,61 @@ class Square:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W] of the highest margin found; at most `queries` forwards each."""
-        make = _linf_search if budget.norm is Norm.LINF else _l2_search
-        best_x, search = make(x, budget, generator)
+        best_x = _stripes(x, budget, generator)
         best = margin(oracle.logits(best_x), y)
-        for query in range(1, self.queries):
-            if oracle.broken().all():
-                break
-            candidate = search(best_x, self._share(query))
-            found = margin(oracle.logits(candidate), y)
-            better = found > best
-            best = torch.where(better, found, best)
-            best_x = torch.where(better[:, None, None, None], candidate, best_x)
-        return best_x
-
-    def _share(self, query: int) -> float:
-        """The share of pixels to change: the paper's schedule, stretched to `queries`."""
-        passed = query * 10_000 // self.queries
-        return self.p_init / float(2 ** sum(passed > halving for halving in HALVINGS))
+        return search_from(
+            oracle, best_x, best, x, y, budget, generator, queries=self.queries, share=self.p_init, asked=1
+        )
 
 
-def _linf_search(x: Tensor, budget: Budget, generator: Generator) -> tuple[Tensor, Search]:
-    """Vertical stripes of -eps or eps to start from; then squares of one sign in each channel."""
+def search_from(
+    oracle: Oracle,
+    start: Tensor,
+    best: Tensor,
+    x: Tensor,
+    y: Tensor,
+    budget: Budget,
+    generator: Generator,
+    *,
+    queries: int,
+    share: float,
+    asked: int = 0,
+) -> Tensor:
+    """Change squares of images `start` [n, C, H, W] of margin `best` [n]; the images of highest margin found.
+
+    The share of changed pixels falls from `share` by the paper's schedule, stretched to `queries` of which
+    `asked` are spent.
+    """
+    search = (_linf_search if budget.norm is Norm.LINF else _l2_search)(x, budget, generator)
+    best_x = start
+    for query in range(asked, queries):
+        if query % 16 == asked and bool(oracle.broken().all()):  # now and then: the host waits to know it
+            break
+        candidate = search(best_x, share_after(query, queries, share))
+        found = margin(oracle.logits(candidate), y)
+        better = found > best
+        best = torch.where(better, found, best)
+        best_x = torch.where(better[:, None, None, None], candidate, best_x)
+    return best_x
+
+
+def share_after(query: int, queries: int, share: float) -> float:
+    """The share of pixels to change in a query of so many: the paper's schedule, stretched."""
+    passed = query * 10_000 // queries
+    return share / float(2 ** sum(passed > halving for halving in HALVINGS))
+
+
+def _stripes(x: Tensor, budget: Budget, generator: Generator) -> Tensor:
+    """What the search begins with: vertical stripes of -eps or eps (Linf), or a grid of bumps (L2)."""
+    if budget.norm is Norm.L2:
+        return geometry.project(x + budget.radius * _bumps_everywhere(x, generator), x, budget)
+    n, channels, _, width = x.shape
+    up = _coins((n, channels, 1, width), generator, x.device)
+    return torch.where(up, (x + budget.radius).clamp_(max=1), (x - budget.radius).clamp_(min=0))
+
+
+def _linf_search(x: Tensor, budget: Budget, generator: Generator) -> Search:
+    """Squares of -eps or eps, of one sign in each channel."""
     n, channels, height, width = x.shape
     low, high = (x - budget.radius).clamp_(min=0), (x + budget.radius).clamp_(max=1)
 
@@ -74,11 +108,11 @@ def _linf_search(x: Tensor, budget: Budget, generator: Generator) -> tuple[Tenso
         same = (candidate == best_x).all(dim=3).all(dim=2).all(dim=1)[:, None, None, None]
         return torch.where(square, corners(up ^ same), best_x)
 
-    return corners(_coins((n, channels, 1, width), generator, x.device)), search
+    return search
 
 
-def _l2_search(x: Tensor, budget: Budget, generator: Generator) -> tuple[Tensor, Search]:
-    """A grid of bumps to start from; then the mass of one square, and what is unspent, goes to another."""
+def _l2_search(x: Tensor, budget: Budget, generator: Generator) -> Search:
+    """The mass of one square, and what is unspent, goes to another."""
     n, channels, height, width = x.shape
     device, radius = x.device, budget.radius
     images = torch.arange(n, device=device)[:, None, None, None]
@@ -107,7 +141,7 @@ def _l2_search(x: Tensor, budget: Budget, generator: Generator) -> tuple[Tensor,
         moved[at] = _plane_unit(new) * (mass + unspent / channels).sqrt()
         return geometry.project(x + moved, x, budget)
 
-    return geometry.project(x + radius * _bumps_everywhere(x, generator), x, budget), search
+    return search
 
 
 def _bumps_everywhere(x: Tensor, generator: Generator) -> Tensor:

@@ -7,17 +7,25 @@ from fractions import Fraction
 import pytest
 import torch
 
-from bench.attacks.square import Square, _bump, _l2_search, _linf_search, _odd_side, _rings
+from bench.attacks.square import (
+    Square,
+    _bump,
+    _l2_search,
+    _linf_search,
+    _odd_side,
+    _rings,
+    _stripes,
+    share_after,
+)
 from bench.core.threat import SCORES, Budget, Norm
 
 LINF, L2 = Budget(Norm.LINF, Fraction("0.1")), Budget(Norm.L2, Fraction("0.5"))
 
 
 def test_the_schedule_is_the_papers() -> None:
-    attack = Square(queries=10_000, p_init=0.8)
     for query, halvings in ((1, 0), (10, 0), (11, 1), (51, 2), (201, 3), (501, 4), (1001, 5), (9999, 9)):
-        assert attack._share(query) == 0.8 / 2**halvings
-    assert Square(queries=5000)._share(251) == 0.8 / 2**4  # stretched: query 251 of 5,000 is 502 of 10,000
+        assert share_after(query, 10_000, 0.8) == 0.8 / 2**halvings
+    assert share_after(251, 5_000, 0.8) == 0.8 / 2**4  # stretched: query 251 of 5,000 is 502 of 10,000
 
 
 def test_no_more_queries_than_allowed_and_none_once_broken(problem, seeded) -> None:
@@ -42,7 +50,8 @@ def test_one_query_asks_about_the_stripes(make_oracle, seeded) -> None:
 
 def test_linf_changes_one_square_in_each_image_to_corners_of_the_ball(seeded) -> None:
     x = torch.full((50, 3, 8, 8), 0.5)
-    start, search = _linf_search(x, LINF, seeded(0))
+    generator = seeded(0)
+    start, search = _stripes(x, LINF, generator), _linf_search(x, LINF, generator)
     candidate = search(start, 9 / 64)
     changed = (candidate != start).any(1)  # [n, H, W], somewhere inside a 3 x 3 square
     assert changed.flatten(1).any(1).all()  # a proposal is never the image itself
@@ -55,7 +64,8 @@ def test_linf_changes_one_square_in_each_image_to_corners_of_the_ball(seeded) ->
 
 def test_a_single_channel_never_wastes_a_query(seeded) -> None:
     x = torch.full((200, 1, 8, 8), 0.5)
-    start, search = _linf_search(x, LINF, seeded(0))
+    generator = seeded(0)
+    start, search = _stripes(x, LINF, generator), _linf_search(x, LINF, generator)
     candidate = search(start, 1 / 64)  # one pixel: half of all random signs would change nothing
     assert ((candidate != start).flatten(1).sum(1) == 1).all()
 
@@ -82,7 +92,8 @@ def test_sides_are_odd_and_fit(side: int, limit: int, odd: int) -> None:
 
 def test_l2_spends_the_whole_budget_and_moves_mass(seeded) -> None:
     x = torch.full((40, 3, 10, 10), 0.5)  # far from the box
-    best, search = _l2_search(x, L2, seeded(0))
+    generator = seeded(0)
+    best, search = _stripes(x, L2, generator), _l2_search(x, L2, generator)
     assert (best - x).flatten(1).norm(dim=1).tolist() == pytest.approx([0.5] * 40, abs=1e-4)
     for _ in range(20):
         candidate = search(best, 0.1)

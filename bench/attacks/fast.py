@@ -1,0 +1,119 @@
+"""A cascade that reaches the verdicts of long ensembles with few of their passes, and says where it may not.
+
+First the ladder: the surest losses for a few steps. Then the probe: random restarts and a warm-started random
+search. Where the probe breaks what the ladder left, gradients mislead, and the siege goes on with far more.
+Margin losses: Carlini & Wagner, S&P 2017; targets ranked by the clean image's logits: Gowal et al., 2019; few
+cosine steps on a probability margin: Ma et al., CVPR 2025; random search: Andriushchenko et al., ECCV 2020.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Attack, Loss, Oracle
+from bench.attacks import geometry
+from bench.attacks.combine import Attempt, attack_standing
+from bench.attacks.losses import margin, most_confusing, probability_margin, targeted_margin
+from bench.attacks.parameters import require_between, require_count
+from bench.attacks.square import search_from
+from bench.core.threat import Budget
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Climb the margin, then the margin towards each of the likeliest wrong classes, from the clean image.
+
+    Costs `steps` gradients and one query for each of the 1 + `targets` climbs of an example that stands.
+    """
+
+    steps: int = 10
+    targets: int = 3
+
+    def __post_init__(self) -> None:
+        require_count("Ladder", "steps", self.steps)
+        require_count("Ladder", "targets", self.targets, least=0)
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W]; nothing is random."""
+        first = oracle.climb(margin, x, y)  # its logits rank the targets
+
+        def untargeted(held: Oracle, rows: Tensor) -> Tensor:
+            gradient = first.gradient[rows]
+            return climbed(held, margin, (y[rows],), x[rows], x[rows], budget, self.steps, gradient)
+
+        def towards(rank: int) -> Attempt:
+            target = most_confusing(first.logits, y, rank)
+
+            def attempt(held: Oracle, rows: Tensor) -> Tensor:
+                labels = (y[rows], target[rows])
+                return climbed(held, targeted_margin, labels, x[rows], x[rows], budget, self.steps)
+
+            return attempt
+
+        ranks = range(1, min(self.targets, oracle.num_classes - 1) + 1)
+        return attack_standing(oracle, x, y, [untargeted, *(towards(rank) for rank in ranks)])
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Look for what gradients from the clean image miss: random restarts, then random search from the best.
+
+    Each restart climbs the probability margin; the search begins at the image of highest margin so far and
+    changes squares of each image's own.
+    """
+
+    restarts: int = 3
+    steps: int = 20
+    queries: int = 300  # of the random search, per example
+    share: float = 0.1  # of the pixels that the search changes at first
+
+    def __post_init__(self) -> None:
+        require_count("Probe", "restarts", self.restarts)
+        require_count("Probe", "steps", self.steps)
+        require_count("Probe", "queries", self.queries, least=0)
+        require_between("Probe", "share", self.share, 0, 1)
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W]."""
+        best_x, best = x, x.new_full((len(x),), -torch.inf)
+        for _ in range(self.restarts):
+            start = geometry.random_start(x, budget, generator)
+            found = climbed(oracle, probability_margin, (y,), start, x, budget, self.steps)
+            reached = margin(oracle.logits(found), y)
+            better = reached > best
+            best = torch.where(better, reached, best)
+            best_x = torch.where(better[:, None, None, None], found, best_x)
+        return search_from(
+            oracle, best_x, best, x, y, budget, generator, queries=self.queries, share=self.share
+        )
+
+
+def climbed(
+    oracle: Oracle,
+    loss: Loss,
+    labels: tuple[Tensor, ...],
+    start: Tensor,
+    x: Tensor,
+    budget: Budget,
+    steps: int,
+    gradient: Tensor | None = None,
+) -> Tensor:
+    """Steepest ascent with steps eps (1 + cos(pi k / steps)); the last iterate [n, C, H, W].
+
+    `gradient` at the start, where it is known, saves a pass.
+    """
+    x_adv, project = start, geometry.projector(x, budget)
+    for step in range(steps):
+        if gradient is None:
+            gradient = oracle.climb(loss, x_adv, *labels).gradient
+        size = 1 + math.cos(math.pi * step / steps)
+        x_adv = project(geometry.steepest_step(x_adv, gradient, budget, size))
+        gradient = None
+    return x_adv
+
+
+_: tuple[Attack, ...] = (Ladder(), Probe())
