@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("bench.cli.list_:list_", "Defenses, attacks, suites, data, architectures, recipes, runs."),
     "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),
     "ablate": ("bench.cli.ablate:ablate", "Turn a defense's switches one by one, in one table."),
+    "transfer": ("bench.cli.transfer:transfer", "Which images made on one defense fool another?"),
     "diagnose": ("bench.cli.diagnose:diagnose", "Look inside a defense: attention, features, purifier."),
     "plot": ("bench.cli.plot:plot", "Draw what bench diagnose kept."),
     "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),
