@@ -11,7 +11,9 @@ QUICK = {
     "apgd": {"steps": "10"},
     "apgd_targeted": {"steps": "10"},
     "fab": {"steps": "10"},
+    "hop_skip_jump": {"queries": "300"},
     "nes": {"queries": "60"},
+    "rays": {"queries": "60"},
     "spsa": {"queries": "60"},
     "square": {"queries": "60"},
 }
