@@ -1,18 +1,24 @@
-"""`bench plot`: figures of what `bench diagnose` kept; loads no torch."""
+"""`bench plot`: figures of what `bench diagnose` and `bench run` kept; loads no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from bench.cli import options
+from bench.errors import BadData, BadValue
 from bench.records.diagnostics import KINDS
 
 if TYPE_CHECKING:
     from bench.records.diagnostics import Kind
     from bench.report.paper import Format
+    from bench.report.queries import Run
+
+QUERIES = "queries"
+"""The kind that is drawn of runs; the others are drawn of diagnostics."""
 
 
 @click.command()
@@ -20,10 +26,15 @@ if TYPE_CHECKING:
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice(KINDS),
+    type=click.Choice([*KINDS, QUERIES]),
     multiple=True,
     metavar="KIND",
-    help=f"{', '.join(KINDS)}; repeatable.  [default: all there are]",
+    help=f"{', '.join(KINDS)}, or {QUERIES} of runs; repeatable.  [default: all there are of diagnostics]",
+)
+@click.option(
+    "--every-column",
+    is_flag=True,
+    help=f"Under --kind {QUERIES}, draw all columns.  [default: attackers with scores or labels alone]",
 )
 @click.option(
     "--out",
@@ -42,17 +53,52 @@ if TYPE_CHECKING:
     help="What kind of file.",
 )
 @options.store
-def plot(names: tuple[str, ...], kinds: tuple[Kind, ...], out: Path, form: Format, store: Path) -> None:
+def plot(
+    names: tuple[str, ...], kinds: tuple[str, ...], every_column: bool, out: Path, form: Format, store: Path
+) -> None:
     """Draw what bench diagnose kept: ids (or their beginnings), folders of diagnostics, or of several.
 
     Embedding, contributions and training compare all that are given in one figure; attention and purification
-    have a figure for each.
+    have a figure for each. Queries are drawn of runs, whose ids or folders are given: the share of examples
+    still robust against the number of queries, a line for each column that asks.
     """
     from bench.records.diagnostics import find, read
     from bench.records.store import require_writable
-    from bench.report.figures import draw
+    from bench.report.figures import draw, draw_queries
 
+    if QUERIES in kinds and set(kinds) != {QUERIES}:
+        other = next(kind for kind in kinds if kind != QUERIES)
+        raise BadValue(f"--kind {QUERIES} is of runs and --kind {other} of diagnostics, expected one of them")
+    if every_column and QUERIES not in kinds:
+        raise BadValue(f"--every-column comes without --kind {QUERIES}, expected both", f"--kind {QUERIES}")
     require_writable(out, "folder of figures", "--out FOLDER")
-    found = [read(folder) for folder in find(names, store)]
-    for path in draw(found, kinds, out, form):
+    if QUERIES in kinds:
+        paths = draw_queries(_runs(names, store), every_column, out, form)
+    else:
+        found = [read(folder) for folder in find(names, store)]
+        paths = draw(found, cast("Sequence[Kind]", kinds), out, form)
+    for path in paths:
         click.echo(path)
+
+
+def _runs(names: Sequence[str], store: Path) -> list[Run]:
+    """The complete runs that ids (or their beginnings) and folders name, each once."""
+    from bench.records.store import RunFolder, read_record
+    from bench.report.queries import Run
+
+    found: dict[Path, None] = {}
+    for name in names:
+        path = Path(name)
+        inside = sorted(store.glob(f"{name}*/record.json")) if name.isalnum() else []
+        if len(inside) > 1:
+            ids = ", ".join(held.parent.name for held in inside)
+            raise BadValue(f"{name!r} is the beginning of several runs ({ids}), expected one")
+        records = inside or [path / "record.json", *sorted(path.glob("*/record.json"))]
+        folders = [record.parent.resolve() for record in records if record.is_file()]
+        if not folders:
+            raise BadData(
+                f"{name!r} leads to no complete run, expected an id in {str(store)!r} or a folder of runs",
+                "bench list runs",
+            )
+        found.update(dict.fromkeys(folders))
+    return [Run(read_record(folder / "record.json"), RunFolder(folder).examples()) for folder in found]

@@ -1,4 +1,4 @@
-"""Figures of papers from stored diagnostics, by kind; nothing is computed from networks here."""
+"""Figures of papers from stored diagnostics and runs, by kind; nothing is computed from networks here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bench.errors import BadValue
 from bench.records.diagnostics import KINDS, Diagnosed, Kind
 from bench.report import charts, pictures
 from bench.report.paper import Drawing, Format, paper, write
+from bench.report.queries import Run, queries
 
 DRAW: Mapping[Kind, Callable[[Sequence[Diagnosed]], list[Drawing]]] = {
     "attention": pictures.attention,
@@ -40,6 +41,16 @@ def draw(found: Sequence[Diagnosed], kinds: Sequence[Kind], folder: Path, form: 
         if not drawings:
             raise BadValue(_lacking(found[0], KINDS[0]))
         return [path for drawing in drawings for path in write(drawing, folder, form)]
+
+
+def draw_queries(runs: Sequence[Run], every_column: bool, folder: Path, form: Format) -> list[Path]:
+    """Write the curves of queries to success and their numbers; all runs are in one figure.
+
+    Raises:
+        BadValue: a run holds no such curve, or the runs cannot be compared.
+    """
+    with paper():
+        return write(queries(runs, every_column), folder, form)
 
 
 def _lacking(one: Diagnosed, kind: Kind) -> str:
