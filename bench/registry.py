@@ -201,6 +201,8 @@ def _attacks() -> Mapping[str, str]:
         "rays": "bench.attacks.rays:RayS",
         "restarts": "bench.attacks.combine:Restarts",
         "si_ni_fgsm": "bench.attacks.transfer:SI_NI_FGSM",
+        "simba": "bench.attacks.simba:SimBA",
+        "simba_dct": "bench.attacks.simba:SIMBA_DCT",
         "spsa": "bench.attacks.nes:SPSA",
         "square": "bench.attacks.square:Square",
         "ti_fgsm": "bench.attacks.transfer:TI_FGSM",

@@ -14,6 +14,8 @@ QUICK = {
     "hop_skip_jump": {"queries": "300"},
     "nes": {"queries": "60"},
     "rays": {"queries": "60"},
+    "simba": {"queries": "60"},
+    "simba_dct": {"queries": "60"},
     "spsa": {"queries": "60"},
     "square": {"queries": "60"},
 }
