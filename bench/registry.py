@@ -211,6 +211,16 @@ def _attacks() -> Mapping[str, str]:
     }
 
 
+def _attack_schemes() -> Mapping[str, str]:
+    return {
+        "advlib:NAME": "bench.attacks.others.advlib:named",
+        "art:NAME": "bench.attacks.others.art:named",
+        "autoattack:NAME": "bench.attacks.others.autoattack:named",
+        "foolbox:NAME": "bench.attacks.others.foolbox:named",
+        "torchattacks:NAME": "bench.attacks.others.torchattacks:named",
+    }
+
+
 def _suites() -> Mapping[str, str]:
     return {
         "autoattack": "bench.suites.autoattack:AUTOATTACK",
@@ -224,5 +234,5 @@ def _suites() -> Mapping[str, str]:
 
 
 DEFENSES: Registry[Defense] = Registry("defense", _defenses, _schemes)
-ATTACKS: Registry[Attack] = Registry("attack", _attacks)
+ATTACKS: Registry[Attack] = Registry("attack", _attacks, _attack_schemes)
 SUITES: Registry[Suite] = Registry("suite", _suites)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast, get_args
 
 from torch import Generator, Tensor
 
 from bench.api import Attack, Oracle
 from bench.attacks.others.lent import lent, library, seeded
+from bench.attacks.others.signature import Needs, unknown
 from bench.core.threat import Budget, Norm
 
 Component = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
@@ -38,6 +39,14 @@ class AutoAttackComponent:
 
     component: Component = "apgd-ce"
     version: Version = "standard"
+
+    norms: ClassVar[tuple[Norm, ...]] = (Norm.LINF, Norm.L2)
+    unfit: ClassVar[str | None] = None
+
+    @property
+    def needs(self) -> Needs:
+        """What it asks for."""
+        return "scores" if self.component == "square" else "gradients"
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W].
@@ -66,6 +75,19 @@ class AutoAttackComponent:
         return whole.AutoAttack(
             network, norm=norm, eps=budget.radius, version=self.version, device=str(x.device), seed=0
         )
+
+
+def named(name: str) -> AutoAttackComponent:
+    """One component of AutoAttack as pyautoattack computes it: `autoattack:apgd-ce`, `autoattack:square`."""
+    _, _, plain = name.partition(":")
+    if plain not in offered():
+        raise unknown("autoattack", plain, offered())
+    return AutoAttackComponent(cast(Component, plain))
+
+
+def offered() -> list[str]:
+    """The names of all components."""
+    return list(get_args(Component))
 
 
 _: Attack = AutoAttackComponent()
