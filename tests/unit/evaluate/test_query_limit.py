@@ -214,3 +214,32 @@ def test_one_example_many_times_in_a_view_costs_every_query(knowledge):
 
     network_saw = outcomes_of(crowded, knowledge).forwards.tolist()
     assert network_saw == [3, 0, 0, 0]
+
+
+@pytest.mark.xfail(strict=True, reason="the ledger's bound of what anybody spent counts a crowd as one query")
+@both_feedbacks
+@pytest.mark.parametrize("through", ["only", "lend"])
+def test_the_limit_holds_for_one_example_many_times_at_once(knowledge, through):
+    def crowd(oracle, x):
+        rows = torch.tensor([0, 0, 0])
+        view = oracle.lend() if through == "lend" else oracle.only(rows)
+        while True:
+            view(x[rows]) if through == "lend" else ask(view, x[rows])
+
+    assert outcomes_of(crowd, knowledge).forwards.tolist() == [LIMIT, 0, 0, 0]
+
+
+@both_feedbacks
+def test_the_limit_holds_for_a_network_that_was_lent(knowledge):
+    asked = 0
+
+    def greedy(oracle, x):
+        nonlocal asked
+        network = oracle.lend()
+        while True:
+            network(x + 0.1 if asked == 2 else x)
+            asked += 1
+
+    outcomes = outcomes_of(greedy, knowledge)
+    assert outcomes.forwards.tolist() == [LIMIT, LIMIT, 3, LIMIT] and asked < 100
+    assert outcomes.first_success.tolist() == [NEVER, NEVER, 3, NEVER]
