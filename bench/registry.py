@@ -192,6 +192,7 @@ def _attacks() -> Mapping[str, str]:
         "di_fgsm": "bench.attacks.transfer:DI_FGSM",
         "fab": "bench.attacks.fab:FAB",
         "fgsm": "bench.attacks.fgsm:FGSM",
+        "fmn": "bench.attacks.fmn:FMN",
         "hop_skip_jump": "bench.attacks.hop_skip_jump:HopSkipJump",
         "mi_fgsm": "bench.attacks.mi_fgsm:MIFGSM",
         "nes": "bench.attacks.nes:NES",

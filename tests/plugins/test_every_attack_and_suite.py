@@ -11,7 +11,7 @@ QUICK = {
     "apgd": {"steps": "10"},
     "apgd_targeted": {"steps": "10"},
     "fab": {"steps": "10"},
-    "hop_skip_jump": {"queries": "300"},
+    "hop_skip_jump": {"queries": "60"},
     "nes": {"queries": "60"},
     "rays": {"queries": "60"},
     "simba": {"queries": "60"},

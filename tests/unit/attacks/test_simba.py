@@ -27,7 +27,7 @@ attacks = pytest.mark.parametrize("attack", [SimBA(), SIMBA_DCT], ids=["pixel", 
 
 @pytest.mark.parametrize("eps", ["0.03", "0.3"])
 def test_each_pixel_is_asked_about_at_most_twice_until_linf_is_reached(eps: str, problem, seeded) -> None:
-    """36 pixels and the clean image: 73 queries reach the closed form, and no query is spent on a step of zero."""
+    """73 queries, with the clean image, reach the closed form for 36 pixels: none asks about no step."""
     budget = Budget(Norm.LINF, Fraction(eps))
     oracle = problem.oracle(confirms=False, knowledge=SCORES)
     x_adv = SimBA(queries=73)(oracle, problem.x, problem.y, budget, seeded(0))
@@ -74,9 +74,7 @@ def test_first_steps_by_hand(make_oracle, seeded) -> None:
     moves = torch.cat(seen).flatten(1) / 0.1
     sums = moves.sum(1).round().tolist()
     assert sums == [0, -1, 1, 0, 2, 1, 3, 2]  # the last begins again, one step back
-    assert (
-        moves[[2, 4, 6]].round().sum(0) == torch.tensor([1.0 + 1 + 1] * 3)
-    ).sum() <= 1  # not all the same one
+    assert moves[6].round().tolist() == [1, 1, 1]
 
 
 def test_every_image_has_its_own_order(seeded, make_oracle) -> None:

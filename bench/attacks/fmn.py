@@ -1,0 +1,98 @@
+"""FMN, fast minimum-norm attacks (Pintor, Roli, Brendel & Biggio, NeurIPS 2021)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Attack, Climb, Oracle
+from bench.attacks import geometry
+from bench.attacks.losses import fooled, margin
+from bench.attacks.parameters import require_between, require_count
+from bench.attacks.witness import Witness
+from bench.core.threat import Budget, Norm
+from bench.errors import BadValue
+
+
+@dataclass(frozen=True)
+class FMN:
+    """Climb the margin in a ball whose radius each example sets itself: smaller where it errs, else larger.
+
+    It knows no radius: iterates may lie beyond the budget. Where nothing is confirmed on the way (transfers,
+    portraits, curves of distances) it goes on to the smallest norm.
+    """
+
+    steps: int = 100
+    step_size: float = 1.0  # alpha_0: the L2 length of the first step, in pixel units; falls to a hundredth
+    shrink: float = 0.05  # gamma_0: the share by which radii change at first; falls to a fiftieth of it
+
+    def __post_init__(self) -> None:
+        require_count("FMN", "steps", self.steps)
+        require_between("FMN", "shrink", self.shrink, 0, 1)
+        if not self.step_size > 0:
+            raise BadValue(f"FMN.step_size is {self.step_size}, expected a length above 0", "step_size=1")
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W]: the nearest mistakes found, projected to the budget; a gradient a step."""
+        watched = Witness(oracle, x, budget)
+        x_adv, nearest = x, x
+        best, radius = x.new_full((2, len(x)), torch.inf).unbind()
+        for step in range(self.steps):
+            climb = watched.climb(margin, x_adv, y)
+            wrong = fooled(climb.logits.argmax(1), y)
+            length = geometry.distance(x_adv, x, budget.norm)
+            closer = wrong & (length < best)
+            best = torch.where(closer, length, best)
+            nearest = torch.where(_rows(closer | best.isinf()), x_adv, nearest)
+            radius = self._radius(radius, best, length, climb, wrong, budget.norm, step)
+            direction = geometry.steepest_direction(climb.gradient, Norm.L2)
+            moved = torch.add(x_adv, direction, alpha=self._falling(self.step_size, 0.01, step))
+            x_adv = _inside(moved, x, radius, budget.norm)
+        return watched.or_else(nearest)
+
+    def _radius(
+        self,
+        radius: Tensor,
+        best: Tensor,
+        length: Tensor,
+        climb: Climb,
+        wrong: Tensor,
+        norm: Norm,
+        step: int,
+    ) -> Tensor:
+        """Of the ball for the next iterate [n], by algorithm 1: what the margin demands, taken for linear.
+
+        From the first mistake on a little less than the smallest norm, and a little more after each miss.
+        """
+        share = self._falling(self.shrink, 0.02, step)
+        slope = torch.linalg.vector_norm(climb.gradient.flatten(1), 1 if norm is Norm.LINF else 2, dim=1)
+        towards = length + climb.loss.abs() / slope.clamp(min=geometry.TINY)
+        larger = radius * (1 + share)
+        # not the margin's demand alone, or the box keeps iterates short of the boundary for ever
+        missed = torch.where(best.isinf() & (radius.isinf() | (towards > larger)), towards, larger)
+        return torch.where(wrong, torch.minimum(radius, best) * (1 - share), missed)
+
+    def _falling(self, first: float, last: float, step: int) -> float:
+        """From `first` to the share `last` of it, along a half cosine."""
+        return first * (last + (1 - last) * (1 + math.cos(math.pi * step / self.steps)) / 2)
+
+
+def _inside(x_adv: Tensor, x: Tensor, radius: Tensor, norm: Norm) -> Tensor:
+    """The images in balls of their own radii [n] around x, then in the box."""
+    delta, radius = x_adv - x, _rows(radius)
+    if norm is Norm.LINF:
+        delta = torch.maximum(torch.minimum(delta, radius), -radius)
+    else:
+        length = torch.linalg.vector_norm(delta, dim=(1, 2, 3), keepdim=True)
+        delta = delta * (radius / length.clamp_(min=geometry.TINY)).clamp_(max=1)
+    return (x + delta).clamp_(0, 1)
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+_: Attack = FMN()
