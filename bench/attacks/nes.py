@@ -32,7 +32,7 @@ class NES:
     samples: int = 50  # queries for one step
     direction: Direction = "gaussian"  # gaussian: NES; rademacher, signs: SPSA
     sigma: float = 0.001  # how far from the iterate to ask, in pixel units
-    step_size: Fraction = Fraction("1/10")  # of eps
+    step_size: Fraction = Fraction("1/5")  # of eps
     decay: float = 0.9  # of the running mean, at each step
     loss: LossName = "margin"
 
