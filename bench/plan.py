@@ -12,17 +12,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from bench.api import Attack, Defense, Suite
+from bench.api import Attack, Defense, Suite, Trial
+from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.imports import FROM_FILE
-from bench.core.threat import Budget, Source
+from bench.core.threat import (
+    DECISIONS,
+    GRAY_BOX_CLASSIFIER,
+    GRAY_BOX_TWIN,
+    GRAY_BOX_UNDEFENDED,
+    SCORES,
+    TRANSFER,
+    WHITE_BOX,
+    Budget,
+    Feedback,
+    Knowledge,
+    Source,
+)
 from bench.data.catalog import source
 from bench.data.identity import identity
 from bench.errors import BadCheckpoint, BadValue, UnknownName
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
-from bench.registry import DEFENSES, SUITES
+from bench.registry import ATTACKS, DEFENSES, SUITES, needs
 from bench.train.foreign import Foreign, Place
 from bench.train.recipe import Recipe
 from bench.train.recipes import LOADED, published, recipe
@@ -31,6 +44,20 @@ T = TypeVar("T")
 
 UNDEFENDED = "standard"
 """The name of the defense that defends nothing: undefended twins and transfer surrogates are such."""
+
+KNOWLEDGE: Mapping[str, Knowledge] = {
+    "white-box": WHITE_BOX,
+    "classifier": GRAY_BOX_CLASSIFIER,
+    "twin": GRAY_BOX_TWIN,
+    "undefended": GRAY_BOX_UNDEFENDED,
+    "transfer": TRANSFER,
+    "scores": SCORES,
+    "decisions": DECISIONS,
+}
+"""What attacks that are named one by one may see, by the word that is typed."""
+
+OF_ATTACKS = "attacks"
+"""The suite that is put together from named attacks; it is never on a board."""
 
 OTHER_ARCHITECTURE = {"small_cnn": "lenet", "lenet": "small_cnn"}
 """What a transfer surrogate is for each architecture of the victim; others get a small wide network."""
@@ -165,6 +192,8 @@ class RunSpec:
         The number of examples does not count: every number has boards of its own. A surrogate that the user
         chose does.
         """
+        if self.suite.name == OF_ATTACKS:
+            return True
         published = SUITES.get(self.suite.name)
         suite = dataclasses.replace(self.suite, examples=published.examples)
         changed = suite != published or self.numerics != Numerics() or self.checkpoint != "best"
@@ -191,6 +220,8 @@ class Request:
     defense: str
     data: str = "digits"
     suite: str = "whitebox"
+    attacks: tuple[str, ...] = ()  # in the place of a suite
+    knowledge: str | None = None  # of these attacks, a word of KNOWLEDGE; None: white-box
     recipe: str = "short"
     architecture: str | None = None  # None: the data set's usual one
     budget: Budget | None = None  # of the attacker; None: the data set's customary one
@@ -231,6 +262,9 @@ def plan_run(request: Request) -> RunSpec:
     """What `bench run` will do: the training, the suite, and every network that its attackers need."""
     training = plan_training(request)
     suite = _suite(request)
+    budget = request.budget or source(request.data).budget
+    for name, trial in zip(request.attacks, suite.trials, strict=False):
+        _check_attack(name, trial, budget)
     wanted = {trial.knowledge.gradients for trial in suite.trials}
     twin_seed = request.seed ^ 1
     architecture = training.architecture
@@ -254,7 +288,7 @@ def plan_run(request: Request) -> RunSpec:
     return RunSpec(
         training=training,
         suite=suite,
-        budget=request.budget or source(request.data).budget,
+        budget=budget,
         checkpoint=request.checkpoint,
         numerics=_numerics(request),
         others=tuple(others),
@@ -512,12 +546,57 @@ def _parent(parent: Defense | str) -> Named:
 
 
 def _suite(request: Request) -> Suite:
+    if request.attacks:
+        return _with_settings(_suite_of_attacks(request), request)
+    if request.knowledge is not None:
+        raise BadValue(
+            f"--knowledge is {request.knowledge!r}, but every trial of a suite states its own, expected it "
+            "with --attack",
+            f"--attack pgd --knowledge {request.knowledge}",
+        )
     suite = SUITES.get(request.suite.partition("@")[0])
     if "@" in request.suite and suite.id != request.suite:
         raise UnknownName(
             f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
         )
     return _with_settings(suite, request)
+
+
+def _suite_of_attacks(request: Request) -> Suite:
+    """A column for each named attack, all with the same knowledge."""
+    word = request.knowledge or "white-box"
+    if word not in KNOWLEDGE:
+        near = difflib.get_close_matches(word, KNOWLEDGE, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownName(f"--knowledge is {word!r}; {guess}it is one of {', '.join(KNOWLEDGE)}")
+    trials: dict[str, Trial] = {}
+    for name in request.attacks:
+        attack, column = ATTACKS.get(name), column_of(name)
+        if not dataclasses.is_dataclass(attack) or not callable(attack):
+            raise BadValue(
+                f"the attack {name!r} is no frozen dataclass that can be called, expected one",
+                f"bench check {name}",
+            )
+        if column in trials:
+            raise BadValue(f"--attack gives the column {column} twice, expected every attack once")
+        trials[column] = Trial(column, attack, KNOWLEDGE[word])
+    return Suite(OF_ATTACKS, 1, tuple(trials.values()))
+
+
+def _check_attack(name: str, trial: Trial, budget: Budget) -> None:
+    """Refuse at once what would fail after hours of training."""
+    attack, knows = trial.attack, trial.knowledge
+    if isinstance(attack, OthersAttack):
+        attack.require(budget)
+    asked = getattr(attack, "needs", None) or needs(name)
+    answers = {Feedback.LOGITS: "scores", Feedback.LABELS: "labels"}.get(knows.feedback, "nothing")
+    beyond = asked == "gradients" or (asked, answers) == ("scores", "labels")
+    if knows.gradients is Source.NOTHING and beyond:
+        raise BadValue(
+            f"{name} needs {asked}, but --knowledge gives {answers} alone, expected an attack that needs no "
+            "more",
+            "bench list attacks",
+        )
 
 
 def _with_settings(suite: Suite, request: Request) -> Suite:

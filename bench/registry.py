@@ -212,6 +212,28 @@ def _attacks() -> Mapping[str, str]:
     }
 
 
+NEEDS: Mapping[str, str] = {
+    "hop_skip_jump": "labels",
+    "nes": "scores",
+    "noise": "labels",
+    "rays": "labels",
+    "simba": "scores",
+    "simba_dct": "scores",
+    "spsa": "scores",
+    "square": "scores",
+}
+"""What attacks of this harness ask for that do without gradients; readable without loading them."""
+
+
+def needs(attack: str) -> str | None:
+    """What a registered attack asks for: gradients, scores or labels; None: it is not of this harness.
+
+    >>> needs("pgd"), needs("square"), needs("foolbox:LinfPGD")
+    ('gradients', 'scores', None)
+    """
+    return NEEDS.get(attack, "gradients") if attack in _attacks() else None
+
+
 def _attack_schemes() -> Mapping[str, str]:
     return {
         "advlib:NAME": "bench.attacks.others.advlib:named",

@@ -86,6 +86,23 @@ settings = click.option(
     help="Override a parameter: defense.margin=0.05, recipe.epochs=3, suite.examples=100, "
     "attack.COLUMN.steps=50; repeatable.  [default: none]",
 )
+suite = click.option(
+    "--suite", metavar="NAME", help="Suite of attacks.  [default: whitebox, unless --attack names attacks]"
+)
+attack = click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="NAME",
+    help="Attack, in the place of a suite: pgd, torchattacks:PGD, foolbox:LinfPGD, art:DeepFool, advlib:ddn, "
+    "autoattack:apgd-ce, or PATH.py:CLASS; repeatable.  [default: none]",
+)
+knowledge = click.option(
+    "--knowledge",
+    metavar="NAME",
+    help="What these attacks may see: white-box, classifier, twin, undefended, transfer, scores or "
+    "decisions.  [default: white-box]",
+)
 train_eps = click.option(
     "--train-eps",
     metavar="RADIUS",

@@ -27,7 +27,9 @@ def as_request(
     seed: int,
     settings: tuple[str, ...],
     train_eps: str | None = None,
-    suite: str = "whitebox",
+    suite: str | None = None,
+    attacks: tuple[str, ...] = (),
+    knowledge: str | None = None,
     norm: str | None = None,
     eps: str | None = None,
     examples: str | None = None,
@@ -40,12 +42,19 @@ def as_request(
     **_: Any,
 ) -> Request:
     """The request behind a command's options; the rest of the options is `as_options`' concern."""
+    if suite is not None and attacks:
+        raise BadValue(
+            f"--suite is {suite!r} and --attack is {attacks[0]!r}, expected one of them",
+            f"--attack {attacks[0]}",
+        )
     customary = source(data).budget
     is_epoch = checkpoint in get_args(Epoch)
     return Request(
         defense=defense,
         data=data,
-        suite=suite,
+        suite=suite or "whitebox",
+        attacks=attacks,
+        knowledge=knowledge,
         recipe=recipe,
         architecture=arch,
         budget=_budget(norm, eps, customary),

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli import options
-from bench.core.threat import Source
+from bench.core.threat import Budget, Source, format_eps
+
+if TYPE_CHECKING:  # the contract loads torch, and help must not
+    from bench.api import Trial
 
 trained_by_others = options.several(
     options.data,
@@ -31,7 +37,9 @@ trained_by_others = options.several(
 
 @click.command()
 @options.defense
-@click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of attacks.")
+@options.suite
+@options.attack
+@options.knowledge
 @options.norm
 @options.eps
 @options.examples
@@ -49,7 +57,9 @@ trained_by_others = options.several(
 @options.as_json
 def run(
     defense: str,
-    suite: str,
+    suite: str | None,
+    attacks: tuple[str, ...],
+    knowledge: str | None,
     norm: str | None,
     eps: str | None,
     examples: str | None,
@@ -61,7 +71,7 @@ def run(
     as_json: bool,
     **shared: Any,
 ) -> int:
-    """Train a defense (or load its weights), attack it with every trial of a suite, and print the table.
+    """Train a defense (or load its weights), attack it with a suite or named attacks, and print the table.
 
     A run that was killed goes on from where it stopped; one that is complete answers from its record.
     """
@@ -78,6 +88,8 @@ def run(
     request = as_request(
         defense,
         suite=suite,
+        attacks=attacks,
+        knowledge=knowledge,
         norm=norm,
         eps=eps,
         examples=examples,
@@ -92,11 +104,36 @@ def run(
     if surrogate is not None:
         owned = dict(spec.others)[Source.SURROGATE]
         how.progress.say(f"surrogate: {owned.named.label}@{owned.architecture}, training {owned.id}")
+    for trial in spec.suite.trials:
+        for sentence in _steps_for_another_eps(trial, spec.budget):
+            how.progress.say(sentence)
     record = compute(spec, how)
     click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=False)
     if board is not None:
         _write_board(shared["store"], board)
     return 0 if record.status == "complete" else 1
+
+
+def _steps_for_another_eps(trial: Trial, budget: Budget) -> Iterator[str]:
+    """What to know of steps in pixel units that are a library's default for an eps other than this."""
+    from bench.core.encoding import describe
+
+    attack: Any = trial.attack
+    made_for: Mapping[str, Fraction] = getattr(attack, "absolute", {})
+    usual = {item.name: item.default for item in dataclasses.fields(attack)}
+    for name, eps in made_for.items():
+        step = getattr(attack, name)
+        if eps != budget.eps and step == usual[name]:
+            scaled = (Fraction(step).limit_denominator(1000) / eps * budget.eps).limit_denominator(100_000)
+            yield (
+                f"{trial.column}: {name} is {describe(step)} in pixel units, the library's choice for eps "
+                f"{format_eps(eps)}, and eps is {format_eps(budget.eps)}; the same share of it: --set "
+                f"attack.{trial.column}.{name}={_as_typed(scaled, step)}"
+            )
+
+
+def _as_typed(step: Fraction, like: object) -> str:
+    return str(step) if isinstance(like, Fraction) else f"{float(step):g}"
 
 
 def _write_board(store: Path, folder: Path) -> None:
