@@ -65,7 +65,7 @@ class FMN:
     ) -> Tensor:
         """Of the ball for the next iterate [n], by algorithm 1: what the margin demands, taken for linear.
 
-        From the first mistake on a little less than the smallest norm, and a little more after each miss.
+        From the first mistake on a little less after each, at most the smallest norm; after misses more.
         """
         share = self._falling(self.shrink, 0.02, step)
         slope = torch.linalg.vector_norm(climb.gradient.flatten(1), 1 if norm is Norm.LINF else 2, dim=1)
@@ -73,7 +73,7 @@ class FMN:
         larger = radius * (1 + share)
         # not the margin's demand alone, or the box keeps iterates short of the boundary for ever
         missed = torch.where(best.isinf() & (radius.isinf() | (towards > larger)), towards, larger)
-        return torch.where(wrong, torch.minimum(radius, best) * (1 - share), missed)
+        return torch.where(wrong, torch.minimum(radius * (1 - share), best), missed)
 
     def _falling(self, first: float, last: float, step: int) -> float:
         """From `first` to the share `last` of it, along a half cosine."""

@@ -76,10 +76,14 @@ def test_radii_by_hand() -> None:
     inf = torch.inf
     gradient = torch.tensor([1.0, -2, 3]).expand(3, 1, 1, 3)
     climb = Climb(gradient, torch.tensor([-3.0, -3, 3]), torch.zeros(3, 2), torch.zeros(3, dtype=torch.bool))
-    best, radius, length = torch.tensor([inf, 0.4, 0.3]), torch.tensor([inf, 0.2, 0.4]), torch.full((3,), 0.5)
+    best, radius, length = (
+        torch.tensor([inf, 0.4, 0.3]),
+        torch.tensor([inf, 0.2, 0.25]),
+        torch.full((3,), 0.5),
+    )
     wrong = torch.tensor([False, False, True])
     found = FMN(shrink=0.01)._radius(radius, best, length, climb, wrong, Norm.LINF, 0)
-    assert found.tolist() == pytest.approx([1.0, 0.2 * 1.01, 0.3 * 0.99])
+    assert found.tolist() == pytest.approx([1.0, 0.2 * 1.01, 0.25 * 0.99])
 
 
 def test_steps_fall_along_a_cosine() -> None:
