@@ -194,17 +194,20 @@ def _attacks() -> Mapping[str, str]:
         "fgsm": "bench.attacks.fgsm:FGSM",
         "fmn": "bench.attacks.fmn:FMN",
         "hop_skip_jump": "bench.attacks.hop_skip_jump:HopSkipJump",
+        "ladder": "bench.attacks.fast:Ladder",
         "mi_fgsm": "bench.attacks.mi_fgsm:MIFGSM",
         "nes": "bench.attacks.nes:NES",
         "ni_fgsm": "bench.attacks.transfer:NI_FGSM",
         "noise": "bench.attacks.noise:UniformNoise",
         "pgd": "bench.attacks.pgd:PGD",
         "rays": "bench.attacks.rays:RayS",
+        "probe": "bench.attacks.fast:Probe",
         "restarts": "bench.attacks.combine:Restarts",
         "si_ni_fgsm": "bench.attacks.transfer:SI_NI_FGSM",
         "simba": "bench.attacks.simba:SimBA",
         "simba_dct": "bench.attacks.simba:SIMBA_DCT",
         "spsa": "bench.attacks.nes:SPSA",
+        "siege": "bench.attacks.fast:Siege",
         "square": "bench.attacks.square:Square",
         "ti_fgsm": "bench.attacks.transfer:TI_FGSM",
         "transfer_fgsm": "bench.attacks.transfer:TransferFGSM",
@@ -223,6 +226,16 @@ NEEDS: Mapping[str, str] = {
     "square": "scores",
 }
 """What attacks of this harness ask for that do without gradients; readable without loading them."""
+
+
+BACKENDS: Mapping[str, tuple[str, str, str]] = {
+    "advlib": ("adv_lib", "Linf, L2", "advlib"),
+    "art": ("Adversarial Robustness Toolbox", "Linf, L2", "art"),
+    "autoattack": ("pyautoattack", "Linf, L2", ""),
+    "foolbox": ("Foolbox", "Linf, L2", "foolbox"),
+    "torchattacks": ("torchattacks", "Linf, L2", ""),
+}
+"""prefix -> the library whose attacks it names, the norms that some of them keep to, the extra to install."""
 
 
 def needs(attack: str) -> str | None:
@@ -250,6 +263,7 @@ def _suites() -> Mapping[str, str]:
         "autoattack_plus": "bench.suites.autoattack:AUTOATTACK_PLUS",
         "autoattack_rand": "bench.suites.autoattack:AUTOATTACK_RAND",
         "blackbox": "bench.suites.blackbox:BLACKBOX",
+        "fast": "bench.suites.fast:FAST",
         "graybox": "bench.suites.graybox:GRAYBOX",
         "smoke": "bench.suites.smoke:SMOKE",
         "whitebox": "bench.suites.whitebox:WHITEBOX",

@@ -37,6 +37,23 @@ def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> 
     return findings
 
 
+def from_gates(gates: Iterable[str], outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
+    """Where a probe broke what a sure attack had left: gradients from the clean image mislead."""
+    for name in gates:
+        probed, broke = broken_by(name, outcomes) if name in outcomes else (0, 0)
+        if broke:
+            detail = f"{name} breaks {broke} of {probed} examples that the steps before it left"
+            yield Finding("gradients-mislead", "warn", detail)
+
+
+def broken_by(column: str, outcomes: Mapping[str, Outcomes]) -> tuple[int, int]:
+    """How many examples a column found standing, and how many of them it broke; columns in their order."""
+    names = list(outcomes)
+    place, here = names.index(column), outcomes[column]
+    found = int((outcomes[names[place - 1]].robust if place else here.correct).sum())
+    return found, found - int(here.robust.sum())
+
+
 def from_network(deployed: Deployed, x: Tensor) -> list[Finding]:
     """What the deployed network itself gives away on a few clean images [n, C, H, W]."""
     network = deployed.predict

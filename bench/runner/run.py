@@ -70,6 +70,8 @@ class _Run:
         self._begin()
         cells = self._cells(arena, rows)
         findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
+        gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
+        findings += diagnostics.from_gates(sorted(gates), cells.outcomes)
         sources = sources_behind(spec, options.store, self.sources)
         made = provenance(sources, self.device, self.started, time.perf_counter() - self.clock)
         record = summarise(spec, data, trained, net, cells, findings, made)
@@ -137,15 +139,18 @@ class _Run:
 
 
 def _needless(trial: Trial, cells: Cells) -> str | None:
-    """Why a gate stays shut."""
-    if not isinstance(trial, Sequel) or trial.gate is None or trial.gate not in cells.outcomes:
+    """Why a gate stays shut, and what that is worth."""
+    if not isinstance(trial, Sequel) or trial.gate not in cells.outcomes:
         return None
-    columns = list(cells.outcomes)
-    place = columns.index(trial.gate)
-    left = int(cells.outcomes[columns[place - 1]].robust.sum()) if place else len(cells.outcomes[trial.gate])
-    if int(cells.outcomes[trial.gate].robust.sum()) < left:
-        return None
-    return f"{trial.gate} broke none of {left} examples"
+    probed, broke = diagnostics.broken_by(trial.gate, cells.outcomes)
+    if broke or not probed:
+        return None if broke else f"nothing was left for {trial.gate}"
+    queries = int(cells.outcomes[trial.gate].forwards.max())
+    missed = 1 - 0.05 ** (1 / probed)
+    return (
+        f"{trial.gate} broke none of {probed} examples with {queries:,} queries each, so at most "
+        f"{100 * missed:.1f} % of such would fall to it (95 %)"
+    )
 
 
 def _skipped(trial: Trial, deployed: Deployed, spec: RunSpec) -> str | None:

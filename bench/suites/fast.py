@@ -1,0 +1,22 @@
+"""A cascade that reaches AutoAttack's verdicts with few of its passes, and goes on where it might not.
+
+The ladder and the probe always run. Where the probe breaks nothing that the ladder left, the siege is
+skipped, and the record says how many examples were probed and how many may have been missed.
+"""
+
+from __future__ import annotations
+
+from bench.api import Suite, Trial
+from bench.attacks.fast import Ladder, Probe, Siege
+from bench.core.threat import WHITE_BOX
+from bench.evaluate.sequel import Sequel
+
+FAST = Suite(
+    name="fast",
+    version=1,
+    trials=(
+        Trial("ladder", Ladder(), WHITE_BOX),
+        Sequel("probe", Probe(), WHITE_BOX),
+        Sequel("siege", Siege(), WHITE_BOX, gate="probe"),
+    ),
+)
