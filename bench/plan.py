@@ -571,7 +571,8 @@ def _suite_of_attacks(request: Request) -> Suite:
         raise UnknownName(f"--knowledge is {word!r}; {guess}it is one of {', '.join(KNOWLEDGE)}")
     trials: dict[str, Trial] = {}
     for name in request.attacks:
-        attack, column = ATTACKS.get(name), column_of(name)
+        attack: Any = ATTACKS.get(name)  # a file of the user's own may hold anything
+        column = column_of(name)
         if not dataclasses.is_dataclass(attack) or not callable(attack):
             raise BadValue(
                 f"the attack {name!r} is no frozen dataclass that can be called, expected one",

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from bench.cli import options
+from bench.errors import BadValue, MissingExtra, UnknownName
 
 Entry = dict[str, str]
 
 
 @click.command("list")
 @click.argument("kind", required=False, metavar="[KIND]")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="Of attacks, every one that a library offers: torchattacks, foolbox, art, advlib or autoattack.  "
+    "[default: a line for each library]",
+)
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="Of attacks, every one of every library that is installed.  [default: no]",
+)
 @options.store
 @options.as_json
-def list_(kind: str | None, store: Path, as_json: bool) -> None:
+def list_(kind: str | None, backend: str | None, every: bool, store: Path, as_json: bool) -> None:
     """List what there is, one line each.
 
     KIND is one of defenses, attacks, suites, data, architectures, recipes, runs; without it, everything.
     """
+    if backend is not None or every:
+        _list_offered(kind, backend, as_json)
+        return
     if kind is not None and kind not in _KINDS:
         raise click.BadParameter(
             f"{kind!r} is not listed, expected one of {', '.join(_KINDS)}", param_hint="KIND"
@@ -36,6 +55,48 @@ def list_(kind: str | None, store: Path, as_json: bool) -> None:
         _print(entries, indent=0 if kind else 2)
         if not entries:
             click.echo(f"{'' if kind else '  '}none{f' in {store}' if name == 'runs' else ''}")
+
+
+def _list_offered(kind: str | None, backend: str | None, as_json: bool) -> None:
+    """Every attack of one library or of all; it loads them."""
+    from bench.registry import ATTACKS, BACKENDS
+
+    if kind != "attacks":
+        raise BadValue(
+            "--backend and --all are of attacks alone, expected that kind", "bench list attacks --all"
+        )
+    if backend is not None and backend not in BACKENDS:
+        near = difflib.get_close_matches(backend, BACKENDS, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownName(f"--backend is {backend!r}; {guess}it is one of {', '.join(BACKENDS)}")
+    entries: list[Entry] = [] if backend is not None else _attacks(Path())
+    for prefix in BACKENDS if backend is None else (backend,):
+        module = importlib.import_module(ATTACKS.location(f"{prefix}:").partition(":")[0])
+        try:
+            names = [f"{prefix}:{name}" for name in module.offered()]
+        except MissingExtra as error:
+            if backend is not None:
+                raise
+            click.echo(f"bench: {error}", err=True)
+            continue
+        entries += [_offered(name, ATTACKS.get(name)) for name in names]
+    if as_json:
+        click.echo(json.dumps(entries, indent=1))
+    else:
+        _print(entries, indent=0)
+
+
+def _offered(name: str, attack: Any) -> Entry:
+    norms = ", ".join(norm.value for norm in attack.norms)
+    reason = attack.unfit and attack.unfit.partition(", expected")[0]
+    return {
+        "name": name,
+        "summary": f"{attack.needs}; {norms}" if reason is None else f"refused: {reason}",
+        "backend": name.partition(":")[0],
+        "needs": attack.needs,
+        "norms": norms,
+        "unfit": attack.unfit or "",
+    }
 
 
 def _print(entries: list[Entry], indent: int) -> None:
@@ -60,6 +121,23 @@ def _plug_ins(table: str) -> Callable[[Path], list[Entry]]:
         return [{"name": name, "summary": found.summary(name)} for name in names]
 
     return entries
+
+
+def _attacks(store: Path) -> list[Entry]:
+    from bench.registry import ATTACKS, BACKENDS, needs
+
+    own = [_attack(name, needs(name) or "not stated", ATTACKS.summary(name)) for name in ATTACKS.names()]
+    for name in ATTACKS.schemes():
+        library, norms, extra = BACKENDS[name.partition(":")[0]]
+        install = f" (pip install 'robust-bench-harness[{extra}]')" if extra else ""
+        told = {"backend": library, "needs": "as each says", "norms": norms, "extra": extra}
+        own.append({"name": name, "summary": ATTACKS.summary(name) + install, **told})
+    return own
+
+
+def _attack(name: str, needs: str, summary: str) -> Entry:
+    told = {"backend": "bench", "needs": needs, "norms": "Linf, L2", "extra": ""}
+    return {"name": name, "summary": f"{needs}: {summary}", **told}
 
 
 def _data(store: Path) -> list[Entry]:
@@ -112,7 +190,7 @@ def _runs(store: Path) -> list[Entry]:
 
 _KINDS: Mapping[str, Callable[[Path], list[Entry]]] = {
     "defenses": _plug_ins("DEFENSES"),
-    "attacks": _plug_ins("ATTACKS"),
+    "attacks": _attacks,
     "suites": _plug_ins("SUITES"),
     "data": _data,
     "architectures": _architectures,

@@ -15,12 +15,13 @@ from typing import Any
 import click
 
 from bench.cli import options
+from bench.core.threat import format_eps
 from bench.errors import UnknownName
 
 
 @click.group(cls=options.Commands)
 def show() -> None:
-    """Show everything about one suite, defense, data set, recipe or record."""
+    """Show everything about one suite, defense, attack, data set, recipe or record."""
 
 
 @show.command()
@@ -80,20 +81,10 @@ def suite(name: str, as_json: bool) -> None:
 @options.as_json
 def defense(name: str, as_json: bool) -> None:
     """Show a defense: its paper, what had to be guessed, and every parameter with its default."""
-    from bench.core.encoding import describe, encode
     from bench.registry import DEFENSES
 
     found: Any = DEFENSES.get(name)
-    comments = field_comments(type(found))
-    fields = [
-        {
-            "name": field.name,
-            "type": str(field.type),
-            "value": encode(getattr(found, field.name)),
-            "about": comments.get(field.name, ""),
-        }
-        for field in dataclasses.fields(found)
-    ]
+    fields = _fields(found, field_comments(type(found)))
     told = {
         "paper": found.paper,
         "reconstruction": found.reconstruction or "no: the method's text or code was at hand",
@@ -111,11 +102,36 @@ def defense(name: str, as_json: bool) -> None:
     about = inspect.getdoc(type(found))
     if about:
         click.echo("\n" + about)
-    click.echo("\nparameters (--set defense.NAME=VALUE)" if fields else "\nno parameters")
-    room = max((len(f"{f['name']} = {describe(getattr(found, f['name']))}") for f in fields), default=0)
-    for field in fields:
-        stated = f"{field['name']} = {describe(getattr(found, field['name']))}"
-        click.echo(f"  {stated:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
+    _print_fields(found, fields, "defense")
+
+
+@show.command()
+@click.argument("name")
+@options.as_json
+def attack(name: str, as_json: bool) -> None:
+    """Show an attack: where it comes from, what it needs, and every parameter with its default."""
+    from bench.attacks.others.signature import column_of
+    from bench.registry import ATTACKS, needs
+
+    found: Any = ATTACKS.get(name)
+    norms, asked = getattr(found, "norms", None), getattr(found, "needs", None) or needs(name)
+    told = {
+        "backend": name.partition(":")[0] if ATTACKS.scheme(name) else "bench",
+        "needs": asked or "not stated",
+        "norms": "Linf, L2" if norms is None else ", ".join(norm.value for norm in norms) or "none of ours",
+        "defined": ATTACKS.location(name),
+    }
+    if getattr(found, "unfit", None):
+        told["refused"] = f"{name} {found.unfit}"
+    fields = _fields(found, _comments_of(found))
+    if as_json:
+        click.echo(json.dumps({"name": name, **told, "fields": fields}, indent=1))
+        return
+    scheme = ATTACKS.scheme(name)
+    doc = (inspect.getdoc(type(found)) or "").split("\n\n")[0]
+    click.echo(f"{name}: {doc if scheme else ATTACKS.summary(name)}")
+    _pairs(told)
+    _print_fields(found, fields, f"attack.{column_of(name)}")
 
 
 @show.command("data")
@@ -191,6 +207,41 @@ def field_comments(kind: type) -> dict[str, str]:
         and isinstance(node.target, ast.Name)
         and node.end_lineno in comments
     }
+
+
+def _comments_of(attack: Any) -> dict[str, str]:
+    """What is known of an attack's fields; steps in pixel units say what they were made for."""
+    if not isinstance(getattr(attack, "about", None), Mapping):
+        return field_comments(type(attack))
+    comments = dict(attack.about)
+    for name, eps in attack.absolute.items():
+        unit = f"pixel units, no share of eps: the library's choice for eps {format_eps(eps)}"
+        comments[name] = f"{comments[name]} ({unit})" if name in comments else unit
+    return comments
+
+
+def _fields(found: Any, comments: Mapping[str, str]) -> list[dict[str, Any]]:
+    from bench.core.encoding import encode
+
+    return [
+        {
+            "name": field.name,
+            "type": field.type.__name__ if isinstance(field.type, type) else str(field.type),
+            "value": encode(getattr(found, field.name)),
+            "about": comments.get(field.name, ""),
+        }
+        for field in dataclasses.fields(found)
+    ]
+
+
+def _print_fields(found: Any, fields: list[dict[str, Any]], part: str) -> None:
+    from bench.core.encoding import describe
+
+    click.echo(f"\nparameters (--set {part}.NAME=VALUE)" if fields else "\nno parameters")
+    room = max((len(f"{f['name']} = {describe(getattr(found, f['name']))}") for f in fields), default=0)
+    for field in fields:
+        stated = f"{field['name']} = {describe(getattr(found, field['name']))}"
+        click.echo(f"  {stated:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
 
 
 def _pairs(told: Mapping[str, object]) -> None:

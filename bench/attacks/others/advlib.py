@@ -105,6 +105,7 @@ def _made(name: str) -> type[Any]:
         needs="gradients",
         norms=NORMS.get(name, ()),
         unfit=None if name in NORMS else "keeps to neither norm, expected an attack under Linf or L2",
+        doc=function.__doc__,
         about={
             key: text
             for key, (_, text) in documented(function.__doc__, typed_line=True).items()

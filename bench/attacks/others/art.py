@@ -166,6 +166,7 @@ def _made(name: str) -> type[Any]:
             needs=NEEDS.get(name, "gradients"),
             norms=NORMS.get(name, ()),
             unfit=None if name in NORMS else UNFIT,
+            doc=attack.__doc__,
             about={key: text for key, (_, text) in written.items()},
             made_for={"eps_step": Fraction(str(eps))} if isinstance(eps, float) else {},
         ),

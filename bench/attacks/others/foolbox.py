@@ -125,6 +125,7 @@ def _made(name: str) -> type[Any]:
             needs=_needs(attack),
             norms=norms,
             unfit=UNFIT.get(name, unfit),
+            doc=attack.__doc__,
             about={key: text for key, (_, text) in written.items()},
         ),
     )

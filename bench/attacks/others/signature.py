@@ -125,6 +125,7 @@ class Told:
     needs: Needs
     norms: tuple[Norm, ...]
     unfit: str | None = None
+    doc: str | None = None
     about: Mapping[str, str] | None = None
     types: Mapping[str, str] | None = None  # where the signature states none
     made_for: Mapping[str, Fraction] | None = None
@@ -155,7 +156,7 @@ def made(
             unfit = f"needs {parameter.name}, expected an attack that needs images and labels alone"
     about = {ascii_name(key): text for key, text in (told.about or {}).items()}
     held = {
-        "__doc__": f"{base.library}'s {name}.",
+        "__doc__": " ".join(inspect.cleandoc(told.doc or name).split("\n\n")[0].split()),
         "__module__": base.__module__,
         "offered": name,
         "needs": told.needs,

@@ -112,6 +112,7 @@ def _made(name: str) -> type[Any]:
             needs=NEEDS.get(name, "gradients"),
             norms=norms,
             unfit=unfit,
+            doc=attack.__doc__,
             about={key: text for key, (_, text) in told.items()},
             types={key: kind for key, (kind, _) in told.items()} | COUNTS,
             made_for={"alpha": Fraction(eps).limit_denominator(1000)} if isinstance(eps, float) else {},
