@@ -40,7 +40,7 @@ def test_it_comes_near_the_nearest_mistake_of_a_linear_classifier(norm: Norm, pr
 @norms
 def test_more_queries_come_nearer(norm: Norm, problem, seeded) -> None:
     lengths, found = [], []
-    for queries in (40, 200, 700):
+    for queries in (40, 150, 400):
         oracle = problem.oracle(confirms=False, knowledge=DECISIONS)
         x_adv = HopSkipJump(queries=queries)(oracle, problem.x, problem.y, EVERYTHING[norm], seeded(0))
         found.append(problem.margin(x_adv) > -1e-6)
@@ -79,21 +79,21 @@ def test_normals_of_a_linear_boundary(norm: Norm, make_problem, seeded) -> None:
     """Many probes at the boundary of a linear classifier: the estimate points along its weights."""
     problem = make_problem(n=10)
     x = problem.x.clamp(0.3, 0.7)
-    walk, generator = _Walk(x, norm, 2000, 1.0), seeded(0)
+    walk, generator = _Walk(x, norm, 1000, 1.0), seeded(0)
     walk._point = x + 0.0
     weight = problem.network.weight.detach()
     normal = (weight[1] - weight[0]).reshape(1, 1, 6, 6)
     walk._begin_sounding(torch.ones(10, dtype=torch.bool))
-    for _ in range(2000):
+    for _ in range(1000):
         probe = walk.question(generator)
         walk.learn(probe, ((probe - x) * normal).sum((1, 2, 3)) > 0)  # the boundary goes through the point
     direction = walk._direction
     assert (walk._phase == STRIDE).all()
     if norm is Norm.LINF:
         agreed = (direction * normal).sum((1, 2, 3)) / normal.abs().sum()  # 1: every sign; small weights err
-        assert agreed.min() > 0.95
+        assert agreed.min() > 0.9
     else:
-        assert torch.cosine_similarity(direction.flatten(1), normal.flatten(1)).min() > 0.97
+        assert torch.cosine_similarity(direction.flatten(1), normal.flatten(1)).min() > 0.95
 
 
 @pytest.mark.parametrize("queries", [1, 2, 63])
@@ -112,7 +112,7 @@ def test_labels_suffice_and_what_broke_an_example_is_returned(norm, eps, problem
     deployed, batches = Deployed(problem.network), Batches(64)
     referee, ledger = Referee(deployed, budget, batches), Ledger(problem.x, problem.y, 2)
     oracle = MeteredOracle(Access(deployed, DECISIONS, {}, PLAIN), referee, ledger, batches)
-    x_adv = HopSkipJump(queries=600)(oracle, problem.x, problem.y, budget, seeded(0))
+    x_adv = HopSkipJump(queries=400)(oracle, problem.x, problem.y, budget, seeded(0))
     broken, reachable = oracle.broken(), problem.worst_margin(budget) > 0
     easily = problem.worst_margin(Budget(norm, budget.eps * Fraction("0.8"))) > 0
     assert (distance(x_adv, problem.x, norm) <= budget.radius + 1e-6).all()

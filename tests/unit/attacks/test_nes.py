@@ -20,7 +20,7 @@ from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF, L2 = Budget(Norm.LINF, Fraction("0.1")), Budget(Norm.L2, Fraction("0.6"))
-ATTACKS = {"nes": NES(queries=1500), "spsa": replace(SPSA, queries=3000)}
+ATTACKS = {"nes": NES(queries=800, samples=40), "spsa": replace(SPSA, queries=800, samples=40)}
 attacks = pytest.mark.parametrize("name", ATTACKS)
 budgets = pytest.mark.parametrize("budget", [LINF, L2], ids=lambda budget: budget.norm.value)
 
@@ -30,11 +30,11 @@ def test_the_estimate_is_the_gradient_in_the_mean(name: str, problem, seeded) ->
     """Of a linear loss; a mean of N directions is off by about sqrt(D / N) of its length."""
     oracle = problem.oracle(confirms=False, knowledge=SCORES)
     attack = NES(direction=ATTACKS[name].direction, sigma=0.1)  # coarse: the loss is linear, rounding is not
-    estimate = attack._estimate(Witness(oracle, problem.x, LINF), problem.x, problem.y, 1500, seeded(0))
+    estimate = attack._estimate(Witness(oracle, problem.x, LINF), problem.x, problem.y, 800, seeded(0))
     weight = problem.network.weight.detach()
     exact = (weight[1 - problem.y] - weight[problem.y]).reshape(problem.x.shape)
     error = (estimate - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
-    assert error.mean().item() == pytest.approx((36 / 1500) ** 0.5, rel=0.2)
+    assert error.mean().item() == pytest.approx((36 / 800) ** 0.5, rel=0.2)
 
 
 def test_one_pair_by_hand(problem, seeded) -> None:
