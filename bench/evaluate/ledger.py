@@ -42,6 +42,7 @@ class Ledger:
         self._open_forwards = self._open_backwards = 0
         self._open_sloped: Tensor | None = None
         self._most = 0  # no example has been asked about more often
+        self._crowd = 1  # how often the same row comes in those rows
 
     @property
     def forwards(self) -> Tensor:
@@ -70,6 +71,17 @@ class Ledger:
         self._most += forwards
         if sloped is not None:
             self._open_sloped = sloped if self._open_sloped is None else self._open_sloped | sloped
+
+    def affordable(self, rows: Tensor, limit: int) -> Tensor | None:
+        """[m] bool: what of a query stays within the limit, copies of a row counted one by one; None: all."""
+        if rows is not self._rows:
+            self._crowd = int(torch.bincount(rows).max()) if len(rows) else 1
+        self._most += self._crowd - 1  # and one when it is charged
+        if self._most < limit:
+            return None
+        ordered, order = rows.sort(stable=True)
+        turn = torch.arange(len(rows), device=rows.device) - torch.searchsorted(ordered, ordered)
+        return self.forwards[rows] + torch.empty_like(turn).index_copy_(0, order, turn) < limit
 
     def exhaust(self, limit: int) -> None:
         """Note whose queries are spent."""

@@ -89,6 +89,11 @@ class Lent(nn.Module):
             self._refuse(rows, limit)
             return ledger.logits[rows]
         asked = x if standing is None else x[standing]
+        allowed = None if limit is None else ledger.affordable(asked_rows, limit)
+        if allowed is not None and not bool(allowed.all()):
+            kept = allowed.nonzero().squeeze(1)
+            standing = kept if standing is None else standing[kept]
+            asked_rows, asked = asked_rows[kept], asked[kept]
         logits = self._batches.map(self._access.answer, asked)
         ledger.charge(asked_rows, 1)
         self._look(asked_rows, asked, logits)

@@ -220,6 +220,10 @@ class MeteredOracle:
         if len(rows) == 0:
             self._refuse(limit)
             return ledger.logits[self._rows]
+        allowed = None if limit is None else ledger.affordable(rows, limit)
+        if allowed is not None and not bool(allowed.all()):
+            kept = allowed.nonzero().squeeze(1)
+            standing, rows, asked = kept if standing is None else standing[kept], rows[kept], asked[kept]
         with torch.no_grad():
             logits = self._batches.map(self._access.answer, asked)
         ledger.charge(rows, 1)

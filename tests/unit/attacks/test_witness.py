@@ -1,4 +1,4 @@
-"""A witness remembers the projection that broke an example, through views and however late it is told."""
+"""A witness remembers the projection that broke an example, however late it is told."""
 
 from __future__ import annotations
 
@@ -51,19 +51,6 @@ def test_the_first_projection_that_succeeds_is_kept(problem) -> None:
     torch.testing.assert_close(found[early], project(x + 0.05 * uphill, x, LINF)[early])
     torch.testing.assert_close(found[late], project(x + 5 * uphill, x, LINF)[late])
     torch.testing.assert_close(found[~watched.broken()], project(x - uphill, x, LINF)[~watched.broken()])
-
-
-def test_what_a_view_finds_is_known_above(problem) -> None:
-    x, y = problem.x, problem.y
-    weight = problem.network.weight.detach()
-    best = x + 0.1 * (weight[1 - y] - weight[y]).reshape(x.shape).sign()
-    oracle, _ = _metered(problem.network, x, y, 2)
-    watched, rows = Witness(oracle, x, LINF), torch.tensor([5, 1, 17, 30])
-    watched.only(rows).labels(best[rows])
-    found = watched.or_else(x)
-    moved = (found != x).flatten(1).any(1)
-    assert moved.any() and torch.equal(moved, watched.broken()) and not moved[[0, 2, 3]].any()
-    torch.testing.assert_close(found[moved], project(best, x, LINF)[moved])
 
 
 def test_where_the_defense_answers_nothing_nothing_is_remembered(problem) -> None:

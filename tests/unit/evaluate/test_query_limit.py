@@ -216,7 +216,6 @@ def test_one_example_many_times_in_a_view_costs_every_query(knowledge):
     assert network_saw == [3, 0, 0, 0]
 
 
-@pytest.mark.xfail(strict=True, reason="the ledger's bound of what anybody spent counts a crowd as one query")
 @both_feedbacks
 @pytest.mark.parametrize("through", ["only", "lend"])
 def test_the_limit_holds_for_one_example_many_times_at_once(knowledge, through):
