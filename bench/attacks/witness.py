@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.api import Climb, Loss, Oracle
 from bench.attacks.geometry import projector
-from bench.core.threat import Budget, Feedback
+from bench.core.threat import Budget, Feedback, Source
 
 
 class Witness:
@@ -18,17 +18,10 @@ class Witness:
     """
 
     def __init__(self, oracle: Oracle, x: Tensor, budget: Budget) -> None:
-        self._oracle, self._x, self._budget = oracle, x, budget
-        self._project = projector(x, budget)
+        self._oracle, self._project = oracle, projector(x, budget)
         self._image, self._known = x.clone(), oracle.broken()
-        self._silent = oracle.knowledge.feedback is Feedback.NOTHING
-        self._above: tuple[Witness, Tensor] | None = None  # whose examples these are, and which of them
-
-    def only(self, rows: Tensor) -> Witness:
-        """The same for some of its examples (indices [m]); what breaks them is remembered here too."""
-        view = Witness(self._oracle.only(rows), self._x[rows], self._budget)
-        view._image, view._above = self._image[rows], (self, rows)
-        return view
+        climbs_victim = oracle.knowledge.gradients is Source.DEPLOYED
+        self._silent = oracle.knowledge.feedback is Feedback.NOTHING and not climbs_victim
 
     def broken(self) -> Tensor:
         """[n] bool: confirmed by the oracle."""
@@ -63,7 +56,3 @@ class Witness:
         fresh = (broken & ~self._known)[:, None, None, None]
         self._image = torch.where(fresh, self._project(asked), self._image)
         self._known = broken
-        if self._above is not None:
-            whole, rows = self._above
-            whole._image = whole._image.index_copy(0, rows, self._image)
-            whole._known = whole._known.index_copy(0, rows, self._known)
