@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Generator, Tensor
@@ -105,7 +106,7 @@ def _linf_search(x: Tensor, budget: Budget, generator: Generator) -> Search:
         up = _coins((n, channels, 1, 1), generator, x.device)
         candidate = torch.where(square, corners(up), best_x)
         # a square that holds these values already would be a query for nothing: take the other signs
-        same = (candidate == best_x).all(dim=3).all(dim=2).all(dim=1)[:, None, None, None]
+        same = (candidate == best_x).flatten(1).all(dim=1)[:, None, None, None]
         return torch.where(square, corners(up ^ same), best_x)
 
     return search
@@ -205,10 +206,15 @@ def _corners(
 
 
 def _mask(rows: Tensor, columns: Tensor, side: int, height: int, width: int) -> Tensor:
-    down = torch.arange(height, device=rows.device) - rows[:, None]
-    across = torch.arange(width, device=rows.device) - columns[:, None]
-    inside_rows, inside_columns = (down >= 0) & (down < side), (across >= 0) & (across < side)
-    return inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+    down, across = _spans(height, side, rows.device)[rows], _spans(width, side, rows.device)[columns]
+    return down[:, None, :, None] & across[:, None, None, :]
+
+
+@cache
+def _spans(length: int, side: int, device: torch.device) -> Tensor:
+    """Which of `length` places a span of `side` covers, for each place where it may begin."""
+    place, start = torch.arange(length, device=device), torch.arange(length - side + 1, device=device)
+    return (place >= start[:, None]) & (place < start[:, None] + side)
 
 
 def _coins(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:

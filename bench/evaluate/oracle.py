@@ -59,6 +59,7 @@ class Access:
         self.climbed = _climbed(deployed, knowledge.gradients, others)
         self.answering = deployed.predict if self.queries_victim else self.climbed
         self._fast: nn.Module | None = None  # what is climbed, folded when the first images are seen
+        self._unit: Tensor | None = None
         for network in (self.climbed, self.answering):
             if network is not None:
                 network.eval().requires_grad_(False)
@@ -105,8 +106,16 @@ class Access:
                 each = self.objective(x, labels[0]).float()
             else:
                 raise AccessDenied("this defense states no adaptive_loss, so there is none to climb")
-            (gradient,) = torch.autograd.grad(each.sum(), x, allow_unused=True, materialize_grads=True)
+            (gradient,) = torch.autograd.grad(
+                each, x, self._one_each(each), allow_unused=True, materialize_grads=True
+            )
         return gradient.float().contiguous(), each.detach(), logits.detach()
+
+    def _one_each(self, each: Tensor) -> Tensor:
+        """Ones [n]: the gradient of the sum, without a kernel to sum or to fill."""
+        if self._unit is None or self._unit.dtype is not each.dtype:
+            self._unit = torch.ones((), dtype=each.dtype, device=each.device)
+        return self._unit.expand_as(each)
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.numerics.precision == "bf16")
@@ -143,8 +152,8 @@ class MeteredOracle:
         self._rows = torch.arange(len(ledger.y), device=ledger.y.device) if rows is None else rows
         self._standing: Tensor | None = None  # positions in this view; None: all of them
         self._standing_rows = self._rows
-        self._nobody = torch.zeros(len(self._rows), dtype=torch.bool, device=ledger.y.device)
-        self._seen_changes = 0 if rows is None else -1
+        self._seen_changes = -1
+        self._broken = self._last_loss = self._last_logits = ledger.loss  # of this view, at the last change
 
     def only(self, rows: Tensor) -> MeteredOracle:
         """The same oracle for some of its examples (indices [m]); queries stay charged to each."""
@@ -184,17 +193,14 @@ class MeteredOracle:
         ledger.charge(rows, samples, samples, gradient.flatten(1).any(dim=1))
         before = ledger.changes
         self._meter.watch(rows, asked, logits, each, samples)
-        if standing is None and ledger.changes == before:
-            return Climb(gradient, each, logits, self._nobody)
+        broken = self._broken
         if ledger.changes != before:
             gradient[ledger.broken[rows]] = 0
+            broken = ledger.broken[self._rows]
         if standing is not None:
             gradient = torch.zeros_like(x).index_copy_(0, standing, gradient)
-        broken = ledger.broken[self._rows]
-        each, logits = (
-            self._with_last(answer, last, standing, broken)
-            for answer, last in ((each.to(ledger.loss.dtype), ledger.loss), (logits, ledger.logits))
-        )
+            each = self._last_loss.index_copy(0, standing, each.to(ledger.loss.dtype))
+            logits = self._last_logits.index_copy(0, standing, logits)
         return Climb(gradient, each, logits, broken)
 
     def lend(self, eot: bool = True) -> nn.Module:
@@ -205,12 +211,6 @@ class MeteredOracle:
     def _finished(self, x: Tensor) -> Climb:
         ledger, rows = self._ledger, self._rows
         return Climb(torch.zeros_like(x), ledger.loss[rows], ledger.logits[rows], ledger.broken[rows])
-
-    def _with_last(self, answer: Tensor, last: Tensor, standing: Tensor | None, broken: Tensor) -> Tensor:
-        """Answers to the standing, and the last ones to those who are broken or have spent their queries."""
-        whole = last[self._rows]
-        whole = answer if standing is None else whole.index_copy(0, standing, answer)
-        return torch.where(broken.view(-1, *[1] * (whole.ndim - 1)), last[self._rows], whole)
 
     def _ask(self, x: Tensor) -> Tensor:
         if self._access.answering is None:
@@ -227,14 +227,14 @@ class MeteredOracle:
         with torch.no_grad():
             logits = self._batches.map(self._access.answer, asked)
         ledger.charge(rows, 1)
-        before = ledger.changes
         self._meter.watch(rows, asked, logits, None, 1)
         if limit is not None:
             ledger.logits[rows] = logits  # whoever spends the last query now gets this answer from here on
             ledger.exhaust(limit)
-        if standing is None and ledger.changes == before:
+        if standing is None:
             return logits
-        return self._with_last(logits, ledger.logits, standing, ledger.broken[self._rows])
+        last = self._last_logits if limit is None else ledger.logits[self._rows]
+        return last.index_copy(0, standing, logits)
 
     def _refuse(self, limit: int | None) -> None:
         if limit is not None and bool(self._ledger.exhausted[self._rows].any()):
@@ -246,7 +246,9 @@ class MeteredOracle:
         if self._seen_changes != ledger.changes:
             self._seen_changes = ledger.changes
             self._standing, self._standing_rows = None, self._rows
+            self._broken = ledger.broken[self._rows]
             if ledger.changes:
+                self._last_loss, self._last_logits = ledger.loss[self._rows], ledger.logits[self._rows]
                 standing = (~(ledger.broken | ledger.exhausted)[self._rows]).nonzero().squeeze(1)
                 if len(standing) < len(self._rows):
                     self._standing, self._standing_rows = standing, self._rows[standing]
