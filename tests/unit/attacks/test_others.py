@@ -1,4 +1,4 @@
-"""Attacks of other libraries as dataclasses: every name is reachable, survives JSON, refuses in a sentence."""
+"""Attacks of other libraries as dataclasses: each name is reachable, survives JSON, refuses in a sentence."""
 
 from __future__ import annotations
 
