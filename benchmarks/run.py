@@ -17,7 +17,16 @@ import click
 if TYPE_CHECKING:
     from benchmarks.timing import Row
 
-BENCHMARKS = ("passes", "attack_step", "training_step", "defenses", "early_exit")
+BENCHMARKS = (
+    "passes",
+    "kernels",
+    "attack_step",
+    "peers",
+    "cascade",
+    "early_exit",
+    "training_step",
+    "defenses",
+)
 """Each a module of this package with `measure(Settings) -> list[Row]`."""
 
 
@@ -29,6 +38,17 @@ BENCHMARKS = ("passes", "attack_step", "training_step", "defenses", "early_exit"
     multiple=True,
     help="Count and measure this one; may be repeated.  [default: all]",
 )
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="DATA:DEFENSE@ARCH",
+    help="Attack this one by the cascade; may be repeated.  [default: two on digits]",
+)
+@click.option("--recipe", default="short", show_default=True, help="How those are trained.")
+@click.option("--examples", type=click.IntRange(min=1), help="Images of each of them.  [default: all]")
+@click.option("--store", type=click.Path(path_type=Path), help="Keep those networks and runs there.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where data sets lie.")
 @click.option("--quick", is_flag=True, help="A quarter of each batch: for a first look.")
 @click.option(
     "--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Paired measurements."
@@ -38,10 +58,17 @@ BENCHMARKS = ("passes", "attack_step", "training_step", "defenses", "early_exit"
     "--bf16/--no-bf16", default=None, help="Measure in bfloat16.  [default: where there is arithmetic for it]"
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE", help="Also write JSON there.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def main(
     only: tuple[str, ...],
     defenses: tuple[str, ...],
+    networks: tuple[str, ...],
+    recipe: str,
+    examples: int | None,
+    store: Path | None,
+    data_root: Path | None,
+    save: Path | None,
     quick: bool,
     rounds: int,
     threads: int | None,
@@ -69,6 +96,11 @@ def main(
         bf16=_has_bf16(kind) if bf16 is None else bf16,
         say=partial(_say, "benchmarks"),
         defenses=defenses,
+        networks=networks,
+        recipe=recipe,
+        examples=examples,
+        store=store,
+        data_root=data_root,
     )
     rows: list[Row] = []
     begun = time.perf_counter()
@@ -84,9 +116,13 @@ def main(
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "seconds": round(time.perf_counter() - begun),
     }
+    shown = [{**dataclasses.asdict(row), "held": row.held} for row in rows]
+    text = json.dumps({"setting": setting, "rows": shown}, indent=2)
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(text + "\n", encoding="utf-8")
     if as_json:
-        shown = [{**dataclasses.asdict(row), "held": row.held} for row in rows]
-        click.echo(json.dumps({"setting": setting, "rows": shown}, indent=2))
+        click.echo(text)
     else:
         click.echo(", ".join(f"{name} {value}" for name, value in setting.items()))
         click.echo(table(rows))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -23,6 +24,13 @@ class Settings:
     bf16: bool  # whether rows in bfloat16 are measured
     say: Callable[[str], None]  # told what is under way
     defenses: tuple[str, ...] = ()  # whose steps are counted and measured; empty: all
+    networks: tuple[
+        str, ...
+    ] = ()  # that the cascade attacks: DATA:DEFENSE@ARCHITECTURE; empty: its own choice
+    recipe: str = "short"  # by which those are trained
+    examples: int | None = None  # of each data set; None: all
+    store: Path | None = None  # where those networks and runs are kept; None: nowhere
+    data_root: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,8 @@ class Meter:
     def settle(self) -> None:
         """Look for successes among the answers since the last time."""
         asked, self._asked = self._asked, []
+        if len(asked) > 1 and not bool(torch.stack([query.suspects for query in asked]).any()):
+            return  # the host has waited once for all of them
         later = 0  # charged to these rows after the query that is looked at
         total = sum(query.forwards for query in asked)
         for query in asked:

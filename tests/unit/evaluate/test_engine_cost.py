@@ -91,8 +91,7 @@ def test_where_the_host_would_wait_successes_are_looked_for_now_and_then(network
     waits = {
         name: n for name, n in per_step(network, make, knowledge).items() if any(w in name for w in WAITS)
     }
-    # every eighth step looks at eight answers one after another: nothing waits in the seven between
-    assert sum(waits.values()) <= 1
+    assert sum(waits.values()) == 1 / 8, "once for every eight steps"
     monkeypatch.setitem(ledgers.CHECKED_EVERY, "cpu", 10_000)
     counts = kernels(network, PGD(steps=40), WHITE_BOX)
     assert sum(n for name, n in counts.items() if any(w in name for w in WAITS)) == 0
