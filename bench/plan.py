@@ -580,7 +580,7 @@ def _suite_of_attacks(request: Request) -> Suite:
             )
         if column in trials:
             raise BadValue(f"--attack gives the column {column} twice, expected every attack once")
-        trials[column] = Trial(column, attack, KNOWLEDGE[word])
+        trials[column] = Trial(column, cast(Attack, attack), KNOWLEDGE[word])
     return Suite(OF_ATTACKS, 1, tuple(trials.values()))
 
 
