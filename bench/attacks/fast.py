@@ -122,7 +122,7 @@ class Siege:
         x_adv = self.sighting(oracle, x, y, budget, generator)
         closest = margin(oracle.logits(x_adv), y).argsort(descending=True)
         closest = closest[~oracle.broken()[closest]]
-        for rows in closest.split(max(16, math.ceil(self.block * len(closest)))):
+        for rows in torch.split(closest, max(16, math.ceil(self.block * len(closest)))):
             held = oracle.only(rows)
             found = self._storm(held, x[rows], y[rows], clean[rows], budget, generator)
             x_adv = x_adv.index_copy(0, rows, found)

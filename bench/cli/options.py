@@ -70,6 +70,12 @@ batch_size = click.option(
     metavar="N|auto",
     help="Images attacked at once, halved when memory runs out; results do not depend on it.",
 )
+compiled = click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compute gradients by torch.compile: a minute to begin, faster where launches cost most.",
+)
 store = click.option(
     "--store",
     type=click.Path(path_type=Path),

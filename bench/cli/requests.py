@@ -84,6 +84,7 @@ def as_options(
     accept_stale: bool,
     offline: bool,
     batch_size: str = "auto",
+    compiled: bool = False,
     **_: Any,
 ) -> Options:
     """How the work is done; none of it changes a result."""
@@ -95,6 +96,7 @@ def as_options(
         device=device,
         devices=devices,
         batch_size=_batch_size(batch_size),
+        compiled=compiled,
         stale=cast(Any, "rerun" if rerun else "accept" if accept_stale else "refuse"),
         download=not offline,
         progress=Console(),

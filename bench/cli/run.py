@@ -47,6 +47,7 @@ trained_by_others = options.several(
 @options.factory
 @options.surrogate
 @options.batch_size
+@options.compiled
 @trained_by_others
 @click.option(
     "--board",
@@ -67,6 +68,7 @@ def run(
     factory: str | None,
     surrogate: str | None,
     batch_size: str,
+    compiled: bool,
     board: Path | None,
     as_json: bool,
     **shared: Any,
@@ -84,7 +86,7 @@ def run(
     from bench.report.table import run_table
     from bench.runner.run import run as compute
 
-    how = as_options(batch_size=batch_size, **shared)
+    how = as_options(batch_size=batch_size, compiled=compiled, **shared)
     request = as_request(
         defense,
         suite=suite,

@@ -54,8 +54,10 @@ class Arena:
         others: Mapping[Source, nn.Module],
         numerics: Numerics,
         batches: Batches,
+        compiled: bool = False,
     ) -> None:
         self.deployed, self.budget, self.num_classes = deployed, budget, num_classes
+        self._compiled = compiled
         self.batches = batches
         self.referee = Referee(deployed, budget, batches)
         self._others, self._numerics = others, numerics
@@ -64,7 +66,9 @@ class Arena:
     def access(self, knowledge: Knowledge) -> Access:
         """What this knowledge opens; networks are prepared once for all cells."""
         if knowledge not in self._open:
-            self._open[knowledge] = Access(self.deployed, knowledge, self._others, self._numerics)
+            self._open[knowledge] = Access(
+                self.deployed, knowledge, self._others, self._numerics, self._compiled
+            )
         return self._open[knowledge]
 
 

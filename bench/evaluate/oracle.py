@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +46,10 @@ class Access:
         knowledge: Knowledge,
         others: Mapping[Source, nn.Module],
         numerics: Numerics,
+        compiled: bool = False,
     ) -> None:
         self.knowledge = knowledge
+        self.compiled = compiled
         self.numerics = numerics
         self.climbs_victim = knowledge.gradients is Source.DEPLOYED
         self.queries_victim = knowledge.feedback is not Feedback.NOTHING
@@ -90,6 +92,8 @@ class Access:
         if self._fast is None:
             layout = self.numerics.channels_last
             self._fast = fold(self.climbed, x.detach()[:2], layout) if self.numerics.fold else self.climbed
+            if self.compiled:  # of any number of images: the standing become fewer
+                self._fast = cast(nn.Module, torch.compile(self._fast, dynamic=True))
         with self._autocast(x.device):
             logits: Tensor = self._fast(x).float()
         return logits

@@ -23,6 +23,7 @@ class Options:
     device: str = "auto"
     devices: int = 1  # for training
     batch_size: int | None = None  # of attacks; None: by the device, halved when memory runs out
+    compiled: bool = False  # gradients by torch.compile
     stale: Literal["refuse", "rerun", "accept"] = "refuse"
     download: bool = True
     progress: Progress = field(default_factory=Silent)

@@ -64,7 +64,9 @@ class _Run:
         deployed = spec.training.named.defense.deploy(net.to(self.device))
         others = {who: attackers_network(who, other, trained, options, data) for who, other in spec.others}
         batches = Batches(options.batch_size or AUTO.get(self.device.type, 128))
-        arena = Arena(deployed, spec.budget, data.num_classes, others, spec.numerics, batches)
+        arena = Arena(
+            deployed, spec.budget, data.num_classes, others, spec.numerics, batches, options.compiled
+        )
         rows = test_subset(data, spec.suite.examples)
         findings = diagnostics.from_network(deployed, data.test.batch(rows[:32])[0])
         self._begin()

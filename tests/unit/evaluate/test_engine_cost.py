@@ -139,3 +139,26 @@ def test_an_attack_that_writes_into_its_image_loses_nothing(network, monkeypatch
     arena = Arena(Deployed(network), Budget(Norm.LINF, Fraction("3/100")), 10, {}, Numerics(), Batches(64))
     outcomes = play(arena, Trial("attack", InPlace(), WHITE_BOX), chunk, seed=0).outcomes
     assert (~outcomes.robust).sum() > 5
+
+
+def test_compiled_gradients_lead_to_the_same_verdicts(network, monkeypatch):
+    """All but borderline examples: one of 40 may differ, since sums are ordered differently.
+
+    Traced and differentiated ahead of time, with any number of images; code for a device is not generated.
+    """
+    whole, calls = torch.compile, []
+
+    def traced(net, **settings):
+        calls.append(settings)
+        return whole(net, backend="aot_eager", **settings)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    chunk = Chunk(0, x, network(x).argmax(1), torch.arange(40))
+    budget = Budget(Norm.LINF, Fraction("3/100"))
+    found = []
+    for compiled in (False, True):
+        arena = Arena(Deployed(network), budget, 10, {}, Numerics(), Batches(64), compiled)
+        found.append(play(arena, Trial("pgd", PGD(), WHITE_BOX), chunk, seed=0).outcomes)
+    assert 0 < found[0].robust.sum() < 40
+    assert (found[0].robust != found[1].robust).sum() <= 1 and len(calls) == 1
