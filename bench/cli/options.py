@@ -74,7 +74,8 @@ compiled = click.option(
     "--compile",
     "compiled",
     is_flag=True,
-    help="Compute gradients by torch.compile: a minute to begin, faster where launches cost most.",
+    help="Compute gradients by torch.compile: slow to begin, faster where launches cost most.  "
+    "[default: as they are]",
 )
 store = click.option(
     "--store",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.api import Deployed, Trial
 from bench.core.outcomes import NEVER, Outcomes
 from bench.core.threat import Budget, Knowledge, Source
-from bench.errors import AccessDenied, QueriesSpent
+from bench.errors import BenchError, QueriesSpent
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import Access, MeteredOracle, Numerics
@@ -95,7 +95,9 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
         try:
             oracle = MeteredOracle(arena.access(trial.knowledge), referee, ledger, arena.batches)
             candidate = _propose(trial, oracle, ledger, arena.budget, generator)
-        except (AccessDenied, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
+        except BenchError:  # a mistake of the user, such as a package that is not installed
+            raise
+        except Exception as error:  # whatever an attack does wrong is this column's failure alone
             message = f"{type(error).__name__}: {error}"
             return Cell(None, time.perf_counter() - started, error=message)
         outcomes = _settle(referee, ledger, candidate, chunk, clean, rows, before)
@@ -108,10 +110,13 @@ def _propose(
     if len(ledger.y) == 0:
         return ledger.x
     try:
-        candidate = trial.attack(oracle, ledger.x, ledger.y, budget, generator)
+        # copies: an attack may write into what it is given, and the referee measures by the ledger's images
+        candidate = trial.attack(oracle, ledger.x.clone(), ledger.y.clone(), budget, generator)
     except QueriesSpent:  # the harness enforces the limit; what was found until then counts
         candidate = ledger.witness
     oracle.broken()  # what was asked last is looked at, too
+    if not isinstance(candidate, Tensor):
+        raise TypeError(f"the attack returned {type(candidate).__name__}, expected images")
     if candidate.shape != ledger.x.shape:
         expected, got = tuple(ledger.x.shape), tuple(candidate.shape)
         raise ValueError(f"the attack returned images of shape {got}, expected {expected}")

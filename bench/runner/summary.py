@@ -30,7 +30,10 @@ from bench.train.fit import Trained
 from bench.train.foreign import Foreign
 from bench.train.recipes import recipe
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "torchattacks", "pyautoattack", "robustbench")
+PACKAGES = (
+    *("torch", "torchvision", "numpy", "scipy", "torchattacks", "pyautoattack", "robustbench"),
+    *("foolbox", "adversarial-robustness-toolbox", "adv-lib"),
+)
 """Whose versions a record holds."""
 
 
