@@ -89,7 +89,7 @@ def _rows(text: str, store: Store, settings: Settings) -> list[Row]:
 
 def judge(text: str, suite: str, store: Store, settings: Settings) -> Judged:
     """DATA:DEFENSE@ARCHITECTURE under a suite, or under one attack where the name has a colon."""
-    data, _, rest = text.partition(":")
+    data, _, rest = text.rpartition(":")  # data may have a colon of its own: folder:PATH
     defense, _, architecture = rest.partition("@")
     chosen = {"attacks": (suite,)} if ":" in suite else {"suite": suite}
     spec = plan_run(
