@@ -40,7 +40,7 @@ test: lint
 	$(BIN)/pytest -q -m "not gpu"
 
 benchmark: setup
-	@$(BIN)/python -m benchmarks.run $(ARGS)
+	@$(BIN)/python -m benchmarks.run --save benchmarks/records/latest.json $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

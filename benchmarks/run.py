@@ -29,9 +29,17 @@ BENCHMARKS = (
 )
 """Each a module of this package with `measure(Settings) -> list[Row]`."""
 
+USUAL = tuple(name for name in BENCHMARKS if name not in ("defenses",))
+"""What is measured unless something is named: all but the training steps of every defense."""
+
 
 @click.command()
-@click.option("--only", multiple=True, type=click.Choice(BENCHMARKS), help="Measure this; may be repeated.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(BENCHMARKS),
+    help="Measure this; may be repeated.  [default: all but defenses]",
+)
 @click.option(
     "--defense",
     "defenses",
@@ -104,7 +112,7 @@ def main(
     )
     rows: list[Row] = []
     begun = time.perf_counter()
-    for name in only or BENCHMARKS:
+    for name in only or USUAL:
         here = dataclasses.replace(settings, say=partial(_say, name))
         rows += importlib.import_module(f"benchmarks.{name}").measure(here)
     setting = {
@@ -113,6 +121,7 @@ def main(
         "device": torch.cuda.get_device_name() if kind == "cuda" else _cpu_name(),
         "batch": settings.batch,
         "rounds": rounds,
+        "processor_cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "seconds": round(time.perf_counter() - begun),
     }

@@ -10,13 +10,16 @@ import json
 import tokenize
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli import options
 from bench.core.threat import format_eps
 from bench.errors import UnknownName
+
+if TYPE_CHECKING:
+    from bench.api import Trial
 
 
 @click.group(cls=options.Commands)
@@ -71,6 +74,7 @@ def suite(name: str, as_json: bool) -> None:
                 "knowledge": f"{knows.label}{f' ({knows.means})' if knows.means else ''}",
                 "gradients": gradients,
                 "answers": answers,
+                **_goes_on(trial),
                 "attack": describe(trial.attack),
             }
         )
@@ -242,6 +246,16 @@ def _print_fields(found: Any, fields: list[dict[str, Any]], part: str) -> None:
     for field in fields:
         stated = f"{field['name']} = {describe(getattr(found, field['name']))}"
         click.echo(f"  {stated:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
+
+
+def _goes_on(trial: Trial) -> dict[str, str]:
+    """What a sequel begins with, and its gate."""
+    from bench.evaluate.sequel import Sequel
+
+    if not isinstance(trial, Sequel):
+        return {}
+    only = "" if trial.gate is None else f", if {trial.gate} broke anything"
+    return {"attacks": f"what the column before it left{only}"}
 
 
 def _pairs(told: Mapping[str, object]) -> None:

@@ -240,6 +240,16 @@ def test_the_readme_states_the_formulas(module):
         assert line in text.splitlines(), line
 
 
+def test_a_step_adds_at_most_25_kernels_and_the_host_waits_once_in_eight(module, monkeypatch):
+    kernels = module("kernels")
+    monkeypatch.setitem(kernels.ledgers.CHECKED_EVERY, "cpu", 8)
+    for name, make, backward in kernels.OURS:
+        found = kernels.per_step(lambda steps, make=make: kernels.ours(make(steps)))
+        assert sum(found.values()) - (2 if backward else 1) <= kernels.MOST, name
+        waits = sum(count for op, count in found.items() if any(wait in op for wait in kernels.WAITS))
+        assert waits <= 1 / 4, name
+
+
 def test_the_command_prints_counts_as_json_and_progress_elsewhere():
     command = [sys.executable, "-m", "benchmarks.run", "--only", "passes", "--json"]
     command += ["--defense", "pgd_at", "--defense", "agkd_bml", "--defense", "dbp"]
