@@ -150,8 +150,8 @@ def _needless(trial: Trial, cells: Cells) -> str | None:
     queries = int(cells.outcomes[trial.gate].forwards.max())
     missed = 1 - 0.05 ** (1 / probed)
     return (
-        f"{trial.gate} broke none of {probed} examples with {queries:,} queries each: with 95 % confidence it "
-        f"would break at most {100 * missed:.1f} % of such"
+        f"{trial.gate} broke none of {probed} examples with {queries:,} queries each: with 95 % confidence "
+        f"it would break at most {100 * missed:.1f} % of such"
     )
 
 
