@@ -46,7 +46,7 @@ def measure(settings: Settings) -> list[Row]:
         work()
     watch = take_turns({_BARE: lambda: bare(net, x, y), **works}, settings)
     rows = [
-        watch.row("attack_step", _PLAIN, _BARE, bar=1.05),
+        watch.row("attack_step", _PLAIN, _BARE, bar=1.03),
         watch.row("attack_step", _FP32, _BARE),
     ]
     if settings.bf16:

@@ -40,7 +40,7 @@ def measure(settings: Settings) -> list[Row]:
 
 
 def _measure(name: str, settings: Settings) -> Row:
-    of, batch = task(ARCHITECTURE), 2 * settings.batch
+    of, batch = task(ARCHITECTURE), settings.batch
     formula, defense = FORMULAS[name], defense_of(name, STEPS)
     net, parents = built(defense, of), parents_of(defense, of)
     x, y = random_images(of, batch).batch(torch.arange(batch))

@@ -60,7 +60,8 @@ def measure(settings: Settings) -> list[Row]:
     """ResNet-18 on 32x32 images; each library as its users call it, on the bare network."""
     of = task("resnet18")
     net = random_network(of).to(settings.device)
-    x, _ = random_images(of, settings.batch // 2).batch(torch.arange(settings.batch // 2))
+    n = settings.batch // 4
+    x, _ = random_images(of, n).batch(torch.arange(n))
     x = x.to(settings.device)
     with torch.no_grad():
         y = net(x).argmax(dim=1)

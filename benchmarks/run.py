@@ -99,7 +99,7 @@ def main(
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     settings = Settings(
         device=torch.device(kind),
-        batch=16 if quick else 64,
+        batch=32 if quick else 128,
         rounds=rounds,
         bf16=_has_bf16(kind) if bf16 is None else bf16,
         say=partial(_say, "benchmarks"),

@@ -40,7 +40,8 @@ def measure(settings: Settings) -> list[Row]:
 
 def _measure(settings: Settings, precision: Literal["fp32", "bf16"]) -> list[Row]:
     of = task("resnet18")
-    x, y = random_images(of, settings.batch).batch(torch.arange(settings.batch))
+    batch = settings.batch // 2
+    x, y = random_images(of, batch).batch(torch.arange(batch))
     x, y = x.to(settings.device), y.to(settings.device)
     naive, bare = naive_step(of, x, y), bare_passes(of, x, y, precision)
     watch = Stopwatch(settings.device)
@@ -66,7 +67,7 @@ def _measure(settings: Settings, precision: Literal["fp32", "bf16"]) -> list[Row
         PgdAt(steps=STEPS),
         of,
         parents={},
-        batch=settings.batch,
+        batch=batch,
         steps=1 + settings.rounds,
         precision=precision,
         device=settings.device,
