@@ -157,7 +157,9 @@ def table(rows: list[Row]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    if value is None:
+        return ""
+    return f"{value:.4f}" if 0 < abs(value) < 0.1 else f"{value:.2f}"
 
 
 def _say(name: str, message: str) -> None:
