@@ -37,13 +37,14 @@ def check(name: str, settings: tuple[str, ...], as_json: bool) -> int:
 
 
 def _clauses(name: str, settings: tuple[str, ...]) -> Iterator[Checked]:
+    from bench.attacks.others.signature import column_of
     from bench.check import check_attack, check_defense
     from bench.core.encoding import override
     from bench.registry import ATTACKS, DEFENSES
 
     given = options.parse_settings(settings)
-    is_attack = name in ATTACKS.names() and name not in DEFENSES.names()
-    part = f"attack.{name}" if is_attack else "defense"
+    is_attack = (name in ATTACKS.names() and name not in DEFENSES.names()) or ATTACKS.scheme(name) is not None
+    part = f"attack.{column_of(name)}" if is_attack else "defense"
     other = [key for key in given if key != part]
     if other:
         raise BadValue(f"--set {other[0]}.PARAMETER is no part of {name!r}, expected {part}.PARAMETER=VALUE")

@@ -94,7 +94,7 @@ def attackers_network(
         raise BadCheckpoint(
             f"the {who.value} of this run has the victim's own weights ({victim.sha256[:12]}), "
             "expected another network",
-            "--seed with another number",
+            "--seed with another number, or another --surrogate",
         )
     net = build_trained(spec, trained, data, "best")
     net.to(pick_device(options.device)).eval().requires_grad_(False)
