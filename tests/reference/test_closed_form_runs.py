@@ -157,11 +157,11 @@ def test_the_same_run_again_resumed_and_in_other_batches_is_the_same_record(data
 
     played, real = [], runner.play
 
-    def killed(arena, trial, chunk, seed):
+    def killed(arena, trial, chunk, seed, before):
         if len(played) == 3:
             raise KeyboardInterrupt
         played.append((trial.column, chunk.number))
-        return real(arena, trial, chunk, seed)
+        return real(arena, trial, chunk, seed, before)
 
     monkeypatch.setattr(runner, "play", killed)
     with pytest.raises(KeyboardInterrupt):
