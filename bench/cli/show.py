@@ -254,7 +254,9 @@ def _goes_on(trial: Trial) -> dict[str, str]:
 
     if not isinstance(trial, Sequel):
         return {}
-    only = "" if trial.gate is None else f", if {trial.gate} broke anything"
+    only = ""
+    if trial.gate is not None:
+        only = f", if {trial.gate} broke anything or met fewer than {trial.least} examples"
     return {"attacks": f"what the column before it left{only}"}
 
 

@@ -12,7 +12,9 @@ class Sequel(Trial):
     """A trial on those examples only that the column before it left standing.
 
     What was broken stays broken and costs nothing more, so the column's accuracy is that of all columns up to
-    here. With a gate it is played only if that column broke something; otherwise it is skipped, and says why.
+    here. With a gate it is played if that column broke something or had too few examples to say anything;
+    otherwise it is skipped, and says why.
     """
 
     gate: str | None = None  # a column before this one
+    least: int = 50  # examples that the gate's column must have met to shut the gate

@@ -145,8 +145,10 @@ def _needless(trial: Trial, cells: Cells) -> str | None:
     if not isinstance(trial, Sequel) or trial.gate not in cells.outcomes:
         return None
     probed, broke = diagnostics.broken_by(trial.gate, cells.outcomes)
-    if broke or not probed:
-        return None if broke else f"nothing was left for {trial.gate}"
+    if not probed:
+        return f"nothing was left for {trial.gate}"
+    if broke or probed < trial.least:
+        return None
     queries = int(cells.outcomes[trial.gate].forwards.max())
     missed = 1 - 0.05 ** (1 / probed)
     return (

@@ -6,9 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from bench.cli.main import main
+from bench.core.outcomes import Outcomes
+from bench.registry import SUITES
+from bench.runner.run import _needless
+from bench.runner.summary import Cells
 
 LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"
 
@@ -29,29 +35,61 @@ RUN = ("run", "--defense", f"{LINEAR}:Linear", "--data", "synthetic", "--example
 
 def test_show_says_what_a_sequel_begins_with(bench):
     _, out, _ = bench("show", "suite", "fast")
-    assert "what the column before it left, if probe broke anything" in out
+    assert "what the column before it left, if probe broke anything or met fewer than 50 examples" in out
     _, out, _ = bench("show", "suite", "autoattack")
     assert out.count("what the column before it left") == 3 and "if " not in out.split("apgd_t")[-1]
 
 
-def test_a_silent_probe_ends_the_cascade_and_says_what_that_is_worth(bench):
-    """On a linear network gradients lead straight to the optimum: nothing is left to find."""
+def test_a_silent_probe_of_few_examples_shuts_no_gate(bench):
+    """On a linear network gradients lead straight to the optimum; but eight examples are no evidence."""
     code, out, _ = bench(*RUN, "--json", "--eps", "0.01")
     record = json.loads(out)
     columns = {column["name"]: column for column in record["columns"]}
     assert code == 0 and record["status"] == "complete" and not record["custom"]
     assert columns["ladder"]["robust"] == columns["probe"]["robust"], "or the test is about another network"
-    said = re.fullmatch(
-        r"probe broke none of (\d+) examples with (\d+) queries each: with 95 % confidence it would break at "
-        r"most ([\d.]+) % of such",
-        columns["siege"]["skipped"],
-    )
-    assert said is not None
-    probed = columns["probe"]["robust"]["count"]
-    assert int(said[1]) == probed and int(said[2]) == 3 * 11 + 200
-    # Clopper and Pearson's bound for no success in that many trials
-    assert float(said[3]) == pytest.approx(100 * (1 - 0.05 ** (1 / probed)), abs=0.05)
+    assert 0 < columns["probe"]["robust"]["count"] < 50
+    assert columns["siege"]["skipped"] is None and columns["siege"]["robust"] == columns["probe"]["robust"]
     assert not any(finding["code"] == "gradients-mislead" for finding in record["findings"])
+
+
+def column(n, robust, queries):
+    """n examples of class 0, right when clean, of which the first so many stand after so many queries."""
+    zeros, held = np.zeros(n, dtype=np.int64), np.arange(n) < robust
+    return Outcomes(
+        ids=np.arange(n),
+        labels=zeros,
+        clean=zeros,
+        attacked=np.where(held, 0, 1),
+        distance=np.zeros(n),
+        forwards=np.where(held, queries, 1),
+        backwards=zeros,
+        first_success=np.where(held, -1, 1),
+        moved=np.zeros(n, dtype=bool),
+        lost=np.zeros(n, dtype=bool),
+        invalid=np.zeros(n, dtype=bool),
+    )
+
+
+SIEGE = SUITES.get("fast").trials[2]
+
+
+@pytest.mark.parametrize(
+    ("left", "after", "plays"),
+    [(60, 60, False), (60, 59, True), (49, 49, True), (50, 50, False), (0, 0, False)],
+)
+def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
+    cells = Cells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233)})
+    said = _needless(SIEGE, cells)
+    assert (said is None) == plays
+    if left and not plays:
+        found = re.fullmatch(
+            r"probe broke none of (\d+) examples with 233 queries each: with 95 % confidence it would break at "
+            r"most ([\d.]+) % of such",
+            said,
+        )
+        assert int(found[1]) == left
+        # Clopper and Pearson's bound for no success in that many trials
+        assert float(found[2]) == pytest.approx(100 * binomtest(0, left).proportion_ci(0.90).high, abs=0.05)
 
 
 def test_columns_of_a_sequel_never_rise(bench):

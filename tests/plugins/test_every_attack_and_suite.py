@@ -31,11 +31,11 @@ def test_attack_keeps_the_contract(name):
 
 
 PUBLISHED = {
-    "autoattack@1": "6953997b828e",
-    "autoattack_plus@1": "79bafc80de64",
-    "autoattack_rand@1": "10ec5c986db9",
+    "autoattack@1": "169694b86447",
+    "autoattack_plus@1": "668f5575bfc0",
+    "autoattack_rand@1": "6363db79eca0",
     "blackbox@1": "9b597fa5581d",
-    "fast@1": "74473ad489c9",
+    "fast@1": "d314ab2decef",
     "graybox@1": "371215115375",
     "smoke@1": "5fa23062c6fb",
     "whitebox@1": "3170cefeae7f",
