@@ -83,8 +83,8 @@ def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
     assert (said is None) == plays
     if left and not plays:
         found = re.fullmatch(
-            r"probe broke none of (\d+) examples with 233 queries each: with 95 % confidence it would break at "
-            r"most ([\d.]+) % of such",
+            r"probe broke none of (\d+) examples with 233 queries each: with 95 % confidence "
+            r"it would break at most ([\d.]+) % of such",
             said,
         )
         assert int(found[1]) == left

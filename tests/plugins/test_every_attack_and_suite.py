@@ -35,7 +35,7 @@ PUBLISHED = {
     "autoattack_plus@1": "668f5575bfc0",
     "autoattack_rand@1": "6363db79eca0",
     "blackbox@1": "9b597fa5581d",
-    "fast@1": "d314ab2decef",
+    "fast@1": "9ba7f6f40b27",
     "graybox@1": "371215115375",
     "smoke@1": "5fa23062c6fb",
     "whitebox@1": "3170cefeae7f",
