@@ -134,7 +134,7 @@ class Siege:
         self, oracle: Oracle, x: Tensor, y: Tensor, clean: Tensor, budget: Budget, generator: Generator
     ) -> Tensor:
         """All rounds on one block, until one of them breaks nothing."""
-        standing, found = len(x), x
+        standing, kept, fallen = len(x), x, torch.zeros_like(y, dtype=torch.bool)
         for _ in range(self.rounds):
             best = _Best.before(x)
             for rank in range(1, min(self.targets, oracle.num_classes - 1) + 1):
@@ -145,11 +145,13 @@ class Siege:
             found = search_from(
                 oracle, best.x, best.margin, x, y, budget, generator, queries=self.queries, share=self.share
             )
-            left = int((~oracle.broken()).sum())
+            kept = torch.where(fallen[:, None, None, None], kept, found)
+            fallen = oracle.broken()
+            left = int((~fallen).sum())
             if left in (0, standing):
                 break
             standing = left
-        return found
+        return kept
 
 
 @dataclass(frozen=True)

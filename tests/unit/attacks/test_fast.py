@@ -97,3 +97,14 @@ def test_the_siege_works_on_the_closest_and_stops_at_the_first_block_that_holds(
     assert much.sum() == 16 and little.sum() > 0, "one block of sixteen, of which none fell"
     margins = problem.worst_margin(budget).numpy()[outcomes.robust]
     assert margins[much].min() > margins[little].max() - 1e-3
+
+
+def test_the_siege_returns_what_it_found_in_any_round(problem):
+    """Its later rounds begin elsewhere, and an example that fell in an earlier one keeps its image."""
+    network = Rounded(problem.network, blind=True).requires_grad_(False)
+    y = network(problem.x).argmax(1)
+    chunk = Chunk(0, problem.x, y, torch.arange(len(y)))
+    arena = Arena(Deployed(network), Budget(Norm.LINF, Fraction("0.15")), 2, {}, Numerics(), Batches(64))
+    siege = Siege(rounds=3, steps=5, queries=40, block=1.0)
+    outcomes = play(arena, Trial("siege", siege, WHITE_BOX), chunk, 0).outcomes
+    assert (outcomes.correct & ~outcomes.robust).sum() > 5 and not outcomes.lost.any()
