@@ -59,11 +59,10 @@ def _rows(text: str, store: Store, settings: Settings) -> list[Row]:
         judged[suite] = judge(text, suite, store, settings)
     reference, fast = judged["autoattack"], judged["fast"]
     masked = any(finding.code == "gradients-mislead" for finding in fast.record.findings)
-    precision = 1 if settings.bf16 else 2  # the bars double in fp32
     n = reference.record.examples
     found = [
-        ("fast@1 ladder, time", "seconds", 1, None if masked else 0.01 * precision),
-        ("fast@1 ladder and probe, time", "seconds", 2, None if masked else 0.06 * precision),
+        ("fast@1 ladder, time", "seconds", 1, None if masked else 0.02),
+        ("fast@1 ladder and probe, time", "seconds", 2, None if masked else 0.12),
         ("fast@1, time", "seconds", None, 0.5 if masked else None),
         ("fast@1, forwards", "forwards", None, None),
         ("fast@1, backwards", "backwards", None, None),
