@@ -31,7 +31,6 @@ MOST = 25
 """Kernels that a step may add to the network's own."""
 
 FAINT = Budget(Norm.LINF, Fraction(1, 100_000))
-SMALL = Budget(Norm.LINF, Fraction(2, 100))
 VIEWS = ("view", "detach", "aten.t.", "expand", "slice", "select", "squeeze", "permute", "as_strided")
 WAITS = ("nonzero", "_local_scalar_dense", "aten.equal", "masked_select")
 FEW, MANY = 40, 80

@@ -1,7 +1,9 @@
 """A cascade that reaches the verdicts of long ensembles with few of their passes, and says where it may not.
 
 First the ladder: the surest losses for a few steps. Then the probe: random restarts and a warm-started random
-search. Where the probe breaks what the ladder left, gradients mislead, and the siege goes on with far more.
+search. Where the probe breaks what the ladder left, gradients mislead; there, and where too few are left to
+tell, the siege goes on with far more.
+
 Margin losses: Carlini & Wagner, S&P 2017; targets ranked by the clean image's logits: Gowal et al., 2019; few
 cosine steps on a probability margin: Ma et al., CVPR 2025; random search: Andriushchenko et al., ECCV 2020.
 """
@@ -27,7 +29,8 @@ from bench.core.threat import Budget
 class Ladder:
     """Climb the margin, then the margin towards each of the likeliest wrong classes, from the clean image.
 
-    Costs `steps` gradients and one query for each of the 1 + `targets` climbs of an example that stands.
+    Costs `steps` gradients for each of the 1 + `targets` climbs of an example that stands, and one query between
+    two of them.
     """
 
     steps: int = 10

@@ -56,3 +56,15 @@ def queries_to_success(outcomes: Outcomes) -> tuple[float, float]:
         return 0.0, 0.0
     spent = np.where(outcomes.first_success == NEVER, outcomes.forwards, outcomes.first_success)[attacked]
     return float(spent.mean()), float(np.median(spent))
+
+
+def most_missed(n: int) -> float:
+    """The largest share that an attack may still break if it broke none of n examples, with 95 % confidence.
+
+    The one-sided bound of Clopper and Pearson (Biometrika 1934) for no success in n trials.
+
+    >>> round(most_missed(50), 4)
+    0.0582
+    """
+    bound = binomtest(0, n).proportion_ci(confidence_level=0.90, method="exact")
+    return float(bound.high)

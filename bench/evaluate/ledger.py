@@ -154,7 +154,6 @@ class Meter:
                 self._confirm(query, total - later)
             else:
                 self._every = 1  # this attack writes into its images: look before it can
-        del asked
 
     def _confirm(self, query: _Asked, later: int) -> None:
         ledger, rows = self.ledger, query.rows

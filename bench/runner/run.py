@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.api import Deployed, Trial
 from bench.core.digest import source_digests
+from bench.core.metrics import most_missed
 from bench.core.outcomes import Outcomes, concatenate
 from bench.core.seeds import seed_for
 from bench.core.threat import Source
@@ -150,7 +151,7 @@ def _needless(trial: Trial, cells: Cells) -> str | None:
     if broke or probed < trial.least:
         return None
     queries = int(cells.outcomes[trial.gate].forwards.max())
-    missed = 1 - 0.05 ** (1 / probed)
+    missed = most_missed(probed)
     return (
         f"{trial.gate} broke none of {probed} examples with {queries:,} queries each: with 95 % confidence "
         f"it would break at most {100 * missed:.1f} % of such"

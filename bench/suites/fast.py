@@ -1,7 +1,7 @@
 """A cascade that reaches AutoAttack's verdicts with few of its passes, and goes on where it might not.
 
-The ladder and the probe always run. Where the probe breaks nothing that the ladder left, the siege is
-skipped, and the record says how many examples were probed and how many may have been missed.
+The ladder and the probe always run. Where the probe breaks nothing of 50 examples or more that the ladder
+left, the siege is skipped, and the record says how many were probed and how many may have been missed.
 """
 
 from __future__ import annotations

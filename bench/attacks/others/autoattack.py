@@ -71,7 +71,7 @@ class AutoAttackComponent:
 
     def _ensemble(self, network: Any, x: Tensor, budget: Budget) -> Any:
         norm = {Norm.LINF: "Linf", Norm.L2: "L2"}[budget.norm]
-        whole: Any = library("pyautoattack", "autoattack")
+        whole: Any = library("pyautoattack")
         return whole.AutoAttack(
             network, norm=norm, eps=budget.radius, version=self.version, device=str(x.device), seed=0
         )

@@ -59,8 +59,8 @@ def seeded(generator: Generator) -> Iterator[int]:
         np.random.set_state(numpy)
 
 
-def library(module: str, extra: str) -> ModuleType:
-    """An optional package.
+def library(module: str, extra: str | None = None) -> ModuleType:
+    """A package of other people's attacks; `extra` is what installs it, where the harness alone does not.
 
     Raises:
         MissingExtra: it is not installed, and the command that installs it.
@@ -71,5 +71,5 @@ def library(module: str, extra: str) -> ModuleType:
         name = module.partition(".")[0]
         raise MissingExtra(
             f"the package {name} is not installed, expected it for attacks of that library",
-            f"pip install 'robust-bench-harness[{extra}]'",
+            f"pip install 'robust-bench-harness[{extra}]'" if extra else f"pip install {name}",
         ) from None

@@ -134,7 +134,7 @@ def _norms(attack: Any) -> tuple[tuple[Norm, ...], str | None]:
 @functools.cache
 def _package() -> Any:
     with quiet():
-        return library("torchattacks", "dev")
+        return library("torchattacks")
 
 
 _: type[Attack] = TorchattacksAttack
