@@ -29,8 +29,8 @@ from bench.core.threat import Budget
 class Ladder:
     """Climb the margin, then the margin towards each of the likeliest wrong classes, from the clean image.
 
-    Costs `steps` gradients for each of the 1 + `targets` climbs of an example that stands, and one query between
-    two of them.
+    Costs `steps` gradients for each of the 1 + `targets` climbs of an example that stands, and one query
+    between two of them.
     """
 
     steps: int = 10
