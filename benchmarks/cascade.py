@@ -121,6 +121,25 @@ def judge(text: str, suite: str, store: Store, settings: Settings) -> Judged:
     return Judged(record, tuple(outcomes))
 
 
+def figures(reference: Record, fast: Record) -> tuple[str, ...]:
+    """What the page shows of two records: eps, n, both accuracies, and passes over the reference's in percent.
+
+    Passes of the first column, of two and of all; a backward counts as 1.1 forwards.
+    """
+
+    def passes(record: Record, columns: int | None = None) -> float:
+        judged = Judged(record, ())
+        return judged.spent("forwards", columns) + 1.1 * judged.spent("backwards", columns)
+
+    whole = passes(reference)
+    shares = [f"{100 * passes(fast, columns) / whole:.1f}" for columns in (1, 2, None)]
+    if sum(column.robust is not None for column in fast.columns) < 3:
+        shares[2] = "no siege"
+    worst = [record.worst_case for record in (reference, fast)]
+    accuracies = [f"{100 * share.value:.1f}" if share else "-" for share in worst]
+    return (reference.eps, str(reference.examples), *accuracies, *shares)
+
+
 def _ratio(one: Judged, other: Judged, of: str, columns: int | None) -> float | None:
     below = other.spent(of)
     return one.spent(of, columns) / below if below else None

@@ -1,6 +1,7 @@
 """The passes of a training step by formula, and whether the benchmarks' own arithmetic is right."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.nn.architectures import network
+from bench.records.store import read_record
 from bench.registry import DEFENSES
 from bench.train.inner import attack_network
 from bench.train.loop import fit_classifier
@@ -238,6 +240,25 @@ def test_the_readme_states_the_formulas(module):
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     for line in formulas.markdown():
         assert line in text.splitlines(), line
+
+
+def test_the_readme_states_what_the_records_of_the_cascade_hold(module):
+    cascade = module("cascade")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").splitlines()
+        if re.search(r"\| [0-9a-f]{12}, [0-9a-f]{12} \|$", line)
+    ]
+    folder = ROOT / "benchmarks" / "records" / "cascade"
+    named = []
+    for network, *told, records in rows:
+        both = [read_record(folder / f"{name}.json") for name in records.split(", ")]
+        named += [record.run_id for record in both]
+        assert [record.suite for record in both] == ["autoattack@1", "fast@1"]
+        assert all(record.defense in network and record.architecture in network for record in both)
+        eps, n, reference, fast, _, *shares = told
+        assert (eps, n, reference, fast, *shares) == cascade.figures(*both), network
+    assert sorted(named) == sorted(path.stem for path in folder.glob("*.json")), "every record has its row"
 
 
 def test_a_step_adds_at_most_25_kernels_and_the_host_waits_once_in_eight(module, monkeypatch):

@@ -22,9 +22,9 @@ from bench.attacks.others.signature import (
     Told,
     defaults,
     documented,
+    looked_up,
     made,
     quiet,
-    unknown,
 )
 from bench.core.threat import Norm
 
@@ -79,11 +79,8 @@ class AdvlibAttack(OthersAttack):
 
 def named(name: str) -> AdvlibAttack:
     """Every attack function of adv_lib, with its own parameters: `advlib:pgd_linf`, `advlib:ddn`."""
-    _, _, plain = name.partition(":")
-    if plain not in offered():
-        raise unknown("advlib", plain, offered())
-    kind: type[AdvlibAttack] = _made(plain)
-    return kind()
+    attack: AdvlibAttack = looked_up(name, offered(), _made)
+    return attack
 
 
 @functools.cache

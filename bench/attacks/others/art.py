@@ -27,9 +27,9 @@ from bench.attacks.others.signature import (
     Told,
     defaults,
     documented,
+    looked_up,
     made,
     quiet,
-    unknown,
 )
 from bench.core.threat import Norm
 
@@ -130,11 +130,8 @@ class _Single(nn.Module):
 
 def named(name: str) -> ArtAttack:
     """Every evasion attack of ART, with its own parameters: `art:DeepFool`, `art:HopSkipJump`."""
-    _, _, plain = name.partition(":")
-    if plain not in offered():
-        raise unknown("art", plain, offered())
-    kind: type[ArtAttack] = _made(plain)
-    return kind()
+    attack: ArtAttack = looked_up(name, offered(), _made)
+    return attack
 
 
 @functools.cache

@@ -23,9 +23,9 @@ from bench.attacks.others.signature import (
     Told,
     defaults,
     documented,
+    looked_up,
     made,
     quiet,
-    unknown,
 )
 from bench.core.threat import Norm
 
@@ -84,11 +84,8 @@ class FoolboxAttack(OthersAttack):
 
 def named(name: str) -> FoolboxAttack:
     """Every attack of Foolbox, with its own parameters: `foolbox:LinfPGD`, `foolbox:HopSkipJumpAttack`."""
-    _, _, plain = name.partition(":")
-    if plain not in offered():
-        raise unknown("foolbox", plain, offered())
-    kind: type[FoolboxAttack] = _made(plain)
-    return kind()
+    attack: FoolboxAttack = looked_up(name, offered(), _made)
+    return attack
 
 
 @functools.cache

@@ -245,6 +245,14 @@ def documented(doc: str | None, *, typed_line: bool = False) -> dict[str, tuple[
     return {name: (kind, " ".join(text.split())) for name, (kind, text) in found.items()}
 
 
+def looked_up(name: str, offered: Collection[str], make: Callable[[str], type[Any]]) -> Any:
+    """The attack that `library:NAME` names, with its defaults; UnknownName where the library has none."""
+    library, _, plain = name.partition(":")
+    if plain not in offered:
+        raise unknown(library, plain, offered)
+    return make(plain)()
+
+
 def unknown(library: str, name: str, offered: Collection[str]) -> UnknownName:
     """The mistake of asking for an attack that a library does not have."""
     near = difflib.get_close_matches(name, offered, n=1)

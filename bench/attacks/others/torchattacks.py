@@ -22,9 +22,9 @@ from bench.attacks.others.signature import (
     Told,
     defaults,
     documented,
+    looked_up,
     made,
     quiet,
-    unknown,
 )
 from bench.core.threat import Norm
 
@@ -78,11 +78,8 @@ class TorchattacksAttack(OthersAttack):
 
 def named(name: str) -> TorchattacksAttack:
     """Every attack class of torchattacks, with its own parameters: `torchattacks:PGD`, `torchattacks:CW`."""
-    _, _, plain = name.partition(":")
-    if plain not in offered():
-        raise unknown("torchattacks", plain, offered())
-    kind: type[TorchattacksAttack] = _made(plain)
-    return kind()
+    attack: TorchattacksAttack = looked_up(name, offered(), _made)
+    return attack
 
 
 def offered() -> list[str]:
