@@ -122,7 +122,7 @@ def judge(text: str, suite: str, store: Store, settings: Settings) -> Judged:
 
 
 def figures(reference: Record, fast: Record) -> tuple[str, ...]:
-    """What the page shows of two records: eps, n, both accuracies, and passes over the reference's in percent.
+    """What the page shows of two records: eps, n, both accuracies, passes over the reference's in percent.
 
     Passes of the first column, of two and of all; a backward counts as 1.1 forwards.
     """

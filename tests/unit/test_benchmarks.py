@@ -251,13 +251,13 @@ def test_the_readme_states_what_the_records_of_the_cascade_hold(module):
     ]
     folder = ROOT / "benchmarks" / "records" / "cascade"
     named = []
-    for network, *told, records in rows:
+    for title, *told, records in rows:
         both = [read_record(folder / f"{name}.json") for name in records.split(", ")]
         named += [record.run_id for record in both]
         assert [record.suite for record in both] == ["autoattack@1", "fast@1"]
-        assert all(record.defense in network and record.architecture in network for record in both)
+        assert all(record.defense in title and record.architecture in title for record in both)
         eps, n, reference, fast, _, *shares = told
-        assert (eps, n, reference, fast, *shares) == cascade.figures(*both), network
+        assert (eps, n, reference, fast, *shares) == cascade.figures(*both), title
     assert sorted(named) == sorted(path.stem for path in folder.glob("*.json")), "every record has its row"
 
 
