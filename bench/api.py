@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -123,16 +124,43 @@ class FitContext(Protocol):
         """
 
 
+class Trait(str, Enum):
+    """What a defense is made of that an attacker must get past (Tramèr et al., NeurIPS 2020)."""
+
+    PREPROCESSING = "preprocessing"
+    RANDOMIZED = "randomized"
+    NON_DIFFERENTIABLE = "non-differentiable"
+    DETECTOR = "detector"
+    ENSEMBLE = "ensemble"
+    DISTANCE_LIMITED = "distance-limited"  # what it promises holds up to some distance only
+
+
 @dataclass(frozen=True)
 class Deployed:
     """A trained defense as its users would run it, and what attackers may reach."""
 
     predict: nn.Module  # [B, C, H, W] in [0, 1] -> logits [B, K]
     classifier: nn.Module | None = None  # gray-box view; None: predict itself
+    purifier: nn.Module | None = None  # [B, C, H, W] -> the images that the classifier sees
     attackable: nn.Module | None = None  # differentiable stand-in (BPDA); None: predict itself
     adaptive_loss: Objective | None = None  # what its authors would climb to break it
     detector: Callable[[Tensor], Tensor] | None = None  # [B, C, H, W] -> bool [B], True: refused
     randomized: bool = False  # True: gradients are averaged over EOT samples, verdicts are votes
+    eot_samples: int | None = None  # what its authors say a gradient needs; None: the harness's number
+    suspicion: Callable[[Tensor], Tensor] | None = None  # [B, C, H, W] -> [B], differentiable; > 0: refused
+    declared: tuple[Trait, ...] = ()  # what the fields above do not say
+
+    @property
+    def traits(self) -> frozenset[Trait]:
+        """All that the defense is: what its fields say, and what it declares."""
+        around = self.classifier if self.purifier is None else self.purifier
+        said = {
+            Trait.PREPROCESSING: around is not None and not isinstance(self.purifier, nn.Identity),
+            Trait.NON_DIFFERENTIABLE: self.attackable is not None,
+            Trait.DETECTOR: self.detector is not None or self.suspicion is not None,
+            Trait.RANDOMIZED: self.randomized,
+        }
+        return frozenset({trait for trait, holds in said.items() if holds} | {*self.declared})
 
 
 class Defense(Protocol):

@@ -16,14 +16,14 @@ from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
 from bench.attacks.pgd import PGD
 from bench.errors import BadValue
 from bench.nn.architectures import network
 from bench.train.loop import fit_classifier
-from defenses.losses import logit_pairing, smoothed_cross_entropy
+from defenses.losses import logit_pairing, noisy, smoothed_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -218,12 +218,6 @@ class Lsq:
         logits = logits.float()
         length: Tensor = torch.linalg.vector_norm(logits, dim=1)
         return {"clean": F.cross_entropy(logits, y), "squeezing": self.weight * length.mean()}
-
-
-def noisy(x: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Images [B, C, H, W] with Gaussian noise, clipped to valid pixels as Mosbach et al. do on MNIST."""
-    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return torch.add(x, noise, alpha=sigma).clamp_(0, 1)
 
 
 def _require_weight(weight: float) -> None:

@@ -27,6 +27,7 @@ from bench.errors import BadValue
 from bench.nn.architectures import network
 from bench.nn.autoencoder import Autoencoder, channel_plan
 from bench.train.loop import fit_classifier
+from defenses.losses import noisy
 
 Purifier = Literal["distilled", "adversarial", "restoring", "denoising", "undistilled", "none"]
 """Which autoencoder stands before the classifier.
@@ -164,7 +165,7 @@ class Dbp:
         whole = cast(Purified, net)
         bpda = self.gradients == "bpda"
         stand_in = StraightThrough(whole.purifier, whole.classifier) if bpda else None
-        return Deployed(predict=whole, classifier=whole.classifier, attackable=stand_in)
+        return Deployed(whole, whole.classifier, whole.purifier, attackable=stand_in)
 
     def teacher_terms(self, x: Tensor, restored_adv: Tensor, restored: Tensor | None) -> Terms:
         """The adversarial teacher's loss from T_a(x') and, where the clean images count, T_a(x)."""
@@ -220,8 +221,8 @@ class Dbp:
             return {"restore_clean": squared_error(model(batch.x), batch.x)}
 
         def denoising(model: nn.Module, batch: Batch) -> Terms:
-            noisy = add_noise(batch.x, self.noise, context.generator)
-            return {"restore_noisy": squared_error(model(noisy), batch.x)}
+            spoilt = noisy(batch.x, self.noise, context.generator)  # as MagNet's
+            return {"restore_noisy": squared_error(model(spoilt), batch.x)}
 
         def student(model: nn.Module, batch: Batch) -> Terms:
             x_adv = self._attacked(victim, context, batch)
@@ -282,12 +283,6 @@ def squared_error(a: Tensor, b: Tensor) -> Tensor:
     0.25
     """
     return F.mse_loss(a.float(), b.float())
-
-
-def add_noise(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """The images with Gaussian noise, clipped to [0, 1] (MagNet)."""
-    noise = torch.randn(x.shape, generator=generator, device=x.device)
-    return torch.add(x, noise, alpha=sigma).clamp_(0, 1)
 
 
 def _purifier_of(teacher: nn.Module) -> nn.Module:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.api import Defense, Deployed, FitContext, Objective, Task
+from bench.api import Defense, Deployed, FitContext, Objective, Task, Trait
 from bench.errors import BadValue
 
 Aggregation = Literal["logits", "probabilities", "vote"]
@@ -69,6 +69,7 @@ class Ensemble:
             adaptive_loss=_mean_of([part.adaptive_loss for part in parts]),
             detector=_any_of([part.detector for part in parts if part.detector is not None]),
             randomized=any(part.randomized for part in parts),
+            declared=tuple(sorted({Trait.ENSEMBLE, *(trait for part in parts for trait in part.traits)})),
         )
 
     @property

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 Smoothing = Literal["shared", "spread"]
 """Where label smoothing s puts its mass.
@@ -141,3 +141,9 @@ def hardest_negatives(anchors: Tensor, pool: Tensor, y: Tensor, pool_y: Tensor) 
     """
     similar = F.normalize(anchors.float(), dim=1) @ F.normalize(pool.float(), dim=1).T
     return similar.masked_fill(y[:, None] == pool_y[None, :], -torch.inf).argmax(dim=1)
+
+
+def noisy(x: Tensor, sigma: float, generator: Generator) -> Tensor:
+    """Images [B, C, H, W] with Gaussian noise, clipped to valid pixels (on MNIST as Mosbach et al. do)."""
+    noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return torch.add(x, noise, alpha=sigma).clamp_(0, 1)

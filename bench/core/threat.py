@@ -14,11 +14,13 @@ class Norm(str, Enum):
 
     LINF = "Linf"
     L2 = "L2"
+    L1 = "L1"
+    L0 = "L0"  # how many values change; a pixel of three channels has three
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How far an attacker may move an image, in pixel units where white is 1.
+    """How far an attacker may move an image, in pixel units where white is 1; under L0 a number of values.
 
     >>> Budget(Norm.LINF, Fraction("12/255")).label, Budget(Norm.L2, Fraction("0.5")).label
     ('Linf 12/255', 'L2 0.5')
@@ -30,6 +32,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.eps < 0:
             raise BadValue(f"eps is a radius, so it cannot be negative, but it is {self.eps}", "--eps 8/255")
+        if self.norm is Norm.L0 and self.eps.denominator != 1:
+            raise BadValue(f"eps is {self.eps}, expected a whole number of values under L0", "--eps 20")
 
     @property
     def radius(self) -> float:
@@ -77,6 +81,7 @@ class Source(str, Enum):
     """Whose gradients an attacker can compute."""
 
     DEPLOYED = "deployed"  # the defense end to end, purifier and all
+    BPDA = "bpda"  # the same, but backwards the purifier is passed over as if it were the identity
     CLASSIFIER = "classifier"  # the classifier inside, without its wrapper
     TWIN = "twin"  # the same recipe trained again from another seed
     UNDEFENDED = "undefended"  # a standard network of the same architecture
@@ -121,6 +126,9 @@ class Knowledge:
 
 WHITE_BOX = Knowledge(
     "white-box", Source.DEPLOYED, Feedback.LOGITS, means="everything, end to end, with BPDA and EOT"
+)
+WHITE_BOX_BPDA = Knowledge(
+    "white-box", Source.BPDA, Feedback.LOGITS, means="everything; backwards the purifier is the identity"
 )
 GRAY_BOX_CLASSIFIER = Knowledge(
     "gray-box", Source.CLASSIFIER, Feedback.NOTHING, means="the classifier, not the defense around it"

@@ -17,7 +17,8 @@ from bench.registry import DEFENSES
 from bench.train.fit import train
 from bench.train.recipe import Recipe
 from defenses import alp
-from defenses.alp import ALP_100, ALP_PLAIN, M_PGD, Alp, Clp, Lsq, noisy
+from defenses.alp import ALP_100, ALP_PLAIN, M_PGD, Alp, Clp, Lsq
+from defenses.losses import noisy
 from defenses.pgd_at import PgdAt
 from defenses.standard import Standard
 

@@ -31,7 +31,8 @@ from bench.train.checkpoints import Checkpoints
 from bench.train.context import TrainContext
 from bench.train.inner import attack_network
 from bench.train.recipe import Recipe
-from defenses.dbp import Dbp, Purified, StraightThrough, add_noise, squared_error
+from defenses.dbp import Dbp, Purified, StraightThrough, squared_error
+from defenses.losses import noisy
 
 SMALL = {"widths": (4, 8)}
 RECIPE = Recipe("two", epochs=2, batch_size=32, optimizer="adam", learning_rate=3e-3, schedule="constant")
@@ -328,10 +329,10 @@ def test_attacks_may_be_mixed():
 
 def test_noise_is_clipped_and_drawn_from_the_given_generator():
     x = torch.full((1000, 1, 4, 4), 0.5)
-    first, again = (add_noise(x, 0.1, Generator().manual_seed(3)) for _ in range(2))
+    first, again = (noisy(x, 0.1, Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(first, again)
     assert (first - x).std().item() == pytest.approx(0.1, rel=0.05)
-    wild = add_noise(x, 10.0, Generator().manual_seed(3))
+    wild = noisy(x, 10.0, Generator().manual_seed(3))
     assert wild.min() == 0 and wild.max() == 1
 
 
