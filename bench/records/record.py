@@ -53,6 +53,7 @@ class Column:
     invalid: int = 0  # candidates that were not numbers
     skipped: str | None = None
     error: str | None = None
+    adaptive: bool = False  # made against what this defense does: BPDA, EOT, its own loss, its detector
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,31 @@ class Finding:
     code: str  # e.g. "black-box-beats-white-box"
     severity: Literal["warn", "block"]
     detail: str  # the figures, in one sentence
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one rule of an audit came to."""
+
+    __pydantic_config__ = _STRICT
+
+    rule: str  # "A5", an id of bench.core.rules
+    verdict: Literal["pass", "warn", "block", "info", "open"]  # open: not computed yet
+    detail: str  # the figures, in one sentence; where it is open, what is missing
+    command: str | None = None  # what investigates it
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The adversarial images of the worst case, kept beside the record and scored again from their file."""
+
+    __pydantic_config__ = _STRICT
+
+    file: str  # its name in the run's folder
+    sha256: str
+    images: int  # examples that were broken, so are in it
+    again: Interval  # robust accuracy by the stored images, in another batch size
+    rounded: Interval  # the same after rounding to 8 bits
 
 
 @dataclass(frozen=True)
@@ -130,6 +156,10 @@ class Record:
     training: Training | None  # None: nothing was trained
     spec: Mapping[str, Any]  # the whole resolved run
     provenance: Provenance
+    traits: tuple[str, ...] = ()  # what the defense is made of: bench.api.Trait
+    draws: int = 1  # answers that vote on each image of a randomized defense
+    audit: tuple[Check, ...] = ()  # what bench audit found, by rule; empty: it was not audited
+    evidence: Evidence | None = None  # None: its images were not kept
 
     @property
     def budget(self) -> str:
