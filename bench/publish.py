@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.core.digest import source_digests
+from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError, StaleRecord
 from bench.records.record import Record, to_json
 from bench.records.store import read_record, write_atomically
@@ -45,7 +46,7 @@ def objections(record: Record, sources: Digests = source_digests) -> list[str]:
     why = []
     made = record.provenance
     now = sources(list(made.sources))
-    changed = [module for module, digest in made.sources.items() if now.get(module) != digest]
+    changed = changed_modules(made.sources, now)
     if changed:
         more = f" and {len(changed) - 1} more modules have" if len(changed) > 1 else " has"
         why.append(f"{_STALE} ({changed[0]}{more} changed since)")

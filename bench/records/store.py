@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from bench.core.outcomes import Outcomes
+from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue
 from bench.records.record import Record, from_json, to_json
 
@@ -99,7 +100,7 @@ class RunFolder:
     def begin(self, spec: Mapping[str, Any], sources: Mapping[str, str]) -> int:
         """Open the run; cells that other code computed are thrown away, and how many is returned."""
         held = self._spec()
-        if isinstance(held, dict) and held.get("sources") == dict(sources):
+        if isinstance(held, dict) and not changed_modules(held.get("sources") or {}, sources):
             return 0
         cells = list(self.path.glob("cells/*/*"))
         for cell in cells:

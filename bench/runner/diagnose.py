@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bench.core.digest import content_id, source_digests
 from bench.core.encoding import describe
 from bench.core.seeds import seed_for
+from bench.core.succession import changed_modules
 from bench.core.threat import format_eps
 from bench.data.catalog import source
 from bench.errors import BadValue, StaleRecord
@@ -25,7 +26,7 @@ from bench.records import diagnostics as records
 from bench.records.diagnostics import Diagnostics
 from bench.runner.options import Options
 from bench.runner.portraits import ATTACK, ATTACKS, PORTRAITS, SHOWN, Subject, answers, subject_of
-from bench.runner.stale import changed_modules, listed, sources_behind
+from bench.runner.stale import listed, sources_behind
 from bench.runner.summary import provenance, training_of
 
 _OWN = ("bench.core.fidelity", "bench.evaluate.portrait", "bench.evaluate.unstopped")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench.core.digest import source_digests
+from bench.core.succession import changed_modules
 from bench.errors import BadCheckpoint, StaleRecord
 from bench.plan import RunSpec, TrainSpec
 from bench.records.record import Record
@@ -82,11 +83,6 @@ def _trained_by(folder: Path) -> dict[str, str] | None:
         return dict(json.loads(path.read_text(encoding="utf-8"))["sources"])
     except (ValueError, KeyError, TypeError):
         raise BadCheckpoint(f"{path} is damaged", f"rm -r {folder} and train again") from None
-
-
-def changed_modules(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """The modules whose digests differ, or that only one of them has, sorted."""
-    return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
 
 
 def listed(names: list[str]) -> str:

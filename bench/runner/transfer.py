@@ -23,6 +23,7 @@ from bench.core.digest import content_id, source_digests
 from bench.core.encoding import describe
 from bench.core.outcomes import REFUSED
 from bench.core.seeds import seed_for
+from bench.core.succession import changed_modules
 from bench.core.threat import WHITE_BOX, format_eps
 from bench.data.dataset import test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
@@ -35,7 +36,7 @@ from bench.records.record import Interval
 from bench.records.transfer import Images, Network, Transfer
 from bench.registry import ATTACKS
 from bench.runner.options import Options, pick_device
-from bench.runner.stale import changed_modules, listed, sources_behind
+from bench.runner.stale import listed, sources_behind
 from bench.runner.summary import interval_of, provenance, training_of
 from bench.runner.weights import build_trained, fit, load_data
 from bench.train.fit import Trained

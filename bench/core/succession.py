@@ -1,0 +1,54 @@
+"""Changes of code that were shown to change no result (docs/adr/0007-succession.md).
+
+A result is stale as soon as one module behind it differs from what made it. Some changes only make room for
+something new, and training everything again would prove what a few trainings show as well: such a change is
+written down here, module by module and digest by digest, with what was compared. Whoever edits one of the
+modules again has a digest that is not written down, and the results are stale as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Succession:
+    """One change: which modules had which digest before and after, and how it was shown to change nothing."""
+
+    change: str
+    shown: str
+    digests: Mapping[str, tuple[str | None, str | None]]  # module -> before, after; None: not behind results
+
+
+SUCCESSIONS: tuple[Succession, ...] = ()
+"""In the order in which they were made."""
+
+
+def changed_modules(
+    then: Mapping[str, str], now: Mapping[str, str], successions: Sequence[Succession] = SUCCESSIONS
+) -> list[str]:
+    """The modules whose digests differ, or that only one of them has, sorted; known successions apart.
+
+    >>> step = Succession("", "", {"a": ("1", "2"), "new": (None, "7")})
+    >>> changed_modules({"a": "1"}, {"a": "2", "new": "7"}), changed_modules({"a": "1"}, {"a": "2"}, [step])
+    (['a', 'new'], [])
+    """
+    return sorted(
+        name for name in {*then, *now} if not _same(name, then.get(name), now.get(name), successions)
+    )
+
+
+def _same(module: str, then: str | None, now: str | None, successions: Sequence[Succession]) -> bool:
+    """Whether one digest is the other, or became it by known successions.
+
+    A result need not know of every succession: one that came to the module before or after is passed over.
+    """
+    held = then
+    for step in successions:
+        if held == now:
+            return True
+        before, after = step.digests.get(module, (held, held))
+        if before == held:
+            held = after
+    return held == now
