@@ -1,8 +1,9 @@
-"""Two methods on the same examples: the difference of their shares, with its interval."""
+"""Two methods on the same examples: the difference of their shares, its interval, and whether it is chance."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,38 @@ def paired_difference(held: NDArray[np.bool_], other: NDArray[np.bool_]) -> Diff
         low=value - _joined(below, other_above, phi),
         high=value + _joined(above, other_below, phi),
     )
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """The two-sided p value of the exact McNemar test, from how many examples only one of two methods keeps.
+
+    Under the null hypothesis an example on which they differ falls to either side with probability 1/2
+    (McNemar, Psychometrika 12, 1947; exact by the binomial distribution). Where they never differ it is 1.
+
+    >>> mcnemar(0, 6)
+    0.03125
+    """
+    from scipy.stats import binomtest  # slow to load, and tables need it not
+
+    if won < 0 or lost < 0:
+        raise ValueError(f"counts of examples are at least 0, but are {won} and {lost}")
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values adjusted for being several, in their order (Holm, Scand. J. of Statistics 6, 1979).
+
+    The chance of even one false rejection at level a is at most a, however the tests depend on each other.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    count, largest = len(p_values), 0.0
+    adjusted = [0.0] * count
+    for place, index in enumerate(sorted(range(count), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (count - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
 
 
 def _joined(a: float, b: float, phi: float) -> float:

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.core.paired import Difference, paired_difference
+from bench.core.paired import Difference, holm, mcnemar, paired_difference
 
 Z = 1.959963984540054
 
@@ -83,3 +83,46 @@ def test_pairing_narrows_the_interval() -> None:
 def test_the_same_examples_are_needed() -> None:
     with pytest.raises(ValueError, match="3 and 2"):
         paired_difference(np.ones(3, bool), np.ones(2, bool))
+
+
+def tail(won: int, lost: int) -> float:
+    """Twice the smaller tail of Binomial(won + lost, 1/2), in whole numbers until the last division."""
+    n, less = won + lost, min(won, lost)
+    return min(1.0, 2 * sum(math.comb(n, k) for k in range(less + 1)) / 2**n)
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "p"),
+    [
+        (1, 7, 0.0703125),  # 2 (1 + 8) / 2^8; Fagerland, Lydersen, Laake, 2014: Bentur et al.
+        (2, 9, 0.0654296875),  # 2 (1 + 11 + 55) / 2^11
+        (12, 5, 0.1434631),  # 2 (1 + 17 + 136 + 680 + 2380 + 6188) / 2^17
+        (121, 59, 0.0000044),
+        (0, 0, 1.0),
+        (0, 1, 1.0),
+        (0, 5, 0.0625),
+    ],
+)
+def test_exact_mcnemar(won: int, lost: int, p: float) -> None:
+    assert mcnemar(won, lost) == mcnemar(lost, won) == pytest.approx(tail(won, lost), rel=1e-9)
+    assert mcnemar(won, lost) == pytest.approx(p, abs=5e-5)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([]) == [] and holm([0.2]) == [0.2]
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    # 5 x .001, 4 x .008, 3 x .039 = .117, 2 x .041 = .082 raised to .117, .6
+    assert holm([0.6, 0.041, 0.039, 0.008, 0.001]) == pytest.approx([0.6, 0.117, 0.117, 0.032, 0.005])
+    assert holm([0.5, 0.9]) == [1.0, 1.0], "no p value is over 1"
+
+
+def test_under_the_null_holm_rejects_anything_in_one_family_of_twenty_at_most() -> None:
+    draws = np.random.default_rng(0).random((4000, 6))
+    families = np.mean([min(holm(list(family))) < 0.05 for family in draws])
+    assert families == pytest.approx(1 - (1 - 0.05 / 6) ** 6, abs=0.01) and families < 0.055
+
+
+def test_mcnemar_under_the_null_is_never_too_bold() -> None:
+    for n in range(1, 40):
+        chance = sum(math.comb(n, k) for k in range(n + 1) if mcnemar(k, n - k) < 0.05) / 2**n
+        assert chance < 0.05
