@@ -1,4 +1,4 @@
-"""Two methods on the same examples: the difference of their shares, its interval, and whether it is chance."""
+"""Two methods on the same examples: the difference of their shares, its interval, its p value."""
 
 from __future__ import annotations
 

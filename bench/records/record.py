@@ -90,6 +90,33 @@ class Evidence:
     images: int  # examples that were broken, so are in it
     again: Interval  # robust accuracy by the stored images, in another batch size
     rounded: Interval  # the same after rounding to 8 bits
+    left: int = 0  # images that rounding carried out of the budget; they are not projected back
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What held, example by example, so that two records can be compared in pairs; see bench.core.bitmap."""
+
+    __pydantic_config__ = _STRICT
+
+    ids: str  # names the examples' positions in the test set, in order
+    clean: str  # right before any attack
+    worst_case: str  # robust against every column
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Images that others made against these very weights, judged like our own."""
+
+    __pydantic_config__ = _STRICT
+
+    file: str  # its name, without folders
+    sha256: str
+    note: str | None  # who made it and how, in the user's words
+    outside: int  # images beyond the budget, in the place of which the clean ones were judged
+    alone: Interval  # robust accuracy under these images
+    best_known: Interval  # under these, every column, and what was imported before
+    robust: str  # what these left standing, example by example
 
 
 @dataclass(frozen=True)
@@ -160,6 +187,8 @@ class Record:
     draws: int = 1  # answers that vote on each image of a randomized defense
     audit: tuple[Check, ...] = ()  # what bench audit found, by rule; empty: it was not audited
     evidence: Evidence | None = None  # None: its images were not kept
+    robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
+    imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
 
     @property
     def budget(self) -> str:

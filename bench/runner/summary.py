@@ -26,6 +26,7 @@ from bench.data.dataset import Dataset
 from bench.errors import BadValue
 from bench.plan import RunSpec
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
+from bench.records.verdicts import verdicts_of
 from bench.train.fit import Trained
 from bench.train.foreign import Foreign
 from bench.train.recipes import recipe
@@ -92,6 +93,7 @@ def summarise(
         training=training_of(spec, trained, net),
         spec=spec.encoded(),
         provenance=made,
+        robust_examples=None if worst is None else verdicts_of(first, worst),
     )
 
 
