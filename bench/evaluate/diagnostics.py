@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bench.api import Deployed
 from bench.core.outcomes import Outcomes
+from bench.core.threat import Budget
+from bench.evaluate import checks
 from bench.records.record import Finding
 
 SLACK = 0.01
 """The share of examples by which a weak attack may beat a strong one before it is called a sign."""
 
 ONE_STEP, ITERATIVE = ("fgsm", "noise"), ("pgd", "cw", "apgd", "mi_fgsm")
+QUERYING = ("square", "nes", "simba", "hop_skip_jump", "rays", "transfer")
+
+FEW = 0.002
+"""The share of examples that an attacker who knows less may break alone; one example always may be."""
 
 
 def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> list[Finding]:
@@ -32,6 +37,8 @@ def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> 
                 f"{weak} breaks {only} of {len(outcomes[weak])} examples that every iterative attack leaves"
             )
             findings.append(Finding("weak-beats-strong", "warn", detail))
+    if strong:
+        findings += _by_less(outcomes)
     for name, column in outcomes.items():
         findings += _of_column(name, column, flat.get(name, 0))
     return findings
@@ -54,30 +61,46 @@ def broken_by(column: str, outcomes: Mapping[str, Outcomes]) -> tuple[int, int]:
     return found, found - int(here.robust.sum())
 
 
-def from_network(deployed: Deployed, x: Tensor) -> list[Finding]:
-    """What the deployed network itself gives away on a few clean images [n, C, H, W]."""
-    network = deployed.predict
-    findings: list[Finding] = []
-    with torch.no_grad():
-        first, second = network(x), network(x)
-        alone = torch.cat([network(x[i : i + 1]) for i in range(min(4, len(x)))])
-        after_training = [module for module in network.modules() if module.training]
-    if not deployed.randomized and not torch.allclose(first, second, atol=1e-5):
-        detail = "two calls on the same images disagree, and the defense does not say that it is randomized"
-        findings.append(Finding("undeclared-randomness", "block", detail))
-    elif not deployed.randomized and not torch.allclose(first[: len(alone)], alone, atol=1e-3, rtol=1e-3):
-        detail = "the answer for an image depends on the images beside it: BatchNorm in train mode?"
-        findings.append(Finding("batch-dependent", "block", detail))
-    if after_training:
-        detail = (
-            f"{type(after_training[0]).__name__} is in train mode although the defense was put in eval mode"
-        )
-        findings.append(Finding("train-mode", "block", detail))
-    sums = first.sum(dim=1)
-    if bool((first >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
-        detail = "the outputs are probabilities, not logits: gradients vanish where the network is sure"
-        findings.append(Finding("probabilities-for-logits", "warn", detail))
-    return findings
+def from_network(
+    deployed: Deployed,
+    x: Tensor,
+    y: Tensor | None = None,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> list[Finding]:
+    """What the deployed network itself gives away on a few clean images [n, C, H, W].
+
+    Whether they come scaled as it wants them is seen by their labels [n] and the data's mean and std of each
+    channel; None: it is not looked at.
+    """
+    findings = [*checks.steadiness(deployed, x), *checks.outputs(deployed, x)]
+    if y is not None:
+        findings += checks.scaling(deployed, x, y, mean, std)
+    return [*findings, *checks.slopes(deployed, x), *checks.labour(deployed, x)]
+
+
+def from_budget(outcomes: Mapping[str, Outcomes], budget: Budget) -> Iterable[Finding]:
+    """Images that were judged although they lie outside the budget: a fault of the harness itself."""
+    for name, column in outcomes.items():
+        # eps as the projection knows it, in float32, and the rounding of one subtraction there
+        outside = int((column.distance > budget.radius * (1 + 1e-6) + 1e-6).sum())
+        if outside:
+            detail = f"{name}: {outside} of {len(column)} judged images lie outside {budget.label}"
+            yield Finding("outside-budget", "block", detail)
+
+
+def _by_less(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
+    """What a query or transfer attack breaks, and nothing that came before it or sees gradients."""
+    names = list(outcomes)
+    for place, name in enumerate(names):
+        if not name.startswith(QUERYING):
+            continue
+        seeing = [n for i, n in enumerate(names) if n.startswith(ITERATIVE) or i < place]
+        left = np.logical_and.reduce([outcomes[n].robust for n in seeing if not n.startswith(QUERYING)])
+        only = int((left & ~outcomes[name].robust).sum())
+        if only > max(1, FEW * len(left)):
+            detail = f"{name} breaks {only} of {len(left)} examples that every attack by gradients leaves"
+            yield Finding("black-box-beats-white-box", "warn", detail)
 
 
 def _of_column(name: str, column: Outcomes, flat: int) -> Iterable[Finding]:

@@ -54,30 +54,26 @@ class _Run:
         self.spec, self.options, self.folder, self.sources = spec, options, folder, sources
         self.started = datetime.datetime.now(datetime.timezone.utc)
         self.clock = time.perf_counter()
-        self.data = load_data(spec.training, options)
-        self.device = pick_device(options.device)
 
     def record(self) -> Record:
         """Train or load, deploy, attack; what is complete is stored, what failed is told."""
-        spec, data, options = self.spec, self.data, self.options
-        trained = fit(spec.training, options, data)
-        net = build_trained(spec.training, trained, data, spec.checkpoint)
-        deployed = spec.training.named.defense.deploy(net.to(self.device))
-        others = {who: attackers_network(who, other, trained, options, data) for who, other in spec.others}
-        batches = Batches(options.batch_size or AUTO.get(self.device.type, 128))
-        arena = Arena(
-            deployed, spec.budget, data.num_classes, others, spec.numerics, batches, options.compiled
-        )
-        rows = test_subset(data, spec.suite.examples)
-        findings = diagnostics.from_network(deployed, data.test.batch(rows[:32])[0])
+        spec, options = self.spec, self.options
+        opened = open_run(spec, options)
+        images = opened.data.test.batch(torch.cat(opened.rows)[:32])[0]
+        findings = diagnostics.from_network(opened.deployed, images)
         self._begin()
-        cells = self._cells(arena, rows)
+        if options.workers == 1:
+            cells = self._cells(opened, InThisProcess(opened))
+        else:
+            self._tell_of_threads()
+            with Processes(spec, options, options.workers) as processes:
+                cells = self._cells(opened, processes)
         findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
         gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
         findings += diagnostics.from_gates(sorted(gates), cells.outcomes)
         sources = sources_behind(spec, options.store, self.sources)
-        made = provenance(sources, self.device, self.started, time.perf_counter() - self.clock)
-        record = summarise(spec, data, trained, net, cells, findings, made)
+        made = provenance(sources, opened.device, self.started, time.perf_counter() - self.clock)
+        record = summarise(spec, opened.data, opened.trained, opened.net, cells, findings, made)
         if record.status == "complete":
             self.folder.finish(record, cells.outcomes)
         return record
@@ -89,56 +85,118 @@ class _Run:
                 f"{thrown} cells of run {self.spec.id} were computed by other code: computing them again"
             )
 
-    def _cells(self, arena: Arena, rows: Tensor) -> Cells:
-        """Every cell, stored or computed."""
+    def _tell_of_threads(self) -> None:
+        workers, threads, cores = self.options.workers, torch.get_num_threads(), os.cpu_count() or 1
+        if workers * threads > cores:
+            self.options.progress.say(
+                f"{workers} workers of {threads} {'thread' if threads == 1 else 'threads'} each share {cores} "
+                "cores; OMP_NUM_THREADS sets the threads, on which the last digits of results depend"
+            )
+
+    def _cells(self, opened: Opened, executor: Executor) -> Cells:
+        """Every column, from stored or computed cells, as if they were computed one after the other."""
         spec, progress, cells = self.spec, self.options.progress, Cells()
         title = f"{spec.training.named.label} {spec.suite.id}"
-        progress.start(title, len(spec.suite.trials) * len(rows), "examples")
-        before: Outcomes | None = None  # the column before, for sequels
-        for trial in spec.suite.trials:
-            column = trial.column
-            reason = _skipped(trial, arena.deployed, spec) or _needless(trial, cells)
-            if reason:
-                cells.skipped[column] = reason
-                progress.advance(len(rows))
-                continue
-            if isinstance(trial, Sequel) and cells.failed:
-                cells.failed[column] = f"it goes on from {next(iter(cells.failed))}, which failed"
-                progress.advance(len(rows))
-                continue
-            parts = self._chunks(arena, trial, rows, cells, before if isinstance(trial, Sequel) else None)
-            if parts is None:
-                continue
-            before = cells.outcomes[column] = concatenate([part.outcomes for part in parts])
-            cells.seconds[column] = sum(part.seconds for part in parts)
-            if trial.knowledge.gradients is Source.DEPLOYED:
-                cells.flat_gradients[column] = sum(part.flat_gradients for part in parts)
+        progress.start(title, len(spec.suite.trials) * opened.examples, "examples")
+        for act in _acts(spec.suite.trials):
+            admitted = [trial for trial in act if self._admitted(trial, opened, cells)]
+            progress.advance((len(act) - len(admitted)) * opened.examples)
+            found = self._played(admitted, opened, executor, cells)
+            for trial in admitted:
+                if self._admitted(trial, opened, cells):
+                    _settle(trial, [found.get((trial.column, k)) for k in range(len(opened.rows))], cells)
         progress.finish()
         return cells
 
-    def _chunks(
-        self, arena: Arena, trial: Trial, rows: Tensor, cells: Cells, before: Outcomes | None
-    ) -> list[StoredCell] | None:
-        """The cells of one column; None where one failed, which is noted."""
-        parts: list[StoredCell] = []
-        size = self.spec.suite.chunk
-        for number, ids in enumerate(torch.split(rows, size)):
-            cell = self.folder.cell(trial.column, number)
+    def _admitted(self, trial: Trial, opened: Opened, cells: Cells) -> bool:
+        """Whether a column is played, as far as is known; if not, it is noted why."""
+        reason = opened.closed(trial) or _needless(trial, cells)
+        if reason:
+            cells.skipped[trial.column] = reason
+        elif isinstance(trial, Sequel) and cells.failed:
+            cells.failed[trial.column] = f"it goes on from {next(iter(cells.failed))}, which failed"
+        else:
+            return True
+        return False
+
+    def _played(self, trials: Sequence[Trial], opened: Opened, executor: Executor, cells: Cells) -> _Found:
+        """The cells of some columns by column and chunk, those that are computed now stored at once."""
+        found: _Found = {}
+        failed: set[str] = set()
+        sizes = [len(rows) for rows in opened.rows]
+        last = next(reversed(cells.outcomes.values()), None)  # what columns before these left
+
+        def missing() -> Iterator[Chain]:
+            for group, number in itertools.product(_groups(trials), range(len(sizes))):
+                if failed.isdisjoint(trial.column for trial in group):
+                    left = None if last is None else part_of(last, sum(sizes[:number]), sizes[number])
+                    chain = self._after_stored(Chain(number, group, left), sizes[number], found)
+                    if chain.trials:
+                        yield chain
+
+        for played in executor.play(missing()):
+            column, number, cell = played.column, played.number, played.cell
+            if cell.outcomes is None:
+                failed.add(column)
+                found[column, number] = str(cell.error)
+                self.folder.keep_error(column, number, str(cell.error))
+            else:
+                kept = StoredCell(cell.outcomes, cell.seconds, cell.flat_gradients)
+                found[column, number] = kept
+                self.folder.keep_cell(column, number, kept)
+                self.options.progress.advance(sizes[number])
+        return found
+
+    def _after_stored(self, chain: Chain, size: int, found: _Found) -> Chain:
+        """What is left of a chain after the cells that are in the store."""
+        before = chain.before if isinstance(chain.trials[0], Sequel) else None
+        for place, trial in enumerate(chain.trials):
+            cell = self.folder.cell(trial.column, chain.number)
             if cell is None:
-                x, y = self.data.test.batch(ids)
-                chunk = Chunk(number, x, y, self.data.test.ids[ids])
-                left = None if before is None else part_of(before, number * size, len(ids))
-                seed = seed_for(self.spec.id, trial.column, number)
-                played = play(arena, trial, chunk, seed, left)
-                if played.outcomes is None:
-                    cells.failed[trial.column] = str(played.error)
-                    self.folder.keep_error(trial.column, number, str(played.error))
-                    return None
-                cell = StoredCell(played.outcomes, played.seconds, played.flat_gradients)
-                self.folder.keep_cell(trial.column, number, cell)
-            parts.append(cell)
-            self.options.progress.advance(len(ids))
-        return parts
+                return Chain(chain.number, chain.trials[place:], before)
+            found[trial.column, chain.number] = cell
+            before = cell.outcomes
+            self.options.progress.advance(size)
+        return Chain(chain.number, ())
+
+
+_Found = dict[tuple[str, int], StoredCell | str]
+"""(column, chunk) -> its cell, or how it failed."""
+
+
+def _acts(trials: Iterable[Trial]) -> list[list[Trial]]:
+    """The columns from gate to gate: a gate looks at whole columns, nothing else has to wait for any."""
+    acts: list[list[Trial]] = [[]]
+    for trial in trials:
+        if isinstance(trial, Sequel) and trial.gate:
+            acts.append([])
+        acts[-1].append(trial)
+    return acts
+
+
+def _groups(trials: Iterable[Trial]) -> list[tuple[Trial, ...]]:
+    """Each trial with the sequels that go on from it."""
+    groups: list[tuple[Trial, ...]] = []
+    for trial in trials:
+        if isinstance(trial, Sequel) and groups:
+            groups[-1] += (trial,)
+        else:
+            groups.append((trial,))
+    return groups
+
+
+def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Cells) -> None:
+    """A column from its chunks; the first that failed is why it failed, and later ones may be lacking."""
+    whole = []
+    for part in parts:
+        if not isinstance(part, StoredCell):
+            cells.failed[trial.column] = str(part)
+            return
+        whole.append(part)
+    cells.outcomes[trial.column] = concatenate([part.outcomes for part in whole])
+    cells.seconds[trial.column] = sum(part.seconds for part in whole)
+    if trial.knowledge.gradients is Source.DEPLOYED:
+        cells.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
 
 
 def _needless(trial: Trial, cells: Cells) -> str | None:
@@ -156,13 +214,3 @@ def _needless(trial: Trial, cells: Cells) -> str | None:
         f"{trial.gate} broke none of {probed} examples with {queries:,} queries each: with 95 % confidence "
         f"it would break at most {100 * missed:.1f} % of such"
     )
-
-
-def _skipped(trial: Trial, deployed: Deployed, spec: RunSpec) -> str | None:
-    if trial.knowledge.gradients is Source.TWIN and Source.TWIN not in dict(spec.others):
-        return "nobody trained a twin of this network"
-    if trial.knowledge.gradients is Source.CLASSIFIER and deployed.classifier is None:
-        return "the defense is its classifier: nothing around it is hidden"
-    if getattr(trial.attack, "loss", None) == "adaptive" and deployed.adaptive_loss is None:
-        return "the defense states no adaptive loss"
-    return None
