@@ -4,44 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
-from bench.core.digest import content_id
-from bench.core.threat import format_eps
 from bench.errors import BadValue
 from bench.records.record import Finding, Interval, Record
+from bench.report.ground import Ground, ground, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown
-
-
-@dataclass(frozen=True, order=True)
-class Ground:
-    """What rows must share to be compared."""
-
-    data: str
-    norm: str
-    eps: Fraction
-    n: int
-
-    @property
-    def label(self) -> str:
-        """The ground as a title."""
-        return f"{self.data}, {self.norm} {format_eps(self.eps)}, {self.n:,} examples"
-
-    @property
-    def stem(self) -> str:
-        """The start of the board's file names, without the number of examples.
-
-        >>> Ground("cifar10", "Linf", Fraction(8, 255), 1000).stem
-        'cifar10-linf-8_255'
-        """
-        eps = format_eps(self.eps).replace("/", "_")
-        safe = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in self.data)
-        return f"{safe}-{self.norm.lower()}-{eps}"
-
-
-def ground(record: Record) -> Ground:
-    """Where a record belongs; 0.2 and 1/5 are the same radius."""
-    return Ground(record.data, record.norm, Fraction(record.eps), record.examples)
 
 
 def grounds(records: Sequence[Record]) -> list[list[Record]]:
@@ -93,17 +60,6 @@ def board(records: Sequence[Record]) -> Table:
     ]
     cells = tuple(_cells(row, rank, suites, marks) for row, rank in zip(rows, _ranks(rows), strict=True))
     return Table(shared.label, tuple(columns), cells, notes=_notes(rows, marks, lowest))
-
-
-def suite_label(record: Record) -> str:
-    """The suite's id; a custom one is told apart by its content.
-
-    >>> from types import SimpleNamespace
-    >>> suite_label(SimpleNamespace(suite="smoke@1", custom=True, spec={"suite": {"examples": 8}}))
-    'smoke@1~9df3'
-    """
-    chosen = [record.spec.get(part) for part in ("suite", "numerics", "checkpoint")]
-    return f"{record.suite}~{content_id(chosen)[:4]}" if record.custom else record.suite
 
 
 def board_files(records: Sequence[Record], local: bool = False) -> dict[str, str]:
