@@ -121,7 +121,7 @@ def terminal(table: Table, width: int = 100) -> str:
     Columns that hold nothing are left out; where room is short, the dispensable ones go, and are named below.
     """
     shown = [
-        (column, [_read(column, row[place]) for row in table.rows])
+        (column, [read_cell(column, row[place]) for row in table.rows])
         for column, place in _shown(table)
         if column.kind is not Kind.TEXT or any(row[place] is not None for row in table.rows)
     ]
@@ -183,11 +183,8 @@ def points(difference: Difference) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _shown(table: Table) -> list[tuple[Column, int]]:
-    return [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
-
-
-def _read(column: Column, cell: Cell) -> str:
+def read_cell(column: Column, cell: Cell) -> str:
+    """A cell as people read it."""
     if cell is None:
         return "-"
     if isinstance(cell, Interval):
@@ -203,8 +200,12 @@ def _read(column: Column, cell: Cell) -> str:
     return f"{100 * cell:.1f}" if column.kind is Kind.SHARE else f"{cell:,.1f}"
 
 
+def _shown(table: Table) -> list[tuple[Column, int]]:
+    return [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
+
+
 def _escaped(column: Column, cell: Cell) -> str:
-    text = _read(column, cell)
+    text = read_cell(column, cell)
     return text if column.kind in _THREE else escape(text)
 
 

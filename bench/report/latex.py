@@ -1,0 +1,169 @@
+"""Tables for papers: booktabs, with a caption that says what the numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from fractions import Fraction
+
+from bench.core.paired import Difference
+from bench.core.threat import format_eps
+from bench.records.record import Interval
+from bench.report.render import Cell, Column, Kind, Marked, Table, percent, points, read_cell
+
+Place = tuple[int, str]
+"""A cell of a table: its row, from 0, and the name of its column."""
+
+PREAMBLE = r"\usepackage{booktabs}"
+"""What a document needs for these tables."""
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"{\ttfamily\char34}",
+}
+_GREEK = (
+    *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"),
+    *(
+        "nu",
+        "xi",
+        "omicron",
+        "pi",
+        "rho",
+        "varsigma",
+        "sigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "chi",
+        "psi",
+        "omega",
+    ),
+)
+_NORMS = {"Linf": r"$\ell_\infty$", "L2": r"$\ell_2$", "L1": r"$\ell_1$", "L0": r"$\ell_0$"}
+_LATIN = 0x24F
+"""The last character that pdfLaTeX's usual fonts have."""
+
+
+def latex(
+    table: Table,
+    caption: str,
+    label: str,
+    bold: Collection[Place] = (),
+    comment: str | None = None,
+    wide: bool = False,
+) -> str:
+    r"""A floating table; `caption` is LaTeX already, everything else is escaped here.
+
+    Notes stand below the rules in small print. `wide` spans both columns of a page. Letters that pdfLaTeX has
+    no fonts for stay as they are, and a comment says that XeLaTeX or LuaLaTeX is needed.
+
+    >>> print(latex(Table("", (Column("a_b", "a"),), (("x & y",),)), "Of $x$.", "tab:x", {(0, "a")}), end="")
+    \begin{table}
+      \centering\setlength{\belowcaptionskip}{6pt}
+      \caption{Of $x$.}
+      \label{tab:x}
+      \begin{tabular}{l}
+        \toprule
+        a\_b \\
+        \midrule
+        \textbf{x \& y} \\
+        \bottomrule
+      \end{tabular}
+    \end{table}
+    """
+    shown = [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
+    shape = "".join("l" if column.kind is Kind.TEXT else "r" for column, _ in shown)
+    heads = [escape(column.title) for column, _ in shown]
+    body = [
+        [_cell(column, row[place], (number, column.name) in bold) for column, place in shown]
+        for number, row in enumerate(table.rows)
+    ]
+    environment = "table*" if wide else "table"
+    lines = [f"% {' '.join(comment.split())}"] if comment else []
+    lines += [
+        rf"\begin{{{environment}}}",
+        r"  \centering\setlength{\belowcaptionskip}{6pt}",
+        rf"  \caption{{{caption}}}",
+        rf"  \label{{{label}}}",
+        rf"  \begin{{tabular}}{{{shape}}}",
+        r"    \toprule",
+        f"    {' & '.join(heads)} \\\\",
+        r"    \midrule",
+        *(f"    {' & '.join(cells)} \\\\" for cells in body),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+    ]
+    if table.notes:
+        notes = r" \\ ".join(escape(note) for note in table.notes)
+        lines.append(
+            rf"  \par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {notes}\end{{minipage}}"
+        )
+    lines.append(rf"\end{{{environment}}}")
+    text = "\n".join(lines) + "\n"
+    foreign = sorted({sign for sign in text if ord(sign) > _LATIN})
+    if foreign:
+        text = f"% needs XeLaTeX or LuaLaTeX, for: {' '.join(foreign)}\n{text}"
+    return text
+
+
+def caption(
+    data: str, norm: str, eps: str, n: int, suites: Collection[str], bold: str | None = None, more: str = ""
+) -> str:
+    """What a board's numbers are, for its caption; `bold` says what bold figures mean.
+
+    >>> caption("mnist", "Linf", "3/10", 500, ["whitebox@1"])[:65]
+    'Accuracy in percent over all $n = 500$ test images of mnist, clea'
+    """
+    number = f"{n:,}".replace(",", "{,}")
+    threat = f"{_NORMS.get(norm, escape(norm))}, $\\epsilon = {format_eps(Fraction(eps))}$"
+    sentences = (
+        f"Accuracy in percent over all $n = {number}$ test images of {escape(data)}, clean and in the worst "
+        f"case over the attacks of {', '.join(map(escape, suites))} ({threat}), with 95\\,\\% Wilson "
+        "intervals.",
+        bold or "",
+        more,
+    )
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def escape(text: str) -> str:
+    r"""Text that LaTeX prints as it is; Greek letters become mathematics.
+
+    >>> escape("agkd_bml[margin=5%] & <µ> λ")
+    'agkd\\_bml[margin=5\\%] \\& \\textless{}$\\mu$\\textgreater{} $\\lambda$'
+    """
+    found = []
+    for sign in " ".join(text.split()):
+        place = ord(sign) - ord("α")
+        if sign == "µ":
+            found.append(r"$\mu$")
+        elif 0 <= place < len(_GREEK) and sign != "ο":
+            found.append(f"$\\{_GREEK[place]}$")
+        else:
+            found.append(_SPECIAL.get(sign, sign))
+    return "".join(found).replace("--", "-{}-")  # or TeX makes a dash of two
+
+
+def _cell(column: Column, cell: Cell, bold: bool) -> str:
+    if isinstance(cell, (Interval, Difference)):
+        value, _, rest = (percent(cell) if isinstance(cell, Interval) else points(cell)).partition(" ")
+        value = rf"\textbf{{{value}}}" if bold else value
+        return rf"{value} {{\scriptsize {rest}}}".replace("-", "$-$")
+    if isinstance(cell, Marked):
+        text = escape(cell.text) + (rf"\textsuperscript{{{escape(cell.mark.strip())}}}" if cell.mark else "")
+    elif cell is None:
+        text = "--"
+    else:
+        text = escape(read_cell(column, cell))
+    return rf"\textbf{{{text}}}" if bold else text
