@@ -18,6 +18,7 @@ from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import Access, MeteredOracle, Numerics
 from bench.evaluate.referee import Referee
+from bench.records.evidence import Broken
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Cell:
     seconds: float
     flat_gradients: int = 0  # examples whose every gradient was exactly zero
     error: str | None = None
+    broken: Broken | None = None  # the judged images of what this trial broke; None: the attack failed
 
 
 class Arena:
@@ -60,14 +62,14 @@ class Arena:
         self._compiled = compiled
         self.batches = batches
         self.referee = Referee(deployed, budget, batches)
-        self._others, self._numerics = others, numerics
+        self.others, self._numerics = others, numerics
         self._open: dict[Knowledge, Access] = {}
 
     def access(self, knowledge: Knowledge) -> Access:
         """What this knowledge opens; networks are prepared once for all cells."""
         if knowledge not in self._open:
             self._open[knowledge] = Access(
-                self.deployed, knowledge, self._others, self._numerics, self._compiled
+                self.deployed, knowledge, self.others, self._numerics, self._compiled
             )
         return self._open[knowledge]
 
@@ -100,8 +102,8 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
         except Exception as error:  # whatever an attack does wrong is this column's failure alone
             message = f"{type(error).__name__}: {error}"
             return Cell(None, time.perf_counter() - started, error=message)
-        outcomes = _settle(referee, ledger, candidate, chunk, clean, rows, before)
-    return Cell(outcomes, time.perf_counter() - started, int(ledger.flat.sum()))
+        outcomes, broken = _settle(referee, ledger, candidate, chunk, clean, rows, before)
+    return Cell(outcomes, time.perf_counter() - started, int(ledger.flat.sum()), broken=broken)
 
 
 def _propose(
@@ -131,10 +133,11 @@ def _settle(
     clean: Tensor,
     rows: Tensor,
     before: Outcomes | None,
-) -> Outcomes:
+) -> tuple[Outcomes, Broken]:
     """The final word: the kept success where there is one, else the verdict on what the attack returned.
 
-    Examples that were not attacked are as they were: before, or when clean.
+    Examples that were not attacked are as they were: before, or when clean. The images of what this trial
+    broke are given too.
     """
     verdict = referee.judge(candidate, ledger.x)
     fooled = (verdict.classes != ledger.y) & (verdict.classes >= 0)
@@ -155,7 +158,7 @@ def _settle(
         return whole.index_copy(0, rows, values.to(dtype))
 
     integer, boolean, real = torch.int64, torch.bool, torch.float64
-    return Outcomes(
+    outcomes = Outcomes(
         ids=chunk.ids.cpu().numpy(),
         labels=chunk.y.cpu().numpy(),
         clean=clean.cpu().numpy(),
@@ -168,6 +171,9 @@ def _settle(
         lost=spread(ledger.broken & ~fooled, False, boolean).cpu().numpy(),
         invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
     )
+    fell = (classes != ledger.y) & (classes >= 0)
+    images = judged[fell].to(torch.float32).contiguous().cpu().numpy()
+    return outcomes, Broken(chunk.ids[rows[fell].to(chunk.ids.device)].cpu().numpy(), images)
 
 
 def part_of(outcomes: Outcomes, start: int, length: int) -> Outcomes:

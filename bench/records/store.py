@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -24,11 +24,18 @@ from bench.records.record import Record, from_json, to_json
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that it exists whole or not at all: temporary file, sync, rename."""
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """The same for what is written piece by piece."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
@@ -102,9 +109,9 @@ class RunFolder:
         held = self._spec()
         if isinstance(held, dict) and not changed_modules(held.get("sources") or {}, sources):
             return 0
-        cells = list(self.path.glob("cells/*/*"))
-        for cell in cells:
-            cell.unlink()
+        cells = list(self.path.glob("cells/*/*.npz"))
+        for file in self.path.glob("cells/*/*"):
+            file.unlink()
         content = json.dumps({"spec": spec, "sources": sources}, indent=1, sort_keys=True)
         write_atomically(self.path / "spec.json", content.encode())
         return len(cells)
