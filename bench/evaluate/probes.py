@@ -1,0 +1,218 @@
+"""Does what an attacker climbs lead anywhere: landscape, noise, stand-in, averages, detector, closed form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Deployed, Trial
+from bench.attacks.apgd import APGD
+from bench.attacks.geometry import project, random_start
+from bench.attacks.losses import cross_entropy, margin
+from bench.attacks.pgd import PGD
+from bench.core.outcomes import REFUSED
+from bench.core.seeds import seed_for
+from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
+from bench.evaluate.batches import Batches
+from bench.evaluate.engine import Arena, Chunk, play
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.oracle import MeteredOracle, Numerics
+from bench.evaluate.strength import Undone
+from bench.evaluate.subject import Subject
+from bench.records.case import broken, kept, percent
+from bench.records.record import Check
+
+NEAR, DIRECTIONS, UNSTABLE = 0.01, 100, 0.1
+"""Random steps of so many eps, how many, and the mean relative change of the margin that is too much."""
+
+DRAWS = {False: 1000, True: 100}
+"""Uniform draws around each image, of plain and of randomized defenses."""
+
+LOST_ON_THE_WAY = 0.1
+"""The share of images that fool a stand-in and may fail on the defense."""
+
+ALIGNED = 0.5
+"""The cosine that two averaged gradients of a randomized defense should reach."""
+
+REFUSED_CLEAN = 0.1
+"""The share of clean images that a detector may refuse before it is told."""
+
+
+@torch.no_grad()
+def landscape(subject: Subject) -> Check:
+    """A10: the margin hardly changes within a hundredth of the budget, around 20 examples."""
+    if subject.deployed.randomized:
+        return kept("A10", "the defense is randomized: its answers vary by intent, which A17 looks at")
+    chunk, generator = subject.few(20), subject.generator(0)
+    changes = {}
+    for share in (NEAR, 1.0):
+        budget = _shrunk(subject.budget, share)
+        clean = margin(subject.deployed.predict(chunk.x).float(), chunk.y)
+        total = torch.zeros_like(clean)
+        for _ in range(DIRECTIONS):
+            moved = margin(
+                subject.deployed.predict(random_start(chunk.x, budget, generator)).float(), chunk.y
+            )
+            total += ((moved - clean).abs() / clean.abs().clamp(min=1e-12)).clamp(max=1)
+        changes[share] = float(total.mean()) / DIRECTIONS
+    figures = (
+        f"{DIRECTIONS} random steps of eps/100 change the margin by {percent(changes[NEAR])} on average, of "
+        f"eps by {percent(changes[1.0])}, around {len(chunk.y)} examples"
+    )
+    return kept("A10", figures) if changes[NEAR] <= UNSTABLE else broken("A10", figures)
+
+
+def noise(subject: Subject) -> Check:
+    """A13: a thousand uniform draws break none of 20 examples that the run's attack left."""
+    chunk, referee = subject.standing(20), subject.arena().referee
+    if len(chunk.y) == 0:
+        return kept("A13", "no example stands that noise could break")
+    draws, generator = DRAWS[subject.deployed.randomized], subject.generator(1)
+    found = torch.zeros(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
+    at_once = 20
+    x, y = chunk.x.repeat(at_once, 1, 1, 1), chunk.y.repeat(at_once)
+    for _ in range(draws // at_once):
+        classes = referee.classify(random_start(x, subject.budget, generator))
+        found |= ((classes != y) & (classes != REFUSED)).view(at_once, -1).any(0)
+    figures = f"{draws:,} uniform draws break {int(found.sum())} of {len(found)} examples that PGD left"
+    return broken("A13", figures) if bool(found.any()) else kept("A13", figures)
+
+
+def stand_in(subject: Subject) -> Check:
+    """A16: what fools the differentiable stand-in fools the defense, on 100 examples."""
+    deployed = subject.deployed
+    if deployed.attackable is None:
+        return kept("A16", "gradients are the defense's own: nothing stands in for it")
+    chunk = subject.few(100)
+    arena = subject.arena(others={Source.SURROGATE: deployed.attackable})
+    ledger = Ledger(chunk.x, chunk.y, subject.num_classes)
+    oracle = MeteredOracle(arena.access(TRANSFER), arena.referee, ledger, subject.batches)
+    candidates = subject.attack(oracle, chunk.x, chunk.y, subject.budget, subject.generator(2))
+    candidates = project(candidates, chunk.x, subject.budget)
+    with torch.no_grad():
+        standing_in = subject.batches.map(deployed.attackable, candidates).argmax(1) != chunk.y
+        classes = arena.referee.classify(candidates)
+        apart = subject.batches.map(deployed.attackable, chunk.x) - subject.batches.map(
+            deployed.predict, chunk.x
+        )
+    fooled = (classes != chunk.y) & (classes != REFUSED)
+    lost, tried = int((standing_in & ~fooled).sum()), int(standing_in.sum())
+    figures = (
+        f"{lost} of {tried} images that fool the stand-in do not fool the defense; their logits differ by "
+        f"{float(apart.abs().mean()):.3g} on clean images"
+    )
+    return broken("A16", figures) if lost > max(1.0, LOST_ON_THE_WAY * tried) else kept("A16", figures)
+
+
+def averages(subject: Subject) -> Check:
+    """A17: two averaged gradients point the same way, on 32 examples; and PGD with the randomness fixed."""
+    deployed = subject.deployed
+    if not deployed.randomized:
+        return kept("A17", "the defense is not randomized")
+    access = subject.arena().access(WHITE_BOX)
+    x, y = subject.chunk.x[:32], subject.chunk.y[:32]
+    pair = [access.gradients(cross_entropy, x, (y,))[0].flatten(1) for _ in range(2)]
+    cosine = float(torch.nn.functional.cosine_similarity(*pair).median())
+    chunk = subject.few(100)
+    held = {
+        how: _accuracy(arena, subject.attack, chunk, subject.identity)
+        for how, arena in (("varying", subject.arena()), ("fixed", subject.arena(deployed=_fixed(deployed))))
+    }
+    figures = (
+        f"the cosine of two gradients, each the mean of {access.samples}, has median {cosine:.2f}; PGD "
+        f"leaves {percent(held['varying'])} of {len(chunk.y)} examples, and {percent(held['fixed'])} with the "
+        "randomness fixed"
+    )
+    return kept("A17", figures) if cosine >= ALIGNED else broken("A17", figures)
+
+
+def detector(subject: Subject) -> Check:
+    """A18: attacks can climb what refuses them, and clean images pass."""
+    deployed = subject.deployed
+    if deployed.detector is None and deployed.suspicion is None:
+        return kept("A18", "the defense refuses nothing")
+    referee = subject.arena().referee
+    clean = float((referee.classify(subject.chunk.x) == REFUSED).double().mean())
+    chunk = subject.few(100)
+    cell = play(
+        subject.arena(), Trial("pgd", subject.attack, WHITE_BOX), chunk, seed_for(subject.identity, "A18")
+    )
+    if cell.outcomes is None:
+        raise Undone(str(cell.error))
+    refused = float((cell.outcomes.attacked == REFUSED).mean())
+    figures = (
+        f"{percent(clean)} of {len(subject.chunk.y)} clean images are refused, {percent(refused)} of "
+        f"{len(chunk.y)} after PGD; a success is wrong and accepted"
+    )
+    if deployed.suspicion is None and deployed.adaptive_loss is None:
+        return broken("A18", f"the defense states no suspicion that an attack could climb: {figures}")
+    if clean > REFUSED_CLEAN:
+        return Check("A18", "warn", f"many clean images are refused: {figures}")
+    return kept("A18", figures)
+
+
+def closed_form(subject: Subject) -> Check:
+    """A21: on a linear classifier PGD and APGD reach the number that is known, on 200 points.
+
+    A point of margin m can be moved over exactly if m <= eps |w| in the dual norm; the box is far.
+    """
+    norm = subject.budget.norm if subject.budget.norm is Norm.L2 else Norm.LINF
+    generator = torch.Generator().manual_seed(0)
+    linear = nn.Linear(64, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.randn(2, 64, generator=generator))
+        linear.bias.zero_()
+        x = 0.4 + 0.2 * torch.rand(200, 1, 8, 8, generator=generator)
+        network = nn.Sequential(nn.Flatten(), linear).eval()
+        w, b = linear.weight[1] - linear.weight[0], linear.bias[1] - linear.bias[0]
+        linear.bias[1] -= (x.flatten(1) @ w + b).median()
+        y = network(x).argmax(1)
+        margins = -margin(network(x), y)
+        dual = float(w.abs().sum()) if norm is Norm.LINF else float(w.norm())
+        eps = Fraction(float(margins.median()) / dual).limit_denominator(10_000)
+        known = float((margins > float(eps) * dual).double().mean())
+    arena = Arena(Deployed(network), Budget(norm, eps), 2, {}, Numerics(), Batches(200))
+    chunk = Chunk(0, x, y, torch.arange(len(y)))
+    held = {
+        name: _accuracy(arena, attack, chunk, "closed form")
+        for name, attack in (("PGD-50", PGD(steps=50)), ("APGD-50", APGD(steps=50)))
+    }
+    told = ", ".join(f"{name} {percent(share)}" for name, share in held.items())
+    figures = f"a linear classifier under {norm.value}: {told}, known {percent(known)}"
+    off = max(abs(share - known) for share in held.values())
+    return kept("A21", figures) if off <= 0.005 + 1e-9 else broken("A21", figures)
+
+
+class Fixed(nn.Module):
+    """A network whose random numbers are the same in every call."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [n, K]."""
+        with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            logits: Tensor = self.network(x)
+        return logits
+
+
+def _fixed(deployed: Deployed) -> Deployed:
+    climbed = None if deployed.attackable is None else Fixed(deployed.attackable)
+    return replace(deployed, predict=Fixed(deployed.predict), attackable=climbed, randomized=False)
+
+
+def _accuracy(arena: Arena, attack: PGD | APGD, chunk: Chunk, identity: str) -> float:
+    cell = play(arena, Trial("pgd", attack, WHITE_BOX), chunk, seed_for(identity, "pgd"))
+    if cell.outcomes is None:
+        raise Undone(str(cell.error))
+    return float(cell.outcomes.robust.mean())
+
+
+def _shrunk(budget: Budget, share: float) -> Budget:
+    eps = budget.eps * Fraction(share)
+    return Budget(budget.norm, Fraction(max(1, round(eps))) if budget.norm is Norm.L0 else eps)

@@ -1,0 +1,188 @@
+"""Is the attack that a number rests on strong enough: radii, the whole box, more of it, its convergence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Attack, Climb, Loss, Oracle, Trial
+from bench.attacks.apgd import APGD
+from bench.attacks.pgd import PGD
+from bench.core.outcomes import Outcomes
+from bench.core.rules import RULE_OF
+from bench.core.seeds import seed_for
+from bench.core.threat import WHITE_BOX, Budget, Knowledge, format_eps
+from bench.evaluate import curves
+from bench.evaluate.engine import Cell, play
+from bench.evaluate.subject import Subject
+from bench.records.case import broken, kept, percent
+from bench.records.record import Check
+
+RADII = tuple(Fraction(eighths, 4) for eighths in range(1, 9))
+"""Of the curve over eps, in shares of eps."""
+
+QUICK = (
+    Trial("apgd_ce", APGD(steps=20), WHITE_BOX),
+    Trial("adaptive", PGD(steps=20, step_size=Fraction(1, 10), loss="adaptive"), WHITE_BOX),
+)
+"""Enough to see whether a curve falls."""
+
+LATE, SETTLED = 10, 0.05
+"""An attack has converged if its loss rises by less than this share of its rise in so many last steps."""
+
+
+def radii(subject: Subject) -> Check:
+    """A5: accuracy over eight radii, on 100 examples."""
+    chunk = subject.few(100)
+    box = curves.whole_box(subject.budget.norm, _shape(chunk.x))
+    usual = subject.budget
+    points = [curves.Point(eps, Budget(usual.norm, eps), QUICK) for eps in _radii(usual) if 0 < eps < box]
+    robust = []
+    for point in points:
+        outcomes = _outcomes(curves.measure(subject.arena(point.budget), point, chunk, subject.identity))
+        robust.append(outcomes.robust)
+    told = ", ".join(
+        f"{format_eps(point.value)}: {percent(held.mean())}"
+        for point, held in zip(points, robust, strict=True)
+    )
+    figures = f"APGD-20 on {len(chunk.y)} examples leaves at eps {told}"
+    found = curves.signs("eps", points, robust, box)
+    return broken(RULE_OF[found[0].code], f"{figures}; {found[0].detail}") if found else kept("A5", figures)
+
+
+def whole_box(subject: Subject) -> Check:
+    """A6: with every image allowed, nothing stands; on 100 examples."""
+    chunk = subject.few(100)
+    box = curves.whole_box(subject.budget.norm, _shape(chunk.x))
+    (point,) = curves.over_radii(subject.budget, _shape(chunk.x), at=[box])
+    held = _outcomes(curves.measure(subject.arena(point.budget), point, chunk, subject.identity)).robust
+    figures = (
+        f"with any image allowed (eps {format_eps(box)}) {int(held.sum())} of {len(held)} examples stand"
+    )
+    return kept("A6", figures) if held.mean() <= curves.BROKEN else broken("A6", figures)
+
+
+def more(subject: Subject) -> Check:
+    """A7: twice the steps, and as many restarts again, on what the attack of the run left of 200 examples."""
+    chunk, before = subject.few(200), subject.left(200)
+    arena, attack = subject.arena(), subject.attack
+    if before is None:
+        before = _outcomes(play(arena, _trial(attack, "pgd"), chunk, seed_for(subject.identity, "pgd")))
+    longer = dataclasses.replace(attack, steps=2 * attack.steps)
+    by_steps = _broken(play(arena, _trial(longer, "steps"), chunk, _seed(subject, "steps"), before), before)
+    left, by_restarts = before, 0
+    for time in range(subject.times):
+        trial = _trial(attack, f"restart_{time}")
+        cell = play(arena, trial, chunk, _seed(subject, trial.column), left)
+        by_restarts += _broken(cell, left)
+        left = _outcomes(cell)
+    n = len(chunk.y)
+    figures = (
+        f"PGD with {attack.steps} steps, run {_times(subject.times)}, left "
+        f"{int(before.robust.sum())} of {n} examples; {2 * attack.steps} steps break {by_steps} of them, "
+        f"{_times(subject.times)} more {by_restarts}"
+    )
+    fine = by_steps <= max(1.0, curves.STEP_SLACK * n) and by_restarts <= max(1.0, curves.RESTART_SLACK * n)
+    return kept("A7", figures) if fine else broken("A7", figures)
+
+
+def convergence(subject: Subject) -> Check:
+    """A8: the loss of the run's attack has settled on most of the examples that stand, of 100."""
+    chunk, watched = subject.few(100), Watched(subject.attack)
+    outcomes = _outcomes(play(subject.arena(), _trial(watched, "watched"), chunk, _seed(subject, "watched")))
+    stands = torch.as_tensor(outcomes.robust[outcomes.correct])
+    steps = len(watched.losses)
+    if not bool(stands.any()):
+        return kept("A8", f"PGD with {steps} steps leaves none of {len(chunk.y)} examples")
+    if steps <= LATE:
+        return broken("A8", f"PGD has {steps} steps, too few to tell whether it would go on")
+    losses = torch.stack([loss.cpu() for loss in watched.losses])[:, stands].double()
+    best = losses.cummax(0).values
+    rise, late = best[-1] - best[0], best[-1] - best[-1 - LATE]
+    moving = late > SETTLED * rise.clamp(min=1e-12)
+    share = float(moving.double().mean())
+    figures = (
+        f"over the last {LATE} of {steps} steps PGD's loss rises by more than {percent(SETTLED)} of its "
+        f"whole rise on {int(moving.sum())} of {len(moving)} examples that stand"
+    )
+    return kept("A8", figures) if share <= 0.5 else broken("A8", figures)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """An attack whose losses are kept, one tensor [n] for each gradient that it asks for."""
+
+    attack: Attack
+    losses: list[Tensor] = field(default_factory=list)
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """What the attack proposes."""
+        return self.attack(_Watching(oracle, self.losses), x, y, budget, generator)
+
+
+class _Watching:
+    """An oracle that keeps the losses which it answers to gradients for all its examples."""
+
+    def __init__(self, oracle: Oracle, losses: list[Tensor]) -> None:
+        self._oracle, self._losses = oracle, losses
+        self.knowledge: Knowledge = oracle.knowledge
+        self.num_classes: int = oracle.num_classes
+
+    def only(self, rows: Tensor) -> Oracle:
+        return self._oracle.only(rows)
+
+    def broken(self) -> Tensor:
+        return self._oracle.broken()
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self._oracle.logits(x)
+
+    def labels(self, x: Tensor) -> Tensor:
+        return self._oracle.labels(x)
+
+    def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
+        answer = self._oracle.climb(loss, x, *labels)
+        self._losses.append(answer.loss)
+        return answer
+
+
+def _radii(usual: Budget) -> Iterator[Fraction]:
+    for share in RADII:
+        eps = usual.eps * share
+        yield Fraction(round(eps)) if usual.norm.value == "L0" else eps
+
+
+def _trial(attack: Attack, column: str) -> Trial:
+    return Trial(column, attack, WHITE_BOX)
+
+
+def _seed(subject: Subject, name: str) -> int:
+    return seed_for(subject.identity, name)
+
+
+def _broken(cell: Cell, before: Outcomes) -> int:
+    return int((before.robust & ~_outcomes(cell).robust).sum())
+
+
+def _outcomes(cell: Cell) -> Outcomes:
+    if cell.outcomes is None:
+        raise Undone(str(cell.error))
+    return cell.outcomes
+
+
+class Undone(Exception):
+    """The attack that a rule needs failed."""
+
+
+def _shape(x: Tensor) -> tuple[int, int, int]:
+    channels, height, width = x.shape[1:]
+    return channels, height, width
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

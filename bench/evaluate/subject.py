@@ -1,0 +1,79 @@
+"""What an audit puts to the test: a deployed defense, test images, and the attack its number rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from bench.api import Deployed
+from bench.attacks.pgd import PGD
+from bench.core.outcomes import Outcomes
+from bench.core.threat import Budget, Source
+from bench.evaluate.batches import Batches
+from bench.evaluate.engine import Arena, Chunk, part_of
+from bench.evaluate.oracle import Numerics
+
+SHARE_OF_RANDOMIZED = 5
+"""A randomized defense costs many passes for each gradient: it is looked at on a fifth of the examples."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A defense with all that the rules need to attack it."""
+
+    deployed: Deployed
+    budget: Budget
+    num_classes: int
+    chunk: Chunk  # the first examples of its run
+    identity: str  # names the random streams
+    attack: PGD = field(default_factory=lambda: PGD(steps=50))  # the strongest of the run
+    times: int = 1  # how often that was restarted
+    found: Outcomes | None = None  # what it did to the chunk's examples; None: it was not in the run
+    numerics: Numerics = field(default_factory=Numerics)
+    batches: Batches = field(default_factory=lambda: Batches(128))
+
+    def arena(
+        self,
+        budget: Budget | None = None,
+        deployed: Deployed | None = None,
+        others: Mapping[Source, nn.Module] | None = None,
+    ) -> Arena:
+        """The defense, or another, under its budget or another."""
+        return Arena(
+            deployed or self.deployed,
+            budget or self.budget,
+            self.num_classes,
+            others or {},
+            self.numerics,
+            self.batches,
+        )
+
+    def few(self, n: int) -> Chunk:
+        """The first n examples, fewer of a randomized defense."""
+        n = max(1, n // SHARE_OF_RANDOMIZED) if self.deployed.randomized else n
+        held = self.chunk
+        return Chunk(held.number, held.x[:n], held.y[:n], held.ids[:n])
+
+    def left(self, n: int) -> Outcomes | None:
+        """What the attack of the run did to the same n examples; None where that is not known."""
+        return None if self.found is None else part_of(self.found, 0, len(self.few(n).y))
+
+    def standing(self, n: int) -> Chunk:
+        """The first n examples that are right, and that the run's attack left where that is known."""
+        held = self.chunk
+        right = self.arena().referee.classify(held.x) == held.y
+        if self.found is not None:
+            right &= torch.as_tensor(self.found.robust, device=right.device)
+        rows = right.nonzero().squeeze(1)[: len(self.few(n).y)]
+        return Chunk(held.number, held.x[rows], held.y[rows], held.ids[rows])
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A random stream on the images' device."""
+        return torch.Generator(self.chunk.x.device).manual_seed(seed)
+
+    def with_attack(self, attack: PGD) -> Subject:
+        """The same, attacked by something whose result is not known."""
+        return replace(self, attack=attack, times=1, found=None)

@@ -1,0 +1,144 @@
+"""A run as an audit sees it: its record, what it did to each example, and what else the store knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.outcomes import Outcomes
+from bench.core.rules import RULES
+from bench.records.record import Check, Column, Record
+
+LEAST = 100
+"""A run of the same network with fewer examples says too little to be joined with a larger one."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A column of a run on the examples that all joined runs share."""
+
+    run_id: str
+    summary: Column
+    trial: Mapping[str, Any]  # as the spec of its run has it
+    outcomes: Outcomes
+
+    @property
+    def gradients(self) -> str:
+        """Whose gradients its attacker saw: a value of bench.core.threat.Source."""
+        return str(self.trial["knowledge"]["gradients"])
+
+    @property
+    def feedback(self) -> str:
+        """What the defense answered: a value of bench.core.threat.Feedback."""
+        return str(self.trial["knowledge"]["feedback"])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The classes of its attack and of those that it is made of."""
+        return tuple(str(part["is"]).rpartition(":")[2] for part in _attacks(self.trial["attack"]))
+
+    @property
+    def is_targeted(self) -> bool:
+        """Whether it aims at a class."""
+        return any(
+            "argeted" in str(part["is"])
+            or part.get("target", "none") != "none"
+            or part.get("component", "") in ("apgd-t", "fab-t")
+            for part in _attacks(self.trial["attack"])
+        )
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether it was made against what this defense does."""
+        own = any(part.get("loss") == "adaptive" for part in _attacks(self.trial["attack"]))
+        return self.summary.adaptive or own or self.gradients == "bpda"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the rules are applied to."""
+
+    record: Record
+    outcomes: Mapping[str, Outcomes]
+    kin: tuple[tuple[Record, Mapping[str, Outcomes]], ...] = ()  # other runs of the same weights and budget
+    others: tuple[Record, ...] = ()  # every other record of the store
+    command: str = "bench run"  # what ran it, without its suite
+    changed: tuple[str, ...] = ()  # modules behind the record that have changed since
+    traits: tuple[str, ...] = ()  # of the deployed defense; empty: those of the record
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """What the defense is made of that an attacker must get past."""
+        return frozenset(self.traits or self.record.traits)
+
+    def tried(self) -> list[Tried]:
+        """Every column of this run and of its kin, cut to the examples that they share.
+
+        Kin with other examples, or fewer than both this run and `LEAST`, are left out.
+        """
+        ids = next(iter(self.outcomes.values())).ids
+        least = min(len(ids), LEAST)
+        runs = [(self.record, self.outcomes)]
+        for record, held in self.kin:
+            theirs = next(iter(held.values())).ids
+            n = min(len(ids), len(theirs))
+            if n >= least and np.array_equal(theirs[:n], ids[:n]):
+                runs.append((record, held))
+        n = min(len(next(iter(held.values()))) for _, held in runs)
+        return [
+            Tried(record.run_id, column, trial, first(held[column.name], n))
+            for record, held in runs
+            for column, trial in zip(record.columns, record.spec["suite"]["trials"], strict=False)
+            if column.name in held
+        ]
+
+    def ask(self, *words: str) -> str:
+        """The command that runs the same defense otherwise."""
+        return " ".join([self.command, *words])
+
+
+def first(outcomes: Outcomes, n: int) -> Outcomes:
+    """What was done to the first n examples."""
+    return replace(outcomes, **{name: held[:n] for name, held in outcomes.arrays().items()})
+
+
+def left_by(columns: Iterable[Tried]) -> NDArray[np.bool_]:
+    """What all of them leave standing, [n]; there must be one."""
+    held: NDArray[np.bool_] = np.logical_and.reduce([column.outcomes.robust for column in columns])
+    return held
+
+
+def kept(rule: str, detail: str, command: str | None = None) -> Check:
+    """The rule holds, or does not concern this defense."""
+    return Check(rule, "pass", detail, command)
+
+
+def broken(rule: str, detail: str, command: str | None = None) -> Check:
+    """The rule does not hold; what that means is for the catalogue to say."""
+    return Check(rule, RULES[rule].severity, detail, command)
+
+
+def unknown(rule: str, detail: str, command: str) -> Check:
+    """What the rule needs is not in the store."""
+    return Check(rule, "open", detail, command)
+
+
+def percent(share: float) -> str:
+    """A share as people read it.
+
+    >>> percent(0.4567)
+    '45.7 %'
+    """
+    return f"{100 * share:.1f} %"
+
+
+def _attacks(attack: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    yield attack
+    for value in attack.values():
+        for part in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(part, Mapping) and "is" in part:
+                yield from _attacks(part)
