@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.api import Deployed, Trial
@@ -18,7 +20,6 @@ from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import Access, MeteredOracle, Numerics
 from bench.evaluate.referee import Referee
-from bench.records.evidence import Broken
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class Chunk:
     x: Tensor  # [n, C, H, W] on the device
     y: Tensor  # [n]
     ids: Tensor  # [n] positions in the test set
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The judged images of what a trial broke."""
+
+    ids: NDArray[np.int64]  # [m] positions in the test set
+    images: NDArray[np.float32]  # [m, C, H, W], inside budget and box
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Adversarial images on disk: of each cell while a run is computed, then of its worst case in one file.
 
 Files are safetensors: `images` [m, C, H, W] float32 and `ids` [m] int64, positions in the test set. That of
-the worst case has `labels` [m], too, and `columns` [m]: the place of the column that broke the example among the
-names in its metadata. They are written and read part by part: memory holds one chunk of images at most.
+the worst case has `labels` [m], too, and `columns` [m]: the place of the column that broke the example among
+the names in its metadata. They are written and read part by part: memory holds one chunk of images at most.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,11 @@ FILE = "adversarial.safetensors"
 _TYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
-@dataclass(frozen=True)
-class Broken:
-    """The judged images of what a trial broke in a chunk."""
-
-    ids: NDArray[np.int64]  # [m] positions in the test set
-    images: NDArray[np.float32]  # [m, C, H, W] inside budget and box
-
-
-def keep_images(folder: RunFolder, column: str, chunk: int, broken: Broken) -> None:
+def keep_images(
+    folder: RunFolder, column: str, chunk: int, ids: NDArray[np.int64], broken: NDArray[np.float32]
+) -> None:
     """Store what a cell broke; call it before the cell itself is kept, so that no cell lacks its images."""
-    write(cell_images(folder, column, chunk), {"ids": broken.ids}, {}, [broken.images], broken.images.shape)
+    write(cell_images(folder, column, chunk), {"ids": ids}, {}, [broken], broken.shape)
 
 
 def cell_images(folder: RunFolder, column: str, chunk: int) -> Path:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_with_torch
 
 from bench.errors import BadData
-from bench.records.evidence import Broken, cell_images, drop_cell_images, images, keep_images, write
+from bench.records.evidence import cell_images, drop_cell_images, images, keep_images, write
 from bench.records.store import RunFolder
 
 IDS = np.array([7, 3, 11], dtype=np.int64)
@@ -57,12 +57,12 @@ def test_what_is_no_such_file_is_one_sentence(tmp_path: Path, content: bytes) ->
 def test_cells_and_their_images_go_together(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.begin({}, {"m": "1"})
-    keep_images(folder, "pgd", 0, Broken(IDS, IMAGES))
+    keep_images(folder, "pgd", 0, IDS, IMAGES)
     path = cell_images(folder, "pgd", 0)
     assert path.parent == tmp_path / "cells" / "pgd" and path.is_file()
     path.with_suffix(".npz").write_bytes(b"x")
     assert folder.begin({}, {"m": "2"}) == 1, "one cell was thrown away, its images with it"
     assert not path.exists()
-    keep_images(folder, "pgd", 1, Broken(IDS, IMAGES))
+    keep_images(folder, "pgd", 1, IDS, IMAGES)
     drop_cell_images(folder)
     assert list(tmp_path.glob("cells/*/*")) == []
