@@ -77,6 +77,19 @@ compiled = click.option(
     help="Compute gradients by torch.compile: slow to begin, faster where launches cost most.  "
     "[default: as they are]",
 )
+workers = click.option(
+    "--workers",
+    type=_at_least(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that attack together, over all GPUs if there are several; results do not depend on it.",
+)
+no_evidence = click.option(
+    "--no-evidence",
+    is_flag=True,
+    help="Keep no adversarial images beside the record.  [default: those of the worst case are kept]",
+)
 store = click.option(
     "--store",
     type=click.Path(path_type=Path),

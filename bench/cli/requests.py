@@ -85,6 +85,8 @@ def as_options(
     offline: bool,
     batch_size: str = "auto",
     compiled: bool = False,
+    workers: int = 1,
+    no_evidence: bool = False,
     **_: Any,
 ) -> Options:
     """How the work is done; none of it changes a result."""
@@ -97,6 +99,8 @@ def as_options(
         devices=devices,
         batch_size=_batch_size(batch_size),
         compiled=compiled,
+        workers=workers,
+        evidence=not no_evidence,
         stale=cast(Any, "rerun" if rerun else "accept" if accept_stale else "refuse"),
         download=not offline,
         progress=Console(),

@@ -48,6 +48,8 @@ trained_by_others = options.several(
 @options.surrogate
 @options.batch_size
 @options.compiled
+@options.workers
+@options.no_evidence
 @trained_by_others
 @click.option(
     "--board",
@@ -69,6 +71,8 @@ def run(
     surrogate: str | None,
     batch_size: str,
     compiled: bool,
+    workers: int,
+    no_evidence: bool,
     board: Path | None,
     as_json: bool,
     **shared: Any,
@@ -86,7 +90,9 @@ def run(
     from bench.report.table import run_table
     from bench.runner.run import run as compute
 
-    how = as_options(batch_size=batch_size, compiled=compiled, **shared)
+    how = as_options(
+        batch_size=batch_size, compiled=compiled, workers=workers, no_evidence=no_evidence, **shared
+    )
     request = as_request(
         defense,
         suite=suite,

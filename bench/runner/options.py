@@ -24,6 +24,8 @@ class Options:
     devices: int = 1  # for training
     batch_size: int | None = None  # of attacks; None: by the device, halved when memory runs out
     compiled: bool = False  # gradients by torch.compile
+    workers: int = 1  # processes that attack together
+    evidence: bool = True  # adversarial images are kept
     stale: Literal["refuse", "rerun", "accept"] = "refuse"
     download: bool = True
     progress: Progress = field(default_factory=Silent)

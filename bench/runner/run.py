@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import itertools
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor
 
-from bench.api import Deployed, Trial
+from bench.api import Trial
 from bench.core.digest import source_digests
 from bench.core.metrics import most_missed
-from bench.core.outcomes import Outcomes, concatenate
-from bench.core.seeds import seed_for
-from bench.core.threat import Source
-from bench.data.dataset import test_subset
+from bench.core.outcomes import concatenate
+from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate import diagnostics
-from bench.evaluate.batches import AUTO, Batches
-from bench.evaluate.engine import Arena, Chunk, part_of, play
+from bench.evaluate.engine import part_of
 from bench.evaluate.sequel import Sequel
 from bench.plan import RunSpec
+from bench.records.evidence import keep_images
 from bench.records.record import Record
 from bench.records.store import RunFolder, StoredCell
-from bench.runner.options import Options, pick_device
+from bench.runner.evidence import keep
+from bench.runner.executors import Chain, Executor, InThisProcess, Processes
+from bench.runner.opened import Opened, open_run
+from bench.runner.options import Options
 from bench.runner.stale import sources_behind, stored_record
 from bench.runner.summary import Cells, provenance, summarise
-from bench.runner.weights import attackers_network, build_trained, fit, load_data
 
 
 def run(spec: RunSpec, options: Options) -> Record:
@@ -71,9 +73,14 @@ class _Run:
         findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
         gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
         findings += diagnostics.from_gates(sorted(gates), cells.outcomes)
+        evidence = None
+        if options.evidence and not cells.failed:
+            evidence, told = keep(opened, self.folder, cells.outcomes, options.progress)
+            findings += told
         sources = sources_behind(spec, options.store, self.sources)
         made = provenance(sources, opened.device, self.started, time.perf_counter() - self.clock)
-        record = summarise(spec, opened.data, opened.trained, opened.net, cells, findings, made)
+        record = summarise(spec, opened.data, opened.trained, opened.net, opened.arena, cells, findings, made)
+        record = dataclasses.replace(record, evidence=evidence)
         if record.status == "complete":
             self.folder.finish(record, cells.outcomes)
         return record
@@ -89,8 +96,8 @@ class _Run:
         workers, threads, cores = self.options.workers, torch.get_num_threads(), os.cpu_count() or 1
         if workers * threads > cores:
             self.options.progress.say(
-                f"{workers} workers of {threads} {'thread' if threads == 1 else 'threads'} each share {cores} "
-                "cores; OMP_NUM_THREADS sets the threads, on which the last digits of results depend"
+                f"{workers} workers with {threads} thread{'s' * (threads > 1)} each share {cores} cores; "
+                "OMP_NUM_THREADS sets the threads, on which the last digits of results depend"
             )
 
     def _cells(self, opened: Opened, executor: Executor) -> Cells:
@@ -128,11 +135,13 @@ class _Run:
 
         def missing() -> Iterator[Chain]:
             for group, number in itertools.product(_groups(trials), range(len(sizes))):
-                if failed.isdisjoint(trial.column for trial in group):
-                    left = None if last is None else part_of(last, sum(sizes[:number]), sizes[number])
-                    chain = self._after_stored(Chain(number, group, left), sizes[number], found)
-                    if chain.trials:
-                        yield chain
+                hopeful = tuple(itertools.takewhile(lambda trial: trial.column not in failed, group))
+                left = None
+                if isinstance(group[0], Sequel) and last is not None:
+                    left = part_of(last, sum(sizes[:number]), sizes[number])
+                chain = self._after_stored(Chain(number, hopeful, left), sizes[number], found)
+                if chain.trials:
+                    yield chain
 
         for played in executor.play(missing()):
             column, number, cell = played.column, played.number, played.cell
@@ -143,13 +152,15 @@ class _Run:
             else:
                 kept = StoredCell(cell.outcomes, cell.seconds, cell.flat_gradients)
                 found[column, number] = kept
+                if self.options.evidence and cell.broken is not None:
+                    keep_images(self.folder, column, number, cell.broken.ids, cell.broken.images)
                 self.folder.keep_cell(column, number, kept)
                 self.options.progress.advance(sizes[number])
         return found
 
     def _after_stored(self, chain: Chain, size: int, found: _Found) -> Chain:
         """What is left of a chain after the cells that are in the store."""
-        before = chain.before if isinstance(chain.trials[0], Sequel) else None
+        before = chain.before
         for place, trial in enumerate(chain.trials):
             cell = self.folder.cell(trial.column, chain.number)
             if cell is None:
@@ -195,7 +206,7 @@ def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Cells
         whole.append(part)
     cells.outcomes[trial.column] = concatenate([part.outcomes for part in whole])
     cells.seconds[trial.column] = sum(part.seconds for part in whole)
-    if trial.knowledge.gradients is Source.DEPLOYED:
+    if trial.knowledge.gradients in CLIMBS_VICTIM:
         cells.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
 
 

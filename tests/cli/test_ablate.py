@@ -160,15 +160,14 @@ def test_what_is_complete_is_not_computed_again(ablate, monkeypatch):
     import bench.runner.run as runner
 
     first = ablate()
-    for name in ("play", "fit", "load_data"):
-        monkeypatch.setattr(runner, name, None)
+    monkeypatch.setattr(runner, "open_run", None)
     again = ablate()
     assert again.code == 0 and again.out == first.out
     assert again.err.count("nothing was computed") == 3
 
 
 def test_after_a_stop_the_same_command_goes_on(ablate, monkeypatch):
-    import bench.runner.run as runner
+    import bench.runner.executors as runner
 
     played, play = [], runner.play
 

@@ -65,9 +65,7 @@ def test_a_complete_run_answers_from_its_record(run, monkeypatch):
     import bench.runner.run as runner
 
     first = run("--json")
-    monkeypatch.setattr(runner, "play", None)
-    monkeypatch.setattr(runner, "fit", None)
-    monkeypatch.setattr(runner, "load_data", None)
+    monkeypatch.setattr(runner, "open_run", None)
     again = run("--json")
     assert again.code == 0 and again.out == first.out
     assert (
