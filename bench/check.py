@@ -14,12 +14,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.api import Attack, Deployed, Trial
+from bench.api import Attack, Deployed, Task, Trial
 from bench.attacks.fgsm import FGSM
+from bench.attacks.norms import norms_of
 from bench.core.encoding import decode, encode
 from bench.core.threat import WHITE_BOX, Budget, Norm
+from bench.core.traits import told
+from bench.data.catalog import source
 from bench.errors import BenchError
 from bench.evaluate.batches import Batches
+from bench.evaluate.bypass import passing_over
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.oracle import Numerics
 from bench.plan import Request, plan_training
@@ -30,6 +34,15 @@ from bench.train.checkpoints import load_weights
 
 DATA, ARCHITECTURE = "synthetic", "wide_resnet_10_1"
 """Tiny images, and a network with BatchNorm, whose statistics are the easiest thing to get wrong."""
+
+BUDGETS = tuple(
+    Budget(norm, Fraction(eps))
+    for norm, eps in ((Norm.LINF, "1/10"), (Norm.L2, "1/2"), (Norm.L1, "2"), (Norm.L0, "4"))
+)
+"""What attacks are tried on, if they have the norm."""
+
+CLASSES, SHAPE = 3, (1, 8, 8)
+"""Of that data set."""
 
 QUICK = {"epochs": "3", "validation_examples": "32"}
 
@@ -55,6 +68,18 @@ def check_defense(
     """
     with tempfile.TemporaryDirectory() as folder:
         yield from _guarded(_defense_clauses(name, dict(settings or {}), weights, Path(folder)))
+
+
+def traits_of(name: str) -> frozenset[str]:
+    """What a defense says it is made of, from its defaults, with weights that nothing was done to.
+
+    Raises BenchError for a defense that is not built but loaded.
+    """
+    known = source(DATA)
+    named = plan_training(Request(name, data=DATA, architecture=ARCHITECTURE)).named
+    task = Task(DATA, CLASSES, SHAPE, known.mean or (0.5,), known.std or (0.5,), ARCHITECTURE, known.budget)
+    deployed = named.defense.deploy(named.defense.build(task))
+    return frozenset(trait.value for trait in deployed.traits)
 
 
 def check_attack(attack: Attack) -> Iterator[Checked]:
@@ -112,18 +137,12 @@ def _deployed_clauses(
         yield Checked("answers the same twice, unless it says it is randomized", torch.equal(logits, again))
         close = torch.allclose(alone, logits[:1], atol=1e-4, rtol=1e-4)
         yield Checked("answers one image as it answers it among others", close)
-    climbed = deployed.attackable or network
-    inputs = x.clone().requires_grad_()
-    answer = climbed(inputs)
-    (gradient,) = torch.autograd.grad(
-        nn.functional.cross_entropy(answer, y), inputs, allow_unused=True, materialize_grads=True
-    )
-    finite = bool(gradient.isfinite().all())
-    detail = "" if finite and bool(gradient.any()) else "a defense without gradients owes `attackable` (BPDA)"
-    yield Checked("has a finite, non-zero input gradient", not detail, detail)
+    yield from _gradient_clauses(deployed, x, y)
+    answer = (deployed.attackable or network)(x)
     if deployed.attackable is not None and not deployed.randomized:
         agrees = torch.allclose(answer, logits, atol=1e-4, rtol=1e-4)
         yield Checked("has an attackable that agrees with predict", agrees)
+    yield from _trait_clauses(deployed, x)
     held = copy.deepcopy(net.state_dict())
     trial = Trial("fgsm", FGSM(), WHITE_BOX)
     arena = Arena(deployed, budget, classes, {}, Numerics(eot_samples=2), Batches(8))
@@ -131,6 +150,78 @@ def _deployed_clauses(
     yield Checked("can be attacked", cell.outcomes is not None, cell.error or "")
     same = all(torch.equal(held[key], value) for key, value in net.state_dict().items())
     yield Checked("keeps weights and BatchNorm statistics under attack", same)
+
+
+def _gradient_clauses(deployed: Deployed, x: Tensor, y: Tensor) -> Iterator[Checked]:
+    clause = "has a finite, non-zero input gradient"
+    kept, past = _slopes(deployed.attackable or deployed.predict, x, y), passing_over(deployed)
+    if not kept and past is not None and _slopes(past, x, y):
+        yield Checked(
+            clause, True, "past its purifier alone (BPDA): no other attack of gradients says anything"
+        )
+        return
+    owes = "a defense without gradients owes its `purifier` or an `attackable` (BPDA)"
+    yield Checked(clause, kept, "" if kept else owes)
+
+
+def _slopes(network: nn.Module, x: Tensor, y: Tensor) -> bool:
+    """Whether a network has a gradient to climb."""
+    inputs = x.clone().requires_grad_()
+    loss = nn.functional.cross_entropy(network.eval()(inputs), y)
+    if not loss.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+    return bool(gradient.isfinite().all()) and bool(gradient.any())
+
+
+def _trait_clauses(deployed: Deployed, x: Tensor) -> Iterator[Checked]:
+    """What the defense says it is made of, against what it does."""
+    yield Checked(
+        "says what it is made of", True, told({t.value for t in deployed.traits}) or "a plain network"
+    )
+    with torch.no_grad():
+        if deployed.randomized:
+            answers = [deployed.predict(x) for _ in range(3)]
+            differ = any(not torch.equal(answers[0], other) for other in answers[1:])
+            yield Checked("answers differently from time to time, as it says", differ)
+        if deployed.purifier is not None:
+            yield from _purifier_clauses(deployed, x)
+    if deployed.suspicion is not None:
+        yield from _suspicion_clauses(deployed, x)
+
+
+def _purifier_clauses(deployed: Deployed, x: Tensor) -> Iterator[Checked]:
+    clause = "answers what its classifier makes of the purified image"
+    if deployed.classifier is None or deployed.purifier is None:
+        yield Checked(clause, False, "it states a purifier and no classifier behind it")
+        return
+    torch.manual_seed(0)  # a randomized purifier draws the same both times
+    whole = deployed.predict(x)
+    torch.manual_seed(0)
+    parts = deployed.classifier(deployed.purifier(x))
+    apart = float((whole - parts).abs().max())
+    close = torch.allclose(whole, parts, atol=1e-4, rtol=1e-4)
+    yield Checked(clause, close, "" if close else f"logits differ by up to {apart:.2g}, so BPDA is misled")
+
+
+def _suspicion_clauses(deployed: Deployed, x: Tensor) -> Iterator[Checked]:
+    suspicion = deployed.suspicion
+    if suspicion is None:
+        return
+    inputs = torch.cat([x, torch.rand_like(x)]).requires_grad_()
+    found = suspicion(inputs)
+    yield Checked(
+        "answers one finite suspicion for each image",
+        found.shape == (len(inputs),) and bool(found.isfinite().all()),
+    )
+    if deployed.detector is not None:
+        agree = torch.equal(deployed.detector(inputs.detach()).bool(), found.detach() > 0)
+        yield Checked("refuses exactly where its suspicion is above 0", agree)
+    gradient = None
+    if found.requires_grad:
+        (gradient,) = torch.autograd.grad(found.sum(), inputs, allow_unused=True)
+    climbs = gradient is not None and bool(gradient.isfinite().all()) and bool(gradient.any())
+    yield Checked("has a suspicion with a finite, non-zero gradient", climbs)
 
 
 def _attack_clauses(attack: Attack) -> Iterator[Checked]:
@@ -142,15 +233,16 @@ def _attack_clauses(attack: Attack) -> Iterator[Checked]:
     kept_json = decode(encode(attack)) == attack
     yield Checked("is a frozen dataclass", _frozen(attack))
     yield Checked("encodes to JSON and back", kept_json)
-    kept_to = getattr(attack, "norms", tuple(Norm))  # those of other libraries mostly keep to one
-    for norm, eps in ((Norm.LINF, Fraction(1, 10)), (Norm.L2, Fraction(1, 2))):
+    kept_to = norms_of(attack)
+    for budget in BUDGETS:
+        norm = budget.norm
         if norm not in kept_to:
             continue
-        budget = Budget(norm, eps)
         trial = Trial("attack", attack, WHITE_BOX)
 
         def once(budget: Budget = budget, chunk: Chunk = chunk, trial: Trial = trial) -> object:
-            arena = Arena(Deployed(net), budget, 4, {}, Numerics(), Batches(64))
+            trusting = Deployed(net, suspicion=lambda x: x.flatten(1).mean(1) - 2)  # refuses nothing
+            arena = Arena(trusting, budget, 4, {}, Numerics(), Batches(64))
             return play(arena, trial, chunk, seed=7)
 
         first, second = once(), once()

@@ -25,6 +25,7 @@ from bench.core.threat import (
     SCORES,
     TRANSFER,
     WHITE_BOX,
+    WHITE_BOX_BPDA,
     Budget,
     Feedback,
     Knowledge,
@@ -33,6 +34,7 @@ from bench.core.threat import (
 from bench.data.catalog import source
 from bench.data.identity import identity
 from bench.errors import BadCheckpoint, BadValue, UnknownName
+from bench.evaluate.adaptive import nested
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
 from bench.registry import ATTACKS, DEFENSES, SUITES, needs
@@ -47,6 +49,7 @@ UNDEFENDED = "standard"
 
 KNOWLEDGE: Mapping[str, Knowledge] = {
     "white-box": WHITE_BOX,
+    "bpda": WHITE_BOX_BPDA,
     "classifier": GRAY_BOX_CLASSIFIER,
     "twin": GRAY_BOX_TWIN,
     "undefended": GRAY_BOX_UNDEFENDED,
@@ -208,7 +211,7 @@ class RunSpec:
     @property
     def modules(self) -> list[str]:
         """The modules whose code, with all that they import, made the record."""
-        attacks = [type(attack).__module__ for trial in self.suite.trials for attack in _nested(trial.attack)]
+        attacks = [type(attack).__module__ for trial in self.suite.trials for attack in nested(trial.attack)]
         trained = [module for _, spec in self.others for module in spec.modules]
         return sorted({*self.training.modules, *trained, *attacks, "bench.evaluate.engine"})
 
@@ -660,15 +663,6 @@ def _set(part: str, value: T, settings: Mapping[str, Any]) -> T:
             elif hint and hint.startswith(f"{name}="):
                 hint = f"--set {part}.{hint}"
         raise BadValue(message, hint) from None
-
-
-def _nested(attack: Attack) -> Iterator[Attack]:
-    yield attack
-    for item in dataclasses.fields(attack):  # type: ignore[arg-type]
-        value = getattr(attack, item.name)
-        for inner in value if isinstance(value, tuple) else (value,):
-            if dataclasses.is_dataclass(inner) and callable(inner):
-                yield from _nested(cast(Attack, inner))
 
 
 def _split_fields(text: str) -> list[str]:

@@ -189,8 +189,10 @@ def _attacks() -> Mapping[str, str]:
         "apgd": "bench.attacks.apgd:APGD",
         "apgd_targeted": "bench.attacks.apgd:TargetedAPGD",
         "cascade": "bench.attacks.combine:Cascade",
+        "detector_aware": "bench.attacks.aware:DetectorAware",
         "di_fgsm": "bench.attacks.transfer:DI_FGSM",
         "fab": "bench.attacks.fab:FAB",
+        "feature_matching": "bench.attacks.feature_matching:FeatureMatching",
         "fgsm": "bench.attacks.fgsm:FGSM",
         "fmn": "bench.attacks.fmn:FMN",
         "hop_skip_jump": "bench.attacks.hop_skip_jump:HopSkipJump",
@@ -259,6 +261,7 @@ def _attack_schemes() -> Mapping[str, str]:
 
 def _suites() -> Mapping[str, str]:
     return {
+        "adaptive": "bench.suites.adaptive:ADAPTIVE",
         "autoattack": "bench.suites.autoattack:AUTOATTACK",
         "autoattack_plus": "bench.suites.autoattack:AUTOATTACK_PLUS",
         "autoattack_rand": "bench.suites.autoattack:AUTOATTACK_RAND",

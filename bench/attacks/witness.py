@@ -7,7 +7,8 @@ from torch import Tensor
 
 from bench.api import Climb, Loss, Oracle
 from bench.attacks.geometry import projector
-from bench.core.threat import Budget, Feedback, Source
+from bench.core.threat import Budget, Feedback
+from bench.core.traits import CLIMBS_VICTIM
 
 
 class Witness:
@@ -20,7 +21,7 @@ class Witness:
     def __init__(self, oracle: Oracle, x: Tensor, budget: Budget) -> None:
         self._oracle, self._project = oracle, projector(x, budget)
         self._image, self._known = x.clone(), oracle.broken()
-        climbs_victim = oracle.knowledge.gradients is Source.DEPLOYED
+        climbs_victim = oracle.knowledge.gradients in CLIMBS_VICTIM
         self._silent = oracle.knowledge.feedback is Feedback.NOTHING and not climbs_victim
 
     def broken(self) -> Tensor:

@@ -94,6 +94,7 @@ def defense(name: str, as_json: bool) -> None:
         "reconstruction": found.reconstruction or "no: the method's text or code was at hand",
         "requires": ", ".join(f"{role}: {parent}" for role, parent in found.requires.items()) or "nothing",
         "defined": DEFENSES.location(name),
+        **_traits(name),
     }
     if as_json:
         told["reconstruction"] = found.reconstruction
@@ -190,6 +191,25 @@ def record(run: str, store: Path, as_json: bool) -> None:
 
     for found in records_of((run,), store):
         click.echo(to_json(found) if as_json else terminal(run_table(found), width()), nl=False)
+
+
+def _traits(name: str) -> dict[str, str]:
+    """What a defense is made of, and the attacks that it therefore owes."""
+    from bench.check import traits_of
+    from bench.core.traits import told
+
+    try:
+        traits = traits_of(name)
+    except Exception as error:  # a defense that cannot be built here: of others' weights, or with a fault
+        reason = getattr(error, "message", None) or f"{type(error).__name__}: {error}"
+        return {"made_of": f"not known without running it ({reason})"}
+    if not traits:
+        return {"made_of": "a plain network", "owes": "no adaptive attack"}
+    return {
+        "made_of": ", ".join(sorted(traits)),
+        "owes": f"an attack on each: {told(traits)}",
+        "answered_by": f"bench run --defense {name} --suite adaptive",
+    }
 
 
 def field_comments(kind: type) -> dict[str, str]:

@@ -10,10 +10,13 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from bench.api import Climb, Deployed, Loss, Objective
+from bench.api import Climb, Deployed, Features, Loss, Objective
+from bench.attacks.aware import Suspected
 from bench.core.threat import Feedback, Knowledge, Source
+from bench.core.traits import CLIMBS_VICTIM
 from bench.errors import AccessDenied, QueriesSpent
 from bench.evaluate.batches import Batches
+from bench.evaluate.bypass import features_of, passing_over
 from bench.evaluate.ledger import Ledger, Meter
 from bench.evaluate.lending import Lent
 from bench.evaluate.referee import Referee
@@ -34,6 +37,17 @@ PLAIN = Numerics(fold=False, channels_last=False)
 """Every shortcut off."""
 
 
+def samples_of(deployed: Deployed, numerics: Numerics) -> int:
+    """How many passes a gradient of this defense is the mean of: 1 unless it is randomized.
+
+    What its authors state, unless the user chose a number: one that is not the harness's own.
+    """
+    if not deployed.randomized:
+        return 1
+    chosen = numerics.eot_samples != Numerics().eot_samples
+    return numerics.eot_samples if chosen else deployed.eot_samples or numerics.eot_samples
+
+
 class Access:
     """The networks that one knowledge opens on one deployed defense.
 
@@ -51,13 +65,14 @@ class Access:
         self.knowledge = knowledge
         self.compiled = compiled
         self.numerics = numerics
-        self.climbs_victim = knowledge.gradients is Source.DEPLOYED
+        self.climbs_victim = knowledge.gradients in CLIMBS_VICTIM
         self.queries_victim = knowledge.feedback is not Feedback.NOTHING
         self.knows_victim = self.climbs_victim or self.queries_victim  # so it learns of its successes
         self.limit = knowledge.max_queries if self.queries_victim else None
         self.randomized = deployed.randomized and self.climbs_victim
-        self.samples = numerics.eot_samples if self.randomized else 1
+        self.samples = samples_of(deployed, numerics) if self.climbs_victim else 1
         self.objective: Objective | None = deployed.adaptive_loss if self.climbs_victim else None
+        self.suspicion = deployed.suspicion if self.climbs_victim else None
         self.climbed = _climbed(deployed, knowledge.gradients, others)
         self.answering = deployed.predict if self.queries_victim else self.climbed
         self._fast: nn.Module | None = None  # what is climbed, folded when the first images are seen
@@ -98,22 +113,44 @@ class Access:
             logits: Tensor = self._fast(x).float()
         return logits
 
+    def features(self, x: Tensor) -> Features:
+        """What is climbed makes of x [m, C, H, W], with the graph back to x; of one EOT sample."""
+        if self.climbed is None:
+            raise AccessDenied(f"{self.knowledge.label} gives no gradients, so no features either")
+        with self._autocast(x.device):
+            return features_of(self.climbed, x)
+
+    @torch.no_grad()
+    def seen(self, x: Tensor) -> Tensor:
+        """[m, D]: what the last layer of the climbed network is given."""
+        return self.features(x).features.float().flatten(1)
+
     def _one(self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if self.numerics.channels_last and x.shape[1] > 1:
             x = x.contiguous(memory_format=torch.channels_last)
         x = x.detach().requires_grad_()
         with torch.enable_grad(), self._autocast(x.device):
-            logits = self.differentiable(x)
-            if loss is not None:
-                each = loss(logits, *labels)
-            elif self.objective is not None:
-                each = self.objective(x, labels[0]).float()
-            else:
-                raise AccessDenied("this defense states no adaptive_loss, so there is none to climb")
+            logits, each = self._answered(loss, x, labels)
             (gradient,) = torch.autograd.grad(
                 each, x, self._one_each(each), allow_unused=True, materialize_grads=True
             )
         return gradient.float().contiguous(), each.detach(), logits.detach()
+
+    def _answered(self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Logits [m, K] and loss [m]; a loss says what it takes besides logits: features, or suspicion."""
+        if loss is None:
+            if self.objective is None:
+                raise AccessDenied("this defense states no adaptive_loss, so there is none to climb")
+            return self.differentiable(x), self.objective(x, labels[0]).float()
+        if getattr(loss, "of_features", False):
+            lent = self.features(x)
+            return lent.logits.float(), loss(lent, *labels)
+        logits = self.differentiable(x)
+        if getattr(loss, "of_suspicion", False):
+            if self.suspicion is None:
+                raise AccessDenied("this defense states no suspicion, so there is none to climb")
+            return logits, loss(Suspected(logits, self.suspicion(x).float()), *labels)
+        return logits, loss(logits, *labels)
 
     def _one_each(self, each: Tensor) -> Tensor:
         """Ones [n]: the gradient of the sum, without a kernel to sum or to fill."""
@@ -130,6 +167,10 @@ def _climbed(deployed: Deployed, source: Source, others: Mapping[Source, nn.Modu
         return None
     if source is Source.DEPLOYED:
         return deployed.attackable or deployed.predict
+    if source is Source.BPDA:
+        if (climbed := passing_over(deployed)) is None:
+            raise AccessDenied("this defense states neither an attackable nor a purifier to pass over")
+        return climbed
     if source is Source.CLASSIFIER:
         return deployed.classifier or deployed.predict
     if source not in others:
@@ -182,6 +223,15 @@ class MeteredOracle:
     def labels(self, x: Tensor) -> Tensor:
         """[n] int64, one query per example."""
         return self._ask(x).argmax(dim=1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """[n, D], what the last layer of the climbed network sees; one query each, zeros for the broken."""
+        standing, rows, (asked,) = self._select(x)
+        found = self._batches.map(self._access.seen, asked)
+        self._ledger.charge(rows, 1)
+        if standing is None:
+            return found
+        return found.new_zeros(len(x), found.shape[1]).index_copy_(0, standing, found)
 
     def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
         """One forward and one backward per example; averaged over EOT samples."""

@@ -65,4 +65,6 @@ class Referee:
         classes: Tensor = self.deployed.predict(x).argmax(dim=1)
         if self.deployed.detector is not None:
             classes = torch.where(self.deployed.detector(x), REFUSED, classes)
+        elif self.deployed.suspicion is not None:
+            classes = torch.where(self.deployed.suspicion(x) > 0, REFUSED, classes)
         return classes

@@ -51,6 +51,10 @@ class Unstopped:
         """[n] int64."""
         return self._answers(x).argmax(dim=1)
 
+    def features(self, x: Tensor) -> Tensor:
+        """[n, D], what the last layer of the climbed network sees."""
+        return self.batches.map(self.access.seen, x)
+
     def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
         """One forward and one backward per example; averaged over EOT samples."""
         gradient, each, logits = self.batches.map_many(

@@ -54,6 +54,7 @@ class Column:
     skipped: str | None = None
     error: str | None = None
     adaptive: bool = False  # made against what this defense does: BPDA, EOT, its own loss, its detector
+    answers: tuple[str, ...] = ()  # the traits of the defense that it was made to get past
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ class Record:
     provenance: Provenance
     traits: tuple[str, ...] = ()  # what the defense is made of: bench.api.Trait
     draws: int = 1  # answers that vote on each image of a randomized defense
+    eot_samples: int | None = None  # passes that a gradient is the mean of; None: made before traits were noted
     audit: tuple[Check, ...] = ()  # what bench audit found, by rule; empty: it was not audited
     evidence: Evidence | None = None  # None: its images were not kept
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.core.traits import ANSWERED_BY, owed
 from bench.errors import BadValue
 from bench.records.record import Finding, Interval, Record
 from bench.report.ground import Ground, ground, suite_label
@@ -33,10 +34,12 @@ def board(records: Sequence[Record]) -> Table:
     rows = sorted((_row(group, suites) for group in _trainings(records).values()), key=lambda row: row.order)
     lowest = len(suites) > 1
     marks = _marks(rows)
+    traits_are_told = any(row.traits for row in rows)
     columns = [
         Column("rank", "rank", Kind.COUNT),
         Column("defense", "defense"),
         Column("reconstruction", "reconstruction", only_csv=True),
+        *((Column("adaptive", "adaptive", only_csv=True),) if traits_are_told else ()),
         Column("architecture", "architecture", dispensable=3),
         Column("parameters", "parameters", Kind.COUNT, dispensable=7),
         Column("clean %", "clean", Kind.INTERVAL),
@@ -58,7 +61,10 @@ def board(records: Sequence[Record]) -> Table:
         Column("training seconds", "training_seconds", Kind.NUMBER, dispensable=8),
         Column("records", "records", dispensable=2),
     ]
-    cells = tuple(_cells(row, rank, suites, marks) for row, rank in zip(rows, _ranks(rows), strict=True))
+    cells = tuple(
+        _cells(row, rank, suites, marks, traits_are_told)
+        for row, rank in zip(rows, _ranks(rows), strict=True)
+    )
     return Table(shared.label, tuple(columns), cells, notes=_notes(rows, marks, lowest))
 
 
@@ -103,6 +109,23 @@ class _Row:
     @property
     def lowest(self) -> float | None:
         return min((found[0].value for found in self.worst.values() if found), default=None)
+
+    @property
+    def traits(self) -> frozenset[str]:
+        return frozenset(trait for record in self.records for trait in record.traits)
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """The traits that no attack on this training was made against."""
+        columns = [column for record in self.records for column in record.columns]
+        return owed(self.traits, {trait for column in columns for trait in column.answers})
+
+    @property
+    def adaptive(self) -> str | None:
+        """None: its records were made before traits were noted."""
+        if all(record.eot_samples is None for record in self.records):
+            return None
+        return "owed" if self.owed else "yes" if self.traits else "not needed"
 
     @property
     def masked(self) -> Finding | None:
@@ -195,12 +218,18 @@ def _ranks(rows: Sequence[_Row]) -> list[int]:
     return ranks
 
 
-def _cells(row: _Row, rank: int, suites: Sequence[str], marks: dict[str, str]) -> tuple[Cell, ...]:
+def _cells(
+    row: _Row, rank: int, suites: Sequence[str], marks: dict[str, str], traits_are_told: bool
+) -> tuple[Cell, ...]:
     first, trained = row.first, row.first.training
     cells: list[Cell] = [
         rank,
-        Marked(first.defense, marks.get(first.defense, "") + ("!" if row.missing else "")),
+        Marked(
+            first.defense,
+            marks.get(first.defense, "") + ("!" if row.missing else "") + ("*" if row.owed else ""),
+        ),
         first.reconstruction,
+        *((row.adaptive,) if traits_are_told else ()),
         first.architecture,
         trained.parameters if trained else None,
         first.clean,
@@ -242,6 +271,11 @@ def _notes(rows: Sequence[_Row], marks: dict[str, str], lowest: bool) -> tuple[s
             notes.append(
                 f"! {row.first.defense} (seed {row.first.seed}) is ranked after the complete rows: {why}"
             )
+    for row in rows:
+        if row.owed:
+            lacking = "; ".join(f"{trait} asks for {ANSWERED_BY[trait]}" for trait in row.owed)
+            told = f"* {row.first.defense} (seed {row.first.seed}) owes an adaptive attack: {lacking}"
+            notes.append(f"{told} (--suite adaptive)")
     for row in rows:
         if row.masked:
             told = f"{row.first.defense} (seed {row.first.seed}): {row.masked.detail}"

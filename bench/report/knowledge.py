@@ -10,11 +10,13 @@ from bench.core.threat import (
     SCORES,
     TRANSFER,
     WHITE_BOX,
+    WHITE_BOX_BPDA,
 )
 from bench.report.render import Column, Kind, Table
 
 LEVELS = (
     WHITE_BOX,
+    WHITE_BOX_BPDA,
     GRAY_BOX_CLASSIFIER,
     GRAY_BOX_TWIN,
     GRAY_BOX_UNDEFENDED,

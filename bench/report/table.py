@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.core.traits import owed, told
 from bench.records.record import Column as Trial
 from bench.records.record import Record
 from bench.report.render import Cell, Column, Kind, Table
@@ -94,6 +95,20 @@ def note(trial: Trial) -> str | None:
     return "; ".join(said) or None
 
 
+def adaptive_notes(record: Record) -> list[str]:
+    """What a randomized defense was asked, and which attacks this record owes the defense's traits."""
+    notes = []
+    if record.draws > 1:
+        notes.append(
+            f"randomized: a verdict is the class that most of {record.draws} answers name, "
+            f"a gradient the mean of {record.eot_samples} passes"
+        )
+    lacking = owed(record.traits, {trait for column in record.columns for trait in column.answers})
+    if lacking:
+        notes.append(f"owes an adaptive attack: no column here answers {told(lacking)} (--suite adaptive)")
+    return notes
+
+
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     trained = record.training
     weights = "nothing was trained"
@@ -118,6 +133,7 @@ def _notes(record: Record) -> tuple[str, ...]:
     notes = [f"{found.severity}: {found.code}: {found.detail}" for found in record.findings]
     if record.reconstruction:
         notes.append(f"a reconstruction: {record.reconstruction}")
+    notes += adaptive_notes(record)
     if record.custom:
         notes.append("custom: parameters of the suite were overridden, so this run is on no published board")
     if any(trial.moved for trial in record.columns):

@@ -42,6 +42,11 @@ class Opened:
         x, y = self.data.test.batch(rows)
         return Chunk(number, x, y, self.data.test.ids[rows])
 
+    def anew(self) -> Deployed:
+        """The same defense from the same weights, which nobody has asked anything."""
+        net = build_trained(self.spec.training, self.trained, self.data, self.spec.checkpoint)
+        return self.spec.training.named.defense.deploy(net.to(self.device))
+
     def lay_out(self) -> None:
         """Prepare the networks of every column now: so no cell's arithmetic depends on those before it."""
         for trial in self.spec.suite.trials:

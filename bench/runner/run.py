@@ -61,8 +61,9 @@ class _Run:
         """Train or load, deploy, attack; what is complete is stored, what failed is told."""
         spec, options = self.spec, self.options
         opened = open_run(spec, options)
-        images = opened.data.test.batch(torch.cat(opened.rows)[:32])[0]
-        findings = diagnostics.from_network(opened.deployed, images)
+        data = opened.data
+        images, labels = data.test.batch(torch.cat(opened.rows)[:32])
+        findings = diagnostics.from_network(opened.deployed, images, labels, data.mean, data.std)
         self._begin()
         if options.workers == 1:
             cells = self._cells(opened, InThisProcess(opened))
@@ -70,6 +71,7 @@ class _Run:
             self._tell_of_threads()
             with Processes(spec, options, options.workers) as processes:
                 cells = self._cells(opened, processes)
+        findings += diagnostics.from_history(opened.deployed, opened.anew(), images)
         findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
         gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
         findings += diagnostics.from_gates(sorted(gates), cells.outcomes)

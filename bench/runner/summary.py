@@ -24,6 +24,9 @@ from bench.core.outcomes import Outcomes, worst_case
 from bench.core.threat import format_eps
 from bench.data.dataset import Dataset
 from bench.errors import BadValue
+from bench.evaluate.adaptive import answered_by
+from bench.evaluate.engine import Arena
+from bench.evaluate.oracle import samples_of
 from bench.plan import RunSpec
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
@@ -54,6 +57,7 @@ def summarise(
     data: Dataset,
     trained: Trained,
     net: nn.Module,
+    arena: Arena,
     cells: Cells,
     findings: list[Finding],
     made: Provenance,
@@ -88,11 +92,14 @@ def summarise(
         examples=len(first),
         clean=interval_of(first.correct),
         worst_case=None if worst is None else interval_of(worst),
-        columns=tuple(_column(trial, cells) for trial in spec.suite.trials),
+        columns=tuple(_column(trial, cells, arena) for trial in spec.suite.trials),
         findings=tuple(findings),
         training=training_of(spec, trained, net),
         spec=spec.encoded(),
         provenance=made,
+        traits=tuple(sorted(trait.value for trait in arena.deployed.traits)),
+        draws=arena.referee.draws,
+        eot_samples=samples_of(arena.deployed, spec.numerics),
         robust_examples=None if worst is None else verdicts_of(first, worst),
     )
 
@@ -117,7 +124,7 @@ def provenance(
     )
 
 
-def _column(trial: Trial, cells: Cells) -> Column:
+def _column(trial: Trial, cells: Cells, arena: Arena) -> Column:
     outcomes = cells.outcomes.get(trial.column)
     column = Column(
         name=trial.column,
@@ -138,6 +145,7 @@ def _column(trial: Trial, cells: Cells) -> Column:
         return column
     mean, median = queries_to_success(outcomes)
     rate = attack_success_rate(outcomes)
+    answers = answered_by(trial, arena, bool(outcomes.backwards.any()))
     return dataclasses.replace(
         column,
         robust=interval_of(outcomes.robust),
@@ -149,6 +157,8 @@ def _column(trial: Trial, cells: Cells) -> Column:
         moved=int(outcomes.moved.sum()),
         lost=int(outcomes.lost.sum()),
         invalid=int(outcomes.invalid.sum()),
+        adaptive=bool(answers),
+        answers=tuple(sorted(trait.value for trait in answers)),
     )
 
 

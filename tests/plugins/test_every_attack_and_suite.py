@@ -10,7 +10,9 @@ from bench.registry import ATTACKS, SUITES
 QUICK = {
     "apgd": {"steps": "10"},
     "apgd_targeted": {"steps": "10"},
+    "detector_aware": {"steps": "10"},
     "fab": {"steps": "10"},
+    "feature_matching": {"steps": "10"},
     "hop_skip_jump": {"queries": "60"},
     "nes": {"queries": "60"},
     "probe": {"queries": "20"},
@@ -31,6 +33,7 @@ def test_attack_keeps_the_contract(name):
 
 
 PUBLISHED = {
+    "adaptive@1": "7d72368aa90c",
     "autoattack@1": "169694b86447",
     "autoattack_plus@1": "668f5575bfc0",
     "autoattack_rand@1": "6363db79eca0",

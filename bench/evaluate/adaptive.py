@@ -1,0 +1,83 @@
+"""Which trials apply to a defense, and what of a defense each of them was made to get past."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import cast
+
+from bench.api import Attack, Deployed, Trait, Trial
+from bench.core.threat import Feedback, Source
+from bench.core.traits import CLIMBS_VICTIM
+from bench.evaluate.bypass import lends_features, passing_over
+from bench.evaluate.engine import Arena
+
+
+def why_skipped(trial: Trial, arena: Arena) -> str | None:
+    """Why a trial says nothing about this defense; None: it does."""
+    deployed, source = arena.deployed, trial.knowledge.gradients
+    if source is Source.TWIN and Source.TWIN not in arena.others:
+        return "nobody trained a twin of this network"
+    if source is Source.CLASSIFIER and deployed.classifier is None:
+        return "the defense is its classifier: nothing around it is hidden"
+    if source is Source.BPDA and passing_over(deployed) is None:
+        return _nothing_to_pass_over(deployed)
+    if climbs_own_loss(trial.attack) and (deployed.adaptive_loss is None or source not in CLIMBS_VICTIM):
+        return "the defense states no adaptive loss"
+    if _marked(trial.attack, "of_suspicion") and (deployed.suspicion is None or source not in CLIMBS_VICTIM):
+        return _nothing_suspected(deployed)
+    if _marked(trial.attack, "of_features"):
+        climbed = arena.access(trial.knowledge).climbed
+        if climbed is None or not lends_features(climbed, arena.num_classes):
+            name = "nothing" if climbed is None else type(climbed).__name__
+            lacking = f"no forward_features, no linear layer with {arena.num_classes} outputs"
+            return f"{name} lends no features: {lacking}"
+    return None
+
+
+def answered_by(trial: Trial, arena: Arena, climbed: bool) -> frozenset[Trait]:
+    """The traits of a defense that a trial was made to get past; `climbed`: it asked for gradients."""
+    deployed, access = arena.deployed, arena.access(trial.knowledge)
+    own, end_to_end = climbs_own_loss(trial.attack), access.climbs_victim and climbed
+    stand_in = end_to_end and (trial.knowledge.gradients is Source.BPDA or deployed.attackable is not None)
+    searches = trial.knowledge.gradients is Source.NOTHING and trial.knowledge.feedback is Feedback.LOGITS
+    got_past = {
+        Trait.PREPROCESSING: own or stand_in,
+        Trait.NON_DIFFERENTIABLE: own or stand_in or searches,
+        Trait.RANDOMIZED: end_to_end and access.samples > 1,
+        Trait.DETECTOR: own or _marked(trial.attack, "of_suspicion"),
+        Trait.ENSEMBLE: end_to_end,
+        Trait.DISTANCE_LIMITED: end_to_end,
+    }
+    return frozenset(trait for trait in deployed.traits if got_past[trait])
+
+
+def climbs_own_loss(attack: Attack) -> bool:
+    """Whether an attack, or one that it is made of, climbs the defense's `adaptive_loss`."""
+    return any(getattr(part, "loss", None) == "adaptive" for part in nested(attack))
+
+
+def nested(attack: Attack) -> Iterator[Attack]:
+    """An attack and all that it is made of."""
+    yield attack
+    for item in dataclasses.fields(attack):  # type: ignore[arg-type]
+        value = getattr(attack, item.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if dataclasses.is_dataclass(inner) and callable(inner):
+                yield from nested(cast(Attack, inner))
+
+
+def _marked(attack: Attack, mark: str) -> bool:
+    return any(getattr(part, mark, False) for part in nested(attack))
+
+
+def _nothing_to_pass_over(deployed: Deployed) -> str:
+    if Trait.PREPROCESSING not in deployed.traits:
+        return "nothing is done to the images before the classifier, so there is nothing to pass over"
+    return "the defense states neither its purifier and classifier nor an attackable stand-in"
+
+
+def _nothing_suspected(deployed: Deployed) -> str:
+    if deployed.detector is None:
+        return "the defense refuses nothing"
+    return "the detector says yes or no: without a suspicion, its refusals have no gradient to climb"
