@@ -33,6 +33,17 @@ defense = click.option(
     help="Defense, NAME[field=value], or PATH.py:CLASS; of others: loaded, robustbench:NAME, hf:REPO.",
 )
 data = click.option("--data", default=DATA, show_default=True, metavar="NAME", help="Data set.")
+data_of_run = click.option(
+    "--data",
+    metavar="NAME",
+    help="Where the run's data lie now, if they are your own (folder:PATH or npz:PATH).  [default: by name]",
+)
+code = click.option(
+    "--code",
+    multiple=True,
+    metavar="FILE.py",
+    help="Python file of classes of your own that the run used; repeatable.  [default: none]",
+)
 data_root = click.option(
     "--data-root",
     type=click.Path(path_type=Path),

@@ -115,13 +115,21 @@ def provenance(
         commit=commit,
         dirty=dirty,
         sources=dict(sources),
-        packages={name: _version(name) for name in PACKAGES},
-        python=platform.python_version(),
+        packages={name: version_of(name) for name in PACKAGES},
+        python=platform.pythonversion_of(),
         device=f"{device.type} ({name})",
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         threads=torch.get_num_threads(),
     )
+
+
+def version_of(package: str) -> str:
+    """The installed version of a package, or "absent"."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 def _column(trial: Trial, cells: Cells, arena: Arena) -> Column:
@@ -206,10 +214,3 @@ def _commit() -> tuple[str | None, bool | None]:
         return git("rev-parse", "--short=12", "HEAD"), bool(changes)
     except (OSError, subprocess.SubprocessError):
         return None, None
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"

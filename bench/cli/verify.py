@@ -1,0 +1,72 @@
+"""`bench verify`: does a stored run keep its word?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli import options
+from bench.errors import BadValue
+
+
+@click.command()
+@click.argument("run", metavar="RUN_ID|PATH")
+@click.option(
+    "--cells",
+    default="3",
+    show_default=True,
+    metavar="K|all",
+    help="How many cells (a column on a chunk of examples) are computed again, drawn at random.",
+)
+@options.data_of_run
+@options.code
+@options.data_root
+@options.device
+@options.batch_size
+@options.store
+@options.accept_stale
+@options.offline
+@options.as_json
+def verify(
+    run: str, cells: str, data: str | None, code: tuple[str, ...], as_json: bool, store: Path, **shared: Any
+) -> int:
+    """Check a complete run: checksums, what follows from its cells, and some cells computed again.
+
+    Equal means equal to the last bit, which the same machine, thread count and versions give; where something
+    differs, the first example is named and what else is not as it was. The exit code is then 1. With
+    --accept-stale a run of other code is checked, too: so a change of code is shown to change nothing.
+    """
+    from bench.cli.board import records_of
+    from bench.cli.requests import as_options
+    from bench.runner.verify import verify as proofs
+
+    how = as_options(store=store, devices=1, rerun=False, **shared)
+    found = records_of((run,), store)
+    if len(found) != 1:
+        raise BadValue(f"{run!r} leads to {len(found)} records, expected one run", "bench list runs")
+    told = []
+    for proof in proofs(found[0], how, _count(cells), data, code):
+        told.append(proof)
+        if not as_json:
+            mark = {True: "ok  ", False: "FAIL", None: "-   "}[proof.holds]
+            click.echo(f"{mark} {proof.what}: {proof.detail}")
+    failed = [proof for proof in told if proof.holds is False]
+    if as_json:
+        plain = [dataclasses.asdict(proof) for proof in told]
+        click.echo(json.dumps({"run": found[0].run_id, "holds": not failed, "proofs": plain}, indent=1))
+    else:
+        kept = sum(proof.holds is True for proof in told)
+        click.echo(f"run {found[0].run_id}: {kept} of {kept + len(failed)} hold")
+    return 1 if failed else 0
+
+
+def _count(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise BadValue(f"--cells is {text!r}, expected a number of at least 1, or all", "--cells 3")
+    return int(text)

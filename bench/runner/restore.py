@@ -1,0 +1,125 @@
+"""A run as it was asked for, from its record and the trainings in the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from bench.core.encoding import decode
+from bench.core.imports import module_at
+from bench.core.threat import Source
+from bench.data.catalog import PREFIXES, source
+from bench.data.identity import identity
+from bench.errors import BadCheckpoint, BadValue, BenchError
+from bench.plan import Init, Named, RunSpec, TrainSpec, name_of
+from bench.records.record import Record
+from bench.records.store import Store
+
+
+def restored(record: Record, store: Store, data: str | None = None, code: tuple[str, ...] = ()) -> RunSpec:
+    """The specification behind a record; it has the record's id, or is refused.
+
+    `data` is where data of the user's own lie now, `code` the Python files of the user's own classes. Nothing
+    is trained: every network must be in the store.
+
+    Raises:
+        BenchError: weights, data or code are not at hand, or this code describes the run in other words.
+    """
+    for file in code:
+        module_at(file, "the Python file of the run's own classes")
+    spec = record.spec
+    try:
+        found = RunSpec(
+            training=_training(store, spec["training"]["id"], data, spec["training"]["name"]),
+            suite=decode(spec["suite"]),
+            budget=decode(spec["budget"]),
+            checkpoint=spec["checkpoint"],
+            numerics=decode(spec["numerics"]),
+            others=tuple((Source(who), _training(store, name, data)) for who, name in spec["others"].items()),
+        )
+    except ImportError as error:
+        raise BadValue(
+            f"run {record.run_id} uses classes of the module {error.name!r}, which is not installed, "
+            "expected the file that they are in",
+            f"--code {error.name}.py",
+        ) from None
+    except (KeyError, TypeError, AttributeError, BenchError) as error:
+        if isinstance(error, (BadCheckpoint, BadValue)) and not isinstance(error, KeyError):
+            raise
+        raise _other_words(record, str(error)) from None
+    if found.id != record.run_id:
+        raise _other_words(record, f"it would be run {found.id}")
+    return found
+
+
+def _training(store: Store, name: str, data: str | None, label: str | None = None) -> TrainSpec:
+    spec = _spec_of(store.model(name))
+    defense: Any = decode(spec["defense"])
+    training = TrainSpec(
+        named=_named(defense, label),
+        data=_data(spec, data),
+        data_identity=spec["data_identity"],
+        architecture=spec["architecture"],
+        budget=decode(spec["budget"]),
+        recipe=decode(spec["recipe"]),
+        seed=spec["seed"],
+        parents=tuple((role, _training(store, parent, data)) for role, parent in spec["parents"].items()),
+        init=Init(Path(), spec["init"]) if "init" in spec else None,  # trained: nobody reads it again
+    )
+    if training.id != name:
+        raise BadValue(
+            f"the weights {name} are described in other words by this code, expected the code of then"
+        )
+    return training
+
+
+def _spec_of(folder: Path) -> Mapping[str, Any]:
+    """What was trained in a folder.
+
+    Raises:
+        BadCheckpoint: it is not there, not whole, or damaged.
+    """
+    hint = "bench run, which trains what is not there"
+    if not (folder / "training.json").is_file():
+        raise BadCheckpoint(f"the weights {folder.name} are not in {str(folder.parent)!r}", hint)
+    try:
+        return cast(
+            "Mapping[str, Any]", json.loads((folder / "spec.json").read_text(encoding="utf-8"))["spec"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadCheckpoint(f"{folder / 'spec.json'} is missing or damaged", hint) from None
+
+
+def _named(defense: Any, label: str | None) -> Named:
+    """The defense under the name that it had."""
+    known = name_of(defense)
+    if label is None or known.label == label:
+        return known
+    return Named(label.partition("[")[0], defense)
+
+
+def _data(spec: Mapping[str, Any], given: str | None) -> str:
+    """The name that leads to the data now; data of one's own may have moved."""
+    held: str = spec["data"]
+    if held.partition(":")[0] not in PREFIXES:
+        if given is not None and given != held:
+            raise BadValue(f"--data is {given!r}, but the run is of {held}, expected no --data")
+        return held
+    if given is None:
+        raise BadValue(
+            f"the run is of your own data, {held}, expected where they lie",
+            f"--data {held.partition(':')[0]}:PATH",
+        )
+    if source(given).name != held or identity(given) != spec["data_identity"]:
+        raise BadValue(f"--data is {given!r}, which is not {held} as it was, expected the same data")
+    return given
+
+
+def _other_words(record: Record, why: str) -> BadValue:
+    return BadValue(
+        f"run {record.run_id} is described in other words by this code ({why}), expected the code of then"
+        + (f", commit {record.provenance.commit}" if record.provenance.commit else ""),
+        "bench run again with --rerun",
+    )

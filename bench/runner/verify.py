@@ -1,0 +1,232 @@
+"""A stored run held to its word: checksums, what follows from its cells, and some cells computed once more."""
+
+from __future__ import annotations
+
+import platform
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bench.api import Trial
+from bench.core.digest import file_sha256, source_digests
+from bench.core.outcomes import Outcomes, concatenate, worst_case
+from bench.core.succession import changed_modules
+from bench.errors import BadData, BenchError, StaleRecord
+from bench.evaluate.engine import part_of
+from bench.evaluate.sequel import Sequel
+from bench.plan import RunSpec
+from bench.records.record import Record
+from bench.records.store import RunFolder
+from bench.records.verdicts import verdicts_of
+from bench.runner.evidence import score
+from bench.runner.executors import Chain, InThisProcess
+from bench.runner.opened import Opened, open_run
+from bench.runner.options import Options
+from bench.runner.restore import restored
+from bench.runner.stale import listed
+from bench.runner.summary import PACKAGES, interval_of, version_of
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One thing that a record claims, and whether it is so."""
+
+    what: str
+    holds: bool | None  # None: nothing is there to tell
+    detail: str
+
+
+def verify(
+    record: Record,
+    options: Options,
+    cells: int | None = 3,
+    data: str | None = None,
+    code: tuple[str, ...] = (),
+) -> Iterator[Proof]:
+    """What holds of a record, thing by thing; `cells` random ones are computed again, None: all.
+
+    Nothing is trained, and nothing in the store is changed.
+
+    Raises:
+        StaleRecord: other code made it, and that was not accepted.
+        BenchError: the run, its weights, or its data are not at hand.
+    """
+    folder = options.store.run(record.run_id)
+    if not any(folder.path.glob("cells/*/*.npz")):
+        raise BadData(
+            f"{str(options.store.root)!r} holds no cells of run {record.run_id}, expected the store in which it "
+            "was computed",
+            "--store FOLDER, or bench run with --rerun",
+        )
+    spec = restored(record, options.store, data, code)
+    changed = changed_modules(record.provenance.sources, source_digests(spec.modules))
+    if changed and options.stale == "refuse":
+        raise StaleRecord(
+            f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
+            "--accept-stale to see whether the results are the same all the same",
+        )
+    opened = open_run(spec, options)
+    yield _weights(record, opened)
+    yield Proof("data", opened.data.digest == record.data_digest, f"{opened.data.name}, {opened.data.digest}")
+    stored = _stored(spec, folder, opened)
+    yield from _columns(record, folder, stored)
+    yield from _evidence(record, folder, opened)
+    yield from _again(record, opened, folder, stored, cells, options, changed)
+
+
+def _weights(record: Record, opened: Opened) -> Proof:
+    if record.training is None:
+        return Proof("weights", None, "nothing was trained")
+    sha256 = file_sha256(opened.trained.weights)
+    holds = sha256 == record.training.sha256
+    told = f"sha256 {sha256[:12]} of {opened.trained.weights.name}"
+    return Proof(
+        "weights", holds, told if holds else f"{told}, the record's is {record.training.sha256[:12]}"
+    )
+
+
+def _stored(spec: RunSpec, folder: RunFolder, opened: Opened) -> dict[str, Outcomes]:
+    """The columns that are in the store, whole."""
+    found: dict[str, Outcomes] = {}
+    for trial in spec.suite.trials:
+        cells = [folder.cell(trial.column, number) for number in range(len(opened.rows))]
+        parts = [cell.outcomes for cell in cells if cell is not None]
+        if len(parts) == len(cells):
+            found[trial.column] = concatenate(parts)
+    return found
+
+
+def _columns(record: Record, folder: RunFolder, stored: Mapping[str, Outcomes]) -> Iterator[Proof]:
+    """Whether the record's numbers follow from the cells."""
+    wrong = []
+    claimed = {column.name: column.robust for column in record.columns if column.robust is not None}
+    for name, robust in claimed.items():
+        if name not in stored:
+            wrong.append(f"{name} has no cells")
+        elif (found := interval_of(stored[name].robust)) != robust:
+            wrong.append(f"{name} is {found.count} of {found.n} by its cells, {robust.count} in the record")
+    yield Proof("columns", not wrong, "; ".join(wrong) or f"{len(claimed)} columns follow from their cells")
+    if set(stored) != set(claimed) or record.worst_case is None:
+        return
+    worst = worst_case(list(stored.values()))
+    count, told = int(worst.sum()), record.worst_case
+    holds = interval_of(worst) == told
+    if record.robust_examples is not None:
+        holds &= verdicts_of(next(iter(stored.values())), worst) == record.robust_examples
+    yield Proof("worst case", holds, f"{count} of {len(worst)} by the cells, {told.count} in the record")
+    yield _table(folder, stored)
+
+
+def _table(folder: RunFolder, stored: Mapping[str, Outcomes]) -> Proof:
+    """Whether the table of examples says what the cells say; it is rounded, so verdicts are compared."""
+    try:
+        table = folder.examples()
+    except BenchError as error:
+        return Proof("examples.csv", False, str(error))
+    other = [name for name in stored if not np.array_equal(table[name].attacked, stored[name].attacked)]
+    return Proof("examples.csv", not other, f"{', '.join(other)} differ" if other else "as the cells")
+
+
+def _evidence(record: Record, folder: RunFolder, opened: Opened) -> Iterator[Proof]:
+    """Whether the stored images are the record's, and still come to the same."""
+    kept = record.evidence
+    if kept is None:
+        yield Proof("evidence", None, "no adversarial images were kept")
+        return
+    path = folder.path / kept.file
+    try:
+        sha256 = file_sha256(path)
+        scored = score(opened, path)
+    except (OSError, BenchError) as error:
+        yield Proof("evidence", False, str(error))
+        return
+    yield Proof(
+        "evidence", sha256 == kept.sha256, f"sha256 {sha256[:12]} of {kept.file}, {kept.images} images"
+    )
+    again, rounded = int(scored.again.sum()), int(scored.rounded.sum())
+    holds = (again, rounded, scored.left) == (kept.again.count, kept.rounded.count, kept.left)
+    told = (
+        f"{again} of {len(scored.again)} hold against the stored images, {rounded} after rounding to 8 bits"
+    )
+    yield Proof(
+        "evidence again",
+        holds,
+        told if holds else f"{told}; the record has {kept.again.count}, {kept.rounded.count}",
+    )
+
+
+def _again(
+    record: Record,
+    opened: Opened,
+    folder: RunFolder,
+    stored: Mapping[str, Outcomes],
+    cells: int | None,
+    options: Options,
+    changed: list[str],
+) -> Iterator[Proof]:
+    """Some cells, computed once more and compared array by array."""
+    trials = {trial.column: trial for trial in opened.spec.suite.trials}
+    there = [(column, number) for column in stored for number in range(len(opened.rows))]
+    chosen = there if cells is None else sorted(random.sample(there, min(cells, len(there))), key=there.index)
+    executor = InThisProcess(opened)
+    sizes = [len(rows) for rows in opened.rows]
+    options.progress.start("cells computed again", sum(sizes[number] for _, number in chosen), "examples")
+    for column, number in chosen:
+        before = _before(trials[column], list(stored), stored, sum(sizes[:number]), sizes[number])
+        played = next(executor.play([Chain(number, (trials[column],), before)]))
+        options.progress.advance(sizes[number])
+        kept = folder.cell(column, number)
+        what = f"{column}, chunk {number}"
+        if played.cell.outcomes is None or kept is None:
+            yield Proof(what, False, f"it fails now: {played.cell.error}")
+            continue
+        told = _difference(kept.outcomes, played.cell.outcomes)
+        if told is None:
+            same = f"all arrays of {sizes[number]} examples are equal"
+            yield Proof(what, True, f"{same}, though {listed(changed)} changed" if changed else same)
+        else:
+            yield Proof(what, False, "; ".join([told, *_circumstances(record, opened)]))
+    options.progress.finish()
+
+
+def _before(
+    trial: Trial, columns: list[str], stored: Mapping[str, Outcomes], start: int, size: int
+) -> Outcomes | None:
+    """What a sequel goes on from."""
+    place = columns.index(trial.column)
+    if not isinstance(trial, Sequel) or place == 0:
+        return None
+    return part_of(stored[columns[place - 1]], start, size)
+
+
+def _difference(then: Outcomes, now: Outcomes) -> str | None:
+    """Where two cells differ first, and in how many verdicts; None where they are equal."""
+    for name, held in then.arrays().items():
+        found = now.arrays()[name]
+        if np.array_equal(held, found):
+            continue
+        row = int(np.flatnonzero(held != found)[0])
+        verdicts = int((then.robust != now.robust).sum())
+        return (
+            f"{name} of example {then.ids[row]} is {found[row]} now and was {held[row]}; {verdicts} of "
+            f"{len(then)} verdicts differ"
+        )
+    return None
+
+
+def _circumstances(record: Record, opened: Opened) -> Iterator[str]:
+    """What is not as it was when the record was made, and may be why."""
+    made = record.provenance
+    if made.threads != torch.get_num_threads():
+        yield f"threads: {torch.get_num_threads()} now, {made.threads} then (OMP_NUM_THREADS)"
+    for name in PACKAGES:
+        then, now = made.packages.get(name, "absent"), version_of(name)
+        if then != now:
+            yield f"{name}: {now} now, {then} then"
+    if not made.device.startswith(opened.device.type):
+        yield f"device: {opened.device} now, {made.device} then"
+    if made.python != platform.python_version():
+        yield f"python: {platform.python_version()} now, {made.python} then"
