@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import comb
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.api import Deployed
 from bench.attacks.losses import LOSSES
+from bench.core.paired import mcnemar
 from bench.records.record import Finding
 
 SAME, CLOSE = 1e-5, 1e-3
@@ -28,7 +28,7 @@ def steadiness(deployed: Deployed, x: Tensor) -> Iterator[Finding]:
     with torch.no_grad():
         first, second = network(x), network(x)
         shuffled = network(x.flip(0)).flip(0)
-        alone = torch.cat([network(x[i : i + 1]) for i in range(min(4, len(x)))])
+        alone = _one_by_one(network, x[:4])
         after_training = [module for module in network.modules() if module.training]
     differs = not torch.allclose(first, second, atol=SAME)
     if differs and not deployed.randomized:
@@ -37,6 +37,9 @@ def steadiness(deployed: Deployed, x: Tensor) -> Iterator[Finding]:
     elif deployed.randomized and not differs and _always(deployed, x, first):
         detail = "ten calls on the same images agree, though the defense says that it is randomized"
         yield Finding("declared-randomness-absent", "warn", detail)
+    elif alone is None:
+        detail = "one image alone cannot be classified: BatchNorm in train mode?"
+        yield Finding("batch-dependent", "block", detail)
     elif not deployed.randomized and not (_near(first[: len(alone)], alone) and _near(first, shuffled)):
         detail = "the answer for an image depends on the images beside it: BatchNorm in train mode?"
         yield Finding("batch-dependent", "block", detail)
@@ -67,7 +70,7 @@ def scaling(
         for name, images in others.items():
             then = deployed.predict(images).argmax(1) == y
             won, lost = int((then & ~right).sum()), int((right & ~then).sum())
-            if _chance(won, lost) < SURE:
+            if won > lost and mcnemar(won, lost) < SURE:
                 detail = (
                     f"{int(right.sum())} of {len(y)} images are classified right as they are, and "
                     f"{int(then.sum())} where pixels are {name}: normalisation belongs inside the network"
@@ -141,11 +144,13 @@ def _always(deployed: Deployed, x: Tensor, answer: Tensor, calls: int = 8) -> bo
         return all(torch.allclose(deployed.predict(x), answer, atol=SAME) for _ in range(calls))
 
 
+def _one_by_one(network: nn.Module, x: Tensor) -> Tensor | None:
+    """Logits of each image asked alone; None where the network refuses to."""
+    try:
+        return torch.cat([network(image[None]) for image in x])
+    except (ValueError, RuntimeError):  # what torch raises for statistics of one value
+        return None
+
+
 def _near(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one, other, atol=CLOSE, rtol=CLOSE)
-
-
-def _chance(won: int, lost: int) -> float:
-    """McNemar's exact one-sided p-value: as many wins among `won + lost` fair coins, or more."""
-    tossed = won + lost
-    return sum(comb(tossed, heads) for heads in range(won, tossed + 1)) / 2**tossed

@@ -114,8 +114,8 @@ def averages(subject: Subject) -> Check:
         return kept("A17", "the defense is not randomized")
     access = subject.arena().access(WHITE_BOX)
     x, y = subject.chunk.x[:32], subject.chunk.y[:32]
-    pair = [access.gradients(cross_entropy, x, (y,))[0].flatten(1) for _ in range(2)]
-    cosine = float(torch.nn.functional.cosine_similarity(*pair).median())
+    one, other = (access.gradients(cross_entropy, x, (y,))[0].flatten(1) for _ in range(2))
+    cosine = float(torch.nn.functional.cosine_similarity(one, other).median())
     chunk = subject.few(100)
     held = {
         how: _accuracy(arena, subject.attack, chunk, subject.identity)
@@ -123,8 +123,8 @@ def averages(subject: Subject) -> Check:
     }
     figures = (
         f"the cosine of two gradients, each the mean of {access.samples}, has median {cosine:.2f}; PGD "
-        f"leaves {percent(held['varying'])} of {len(chunk.y)} examples, and {percent(held['fixed'])} with the "
-        "randomness fixed"
+        f"leaves {percent(held['varying'])} of {len(chunk.y)} examples, {percent(held['fixed'])} with fixed "
+        "randomness"
     )
     return kept("A17", figures) if cosine >= ALIGNED else broken("A17", figures)
 

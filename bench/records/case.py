@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,8 @@ class Case:
 
 def first(outcomes: Outcomes, n: int) -> Outcomes:
     """What was done to the first n examples."""
-    return replace(outcomes, **{name: held[:n] for name, held in outcomes.arrays().items()})
+    part: dict[str, Any] = {name: held[:n] for name, held in outcomes.arrays().items()}
+    return Outcomes(**part)
 
 
 def left_by(columns: Iterable[Tried]) -> NDArray[np.bool_]:

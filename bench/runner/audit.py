@@ -1,0 +1,231 @@
+"""An audit: every rule of the catalogue applied to a run, each result stored as soon as it is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from bench.attacks.combine import Restarts
+from bench.attacks.pgd import PGD
+from bench.core.digest import file_sha256
+from bench.core.encoding import decode
+from bench.core.outcomes import Outcomes
+from bench.core.rules import RULE_OF, RULES
+from bench.core.threat import Source
+from bench.data.dataset import Dataset, test_subset
+from bench.data.load import load
+from bench.errors import BadCheckpoint, BadData, BenchError, StaleRecord
+from bench.evaluate import diagnostics, probes, strength
+from bench.evaluate.batches import AUTO, Batches
+from bench.evaluate.engine import Chunk, part_of
+from bench.evaluate.subject import Subject
+from bench.records import rules_of_attacks, rules_of_records
+from bench.records.case import Case, kept, unknown
+from bench.records.record import Check, Record, to_json
+from bench.records.store import Store, write_atomically
+from bench.runner.audited import case_of, investigation
+from bench.runner.options import Options, pick_device
+from bench.runner.stale import listed
+from bench.train.checkpoints import load_weights
+
+EXAMPLES, LOOKED_AT = 200, 32
+"""Of a run, for rules that attack; and for those that only look."""
+
+Look = Callable[[Subject, Dataset], Iterable[Check]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Rules that are computed together from the deployed network."""
+
+    rules: tuple[str, ...]
+    look: Look
+
+
+def audit(record: Record, options: Options) -> Record:
+    """The record with its audit, which is also in the store from now on.
+
+    What was computed for an earlier audit is taken from the record, unless `options.stale` is "rerun"; what
+    follows from records alone is always computed again, for the store may hold more of them now.
+
+    Raises:
+        StaleRecord: other code made the record, and `options.stale` is "refuse".
+        BenchError: data or weights are not those of the record.
+    """
+    case = case_of(record, options)
+    if case.changed and options.stale == "refuse":
+        raise StaleRecord(
+            f"run {record.run_id} was made by other code ({listed([*case.changed])} changed since)",
+            "--accept-stale to audit it as it is, or bench run again with --rerun",
+        )
+    known = {} if options.stale == "rerun" else {c.rule: c for c in record.audit if c.verdict != "open"}
+    checks = {rule: known[rule] for stage in STAGES for rule in stage.rules if rule in known}
+    subject, data = subject_of(case, options)
+    case = dataclasses.replace(case, traits=tuple(trait.value for trait in subject.deployed.traits))
+    progress = options.progress
+    done = sum(all(rule in checks for rule in stage.rules) for stage in STAGES)
+    progress.start(f"auditing {record.defense} under {record.suite}", len(STAGES), "looks", done)
+    for stage in STAGES:
+        if all(rule in checks for rule in stage.rules):
+            continue
+        checks |= {check.rule: check for check in _looked(stage, subject, data, case)}
+        record = _kept(record, checks, case, options.store)
+        progress.advance()
+    progress.finish()
+    for applied in (rules_of_records.APPLIED, rules_of_attacks.APPLIED):
+        checks |= {rule: apply(case) for rule, apply in applied.items()}
+    return _kept(record, _with_findings(checks, case), case, options.store)
+
+
+def subject_of(case: Case, options: Options) -> tuple[Subject, Dataset]:
+    """The deployed network of a run from its stored weights, with its first test images.
+
+    Raises:
+        BadData: the data set is not the record's.
+        BadCheckpoint: the weights are not there, or not the record's.
+    """
+    record, spec = case.record, case.record.spec
+    data = load(spec["training"]["data"], options.data_root, options.download, options.progress)
+    if data.digest != record.data_digest:
+        raise BadData(
+            f"{record.data} has digest {data.digest} here and {record.data_digest} in run {record.run_id}, "
+            "expected the same images",
+            "--data-root with the folder that it was run with",
+        )
+    device = pick_device(options.device)
+    data = data.to(device)
+    defense = decode(spec["training"]["defense"])
+    net = defense.build(data.task(spec["training"]["architecture"]))
+    load_weights(_weights(record, options.store), net)
+    deployed = defense.deploy(net.to(device))
+    rows = test_subset(data, min(EXAMPLES, record.examples))
+    x, y = data.test.batch(rows)
+    attack, times, found = strongest(record, case.outcomes)
+    subject = Subject(
+        deployed=deployed,
+        budget=decode(spec["budget"]),
+        num_classes=data.num_classes,
+        chunk=Chunk(0, x, y, data.test.ids[rows.to(data.test.ids.device)]),
+        identity=f"audit {record.run_id}",
+        attack=attack,
+        times=times,
+        found=None if found is None else part_of(found, 0, len(rows)),
+        numerics=decode(spec["numerics"]),
+        batches=Batches(options.batch_size or AUTO.get(device.type, 128)),
+    )
+    deployed.predict.eval()
+    return subject, data
+
+
+def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, int, Outcomes | None]:
+    """The white-box PGD of a run that left least, how often it was run, and what it did; else a usual one."""
+    found: list[tuple[int, int, PGD, int, Outcomes]] = []
+    for trial in record.spec["suite"]["trials"]:
+        held = outcomes.get(trial["column"])
+        is_pgd = str(trial["attack"]["is"]) in _PGDS
+        if held is None or not is_pgd or trial["knowledge"]["gradients"] != Source.DEPLOYED.value:
+            continue
+        attack: Any = decode(trial["attack"])
+        times = attack.times if isinstance(attack, Restarts) else 1
+        inner = attack.attack if isinstance(attack, Restarts) else attack
+        if isinstance(inner, PGD):
+            found.append((int(held.robust.sum()), -inner.steps * times, inner, times, held))
+    if not found:
+        return PGD(steps=50, step_size=Fraction(1, 10)), 1, None
+    _, _, best, times, held = min(found, key=lambda item: item[:2])
+    return best, times, held
+
+
+def _network(subject: Subject, data: Dataset) -> list[Check]:
+    """P2 to P7: what the network gives away."""
+    x, y = subject.chunk.x[:LOOKED_AT], subject.chunk.y[:LOOKED_AT]
+    found = diagnostics.from_network(subject.deployed, x, y, data.mean, data.std)
+    broken = {RULE_OF[f.code]: Check(RULE_OF[f.code], f.severity, f"{f.code}: {f.detail}") for f in found}
+    randomized = "is randomized, as it says" if subject.deployed.randomized else "answers twice the same"
+    fine = {
+        "P2": f"{len(x)} images get the same logits alone, in a batch and in another order",
+        "P3": f"no other scaling of the pixels makes {len(x)} images easier",
+        "P4": "the outputs are logits",
+        "P5": f"cross-entropy, DLR and margin have gradients on {len(x)} images",
+        "P6": "a forward pass computes no gradient",
+        "P7": f"the network {randomized}",
+    }
+    if subject.deployed.randomized:
+        fine["P2"] = "eval mode; its answers vary by intent, which P7 looks at"
+    return [broken.get(rule, kept(rule, detail)) for rule, detail in fine.items()]
+
+
+def _one(look: Callable[[Subject], Check]) -> Look:
+    return lambda subject, data: [look(subject)]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(("P2", "P3", "P4", "P5", "P6", "P7"), _network),
+    Stage(("A21",), _one(probes.closed_form)),
+    Stage(("A10",), _one(probes.landscape)),
+    Stage(("A6",), _one(strength.whole_box)),
+    Stage(("A8",), _one(strength.convergence)),
+    Stage(("A13",), _one(probes.noise)),
+    Stage(("A16",), _one(probes.stand_in)),
+    Stage(("A17",), _one(probes.averages)),
+    Stage(("A18",), _one(probes.detector)),
+    Stage(("A5",), _one(strength.radii)),
+    Stage(("A7",), _one(strength.more)),
+)
+"""The rules that need the network, the cheap ones first."""
+
+_PGDS = ("bench.attacks.pgd:PGD", "bench.attacks.combine:Restarts")
+
+_RANK = ("block", "warn", "open", "info", "pass")
+
+
+def _looked(stage: Stage, subject: Subject, data: Dataset, case: Case) -> Iterable[Check]:
+    try:
+        return list(stage.look(subject, data))
+    except BenchError:  # a mistake of the user
+        raise
+    except Exception as error:  # the defense's or the attack's: these rules stay open, with the reason
+        why = f"it could not be computed ({type(error).__name__}: {error})"
+        return [unknown(rule, why, f"bench check {case.record.defense}") for rule in stage.rules]
+
+
+def _with_findings(checks: Mapping[str, Check], case: Case) -> dict[str, Check]:
+    """What the run itself found wrong stands, whatever an audit finds right later."""
+    found = rules_of_attacks.from_findings(case)
+    worse = {r: c for r, c in found.items() if r not in checks or _rank(c) < _rank(checks[r])}
+    return {**checks, **worse}
+
+
+def _rank(check: Check) -> int:
+    return _RANK.index(check.verdict)
+
+
+def _kept(record: Record, checks: Mapping[str, Check], case: Case, store: Store) -> Record:
+    """The record with these checks, in the catalogue's order, written at once."""
+    ordered = tuple(investigation(checks[rule], case) for rule in RULES if rule in checks)
+    record = dataclasses.replace(record, audit=ordered)
+    write_atomically(store.run(record.run_id).path / "record.json", to_json(record).encode())
+    return record
+
+
+def _weights(record: Record, store: Store) -> Path:
+    trained = record.training
+    if trained is None:
+        raise BadCheckpoint(f"run {record.run_id} names no training, so there is no network to audit")
+    path = store.model(trained.training_id) / f"{trained.checkpoint}.safetensors"
+    if not path.is_file():
+        raise BadCheckpoint(
+            f"the weights of run {record.run_id} are not at {path}, expected those that it was made with",
+            f"bench audit {record.run_id} --stored",
+        )
+    if trained.checkpoint == "best" and file_sha256(path) != trained.sha256:
+        raise BadCheckpoint(
+            f"{path} has changed since run {record.run_id}, expected weights with SHA-256 "
+            f"{trained.sha256[:12]}...",
+            "bench run again with --rerun",
+        )
+    return path

@@ -1,0 +1,124 @@
+"""What an audit reads from the store, and the commands that it names; nothing here loads torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bench.core.digest import source_digests
+from bench.core.outcomes import Outcomes
+from bench.core.succession import changed_modules
+from bench.core.threat import Budget, Norm, parse_eps
+from bench.data.catalog import source
+from bench.errors import BadData, BenchError
+from bench.records.case import Case
+from bench.records.record import Check, Record
+
+if TYPE_CHECKING:
+    from bench.runner.options import Options
+
+_RECIPE = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<fields>.*)\])?")
+
+
+def case_of(record: Record, options: Options) -> Case:
+    """A run with what the store knows of its training.
+
+    Raises:
+        BadData: what the run did to each example is not in the store.
+    """
+    others = [held for held in options.store.records() if held.run_id != record.run_id]
+    kin: list[tuple[Record, Mapping[str, Outcomes]]] = []
+    for other in others:
+        if not _is_kin(record, other):
+            continue
+        try:
+            kin.append((other, options.store.run(other.run_id).examples()))
+        except BadData as error:
+            options.progress.say(f"run {other.run_id} is left out: {error}")
+    made = record.provenance.sources
+    return Case(
+        record=record,
+        outcomes=options.store.run(record.run_id).examples(),
+        kin=tuple(kin),
+        others=tuple(others),
+        command=ran(record),
+        changed=tuple(changed_modules(made, source_digests(made))),
+    )
+
+
+def ran(record: Record) -> str:
+    """The command that made a record, without its suite."""
+    words = ["bench", "run", *_which(record)]
+    try:
+        usual = source(record.data).budget
+    except BenchError:  # a data set of the user's, known by its path only
+        usual = None
+    if usual != Budget(Norm(record.norm), parse_eps(record.eps)):
+        words += ["--norm", record.norm, "--eps", record.eps]
+    return " ".join(map(shlex.quote, words))
+
+
+def investigation(check: Check, case: Case) -> Check:
+    """The check with a command that looks closer, where it needs one and has none."""
+    if check.command is not None or check.verdict in ("pass", "info"):
+        return check
+    name, run_id = shlex.quote(case.record.defense), case.record.run_id
+    words = " ".join(map(shlex.quote, _which(case.record)[2:]))
+    over = {"A5": "eps", "A6": "eps", "A7": "steps"}
+    if check.rule in over:
+        command = f"bench curve {name} {words} --over {over[check.rule]}"
+    elif check.rule == "A8":
+        command = case.ask("--attack pgd --set attack.pgd.steps=400 --set attack.pgd.step_size=1/40")
+    elif check.rule in ("A10", "A13"):
+        command = case.ask("--attack square --knowledge scores")
+    elif check.rule in ("A16", "A17", "A18"):
+        command = case.ask("--suite adaptive")
+    elif check.rule in _OF_CONTRACT:
+        command = f"bench check {name}"
+    else:
+        command = f"bench show record {run_id}"
+    return dataclasses.replace(check, command=command)
+
+
+_OF_CONTRACT = ("P2", "P3", "P4", "P5", "P6", "P7")
+
+
+def _which(record: Record) -> list[str]:
+    """The options that name a training: the defense first, then its data."""
+    words = ["--defense", record.defense, "--data", record.data]
+    trained, spec = record.training, record.spec.get("training", {})
+    architecture = spec.get("architecture")
+    if architecture and architecture != _usual_architecture(record.data):
+        words += ["--arch", architecture]
+    match = _RECIPE.fullmatch(trained.recipe) if trained is not None else None
+    if match is not None and match["name"] != "short":
+        words += ["--recipe", match["name"]]
+    for item in (match["fields"] or "").split(",") if match is not None else ():
+        if "=" in item and not item.startswith("init="):
+            words += ["--set", f"recipe.{item}"]
+    if record.seed:
+        words += ["--seed", str(record.seed)]
+    if trained is not None and trained.checkpoint != "best":
+        words += ["--checkpoint", trained.checkpoint]
+    return words
+
+
+def _usual_architecture(data: str) -> str | None:
+    try:
+        return source(data).architecture
+    except BenchError:  # a data set of the user's, known by its path only
+        return None
+
+
+def _is_kin(record: Record, other: Record) -> bool:
+    """Whether another run attacked the same weights within the same budget."""
+
+    def ground(r: Record) -> tuple[object, ...]:
+        trained = r.training
+        weights = (trained.training_id, trained.sha256, trained.checkpoint) if trained else None
+        return r.defense, r.architecture, r.data_digest, r.norm, r.eps, weights
+
+    return ground(record) == ground(other)
