@@ -1,23 +1,26 @@
-"""Auto-PGD, which chooses its step sizes itself (Croce & Hein, ICML 2020, Algorithm 1)."""
+"""Auto-PGD, which chooses its step sizes itself (Croce & Hein, ICML 2020, Algorithm 1; L1: ICML 2021)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
 
 from bench.api import Attack, Loss, Oracle
 from bench.attacks import geometry
+from bench.attacks.apgd_l1 import ascend_l1, start_l1
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.losses import LOSSES, TARGETED_LOSSES, TargetedLossName, most_confusing
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_one_of
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 
 APGDLoss = Literal["cross_entropy", "dlr", "margin"]
 MOMENTUM = 0.75  # alpha of the paper: the share of the new step in each move
 FIRST_STEP = 2.0  # of eps
+NORMS = (Norm.LINF, Norm.L2, Norm.L1)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class APGD:
     """Climb with momentum; halve a step that stopped paying and go on from the best image so far.
 
     Returns the iterate of highest loss. Costs `steps` gradients and one more query for the last iterate.
+    Under L1 steps are sparse, and `rho` plays no part.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = NORMS
 
     steps: int = 100
     loss: APGDLoss = "cross_entropy"
@@ -39,7 +45,8 @@ class APGD:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
-        start = geometry.random_start(x, budget, generator) if self.random_start else x
+        require_norm(self, budget)
+        start = _start(x, budget, generator) if self.random_start else x
         return _ascend(oracle, LOSSES[self.loss], (y,), start, x, budget, self.steps, self.rho)
 
 
@@ -49,6 +56,8 @@ class TargetedAPGD:
 
     With fewer than `targets` wrong classes, all of them. Each target starts from another random point.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = NORMS
 
     steps: int = 100
     targets: int = 9
@@ -63,13 +72,14 @@ class TargetedAPGD:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
         clean = oracle.logits(x)
 
         def towards(rank: int) -> Attempt:
             target = most_confusing(clean, y, rank)
 
             def attempt(held: Oracle, rows: Tensor) -> Tensor:
-                start = geometry.random_start(x[rows], budget, generator)
+                start = _start(x[rows], budget, generator)
                 labels = (y[rows], target[rows])
                 loss = TARGETED_LOSSES[self.loss]
                 return _ascend(held, loss, labels, start, x[rows], budget, self.steps, self.rho)
@@ -78,6 +88,12 @@ class TargetedAPGD:
 
         ranks = range(1, min(self.targets, oracle.num_classes - 1) + 1)
         return attack_standing(oracle, x, y, [towards(rank) for rank in ranks])
+
+
+def _start(x: Tensor, budget: Budget, generator: Generator) -> Tensor:
+    if budget.norm is Norm.L1:
+        return start_l1(x, budget, generator)
+    return geometry.random_start(x, budget, generator)
 
 
 def _ascend(
@@ -91,6 +107,8 @@ def _ascend(
     rho: float,
 ) -> Tensor:
     """The iterate of highest loss, or the one that broke its example."""
+    if budget.norm is Norm.L1:
+        return ascend_l1(oracle, loss, labels, start, x, budget, steps)
     project = geometry.projector(x, budget)
     x_adv, x_before, x_best, best_gradient = start, start, start, torch.zeros_like(x)
     best = before = x.new_full((len(x),), -torch.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -12,8 +12,9 @@ from torch import Generator, Tensor
 from bench.api import Attack, Loss, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import cross_entropy
+from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_count, require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 
 Start = Literal["none", "uniform", "gaussian"]
 
@@ -28,6 +29,8 @@ class Ascent:
     to the attack, of any type and shape [n, ...]: TRADES climbs against the logits of the clean images.
     The Gaussian start is x + 0.001 N(0, 1), clipped to the box (TRADES, MART).
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = ALL
 
     loss: Loss = cross_entropy
     steps: int = 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -11,6 +12,7 @@ from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.losses import fooled, most_confusing, targeted_margin
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_between, require_count
 from bench.attacks.witness import Witness
 from bench.core.threat import Budget, Norm
@@ -28,6 +30,8 @@ class FAB:
     paper's.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+
     steps: int = 100
     targets: int = 9
     overshoot: float = 1.05  # eta: how much further than the boundary a step goes
@@ -44,6 +48,7 @@ class FAB:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: of each example the nearest mistake found, projected to the budget."""
+        require_norm(self, budget)
         clean = oracle.logits(x)
 
         def towards(rank: int) -> Attempt:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -20,9 +21,10 @@ from bench.api import Attack, Loss, Oracle
 from bench.attacks import geometry
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.losses import margin, most_confusing, probability_margin, targeted_margin
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_between, require_count
 from bench.attacks.square import search_from
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Ladder:
     between two of them.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+
     steps: int = 10
     targets: int = 3
 
@@ -42,6 +46,7 @@ class Ladder:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]; nothing is random."""
+        require_norm(self, budget)
         first = oracle.climb(margin, x, y)  # its logits rank the targets
 
         def untargeted(held: Oracle, rows: Tensor) -> Tensor:
@@ -69,6 +74,8 @@ class Probe:
     changes squares of each image's own.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+
     restarts: int = 3
     steps: int = 10
     queries: int = 200  # of the random search, per example
@@ -82,6 +89,7 @@ class Probe:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
         best = _Best.before(x)
         for _ in range(self.restarts):
             start = geometry.random_start(x, budget, generator)
@@ -103,6 +111,8 @@ class Siege:
     siege: whoever is farther from a mistake is left to the probe's verdict.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+
     block: float = 0.1  # of the examples, at least 16
     rounds: int = 3
     targets: int = 9
@@ -121,6 +131,7 @@ class Siege:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
         clean = oracle.logits(x)
         x_adv = self.sighting(oracle, x, y, budget, generator)
         closest = margin(oracle.logits(x_adv), y).argsort(descending=True)

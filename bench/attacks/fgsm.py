@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from torch import Generator, Tensor
 
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
+from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 
 
 @dataclass(frozen=True)
 class FGSM:
-    """One steepest step: the sign of the gradient under Linf, its direction under L2.
+    """One steepest step: the sign of the gradient under Linf, its direction under L2, few values under L1.
 
     With a random start and a step of 5/4 it is the attack of Wong, Rice & Kolter (ICLR 2020).
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = ALL
 
     step_size: Fraction = Fraction(1)  # of eps
     random_start: bool = False

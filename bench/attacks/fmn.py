@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -11,10 +12,14 @@ from torch import Generator, Tensor
 from bench.api import Attack, Climb, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import fooled, margin
+from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_between, require_count
 from bench.attacks.witness import Witness
 from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
+
+DUAL = {Norm.LINF: 1, Norm.L2: 2, Norm.L1: torch.inf}
+"""The order of the norm that measures slopes, where this one measures distances."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +27,11 @@ class FMN:
     """Climb the margin in a ball whose radius each example sets itself: smaller where it errs, else larger.
 
     It knows no radius: iterates may lie beyond the budget. Where nothing is confirmed on the way (transfers,
-    portraits, curves of distances) it goes on to the smallest norm.
+    portraits, curves of distances) it goes on to the smallest norm. Under L0 radii are numbers of values.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = ALL
+    minimal: ClassVar[bool] = True
 
     steps: int = 100
     step_size: float = 1.0  # alpha_0: the L2 length of the first step, in pixel units; falls to a hundredth
@@ -68,7 +76,9 @@ class FMN:
         From the first mistake on a little less after each, at most the smallest norm; after misses more.
         """
         share = self._falling(self.shrink, 0.02, step)
-        slope = torch.linalg.vector_norm(climb.gradient.flatten(1), 1 if norm is Norm.LINF else 2, dim=1)
+        if norm is Norm.L0:
+            return _count(radius, best, wrong, share)
+        slope = torch.linalg.vector_norm(climb.gradient.flatten(1), DUAL[norm], dim=1)
         towards = length + climb.loss.abs() / slope.clamp(min=geometry.TINY)
         larger = radius * (1 + share)
         # not the margin's demand alone, or the box keeps iterates short of the boundary for ever
@@ -80,8 +90,20 @@ class FMN:
         return first * (last + (1 - last) * (1 + math.cos(math.pi * step / self.steps)) / 2)
 
 
+def _count(radius: Tensor, best: Tensor, wrong: Tensor, share: float) -> Tensor:
+    """How many values may change next [n]: at least one fewer after a mistake, one more after a miss."""
+    radius = torch.where(radius.isinf(), 1.0, radius)
+    fewer = torch.minimum(radius - 1, (radius * (1 - share)).floor())
+    more = torch.maximum(radius + 1, (radius * (1 + share)).floor())
+    return torch.where(wrong, torch.minimum(fewer, best), more).clamp_(min=0)
+
+
 def _inside(x_adv: Tensor, x: Tensor, radius: Tensor, norm: Norm) -> Tensor:
     """The images in balls of their own radii [n] around x, then in the box."""
+    if norm is Norm.L1:
+        return geometry.project_l1(x_adv, x, radius)
+    if norm is Norm.L0:
+        return geometry.project_l0(x_adv, x, radius)
     delta, radius = x_adv - x, _rows(radius)
     if norm is Norm.LINF:
         delta = torch.maximum(torch.minimum(delta, radius), -radius)

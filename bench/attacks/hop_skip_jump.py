@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -10,6 +11,7 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import fooled
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_count
 from bench.attacks.witness import Witness
 from bench.core.threat import Budget, Norm
@@ -33,6 +35,8 @@ class HopSkipJump:
     algorithm 2, for the norm of the budget.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+
     queries: int = 5000  # per example
     samples: int = 100  # probes for the first normal; the t-th has sqrt(t) times as many
     gamma: float = 1.0  # of the threshold of halvings, and of the distance of probes
@@ -45,6 +49,7 @@ class HopSkipJump:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the nearest mistakes found, projected to the budget."""
+        require_norm(self, budget)
         watched = Witness(oracle, x, budget)
         walk = _Walk(x, budget.norm, self.samples, self.gamma)
         for _ in range(self.queries):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -11,13 +12,16 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
+from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 
 
 @dataclass(frozen=True)
 class MIFGSM:
     """Steepest steps along a decaying sum of gradients, each over its L1 norm; starts at the clean image."""
+
+    norms: ClassVar[tuple[Norm, ...]] = ALL
 
     steps: int = 20
     step_size: Fraction = Fraction("1/10")  # of eps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -12,9 +12,10 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
 
 Direction = Literal["gaussian", "rademacher"]
@@ -27,6 +28,8 @@ class NES:
     Each pair of queries asks on both sides of the iterate, in one direction for each image. Stops when all
     examples are broken. Both papers' estimates, and NES's step; Uesato et al. step with Adam.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
 
     queries: int = 5000  # per example
     samples: int = 50  # queries for one step
@@ -48,6 +51,7 @@ class NES:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the last iterates, or what broke the example on the way."""
+        require_norm(self, budget)
         watched = Witness(oracle, x, budget)
         project = geometry.projector(x, budget)
         x_adv, mean = x, torch.zeros_like(x)

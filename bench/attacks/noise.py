@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -10,13 +11,16 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks.geometry import random_start
 from bench.attacks.losses import fooled
+from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_count
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 
 
 @dataclass(frozen=True)
 class UniformNoise:
     """The first of several uniform draws from the budget that is misclassified; else the last."""
+
+    norms: ClassVar[tuple[Norm, ...]] = ALL
 
     draws: int = 10
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -13,8 +13,9 @@ from torch import Generator, Tensor
 from bench.api import Attack, Loss, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, TARGETED_LOSSES, LossName, most_confusing, targeted_cross_entropy
+from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_count, require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
 
 Target = Literal["none", "given", "most_confusing", "least_likely", "random"]
@@ -28,6 +29,8 @@ class PGD:
     Targets are wrong classes chosen once, by what the oracle answers for the clean image (one query) or at
     random. With `target="given"` the labels handed to the attack are the targets themselves: for training.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = ALL
 
     steps: int = 20
     step_size: Fraction = Fraction("1/4")  # of eps

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
 from bench.api import Attack, Oracle
 from bench.attacks.losses import fooled
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_count
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
 
 
@@ -22,6 +24,8 @@ class RayS:
     Every image has its own blocks and searches: each asks one question at a time, whatever the others ask.
     Draws nothing. Made for Linf: rays end at corners of cubes, which under L2 are projected to the ball.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
 
     queries: int = 5000  # per example
     tolerance: float = 0.001  # at which a binary search along a ray ends, in pixel units
@@ -35,6 +39,7 @@ class RayS:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the nearest mistakes found, projected to the budget."""
+        require_norm(self, budget)
         watched = Witness(oracle, x, budget)
         search = _Search(x, self.tolerance)
         for _ in range(self.queries):

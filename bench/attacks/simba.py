@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
 from bench.core.threat import Budget, Norm
 
@@ -26,6 +27,8 @@ class SimBA:
     Every image has its own order and pace: who gains by the step back need not ask about the step forth.
     Steps are projected to the budget, which the paper leaves open; after the last direction comes the first.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
 
     queries: int = 5000  # per example, with the one for the clean image
     directions: Directions = "pixel"  # dct: waves across a channel
@@ -43,6 +46,7 @@ class SimBA:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W] of the highest loss found; at most `queries` forwards each."""
+        require_norm(self, budget)
         project = geometry.projector(x, budget)
         basis, length = self._basis(x, budget.norm), self._length(budget)
         order = torch.rand(len(x), basis.count, generator=generator, device=x.device).argsort(1)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +14,7 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import margin
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_between, require_count
 from bench.core.threat import Budget, Norm
 
@@ -30,6 +32,8 @@ class Square:
     Every image has its own squares and signs. Stops when all examples are broken.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+
     queries: int = 5000  # per example, with the one for the first candidate
     p_init: float = 0.8  # the share of pixels changed at first
 
@@ -39,6 +43,7 @@ class Square:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W] of the highest margin found; at most `queries` forwards each."""
+        require_norm(self, budget)
         best_x = _stripes(x, budget, generator)
         best = margin(oracle.logits(best_x), y)
         return search_from(
@@ -64,7 +69,7 @@ def search_from(
     The share of changed pixels falls from `share` by the paper's schedule, stretched to `queries` of which
     `asked` are spent.
     """
-    search = (_linf_search if budget.norm is Norm.LINF else _l2_search)(x, budget, generator)
+    search = {Norm.LINF: _linf_search, Norm.L2: _l2_search}[budget.norm](x, budget, generator)
     best_x = start
     for query in range(asked, queries):
         if query % 16 == asked and bool(oracle.broken().all()):  # now and then: the host waits to know it

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
 from bench.attacks.witness import Witness
 from bench.core.threat import Budget, Norm
@@ -31,6 +33,8 @@ class TransferFGSM:
     the papers' released code. The papers write the L1 norm: no sign sees the difference, but a look-ahead
     along gradients so small would move nothing. With every field at its default this is MI-FGSM.
     """
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
 
     steps: int = 10
     step_size: Fraction = Fraction("1/10")  # of eps
@@ -66,6 +70,7 @@ class TransferFGSM:
 
         Each step costs `scales` gradients, and each but the last as many again for every neighbour.
         """
+        require_norm(self, budget)
         watched = Witness(oracle, x, budget)
         project = geometry.projector(x, budget)
         stride = float(self.step_size) * budget.radius

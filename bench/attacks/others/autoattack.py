@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 from torch import Generator, Tensor
 
 from bench.api import Attack, Oracle
+from bench.attacks.norms import require_norm
 from bench.attacks.others.lent import lent, library, seeded
 from bench.attacks.others.signature import Needs, unknown
 from bench.core.threat import Budget, Norm
@@ -40,7 +41,7 @@ class AutoAttackComponent:
     component: Component = "apgd-ce"
     version: Version = "standard"
 
-    norms: ClassVar[tuple[Norm, ...]] = (Norm.LINF, Norm.L2)
+    norms: ClassVar[tuple[Norm, ...]] = (Norm.LINF, Norm.L2, Norm.L1)
     unfit: ClassVar[str | None] = None
 
     @property
@@ -54,6 +55,7 @@ class AutoAttackComponent:
         Raises:
             ValueError: the targeted loss needs four classes.
         """
+        require_norm(self, budget)
         if self.component == "apgd-t" and oracle.num_classes < 4:
             raise ValueError(
                 f"AutoAttack's targeted loss needs at least 4 classes, and there are {oracle.num_classes}"
@@ -70,10 +72,14 @@ class AutoAttackComponent:
         return found.detach()
 
     def _ensemble(self, network: Any, x: Tensor, budget: Budget) -> Any:
-        norm = {Norm.LINF: "Linf", Norm.L2: "L2"}[budget.norm]
         whole: Any = library("pyautoattack")
         return whole.AutoAttack(
-            network, norm=norm, eps=budget.radius, version=self.version, device=str(x.device), seed=0
+            network,
+            norm=budget.norm.value,
+            eps=budget.radius,
+            version=self.version,
+            device=str(x.device),
+            seed=0,
         )
 
 

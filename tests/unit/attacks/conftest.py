@@ -108,6 +108,8 @@ class Problem:
 
         The margin is c x + d. Under Linf each pixel goes to its own end. Under L2 the optimum is
         clip(x + m c, 0, 1) for the multiplier m > 0 at which the ball is touched, found by bisection.
+        Under L1 the steepest pixels go to their ends until the length is spent (a fractional knapsack);
+        under L0 those go there that gain most.
         """
         w = self.network.weight.detach().double()
         c = (w[1 - self.y] - w[self.y]).reshape(self.x.shape)
@@ -115,6 +117,9 @@ class Problem:
         if budget.norm is Norm.LINF:
             best = (x + budget.radius * c.sign()).clamp(0, 1)
             return self.margin(best)
+        if budget.norm in (Norm.L1, Norm.L0):
+            rows = zip(self.margin(x), x, c, strict=True)
+            return torch.stack([margin + _greedy(row, slope, budget) for margin, row, slope in rows])
         low, high = torch.zeros(len(x), 1, 1, 1).double(), torch.full((len(x), 1, 1, 1), 1e6).double()
         for _ in range(100):
             middle = (low + high) / 2
@@ -127,6 +132,21 @@ class Problem:
 
     def oracle(self, confirms: bool = True, knowledge: Knowledge = WHITE_BOX) -> PlainOracle:
         return PlainOracle(self.network, self.y, 2, knowledge, confirms)
+
+
+def _greedy(x: Tensor, slope: Tensor, budget: Budget) -> Tensor:
+    """What the margin of one image gains at most, pixel by pixel in the order of their worth."""
+    pixels = [
+        (abs(s), (1 - value) if s > 0 else value)
+        for value, s in zip(x.flatten().tolist(), slope.flatten().tolist(), strict=True)
+    ]
+    if budget.norm is Norm.L0:
+        return torch.tensor(sum(sorted((s * room for s, room in pixels), reverse=True)[: int(budget.eps)]))
+    left, gained = budget.radius, 0.0
+    for s, room in sorted(pixels, reverse=True):
+        spent = min(left, room)
+        left, gained = left - spent, gained + s * spent
+    return torch.tensor(gained)
 
 
 def linear_problem(n: int = 40, shape: tuple[int, int, int] = (1, 6, 6), seed: int = 0) -> Problem:

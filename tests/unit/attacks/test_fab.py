@@ -90,7 +90,7 @@ def test_l2_projection_solves_the_quadratic_program(scale: float, seeded) -> Non
     assert solved > 6
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
 def test_projections_that_cannot_or_need_not_move(norm: Norm) -> None:
     points, normals = torch.full((3, 4), 0.25), torch.ones(3, 4)
     normals[1] = 0
@@ -115,7 +115,7 @@ def test_exactly_those_fall_whose_worst_margin_is_positive(budget: Budget, probl
     assert broken[oracle.broken()].all()
 
 
-@pytest.mark.parametrize("norm", list(Norm))
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
 @pytest.mark.parametrize("random_start", [False, True])
 def test_the_nearest_mistake_of_a_linear_classifier(norm: Norm, random_start: bool, problem, seeded) -> None:
     """The closed form has no mistake much nearer than the one found, and has one as far away."""

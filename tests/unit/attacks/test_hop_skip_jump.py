@@ -18,7 +18,7 @@ from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
 from bench.evaluate.referee import Referee
 
 EVERYTHING = {norm: Budget(norm, Fraction(100)) for norm in Norm}
-norms = pytest.mark.parametrize("norm", list(Norm), ids=lambda norm: norm.value)
+norms = pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2], ids=lambda norm: norm.value)
 
 
 @norms
