@@ -116,7 +116,7 @@ def provenance(
         dirty=dirty,
         sources=dict(sources),
         packages={name: version_of(name) for name in PACKAGES},
-        python=platform.pythonversion_of(),
+        python=platform.python_version(),
         device=f"{device.type} ({name})",
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),

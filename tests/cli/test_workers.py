@@ -1,0 +1,236 @@
+"""`bench run --workers N`: the record of one worker, whatever happens to the processes on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.runner.executors import InThisProcess, worker_device
+
+ROOT = Path(__file__).parents[2]
+
+ATTACKS = '''
+"""Attacks that fail, or wait until a file says that they may go on (nobody, 2026)."""
+import os, time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Tells the process it runs in, and waits."""
+
+    def __call__(self, oracle, x, y, budget, generator):
+        (HERE / f"{os.getpid()}.pid").touch()
+        while not (HERE / "go").exists():
+            time.sleep(0.02)
+        return x
+
+
+@dataclass(frozen=True)
+class Fails:
+    """Fails on every chunk, with words that say on which."""
+
+    def __call__(self, oracle, x, y, budget, generator):
+        raise ArithmeticError(f"it cannot do {float(x.sum()):.3f}")
+'''
+
+
+@pytest.fixture
+def attacks(tmp_path):
+    """PATH.py of those attacks; where they wait, processes leave their numbers beside it."""
+    path = tmp_path / "attacks" / "attacks_of_workers.py"
+    path.parent.mkdir()
+    path.write_text(ATTACKS)
+    return path
+
+
+@pytest.fixture
+def words(linear, linear_data):
+    """120 examples in six chunks of 20."""
+    return ["--defense", linear, "--data", linear_data, "--examples", "all", "--set", "suite.chunk=20"]
+
+
+@pytest.fixture
+def start(environment):
+    """Start a command in a process group of its own, as a terminal does."""
+    running = []
+
+    def call(*words):
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "bench", "run", *(str(word) for word in words)],
+                env={**environment, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        return running[-1]
+
+    yield call
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+def comparable(store):
+    """The only record apart from when, where and how long; and the bytes of its examples."""
+    (path,) = store.glob("*/record.json")
+    record = json.loads(path.read_text())
+    for column in record["columns"]:
+        column.pop("seconds")
+    record["provenance"] = {name: record["provenance"][name] for name in ("sources", "threads", "device")}
+    record["training"].pop("seconds")
+    return record, (path.parent / "examples.csv").read_bytes()
+
+
+def until(reached, process=None):
+    """Wait for a condition and give what it gives."""
+    for _ in range(6000):
+        found = reached()
+        if found:
+            return found
+        assert process is None or process.poll() is None, f"it was over too soon: {process.stderr.read()}"
+        time.sleep(0.02)
+    raise AssertionError("it never came to that")
+
+
+def waiting_in(attacks, n):
+    """The numbers of waiting processes, as soon as there are n."""
+
+    def found():
+        paths = list(attacks.parent.glob("*.pid"))
+        return [int(path.stem) for path in paths] if len(paths) >= n else []
+
+    return found
+
+
+def alive(pids):
+    """Those that still run; what has ended and was not waited for does not."""
+
+    def runs(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        except FileNotFoundError:
+            return False
+
+    return [pid for pid in pids if runs(pid)]
+
+
+class Backwards(InThisProcess):
+    """The last chain first."""
+
+    def play(self, chains):
+        return super().play(reversed(list(chains)))
+
+
+SUITES = {
+    "smoke": [],
+    "fast": ["--eps", "0.1", "--set", "attack.probe.queries=20", "--set", "attack.siege.queries=40"],
+}
+
+
+@pytest.mark.parametrize("suite", ["smoke", pytest.param("fast", marks=pytest.mark.slow)])
+def test_two_workers_and_any_order_give_the_examples_of_one(bench, words, suite, tmp_path, monkeypatch):
+    words = ["run", *words, "--suite", suite, *SUITES[suite]]
+    assert bench(*words, "--store", tmp_path / "one").code == 0
+    told = bench(*words, "--workers", "2", "--store", tmp_path / "two")
+    assert told.code == 0
+    assert comparable(tmp_path / "one") == comparable(tmp_path / "two")
+    monkeypatch.setattr("bench.runner.run.InThisProcess", Backwards)
+    assert bench(*words, "--store", tmp_path / "backwards").code == 0
+    assert comparable(tmp_path / "one") == comparable(tmp_path / "backwards")
+    columns = comparable(tmp_path / "one")[0]["columns"]
+    assert len({column["robust"]["count"] for column in columns if column["robust"]}) > 1 or suite == "fast"
+
+
+@pytest.mark.slow
+def test_an_attack_that_fails_is_told_as_by_one_worker(bench, words, attacks, tmp_path):
+    words = ["run", *words, "--attack", "pgd", "--attack", f"{attacks}:Fails", "--json"]
+    one = bench(*words, "--store", tmp_path / "one")
+    two = bench(*words, "--workers", "2", "--store", tmp_path / "two")
+    assert one.code == two.code == 1
+    columns = [json.loads(told.out)["columns"] for told in (one, two)]
+    assert columns[0][1]["error"].startswith("ArithmeticError: it cannot do ")
+    for column in (*columns[0], *columns[1]):
+        column.pop("seconds")
+    assert columns[0] == columns[1]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_is_one_sentence_and_what_was_done_is_kept(bench, start, words, attacks, tmp_path):
+    words = [*words, "--attack", "pgd", "--attack", f"{attacks}:Waits", "--store", tmp_path / "killed"]
+    process = start(*words, "--workers", "2")
+    pids = until(waiting_in(attacks, 2), process)
+    os.kill(pids[0], signal.SIGKILL)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 2 and "Traceback" not in told
+    (sentence,) = [line for line in told.splitlines() if line.startswith("bench: ")]
+    assert f"(process {pids[0]}) was killed by signal 9 at attacks_of_workers_py_waits on" in sentence
+    assert not alive(pids)
+    kept = sorted((tmp_path / "killed").glob("*/cells/pgd/*.npz"))
+    assert len(kept) == 6
+    before = [path.stat().st_mtime_ns for path in kept]
+
+    (attacks.parent / "go").touch()
+    assert bench("run", *words, "--workers", "2").code == 0
+    assert [path.stat().st_mtime_ns for path in kept] == before, "no cell is computed again"
+    assert bench("run", *words[:-1], tmp_path / "whole").code == 0
+    assert comparable(tmp_path / "killed") == comparable(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_parent(start, words, attacks, tmp_path, how):
+    process = start(*words, "--attack", f"{attacks}:Waits", "--workers", "2", "--store", tmp_path / "runs")
+    pids = until(waiting_in(attacks, 2), process)
+    if how is signal.SIGINT:
+        os.killpg(process.pid, how)  # Ctrl-C goes to all processes of a terminal
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert told.splitlines()[-1].startswith("bench: interrupted; the same command goes on")
+        assert "Traceback" not in told
+    else:
+        process.send_signal(how)
+    until(lambda: not alive([*pids, process.pid]))
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", ""])
+def test_a_bad_number_of_workers_is_one_sentence(bench, words, value):
+    told = bench("run", *words, "--workers", value)
+    assert told.code == 2 and told.out == ""
+    assert told.err.startswith("bench: invalid value for '--workers'") and told.err.count("\n") == 1
+
+
+def test_workers_are_dealt_out_over_the_gpus_unless_one_is_named():
+    deal = [worker_device(torch.device("cuda"), place, 3) for place in range(4)]
+    assert deal == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+    assert worker_device(torch.device("cuda"), 1, 1) == "cuda"
+    assert [worker_device(torch.device(name), 1, 3) for name in ("cuda:2", "cpu")] == ["cuda:2", "cpu"]
+
+
+@pytest.mark.slow
+def test_two_workers_on_a_trained_network(bench, tmp_path):
+    """The usual network on digits; half of the chunks were computed before, by one worker."""
+    words = ["run", "--defense", "pgd_at", "--data", "digits", "--set", "recipe.epochs=4", "--set"]
+    words += ["suite.chunk=40", "--suite", "smoke"]
+    assert bench(*words, "--store", tmp_path / "one").code == 0
+    assert bench(*words, "--store", tmp_path / "two").code == 0
+    expected = comparable(tmp_path / "one")
+    (record,) = (tmp_path / "two").glob("*/record.json")
+    record.unlink()
+    for cell in [*record.parent.glob("cells/*/*.npz")][::2]:
+        cell.unlink()
+    assert bench(*words, "--workers", "2", "--store", tmp_path / "two").code == 0
+    assert comparable(tmp_path / "two") == expected
