@@ -26,7 +26,9 @@ from bench.records.record import Record
 @options.data_root
 @options.device
 @options.batch_size
-@options.rerun
+@click.option(
+    "--again", is_flag=True, help="Compute again what an earlier audit stored.  [default: take it from there]"
+)
 @options.accept_stale
 @options.offline
 def audit(
@@ -35,6 +37,7 @@ def audit(
     stored: bool,
     as_markdown: bool,
     as_json: bool,
+    again: bool,
     store: Path,
     **shared: Any,
 ) -> int:
@@ -62,10 +65,10 @@ def audit(
         from bench.cli.requests import as_options
         from bench.runner.audit import audit as compute
 
-        how = as_options(store=store, devices=1, **shared)
+        how = as_options(store=store, devices=1, rerun=False, **shared)
         audited = []
         for record in found:
-            audited.append(compute(record, how))
+            audited.append(compute(record, how, again))
             if not as_json:
                 _print(audited[-1], as_markdown, follows=len(audited) > 1)
     if as_json:

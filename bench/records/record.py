@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -213,8 +214,13 @@ def from_json(text: str, origin: str = "the record") -> Record:
     if schema != SCHEMA:
         raise BadData(f"{origin} has schema {schema!r}, expected {SCHEMA}", "bench run again with --rerun")
     try:
-        return TypeAdapter(Record).validate_python(data)
+        return _adapter().validate_python(data)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise BadData(f"{origin} is not a valid record at {place}: {problem['msg']}") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)  # costs more to build than a hundred records to read

@@ -23,9 +23,8 @@ MEANS: Mapping[str, str] = {
 COLUMNS = (
     Column("verdict", "verdict"),
     Column("rule", "rule"),
-    Column("what must hold", "title", dispensable=2),
-    Column("figures", "figures"),
-    Column("look closer", "command", dispensable=1),
+    Column("what must hold: what was found", "found"),
+    Column("look closer", "command", only_csv=True),
     Column("run", "run", only_csv=True),
     Column("defense", "defense", only_csv=True),
     Column("suite", "suite", only_csv=True),
@@ -52,6 +51,7 @@ def audit_table(record: Record) -> Table:
         COLUMNS,
         tuple(_row(record, check) for check in ordered),
         facts,
+        tuple(f"{check.rule}: {check.command}" for check in ordered if check.command),
     )
 
 
@@ -95,8 +95,7 @@ def _row(record: Record, check: Check) -> tuple[Cell, ...]:
     return (
         check.verdict,
         check.rule,
-        None if rule is None else rule.title,
-        check.detail,
+        check.detail if rule is None else f"{rule.short}: {check.detail}",
         check.command,
         record.run_id,
         record.defense,

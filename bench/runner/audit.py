@@ -27,7 +27,7 @@ from bench.records import rules_of_attacks, rules_of_records
 from bench.records.case import Case, kept, unknown
 from bench.records.record import Check, Record, to_json
 from bench.records.store import Store, write_atomically
-from bench.runner.audited import case_of, investigation
+from bench.runner.audited import case_of, changed_since, investigation
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import listed
 from bench.train.checkpoints import load_weights
@@ -46,23 +46,24 @@ class Stage:
     look: Look
 
 
-def audit(record: Record, options: Options) -> Record:
+def audit(record: Record, options: Options, again: bool = False) -> Record:
     """The record with its audit, which is also in the store from now on.
 
-    What was computed for an earlier audit is taken from the record, unless `options.stale` is "rerun"; what
-    follows from records alone is always computed again, for the store may hold more of them now.
+    What was computed for an earlier audit is taken from the record, unless it is to be computed `again`; what
+    follows from records alone always is, for the store may hold more of them now.
 
     Raises:
         StaleRecord: other code made the record, and `options.stale` is "refuse".
         BenchError: data or weights are not those of the record.
     """
-    case = case_of(record, options)
-    if case.changed and options.stale == "refuse":
+    changed = changed_since(record)
+    if changed and options.stale == "refuse":
         raise StaleRecord(
-            f"run {record.run_id} was made by other code ({listed([*case.changed])} changed since)",
+            f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
             "--accept-stale to audit it as it is, or bench run again with --rerun",
         )
-    known = {} if options.stale == "rerun" else {c.rule: c for c in record.audit if c.verdict != "open"}
+    case = case_of(record, options)
+    known = {} if again else {check.rule: check for check in record.audit if check.verdict != "open"}
     checks = {rule: known[rule] for stage in STAGES for rule in stage.rules if rule in known}
     subject, data = subject_of(case, options)
     case = dataclasses.replace(case, traits=tuple(trait.value for trait in subject.deployed.traits))

@@ -38,15 +38,20 @@ def case_of(record: Record, options: Options) -> Case:
             kin.append((other, options.store.run(other.run_id).examples()))
         except BadData as error:
             options.progress.say(f"run {other.run_id} is left out: {error}")
-    made = record.provenance.sources
     return Case(
         record=record,
         outcomes=options.store.run(record.run_id).examples(),
         kin=tuple(kin),
         others=tuple(others),
         command=ran(record),
-        changed=tuple(changed_modules(made, source_digests(made))),
+        changed=tuple(changed_since(record)),
     )
+
+
+def changed_since(record: Record) -> list[str]:
+    """The modules behind a record whose code is another now."""
+    made = record.provenance.sources
+    return changed_modules(made, source_digests(made))
 
 
 def ran(record: Record) -> str:
