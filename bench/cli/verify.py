@@ -60,7 +60,8 @@ def verify(
         click.echo(json.dumps({"run": found[0].run_id, "holds": not failed, "proofs": plain}, indent=1))
     else:
         kept = sum(proof.holds is True for proof in told)
-        click.echo(f"run {found[0].run_id}: {kept} of {kept + len(failed)} hold")
+        though = ", though its code changed since" if not failed and "code" in {p.what for p in told} else ""
+        click.echo(f"run {found[0].run_id}: {kept} of {kept + len(failed)} hold{though}")
     return 1 if failed else 0
 
 
