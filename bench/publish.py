@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.core.digest import source_digests
 from bench.core.succession import changed_modules
@@ -11,6 +12,10 @@ from bench.errors import BadData, BenchError, StaleRecord
 from bench.records.record import Record, to_json
 from bench.records.store import read_record, write_atomically
 from bench.report.board import board_files
+from bench.report.frame import frame
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Digests = Callable[[Iterable[str]], Mapping[str, str]]
 """Names of modules -> the digests of those that exist now."""
@@ -60,6 +65,9 @@ def objections(record: Record, sources: Digests = source_digests) -> list[str]:
     if failed or record.status != "complete":
         why.append(f"failed in {', '.join(failed)}" if failed else "is not complete")
     why += [f"is blocked by {found.code}" for found in record.findings if found.severity == "block"]
+    why += [
+        f"is blocked by rule {check.rule} of its audit" for check in record.audit if check.verdict == "block"
+    ]
     return why
 
 
@@ -95,6 +103,16 @@ def read_records(place: Path) -> list[Record]:
         record = read_record(path)
         found[record.run_id] = record
     return [found[run_id] for run_id in sorted(found)]
+
+
+def frame_of(places: Iterable[str | Path]) -> pd.DataFrame:
+    """The records of several places as one frame; see bench.load_records."""
+    found = {}
+    for place in places:
+        if not Path(place).exists():
+            raise BadData(f"{str(place)!r} does not exist, expected a record's file or a folder of records")
+        found.update({record.run_id: record for record in read_records(Path(place))})
+    return frame(found[run_id] for run_id in sorted(found))
 
 
 _STALE = "is stale"

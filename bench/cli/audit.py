@@ -105,6 +105,12 @@ def _records(names: Sequence[str], store: Path) -> list[Record]:
 
 
 def _named(name: str, held: Sequence[Record], store: Path) -> list[Record]:
+    path, of_a_file, kind = name.rpartition(".py:")
+    if of_a_file:  # its class must be known before weights can be put into it
+        from bench.registry import DEFENSES
+
+        DEFENSES.get(name)
+        name = f"{Path(path).name}.py:{kind}"
     of_defense = [record for record in held if record.defense == name]
     if of_defense:
         return of_defense

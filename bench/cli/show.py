@@ -186,11 +186,14 @@ def record(run: str, store: Path, as_json: bool) -> None:
     """Show the table of a run again, from its record."""
     from bench.cli.board import records_of, width
     from bench.records.record import to_json
+    from bench.report.audit import audit_table, tally
     from bench.report.render import terminal
     from bench.report.table import run_table
 
     for found in records_of((run,), store):
         click.echo(to_json(found) if as_json else terminal(run_table(found), width()), nl=False)
+        if found.audit and not as_json:
+            click.echo(f"\n{terminal(audit_table(found), width())}\n{tally(found.audit)}")
 
 
 def _traits(name: str) -> dict[str, str]:

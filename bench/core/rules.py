@@ -35,6 +35,15 @@ class Rule:
     indicator: int | None = None  # a key of INDICATORS
     codes: tuple[str, ...] = ()  # the findings that break it
 
+    @property
+    def short(self) -> str:
+        """What must hold, in few words.
+
+        >>> RULES["A1"].short, RULES["A11"].short
+        ('every adversarial image is in the box and within eps (1 + 1e-6)', 'what knows less breaks less')
+        """
+        return self.title.partition(":")[0].partition(",")[0]
+
 
 CARLINI = "Carlini et al. 2019"
 ATHALYE = "Athalye et al., ICML 2018"
@@ -55,15 +64,22 @@ _ALL = (
     ),
     Rule(
         "P2",
-        "the network is in eval mode and answers the same alone, in a batch and shuffled",
-        "logits of 32 test images, differences of at most 1e-3",
+        "the network is in eval mode and answers the same alone, in a batch, shuffled, with gradients, and "
+        "after the attacks",
+        "logits of 32 test images and of 32 near them, differences of at most 1e-3; after the attacks those "
+        "of the same defense deployed anew",
         "block",
         f"{ROBUSTBENCH}; {ATTACKBENCH}",
-        codes=("batch-dependent", "train-mode"),
+        codes=(
+            "batch-dependent",
+            "train-mode",
+            "answers-depend-on-gradients",
+            "answers-depend-on-history",
+        ),
     ),
     Rule(
         "P3",
-        "the network takes images in [0, 1]",
+        "the network takes pixels from 0 to 1 as they are",
         "labels of 32 test images as they are, standardised, in [-1, 1] and in [0, 255]; none is "
         "significantly better (exact McNemar, p < 0.001)",
         "block",
@@ -80,12 +96,14 @@ _ALL = (
     ),
     Rule(
         "P5",
-        "gradients are there: finite, and zero on at most 1 % of attacked images (or one of few)",
-        "gradients of cross-entropy, DLR and margin on 32 test images; every gradient of the white-box columns",
+        "gradients are there: finite, zero on at most 1 % of attacked images (or one of few), and those of "
+        "the network",
+        "gradients of cross-entropy, DLR and margin on 32 test images, and the margin's slope by central "
+        "differences (median within a factor of 2); every gradient of the white-box columns",
         "warn",
         f"{AUTOATTACK}; {PINTOR}",
         1,
-        ("zero-gradients", "no-gradients", "gradients-not-finite"),
+        ("zero-gradients", "no-gradients", "gradients-not-finite", "gradients-disagree"),
     ),
     Rule(
         "P6",
@@ -135,7 +153,7 @@ _ALL = (
         "FGSM >= PGD >= APGD within their paired 95 % intervals, over all runs of the training",
         "warn",
         CARLINI,
-        codes=("weak-beats-strong",),
+        codes=("weak-beats-strong", "one-step-overfitted"),
     ),
     Rule(
         "A5",
@@ -320,7 +338,7 @@ _ALL = (
     ),
     Rule(
         "S5",
-        "eps, n, commit, data, attack, seed and device are in the record",
+        "the record says what the number is of: eps, n, commit, data, attacks, seed and device",
         "the record's fields",
         "block",
         HOUSE,

@@ -31,7 +31,7 @@ def budget(case: Case) -> Check:
     invalid = {c.name: c.invalid for c in case.record.columns if c.invalid}
     if farthest > eps * (1 + 1e-6) + 1e-6:
         return broken("A1", f"an image at distance {farthest:.6g} was judged, and eps is {case.record.eps}")
-    figures = f"the farthest image that was judged is at {farthest:.6g} of {case.record.budget}"
+    figures = f"the farthest image that was judged is at {farthest:.6g}, within {case.record.budget}"
     if moved or invalid:
         told = ", ".join(f"{name}: {count} moved" for name, count in moved.items())
         told += ", ".join(f"{name}: {count} invalid" for name, count in invalid.items())

@@ -76,7 +76,7 @@ def comparison(case: Case) -> Check:
         if p < 0.05 and won > lost
     ]
     told = f"better than {', '.join(sorted({*better}))}" if better else "better than none of them"
-    return kept("S2", f"against {len(tested)} records of other defenses, at 5 % by Holm: {told}")
+    return kept("S2", f"{len(tested)} comparisons with other defenses, at 5 % by Holm: {told}")
 
 
 def seeds(case: Case) -> Check:

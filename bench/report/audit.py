@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from bench.core.rules import INDICATORS, RULES, Rule
+from bench.core.rules import INDICATORS, RULE_OF, RULES, Rule
 from bench.records.record import Check, Record
 from bench.report.render import Cell, Column, Table, escape
 
@@ -64,6 +64,14 @@ def tally(checks: Iterable[Check]) -> str:
     held = list(checks)
     count = Counter(check.verdict for check in held)
     return f"{count['warn']} warn, {count['block']} block, {count['open']} open of {len(held)}"
+
+
+def signs(record: Record) -> set[str]:
+    """What marks a record's row: codes of findings, and rules that its audit found broken beyond those."""
+    codes = {found.code for found in record.findings}
+    told = {RULE_OF.get(code) for code in codes}
+    broken = {check.rule for check in record.audit if check.verdict in ("warn", "block")}
+    return codes | {f"rule {rule}" for rule in broken - told}
 
 
 def catalogue() -> str:

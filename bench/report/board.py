@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bench.core.traits import ANSWERED_BY, owed
 from bench.errors import BadValue
 from bench.records.record import Finding, Interval, Record
+from bench.report.audit import signs
 from bench.report.ground import Ground, ground, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown
 
@@ -238,7 +239,7 @@ def _cells(
         found = row.worst[suite]
         cells += [found[0], found[1]] if found else [None, None]
     columns = [column for record in row.records for column in record.columns]
-    codes = {finding.code for record in row.records for finding in record.findings}
+    codes = {sign for record in row.records for sign in signs(record)}
     codes |= {row.masked.code} if row.masked else set()
     cells += [
         row.lowest,

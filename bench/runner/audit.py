@@ -18,7 +18,7 @@ from bench.core.rules import RULE_OF, RULES
 from bench.core.threat import Source
 from bench.data.dataset import Dataset, test_subset
 from bench.data.load import load
-from bench.errors import BadCheckpoint, BadData, BenchError, StaleRecord
+from bench.errors import BadCheckpoint, BadData, BadValue, BenchError, StaleRecord
 from bench.evaluate import diagnostics, probes, strength
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Chunk, part_of
@@ -99,7 +99,7 @@ def subject_of(case: Case, options: Options) -> tuple[Subject, Dataset]:
         )
     device = pick_device(options.device)
     data = data.to(device)
-    defense = decode(spec["training"]["defense"])
+    defense = _defense(record)
     net = defense.build(data.task(spec["training"]["architecture"]))
     load_weights(_weights(record, options.store), net)
     deployed = defense.deploy(net.to(device))
@@ -211,6 +211,16 @@ def _kept(record: Record, checks: Mapping[str, Check], case: Case, store: Store)
     record = dataclasses.replace(record, audit=ordered)
     write_atomically(store.run(record.run_id).path / "record.json", to_json(record).encode())
     return record
+
+
+def _defense(record: Record) -> Any:
+    try:
+        return decode(record.spec["training"]["defense"])
+    except ImportError:
+        raise BadValue(
+            f"the defense {record.defense} of run {record.run_id} is defined in a file, expected its path",
+            "bench audit PATH.py:CLASS",
+        ) from None
 
 
 def _weights(record: Record, store: Store) -> Path:
