@@ -1,0 +1,42 @@
+"""`bench site`: the page that people browse, as one folder of files; loads no torch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("records", nargs=-1, metavar="[RECORD|FOLDER]...", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="Where the page goes: a new or empty folder, or one with an earlier page, which is replaced.",
+)
+def site(records: tuple[Path, ...], out: Path) -> None:
+    """Write a page of boards and records: files of records, folders of boards or of runs.
+
+    Without any, leaderboards/ is shown. The folder can be opened from disk or put on any web server: nothing
+    in it asks for anything outside. Boards can be sorted and filtered, two rows be put side by side.
+    """
+    from bench.errors import BadData
+    from bench.publish import read_records
+    from bench.report.site import site_files, write_site
+
+    began = time.perf_counter()
+    found = {}
+    for place in records or (Path("leaderboards"),):
+        if not place.exists():
+            raise BadData(
+                f"{str(place)!r} does not exist, expected a record's file, or a folder of boards or of runs",
+                "bench site leaderboards --out site",
+            )
+        found.update({record.run_id: record for record in read_records(place)})
+    written = write_site(site_files([found[run_id] for run_id in sorted(found)]), out)
+    seconds = time.perf_counter() - began
+    click.echo(f"{len(found)} records on {len(written)} pages and files in {seconds:.1f} s", err=True)
+    click.echo(out / "index.html")

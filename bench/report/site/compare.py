@@ -1,0 +1,56 @@
+"""What the page knows of each row, to put two of them side by side in the reader's browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.records.record import Interval, Record
+from bench.report.site.views import BoardView, Row
+
+
+def rows_to_compare(boards: Sequence[BoardView]) -> dict[str, Any]:
+    """Board -> its title and rows: clean, worst cases and columns, with what held example by example."""
+    return {
+        board.stem: {"title": board.place.label, "rows": {row.key: _row(row) for row in board.rows}}
+        for board in boards
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    first = next(iter(row.records.values()))
+    return {
+        "name": row.name,
+        "facts": {
+            "paper": first.paper,
+            "architecture": first.architecture,
+            "recipe": first.training.recipe if first.training else "nothing was trained",
+            "reconstruction": first.reconstruction or "no",
+            "findings": ", ".join(row.findings) or "none",
+        },
+        "clean": _share(first.clean),
+        "suites": {suite: _suite(record) for suite, record in row.records.items()},
+    }
+
+
+def _suite(record: Record) -> dict[str, Any]:
+    held = record.robust_examples
+    return {
+        "run": record.run_id,
+        "worst": _share(record.worst_case) if record.worst_case else None,
+        "held": {"ids": held.ids, "robust": held.worst_case} if held else None,
+        "columns": [
+            {
+                "name": column.name,
+                "knowledge": column.knowledge,
+                "robust": _share(column.robust) if column.robust else None,
+                "passes": round((column.forwards or 0.0) + (column.backwards or 0.0), 1),
+            }
+            for column in record.columns
+        ],
+    }
+
+
+def _share(found: Interval) -> list[float]:
+    """Count, n, and the interval in percent."""
+    return [found.count, found.n, round(100 * found.low, 1), round(100 * found.high, 1)]

@@ -1,0 +1,202 @@
+"""The page in a real browser: sort, filter, open, compare, by mouse and keyboard, on a desk and a phone."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from bench.core.bitmap import packed
+from bench.publish import read_records
+from bench.records.record import Interval, Record, Verdicts
+from bench.report.site import site_files, write_site
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("needs Chromium", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api")
+
+BOARDS = Path(__file__).parents[2] / "leaderboards"
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+BOARD = "boards/mnist-linf-0.3.html"
+HELD = np.random.default_rng(0).random((2, 500)) < np.array([[0.8], [0.7]])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    records = {record.run_id: record for record in read_records(BOARDS)}
+    for run_id, held in zip(("3e88280e118b", "41e30e9f4da1"), HELD, strict=True):
+        records[run_id] = with_verdicts(records[run_id], held)
+    write_site(site_files(list(records.values())), folder)
+    return folder
+
+
+def with_verdicts(record: Record, held: np.ndarray) -> Record:
+    share = Interval(float(held.mean()), 0.0, 1.0, int(held.sum()), len(held))
+    return dataclasses.replace(
+        record, worst_case=share, robust_examples=Verdicts("same", packed(held), packed(held))
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Opens a page of the site; afterwards nothing was said on the console and nothing asked outside."""
+    contexts, said, asked = [], [], []
+
+    def open_(path: str, width: int = 1280, height: int = 900, scheme: str = "light"):
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"file://{site}/{path}")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert said == [] and all(url.startswith("file://") for url in asked)
+
+
+def defenses(page) -> list[str]:
+    return page.locator("tbody tr:visible th[scope=row] a").all_inner_texts()
+
+
+def test_sort_by_any_column(visit):
+    page = visit(BOARD)
+    first = defenses(page)
+    assert len(first) == 32
+    head = page.locator('th[data-column="clean"]')
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    values = [float(text) for text in page.locator('td[data-column="clean"] .value').all_inner_texts()]
+    assert values == sorted(values, reverse=True)
+    head.get_by_role("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    values = [float(text) for text in page.locator('td[data-column="clean"] .value').all_inner_texts()]
+    assert values == sorted(values)
+    page.locator('th[data-column="defense"] button').click()
+    assert defenses(page) == sorted(first) and page.locator("th[aria-sort]").count() == 1
+    page.locator('th[data-column="rank"] button').click()
+    assert page.locator('td[data-column="rank"]').first.inner_text() == "1"
+
+
+def test_filter_by_text_findings_and_suite(visit):
+    page = visit(BOARD)
+    page.keyboard.press("/")
+    page.keyboard.type("dbp_")
+    shown = defenses(page)
+    assert len(shown) == 4 and all(name.startswith("dbp_") for name in shown)
+    assert page.locator("[data-shown]").inner_text() == "4 of 32 rows"
+    page.keyboard.press("Escape")
+    assert len(defenses(page)) == 32
+    page.get_by_label("Findings").select_option("some")
+    some = len(defenses(page))
+    page.get_by_label("Findings").select_option("none")
+    assert len(defenses(page)) == 32 - some
+    page.get_by_label("Suites").select_option("graybox@1")
+    assert page.locator('td[data-column="graybox@1"]:visible').count() > 0
+    assert page.locator('td[data-column="whitebox@1"]:visible').count() == 0
+    assert page.locator('td[data-column="forwards"]:visible').count() == 0
+    page.get_by_label("costs").check()
+    assert page.locator('td[data-column="forwards"]:visible').count() > 0
+
+
+def test_open_a_record_and_come_back(visit):
+    page = visit(BOARD)
+    page.get_by_role("link", name="tla", exact=True).first.click()
+    assert page.locator("h1").inner_text().startswith("tla under")
+    page.get_by_role("link", name="mnist, Linf 0.3, 500 examples").click()
+    assert page.locator("h1").inner_text() == "mnist, Linf 0.3, 500 examples"
+    page.locator("[data-go]").select_option(label="digits, Linf 0.2, 360 examples")
+    page.wait_for_url(re.compile("digits-linf-0.2.html"))
+
+
+def test_compare_two_rows_with_the_test_that_scipy_gives(visit):
+    page = visit(BOARD)
+    page.get_by_label("Compare trades").check()
+    assert page.get_by_role("link", name="Compare").get_attribute("aria-disabled") == "true"
+    page.get_by_label("Compare pgd_at", exact=True).check()
+    page.get_by_role("link", name="Compare").click()
+    page.wait_for_url(re.compile("compare.html#.*41e30e9f4da1"))
+    sentences = page.locator(".sentence").all_inner_texts()
+    won, lost = int((HELD[0] & ~HELD[1]).sum()), int((HELD[1] & ~HELD[0]).sum())
+    p = binomtest(won, won + lost, 0.5).pvalue
+    tested = next(text for text in sentences if "McNemar" in text)
+    assert f"trades keeps {won} of 500 examples that pgd_at loses, and loses {lost} that it keeps" in tested
+    assert f"p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}" in tested
+    assert "cannot" not in tested and page.locator(".scroll table").count() == 2
+    page.get_by_label("Second").select_option(label="trades")
+    assert (
+        "0.0 points" in page.locator(".sentence").all_inner_texts()[-1] or page.locator(".sentence").count()
+    )
+
+
+def test_everything_can_be_reached_by_keyboard(visit):
+    page = visit(BOARD)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.tagName + ' ' + (document.activeElement.type || '')")
+        )
+    assert {"A ", "SELECT select-one", "INPUT search", "BUTTON button", "INPUT checkbox"} <= reached
+
+
+@pytest.mark.parametrize("path", ["index.html", BOARD, "records/3e88280e118b.html", "compare.html"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_scrolls_down_only(visit, path, scheme):
+    page = visit(path, width=390, height=844, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_light_and_dark_have_contrast_and_can_be_switched(visit):
+    page = visit("index.html", scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="Switch between light and dark").click()
+    light = page.evaluate(ground)
+    assert light == "rgb(255, 255, 255)" != dark
+    for scheme in ("light", "dark"):
+        shown = visit(BOARD, scheme=scheme)
+        colours = [
+            shown.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()")
+            for name in ("ground", "raised", "ink", "soft", "link", "warn", "block", "good")
+        ]
+        for text in colours[2:]:
+            assert min(contrast(text, behind) for behind in colours[:2]) >= 4.5, (scheme, text)
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2."""
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    digits = colour.lstrip("#")
+    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

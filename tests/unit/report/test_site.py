@@ -1,0 +1,158 @@
+"""The page as files: what is in them, that nothing leaves them, and how a folder is replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BadValue
+from bench.publish import read_records
+from bench.records.record import Check, Record
+from bench.report.site import MANIFEST, site_files, write_site
+
+BOARDS = Path(__file__).parents[3] / "leaderboards"
+HOSTILE = 'a|b & <script>alert(1)</script> _d_ "q" 防御 </td>'
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return read_records(BOARDS)
+
+
+@pytest.fixture(scope="module")
+def page(records: list[Record]) -> dict[str, str | bytes]:
+    return site_files(records)
+
+
+def html(made: dict[str, str | bytes]) -> dict[str, Page]:
+    return {name: Page(str(text)) for name, text in made.items() if name.endswith(".html")}
+
+
+def test_every_record_has_a_page_and_every_link_leads_somewhere(records, page):
+    pages = html(page)
+    assert {f"records/{record.run_id}.html" for record in records} < set(pages)
+    for name, parsed in pages.items():
+        for tag, attributes in parsed.tags:
+            for key in ("href", "src"):
+                link = attributes.get(key)
+                if link and not link.startswith("#"):
+                    target = (Path("/") / Path(name).parent / link).resolve().relative_to("/")
+                    assert str(target) in page, f"{name}: <{tag}> leads to {link}"
+
+
+def test_nothing_is_asked_of_anybody_outside(page):
+    for name, parsed in html(page).items():
+        for tag, attributes in parsed.tags:
+            for key in ("href", "src", "srcset", "action"):
+                outside = re.match(r"\s*([a-z]+:)?//", attributes.get(key) or "")
+                assert tag == "a" or not outside, f"{name}: <{tag}> asks for {attributes[key]}"
+        assert any("default-src 'none'" in (attributes.get("content") or "") for _, attributes in parsed.tags)
+    for name in ("site.css", "site.js"):
+        assert not re.search(r"url\(|@import|fetch\(|XMLHttp|import\(", str(page[name])), name
+
+
+def test_boards_have_the_numbers_of_the_records(records, page):
+    record = next(r for r in records if r.defense == "trades" and r.data == "mnist" and "white" in r.suite)
+    assert record.worst_case is not None
+    cell = f"{100 * record.worst_case.value:.1f}</span>"
+    board = str(page["boards/mnist-linf-0.3.html"])
+    row = board[board.index(">trades<") :].partition("</tr>")[0]
+    link = row[row.index(f"records/{record.run_id}.html") :].partition("</a>")[0]
+    assert cell in link and f"{100 * record.worst_case.low:.1f}–" in link
+    assert f"{record.worst_case.count} of {record.worst_case.n}" in link
+
+
+def test_a_record_page_says_how_to_make_it_again(records, page):
+    record = next(r for r in records if r.training and "finetune[" in r.training.recipe)
+    text = html(page)[f"records/{record.run_id}.html"].text
+    command = next(line for line in text.splitlines() if "bench run" in line)
+    for part in ("--defense n_fgsm", "--eps 8/255", "--recipe finetune", "recipe.epochs=1", "--init FILE"):
+        assert part in command
+    assert f"git checkout {record.provenance.commit}" in text
+    assert record.training and record.training.sha256 in text
+    assert json.loads(str(page[f"records/{record.run_id}.json"]))["run_id"] == record.run_id
+
+
+def test_names_are_text_wherever_they_stand(records):
+    check = Check("A5", "warn", HOSTILE, HOSTILE)
+    bad = dataclasses.replace(
+        records[0], defense=HOSTILE, paper=HOSTILE, reconstruction=HOSTILE, audit=(check,)
+    )
+    made = site_files([bad])
+    for name, parsed in html(made).items():
+        scripts = [attributes for tag, attributes in parsed.tags if tag == "script"]
+        assert all("src" in attributes for attributes in scripts), name
+    assert " ".join(HOSTILE.split()) in " ".join(html(made)[f"records/{bad.run_id}.html"].text.split())
+    assert "</script" not in str(made["rows.js"])
+
+
+def test_the_same_records_are_the_same_bytes_in_any_order(records, page):
+    assert site_files(records[::-1]) == page
+
+
+def test_no_record_is_a_page_that_says_so():
+    made = site_files([])
+    assert "There are no records here yet" in str(made["index.html"])
+
+
+def test_a_page_replaces_an_earlier_one_and_leaves_what_is_not_its_own(records, tmp_path):
+    out = tmp_path / "site"
+    write_site(site_files(records[:3]), out)
+    (out / "CNAME").write_text("mine", encoding="utf-8")
+    write_site(site_files(records[:1]), out)
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert names == {*site_files(records[:1]), MANIFEST, "CNAME"}
+
+
+@pytest.mark.parametrize("manifest", [None, "{", "3"])
+def test_a_folder_that_is_not_a_page_is_left_alone(tmp_path, manifest):
+    (tmp_path / "thesis.tex").write_text("years of work", encoding="utf-8")
+    if manifest:
+        (tmp_path / MANIFEST).write_text(manifest, encoding="utf-8")
+    with pytest.raises(BadValue, match="expected"):
+        write_site(site_files([]), tmp_path)
+    assert (tmp_path / "thesis.tex").read_text(encoding="utf-8") == "years of work"
+    assert not (tmp_path / "index.html").exists()
+
+
+def test_a_manifest_cannot_reach_outside(tmp_path):
+    outside = tmp_path / "precious"
+    outside.write_text("x", encoding="utf-8")
+    out = tmp_path / "site"
+    out.mkdir()
+    (out / MANIFEST).write_text(json.dumps(["../precious", str(outside), "old.html"]), encoding="utf-8")
+    (out / "old.html").write_text("x", encoding="utf-8")
+    write_site(site_files([]), out)
+    assert outside.exists() and not (out / "old.html").exists()
+
+
+def test_a_page_needs_no_torch(tmp_path):
+    code = (
+        "import sys; from bench.cli.site import site; "
+        f"site.main([{str(BOARDS)!r}, '--out', {str(tmp_path / 's')!r}], standalone_mode=False); "
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
