@@ -35,6 +35,7 @@ from bench.data.catalog import source
 from bench.data.identity import identity
 from bench.errors import BadCheckpoint, BadValue, UnknownName
 from bench.evaluate.adaptive import nested
+from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
 from bench.registry import ATTACKS, DEFENSES, SUITES, needs
@@ -557,7 +558,13 @@ def _suite(request: Request) -> Suite:
             "with --attack",
             f"--attack pgd --knowledge {request.knowledge}",
         )
-    suite = SUITES.get(request.suite.partition("@")[0])
+    name = request.suite.partition("@")[0]
+    if name == "detection":  # it fits detectors and chooses thresholds, which no table of attacks does
+        raise BadValue(
+            f"the suite is {request.suite!r}, which has a command of its own, expected bench detect",
+            f"bench detect --defense {request.defense} --data {request.data}",
+        )
+    suite = SUITES.get(name)
     if "@" in request.suite and suite.id != request.suite:
         raise UnknownName(
             f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
@@ -583,7 +590,8 @@ def _suite_of_attacks(request: Request) -> Suite:
             )
         if column in trials:
             raise BadValue(f"--attack gives the column {column} twice, expected every attack once")
-        trials[column] = Trial(column, cast(Attack, attack), KNOWLEDGE[word])
+        kind = Nearest if goes_on(attack, KNOWLEDGE[word]) else Trial
+        trials[column] = kind(column, cast(Attack, attack), KNOWLEDGE[word])
     return Suite(OF_ATTACKS, 1, tuple(trials.values()))
 
 

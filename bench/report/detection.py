@@ -1,0 +1,259 @@
+"""A detection record as tables and as ROC curves; a higher score speaks for what is to be found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core import detection as metrics
+from bench.errors import BadValue
+from bench.records.detection import Area, Detection, Scored, Separation
+from bench.records.record import Interval
+from bench.report import paper
+from bench.report.paper import COLOURS, GRAY, PAGE, Drawing, plain, sheet
+from bench.report.render import Cell, Column, Kind, Table
+
+WITHOUT = "none"
+"""The row of the network without any detector."""
+
+TASKS: Mapping[tuple[str, str], str] = {
+    ("adversarial", "all"): "adversarial",
+    ("adversarial", "successes"): "successes",
+    ("wrong", "all"): "wrong",
+}
+"""(task, images) -> what its columns are called."""
+
+_KEYS = (
+    Column("detection", "detection", only_csv=True),
+    Column("defense", "defense", only_csv=True),
+    Column("data", "data", only_csv=True),
+    Column("norm", "norm", only_csv=True),
+    Column("eps", "eps", only_csv=True),
+    Column("n", "n", Kind.COUNT, only_csv=True),
+    Column("seed", "seed", Kind.COUNT, only_csv=True),
+)
+
+
+def separation_table(found: Detection) -> Table:
+    """A row for each attack and detector, with columns for each task; areas and rates in %."""
+    measured: list[Column] = []
+    for name in TASKS.values():
+        less = name == "successes"  # told by their AUROC alone where room is short
+        measured += [
+            Column(f"{name}: positives", f"{name}_positives", Kind.COUNT, only_csv=True),
+            Column(f"{name}: negatives", f"{name}_negatives", Kind.COUNT, only_csv=True),
+            Column(f"{name}: AUROC", f"{name}_auroc", Kind.INTERVAL, dispensable=3 if less else 0),
+            Column(f"{name}: AUPR", f"{name}_aupr", Kind.SHARE, dispensable=4 if less else 1),
+            Column(f"{name}: AUPR of negatives", f"{name}_aupr_negatives", Kind.SHARE, only_csv=True),
+            Column(f"{name}: FPR95", f"{name}_fpr95", Kind.SHARE, dispensable=4 if less else 2),
+        ]
+    columns = (*_KEYS, Column("attack", "attack"), Column("detector", "detector"), *measured)
+    rows: list[tuple[Cell, ...]] = []
+    for attacked in found.attacks:
+        for guard in found.guards:
+            cells: list[Cell] = []
+            for task, images in TASKS:
+                cells += _cells(found.separation(guard.detector, attacked.name, task, images))
+            rows.append((*_keys(found), attacked.name, guard.detector, *cells))
+    notes = (
+        "adversarial: adversarial images are to be found among clean ones; successes: the same, of those "
+        "that fooled the network; wrong: wrong answers are to be found among right ones, clean and "
+        "adversarial together (TLA's protocol, after Zheng & Hong, NeurIPS 2018)",
+        "FPR95: the share of negatives flagged where 95 % of the positives are found; chance has AUROC 50; a "
+        "higher score always speaks for what is to be found",
+        "intervals of AUROC know that an image and its adversarial twin are not independent "
+        "(Obuchowski 1997)",
+        *(f"without {name}: {why}" for name, why in found.left_out.items()),
+    )
+    suite = f"{found.suite}{' (custom)' if found.custom else ''}"
+    return Table(f"{found.defense} under {suite}", columns, tuple(rows), _facts(found), notes)
+
+
+def guard_table(found: Detection) -> Table:
+    """A row for each detector with its threshold: joint accuracies in %, right or refused under attack."""
+    attacks = [attacked.name for attacked in found.attacks]
+    rate = f"{100 * float(Fraction(found.false_positives)):g} %"
+    columns = (
+        *_KEYS,
+        Column("detector", "detector"),
+        Column("refused, clean", "clean_refused", Kind.INTERVAL, dispensable=1),
+        Column("clean", "clean", Kind.INTERVAL),
+        *(Column(name, name, Kind.INTERVAL, dispensable=2) for name in attacks),
+        Column("aware", "aware", Kind.INTERVAL),
+        Column("worst case", "worst_case", Kind.INTERVAL),
+        Column("note", "note"),
+    )
+    robust = [attacked.robust for attacked in found.attacks]
+    rows: list[tuple[Cell, ...]] = [
+        (*_keys(found), WITHOUT, None, found.clean, *robust, None, None, None),
+    ]
+    for guard in found.guards:
+        note = None if guard.left_out is None else f"aware attack left out: {guard.left_out}"
+        held = [guard.robust[name] for name in attacks]
+        cells = (guard.clean_refused, guard.clean, *held, guard.aware, guard.worst, note)
+        rows.append((*_keys(found), guard.detector, *cells))
+    notes = (
+        f"thresholds refuse at most {rate} of {found.validation_examples:,} clean validation images; the "
+        "test images choose nothing",
+        "joint accuracy over all examples: right and accepted when clean, and under attack right or refused; "
+        "an attack succeeds where the answer is wrong and accepted",
+        f"aware: {found.aware_attack}; against each detector by itself",
+        *_warnings(found),
+        *_claim(found),
+    )
+    return Table(f"joint accuracy at {rate} false positives", columns, tuple(rows), (), notes)
+
+
+CURVE = ("detection", "defense", "attack", "task", "detector", "false_positives", "true_positives")
+"""Columns of the numbers beside the ROC curves."""
+
+
+def roc_curves(found: Detection, sets: Mapping[str, Scored]) -> Drawing:
+    """A panel for each task and attack with a line for each detector; false positives on a log scale."""
+    attacks = [attacked.name for attacked in found.attacks]
+    if len(found.guards) > len(COLOURS) or len(attacks) > 4:
+        raise BadValue(
+            f"{len(found.guards)} detectors and {len(attacks)} attacks are more than one figure can show, "
+            f"expected at most {len(COLOURS)} and 4"
+        )
+    tasks = {"adversarial": "adversarial images", "wrong": "wrong answers"}
+    figure = sheet(
+        PAGE,
+        2.0 * len(tasks) + 0.3,
+        f"What detectors find, against what they flag in error: {plain(found.defense)}",
+        f"{plain(found.data)}, {paper.budget(cast(Any, found))}, n = {found.examples:,}; white-box attacks "
+        "that no detector was fitted on\nnumbers: AUROC in %; dotted: false positives at the threshold",
+    )
+    grid = figure.subplots(len(tasks), len(attacks), sharex=True, sharey=True, squeeze=False)
+    rows: list[tuple[object, ...]] = []
+    for down, (task, what) in enumerate(tasks.items()):
+        for across, attack in enumerate(attacks):
+            axes = grid[down][across]
+            rows += _panel(axes, found, sets, attack, task)
+            if down == 0:
+                axes.set_title(plain(attack))
+            if across == 0:
+                axes.set_ylabel(f"{what} found (%)")
+            if down == len(tasks) - 1:
+                axes.set_xlabel("false positives (share)")
+    drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
+    handles = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
+    names, lines = list(handles), list(handles.values())
+    figure.legend(lines, names, loc="outside lower center", ncols=len(COLOURS), handlelength=1.6)
+    return Drawing(f"roc-{found.id}", figure, CURVE, rows)
+
+
+def _panel(
+    axes: Any, found: Detection, sets: Mapping[str, Scored], attack: str, task: str
+) -> list[tuple[object, ...]]:
+    """The curves of all detectors, and their points as rows."""
+    rows: list[tuple[object, ...]] = []
+    least = 1 / found.examples
+    for place, guard in enumerate(found.guards):
+        area = found.separation(guard.detector, attack, task).auroc
+        if area is None:
+            continue
+        curve, colour = metrics.roc(*_split(sets, attack, task, place)), COLOURS[place]
+        axes.plot(
+            np.maximum(curve.false_positives, least),
+            100 * curve.true_positives,
+            color=colour,
+            linestyle="-" if place < 4 else (0, (4, 1.2)),
+            label=guard.detector,
+        )
+        up = 0.03 + 0.075 * (len(found.guards) - 1 - place)
+        told = f"{100 * area.value:.1f}"
+        axes.text(0.975, up, told, transform=axes.transAxes, ha="right", size=6, color=colour)
+        rows += [
+            (found.id, found.defense, attack, task, guard.detector, float(false), float(true))
+            for false, true in zip(curve.false_positives, curve.true_positives, strict=True)
+        ]
+    rate = float(Fraction(found.false_positives))
+    axes.axvline(rate, color=GRAY, linewidth=0.8, linestyle=(0, (1, 1)))
+    axes.set_xscale("log")
+    axes.set_xlim(least, 1)
+    axes.set_ylim(0, 101)
+    axes.grid()
+    return rows
+
+
+def _split(
+    sets: Mapping[str, Scored], attack: str, task: str, place: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Scores of positives and of negatives."""
+    clean, adversarial = sets["clean"], sets[attack]
+    if task == "adversarial":
+        return adversarial.scores[place], clean.scores[place]
+    scores = np.concatenate([clean.scores[place], adversarial.scores[place]])
+    right = np.concatenate([clean.classes == clean.labels, adversarial.classes == adversarial.labels])
+    return scores[~right], scores[right]
+
+
+def _cells(one: Separation) -> tuple[Cell, ...]:
+    area = None if one.auroc is None else _as_share(one.auroc, one)
+    return one.positives, one.negatives, area, one.aupr, one.aupr_negatives, one.fpr95
+
+
+def _as_share(area: Area, one: Separation) -> Interval:
+    """Tables write an area as they write a share."""
+    return Interval(area.value, area.low, area.high, one.positives, one.positives + one.negatives)
+
+
+def _warnings(found: Detection) -> list[str]:
+    """What a reviewer should not miss: whom an informed attacker walks past, and what detectors add."""
+    notes = []
+    for guard in found.guards:
+        least = min(guard.robust.values(), key=lambda one: one.count)
+        if guard.aware is not None and guard.aware.high < least.low:
+            notes.append(
+                f"warn: {guard.detector} leaves {100 * least.value:.1f} % under attacks that do not know it, "
+                f"and {100 * guard.aware.value:.1f} % under the one that does"
+            )
+    if found.guards:
+        alone = min((attacked.robust for attacked in found.attacks), key=lambda one: one.count)
+        best = max(found.guards, key=lambda one: one.worst.count)
+        notes.append(
+            f"without a detector the strongest of these attacks leaves {100 * alone.value:.1f} %; the best "
+            f"worst case with one is {100 * best.worst.value:.1f} % ({best.detector})"
+        )
+    return notes
+
+
+def _claim(found: Detection) -> list[str]:
+    claim = found.claim
+    if claim is None:
+        return []
+    ours = found.separation(claim.detector, claim.attack, claim.task).auroc
+    said = "none, for want of wrong answers" if ours is None else f"{100 * ours.value:.2f}"
+    note = (
+        f"published AUROC, task wrong: {100 * claim.auroc:.2f} ({claim.source}); here, {claim.detector} on "
+        f"{claim.attack}: {said}"
+    )
+    return [note + (f"; reconstruction: {claim.reconstruction}" if claim.reconstruction else "")]
+
+
+def _facts(found: Detection) -> tuple[tuple[str, str], ...]:
+    trained = found.training
+    epoch = f", {trained.checkpoint} epoch {trained.epoch} of {trained.epochs}" if trained.epochs else ""
+    attacks = "; ".join(f"{one.name} = {one.attack}" for one in found.attacks)
+    detectors = "; ".join(f"{guard.detector} = {guard.fitted}" for guard in found.guards)
+    return (
+        ("defense", found.defense),
+        ("paper", found.paper),
+        ("data", f"{found.data}, {found.examples} test examples"),
+        ("budget", found.budget),
+        ("attacks", f"{attacks}; white-box, to the last step, unseen by every detector"),
+        ("detectors", f"fitted on {found.fit_examples:,} clean training images; {detectors}"),
+        ("architecture", found.architecture),
+        ("recipe", f"{trained.recipe}{epoch}"),
+        ("seed", str(found.seed)),
+        ("detection", found.id),
+    )
+
+
+def _keys(found: Detection) -> tuple[Cell, ...]:
+    return (found.id, found.defense, found.data, found.norm, found.eps, found.examples, found.seed)

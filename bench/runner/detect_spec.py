@@ -1,0 +1,145 @@
+"""What `bench detect` will do: a network, attacks on it, detectors, and the one id of all that."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+from bench.api import Attack, Trial
+from bench.attacks.others.signature import column_of
+from bench.core.digest import content_id
+from bench.core.encoding import encode, override
+from bench.core.threat import WHITE_BOX
+from bench.errors import BadValue, UnknownName
+from bench.evaluate.detectors import Detector
+from bench.evaluate.oracle import Numerics
+from bench.plan import Request, RunSpec, plan_white_box
+from bench.registry import ATTACKS
+from bench.suites.detection import AWARE, DETECTION, DETECTORS, Protocol
+
+_VARIANT = re.compile(r"(?P<name>\w+)(\[(?P<fields>[^\[\]]*)\])?")
+
+_OWN = (
+    "bench.core.detection",
+    "bench.evaluate.guarded",
+    "bench.evaluate.unstopped",
+    "bench.runner.detect",
+    "bench.runner.detections",
+    "bench.runner.fitting",
+)
+
+
+@dataclass(frozen=True)
+class DetectSpec:
+    """All that decides one detection record."""
+
+    run: RunSpec
+    protocol: Protocol
+
+    def encoded(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"run": self.run.encoded(), "protocol": encode(self.protocol)}
+
+    @property
+    def id(self) -> str:
+        """The name of the record."""
+        return content_id(self.encoded())
+
+    @property
+    def unseen(self) -> tuple[Trial, ...]:
+        """What makes images that no detector was fitted on."""
+        return tuple(trial for trial in self.run.suite.trials if trial.column != AWARE)
+
+    @property
+    def aware(self) -> Trial:
+        """What attacks the defense and a detector together."""
+        return next(trial for trial in self.run.suite.trials if trial.column == AWARE)
+
+    @property
+    def custom(self) -> bool:
+        """Whether attacks, detectors or numerics differ from what is published; the number of images may."""
+        suite = dataclasses.replace(self.run.suite, examples=DETECTION.examples)
+        other = self.run.numerics != Numerics() or self.run.checkpoint != "best"
+        return suite != DETECTION or self.protocol != Protocol() or other
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules whose code, with all that they import, made the record."""
+        return [*self.run.modules, *_OWN]
+
+
+def plan_protocol(
+    detectors: Sequence[str] = (), false_positives: str | None = None, fit_examples: int | None = None
+) -> Protocol:
+    """The protocol of detection@1, with what a user changes; detectors are NAME or NAME[field=value].
+
+    Raises:
+        UnknownName, BadValue: a name leads nowhere, or a value cannot be.
+    """
+    usual = Protocol()
+    rate = usual.false_positives
+    if false_positives is not None:
+        try:
+            rate = Fraction(false_positives)
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(-1)
+        if not 0 < rate < 1:
+            raise BadValue(
+                f"--fpr is {false_positives!r}, expected a share of clean images between 0 and 1",
+                "--fpr 0.05",
+            )
+    chosen = dict(_detector(text) for text in detectors) if detectors else dict(DETECTORS)
+    if len(chosen) < len(detectors):
+        raise BadValue(f"--detector gives {detectors[-1]!r} twice, expected every detector once")
+    return dataclasses.replace(
+        usual,
+        detectors=chosen,
+        false_positives=rate,
+        fit_examples=usual.fit_examples if fit_examples is None else fit_examples,
+    )
+
+
+def plan_attacks(request: Request, attacks: Sequence[str] = ()) -> RunSpec:
+    """The network and the attacks on it; named attacks take the place of the unseen ones of detection@1."""
+    trials: dict[str, Trial] = {}
+    for name in attacks:
+        chosen: Any = ATTACKS.get(name)  # a file of the user's own may hold anything
+        column = column_of(name)
+        if not dataclasses.is_dataclass(chosen) or not callable(chosen):
+            raise BadValue(
+                f"the attack {name!r} is no frozen dataclass that can be called, expected one",
+                f"bench check {name}",
+            )
+        if column in trials or column in (AWARE, "clean", "validation"):
+            raise BadValue(f"--attack gives the column {column}, which is there already, expected another")
+        trials[column] = Trial(column, cast(Attack, chosen), WHITE_BOX)
+    suite = DETECTION
+    if trials:
+        aware = next(trial for trial in suite.trials if trial.column == AWARE)
+        suite = dataclasses.replace(suite, trials=(*trials.values(), aware))
+    return plan_white_box(request, suite)
+
+
+def _detector(text: str) -> tuple[str, Detector]:
+    match = _VARIANT.fullmatch(text.strip())
+    if match is None:
+        raise BadValue(f"--detector is {text!r}, expected NAME or NAME[field=value]", "--detector knn")
+    name = match["name"]
+    if name not in DETECTORS:
+        near = difflib.get_close_matches(name, DETECTORS, n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise UnknownName(f"no detector is named {name!r}; {guess}they are {', '.join(DETECTORS)}")
+    settings: dict[str, Any] = {}
+    for item in (match["fields"] or "").split(","):
+        key, sign, value = item.partition("=")
+        if item.strip() and not sign:
+            raise BadValue(f"{item!r} in {text!r} is no setting, expected field=value")
+        if sign:
+            settings[key.strip()] = value.strip()
+    changed: Detector = override(DETECTORS[name], settings)
+    return text.strip() if settings else name, changed
