@@ -1,0 +1,51 @@
+"""Results that are no runs, each one JSON file, written whole and read strictly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from bench.errors import BadData
+from bench.records.store import write_atomically
+
+T = TypeVar("T")
+
+
+def to_json(found: object) -> str:
+    """A dataclass as indented JSON, with a newline at the end."""
+    assert is_dataclass(found)
+    data = asdict(cast(Any, found))
+    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write(path: Path, found: object) -> None:
+    """The file: it exists = it is complete."""
+    write_atomically(path, to_json(found).encode())
+
+
+def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:
+    """What a file holds; None: there is none. `again` is what to type where it is damaged.
+
+    Raises:
+        BadData: it is unreadable, of another schema, or has a field too many, too few or of the wrong type.
+    """
+    if not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} cannot be read ({error}), expected a {kind.__name__.lower()}", again) from None
+    held = data.get("schema") if isinstance(data, dict) else None
+    if held != schema:
+        raise BadData(f"{path} has schema {held!r}, expected {schema}", again)
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        what = kind.__name__.lower()
+        raise BadData(f"{path} is no valid {what} at {place}: {problem['msg']}", again) from None

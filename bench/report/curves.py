@@ -1,0 +1,230 @@
+"""Curves as a table and as a figure: one row for each value of the axis, one line for each defense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from bench.core.threat import format_eps, parse_eps
+from bench.errors import BadValue
+from bench.records.curves import Curve, CurvePoint
+from bench.report import paper
+from bench.report.paper import COLOURS, COLUMN, GRAY, Drawing, plain, sheet
+from bench.report.render import Cell, Column, Kind, Table
+
+TITLES = {
+    "eps": "radius (pixel units)",
+    "steps": "steps of the attack",
+    "restarts": "restarts of the attack",
+    "queries": "queries",
+}
+"""Axis -> what stands below it."""
+
+NUMBERS = (
+    *("curve", "defense", "architecture", "axis", "value", "at", "robust_accuracy", "low", "high", "robust"),
+    *("n", "unbroken", "forwards", "backwards", "seconds"),
+)
+"""Of the CSV: a line for each point of each curve, shares as fractions."""
+
+_ROUND = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 3)), (0, (2, 2)), "-")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def curve_table(found: Sequence[Curve]) -> Table:
+    """One curve with its costs, or several side by side.
+
+    Raises:
+        BadValue: they are of different images, budgets or axes.
+    """
+    first = _same_ground(found)
+    columns, rows = _alone(first) if len(found) == 1 else _together(found)
+    facts = (
+        ("defense", ", ".join(labels(found))),
+        ("data", f"{first.data}, {first.examples} examples"),
+        ("budget" if first.axis != "eps" else "customary budget", first.budget),
+        *(("attack", f"{attack}, {first.knowledge}") for attack in first.attacks),
+        ("recipe", ", ".join(sorted({curve.network.recipe for curve in found}))),
+        ("seed", str(first.seed)),
+        ("curve", ", ".join(curve.id for curve in found)),
+    )
+    notes = [f"robust accuracy in % over all {first.examples} examples, with 95 % Wilson intervals"]
+    if len(first.attacks) > 1:
+        notes.append("each attack goes on with what those before it left; a point is their worst case")
+    if first.axis == "eps":
+        notes.append("every radius is attacked afresh; unbroken: by no radius up to this one")
+    for label, curve in zip(labels(found), found, strict=True):
+        notes += _ending(label, curve)
+        notes += [
+            f"{finding.severity}: {label}: {finding.detail} ({finding.code})" for finding in curve.findings
+        ]
+    return Table(f"robust accuracy over {first.axis}", columns, rows, facts, tuple(notes))
+
+
+def curve_figure(found: Sequence[Curve]) -> Drawing:
+    """A line for each defense with its interval as a band; told apart by colour, dashes and markers.
+
+    Raises:
+        BadValue: they cannot be compared, or are more than can be told apart.
+    """
+    first = _same_ground(found)
+    if len(found) > len(COLOURS):
+        raise BadValue(
+            f"{len(found)} curves are more than one figure can show, expected at most {len(COLOURS)}"
+        )
+    figure = sheet(COLUMN, 2.2 + 0.13 * len(found), f"Robust accuracy over {first.axis}", _of(first))
+    axes = figure.subplots()
+    for place, (label, curve) in enumerate(zip(labels(found), found, strict=True)):
+        at = np.array([point.at for point in curve.points])
+        shares = [(point.robust.low, point.robust.value, point.robust.high) for point in curve.points]
+        low, value, high = 100 * np.array(shares).T
+        look = {"color": COLOURS[place], "linestyle": _STYLES[place]}
+        stepped = curve.axis == "queries"
+        if stepped:
+            axes.step(at, value, where="post", label=plain(label), **look)
+        else:
+            axes.plot(at, value, marker=_MARKERS[place], label=plain(label), clip_on=False, **look)
+        step: Any = "post" if stepped else None
+        axes.fill_between(at, low, high, step=step, color=COLOURS[place], alpha=0.15, linewidth=0)
+    _scale(axes, found)
+    axes.set_ylim(0, 101)
+    axes.set_xlabel(TITLES[first.axis])
+    axes.set_ylabel("robust accuracy (%)")
+    axes.grid()
+    figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
+    return Drawing(f"curve-{first.axis}", figure, NUMBERS, _numbers(found))
+
+
+def caption(found: Sequence[Curve]) -> str:
+    """What to print below the figure: how it was measured, in whole sentences."""
+    first = found[0]
+    what = {
+        "eps": "each radius attacked afresh",
+        "steps": "each number of steps attacked afresh from the same random starts",
+        "restarts": "each restart on what the ones before it left",
+        "queries": "one attack, of which each example has its own limit",
+    }[first.axis]
+    attacks = "; then, on what stands, ".join(first.attacks)
+    sentences = [
+        f"Robust accuracy over {first.axis} of {', '.join(labels(found))} on {first.data} "
+        f"(n = {first.examples}, {first.budget}, seed {first.seed}), {first.knowledge}: {what}.",
+        f"Attack: {attacks}.",
+        "Bands: 95 % Wilson intervals.",
+    ]
+    if first.axis == "eps":
+        sentences.append(f"The vertical line is the customary radius, {first.eps}.")
+    for label, curve in zip(labels(found), found, strict=True):
+        sentences += [f"{finding.code} ({label}): {finding.detail}." for finding in curve.findings]
+    return " ".join(sentences) + "\n"
+
+
+def labels(found: Sequence[Curve]) -> list[str]:
+    """A name for each, with its architecture where they differ."""
+    several = len({curve.network.architecture for curve in found}) > 1
+    names = [curve.network.defense for curve in found]
+    if not several:
+        return names
+    return [f"{name}@{curve.network.architecture}" for name, curve in zip(names, found, strict=True)]
+
+
+def _alone(curve: Curve) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    columns = (
+        Column(curve.axis, "value"),
+        Column("robust accuracy %", "robust_accuracy", Kind.INTERVAL),
+        Column("unbroken %", "unbroken", Kind.SHARE, dispensable=2),
+        Column("forwards", "forwards", Kind.NUMBER, dispensable=1),
+        Column("backwards", "backwards", Kind.NUMBER, dispensable=1),
+        Column("seconds", "seconds", Kind.NUMBER, dispensable=3),
+    )
+    rows = [
+        (point.value, point.robust, point.unbroken.value, point.forwards, point.backwards, point.seconds)
+        for point in _shown(curve)
+    ]
+    if curve.axis != "queries":
+        return columns, tuple(rows)
+    return columns[:2], tuple(row[:2] for row in rows)
+
+
+def _together(found: Sequence[Curve]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    axis = found[0].axis
+    columns = (
+        Column(axis, "value"),
+        *(Column(f"{label} %", label, Kind.INTERVAL) for label in labels(found)),
+    )
+    shown = [{point.value: point.robust for point in _shown(curve)} for curve in found]
+    values = sorted({value for points in shown for value in points}, key=parse_eps)
+    return columns, tuple((value, *(points.get(value) for points in shown)) for value in values)
+
+
+def _shown(curve: Curve) -> list[CurvePoint]:
+    """All points, or of hundreds those at round numbers and the last."""
+    if curve.axis != "queries":
+        return list(curve.points)
+    end = curve.points[-1].at
+    rounds = [value for value in _ROUND if value < end]
+    last = [max((p for p in curve.points if p.at <= value), key=lambda p: p.at) for value in rounds]
+    told = [_at(point, value) for point, value in zip(last, rounds, strict=True)]
+    return [*told, curve.points[-1]]
+
+
+def _at(point: CurvePoint, value: int) -> CurvePoint:
+    return CurvePoint(str(value), float(value), point.robust, point.unbroken, None, None, None)
+
+
+def _ending(label: str, curve: Curve) -> list[str]:
+    """Where a curve over radii stops, and why."""
+    if curve.axis != "eps" or curve.whole_box is None:
+        return []
+    last = curve.points[-1]
+    if last.at >= curve.whole_box:
+        return [f"{label}: eps {last.value} is the whole box: any image is allowed"]
+    if last.robust.value <= 0.01:
+        return [f"{label}: broken at eps {last.value}, so larger radii were not measured"]
+    return []
+
+
+def _scale(axes: Any, found: Sequence[Curve]) -> None:
+    first, last = found[0], max(curve.points[-1].at for curve in found)
+    if first.axis in ("steps", "queries"):
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.set_xlim(0, last)
+    if first.axis == "eps":
+        usual = float(parse_eps(first.eps))
+        axes.axvline(usual, color=GRAY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
+        text = f" {format_eps(parse_eps(first.eps))}"
+        axes.text(usual, 101, text, color=GRAY, size=7, va="bottom", ha="center")
+
+
+def _numbers(found: Sequence[Curve]) -> list[tuple[object, ...]]:
+    return [
+        (
+            *(curve.id, curve.network.defense, curve.network.architecture, curve.axis, point.value, point.at),
+            *(point.robust.value, point.robust.low, point.robust.high, point.robust.count, point.robust.n),
+            *(point.unbroken.value, point.forwards, point.backwards, point.seconds),
+        )
+        for curve in found
+        for point in curve.points
+    ]
+
+
+def _of(curve: Curve) -> str:
+    return f"{plain(curve.data)}, {paper.budget(cast(Any, curve))}, n = {curve.examples:,}"
+
+
+def _same_ground(found: Sequence[Curve]) -> Curve:
+    first = found[0]
+    for curve in found[1:]:
+        ours, theirs = _ground(first), _ground(curve)
+        if ours != theirs:
+            raise BadValue(
+                f"curves cannot be compared: {first.id} is of {ours}, {curve.id} of {theirs}, expected "
+                "the same of all"
+            )
+    return first
+
+
+def _ground(curve: Curve) -> tuple[object, ...]:
+    return curve.axis, curve.data_digest, curve.budget, curve.examples, curve.knowledge
