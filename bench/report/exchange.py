@@ -60,16 +60,20 @@ def export(records: Sequence[Record]) -> dict[str, str]:
         BadValue: no record is of autoattack@1; or two trainings would have one name.
     """
     files: dict[str, str] = {}
-    for group in _trainings(records):
+    for group in sorted(_trainings(records), key=lambda group: -group[0].examples):
         reference = next((r for r in group if r.suite == AUTOATTACK and not r.custom and r.worst_case), None)
         if reference is None:
             continue
         folder = f"{_safe(reference.data)}/{reference.norm}"
-        name = f"{folder}/{model_id(reference)}.json"
-        if name in files:
-            raise BadValue(f"two trainings would be exported as {name}, expected one", "export them apart")
-        files[name] = _json(_model_info(reference, group))
-        files[f"{folder}/{model_id(reference)}.{SUPERSET}"] = _json([asdict(record) for record in group])
+        name = f"{folder}/{model_id(reference)}"
+        if f"{name}.json" in files:  # the same weights on fewer examples
+            name = f"{name}_n{reference.examples}"
+        if f"{name}.json" in files:
+            raise BadValue(
+                f"two trainings would be exported as {name}.json, expected one", "export them apart"
+            )
+        files[f"{name}.json"] = _json(_model_info(reference, group))
+        files[f"{name}.{SUPERSET}"] = _json([asdict(record) for record in group])
     if not files:
         given = ", ".join(sorted({record.suite for record in records})) or "none"
         raise BadValue(

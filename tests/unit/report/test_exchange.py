@@ -67,6 +67,13 @@ def test_findings_that_make_autoattack_doubtful_are_told_in_their_words(trades):
     )
 
 
+def test_the_same_weights_on_fewer_examples_have_a_name_of_their_own(trades):
+    whole = as_autoattack(trades[0], 0.824)
+    fewer = dataclasses.replace(whole, run_id="bbbbbbbbbbbb", examples=200)
+    names = [Path(name).name for name in export([fewer, whole]) if not name.endswith(SUPERSET)]
+    assert len(names) == 2 and names[1] == names[0].replace(".json", "_n200.json")
+
+
 def test_without_autoattack_it_says_what_to_run(trades):
     with pytest.raises(BadValue, match=r"no record is a complete run of autoattack@1.*--suite autoattack"):
         export(trades)
