@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.api import Deployed
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget
-from bench.evaluate import checks
+from bench.evaluate import checks, consistency
 from bench.records.record import Finding
 
 SLACK = 0.01
@@ -21,6 +22,10 @@ QUERYING = ("square", "nes", "simba", "hop_skip_jump", "rays", "transfer")
 
 FEW = 0.002
 """The share of examples that an attacker who knows less may break alone; one example always may be."""
+
+
+RESISTS, LEAVES = 0.8, 0.5
+"""Shares: what one step leaves of the examples, at least; what iterative attacks leave of that, at most."""
 
 
 def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> list[Finding]:
@@ -38,7 +43,7 @@ def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> 
             )
             findings.append(Finding("weak-beats-strong", "warn", detail))
     if strong:
-        findings += _by_less(outcomes)
+        findings += [*_by_less(outcomes), *_by_one_step(outcomes, strong)]
     for name, column in outcomes.items():
         findings += _of_column(name, column, flat.get(name, 0))
     return findings
@@ -73,10 +78,19 @@ def from_network(
     Whether they come scaled as it wants them is seen by their labels [n] and the data's mean and std of each
     channel; None: it is not looked at.
     """
-    findings = [*checks.steadiness(deployed, x), *checks.outputs(deployed, x)]
+    both = torch.cat([x, consistency.nearby(x)])  # a defense may treat what no camera made in its own way
+    findings = [*checks.steadiness(deployed, both), *checks.outputs(deployed, x)]
     if y is not None:
         findings += checks.scaling(deployed, x, y, mean, std)
-    return [*findings, *checks.slopes(deployed, x), *checks.labour(deployed, x)]
+    findings += [*checks.slopes(deployed, x), *checks.labour(deployed, both[[0, -1]])]
+    if any(finding.severity == "block" for finding in findings):
+        return findings  # no one function answers, so no slope of it can be measured
+    return [*findings, *consistency.whoever_asks(deployed, both), *consistency.own_slope(deployed, x)]
+
+
+def from_history(deployed: Deployed, fresh: Deployed, x: Tensor) -> list[Finding]:
+    """What the attacks changed in a defense, by one that was deployed anew, on images [n, C, H, W]."""
+    return [*consistency.whatever_was_asked(deployed, fresh, x)]
 
 
 def from_budget(outcomes: Mapping[str, Outcomes], budget: Budget) -> Iterable[Finding]:
@@ -101,6 +115,21 @@ def _by_less(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
         if only > max(1, FEW * len(left)):
             detail = f"{name} breaks {only} of {len(left)} examples that every attack by gradients leaves"
             yield Finding("black-box-beats-white-box", "warn", detail)
+
+
+def _by_one_step(outcomes: Mapping[str, Outcomes], strong: Sequence[str]) -> Iterable[Finding]:
+    """A network that stands against one step and against nothing else: it was overfitted to that step."""
+    if "fgsm" not in outcomes:
+        return
+    one = outcomes["fgsm"]
+    left = np.logical_and.reduce([outcomes[name].robust for name in strong])
+    attacked, held, kept = int(one.correct.sum()), int(one.robust.sum()), int((one.robust & left).sum())
+    if held > RESISTS * attacked and kept < LEAVES * held:
+        detail = (
+            f"fgsm leaves {held} of {attacked} examples, and iterative attacks leave {kept} of those: the "
+            "network resists a single step and nothing else (catastrophic overfitting?)"
+        )
+        yield Finding("one-step-overfitted", "warn", detail)
 
 
 def _of_column(name: str, column: Outcomes, flat: int) -> Iterable[Finding]:

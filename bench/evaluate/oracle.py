@@ -106,7 +106,7 @@ class Access:
             raise AccessDenied(f"{self.knowledge.label} gives no gradients")
         if self._fast is None:
             layout = self.numerics.channels_last
-            self._fast = fold(self.climbed, x.detach()[:2], layout) if self.numerics.fold else self.climbed
+            self._fast = _folded(self.climbed, x[:2], layout) if self.numerics.fold else self.climbed
             if self.compiled:  # of any number of images: the standing become fewer
                 self._fast = cast(nn.Module, torch.compile(self._fast, dynamic=True))
         with self._autocast(x.device):
@@ -160,6 +160,18 @@ class Access:
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.numerics.precision == "bf16")
+
+
+def _folded(network: nn.Module, example: Tensor, layout: bool) -> nn.Module:
+    """The network folded; what tracing left in one that keeps state, stand-ins among it, is taken out."""
+    held = [(module, dict(vars(module)), dict(module._buffers)) for module in network.modules()]
+    folded = fold(network, example.detach(), layout)
+    for module, attributes, buffers in held:
+        module._buffers.clear()
+        module._buffers.update(buffers)
+        vars(module).clear()
+        vars(module).update(attributes)
+    return folded
 
 
 def _climbed(deployed: Deployed, source: Source, others: Mapping[Source, nn.Module]) -> nn.Module | None:
