@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "transfer": ("bench.cli.transfer:transfer", "Which images made on one defense fool another?"),
     "curve": ("bench.cli.curve:curve", "Accuracy over the radius, the steps, restarts or queries."),
     "detect": ("bench.cli.detect:detect", "Do detectors find attacks, and what if attackers know them?"),
+    "shift": ("bench.cli.shift:shift", "Accuracy under corruptions, rotations and translations."),
     "diagnose": ("bench.cli.diagnose:diagnose", "Look inside a defense: attention, features, purifier."),
     "plot": ("bench.cli.plot:plot", "Draw what bench diagnose kept."),
     "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),

@@ -1,0 +1,153 @@
+"""Which records the names on a command line stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from bench.cli.board import records_of
+from bench.core.threat import parse_eps
+from bench.errors import BadValue
+from bench.publish import read_records
+from bench.records.record import Record
+from bench.report.ground import ground, suite_label, unlike
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the records of a defense that is given by name are to be of; None: whatever there is."""
+
+    suite: str
+    fields: Mapping[str, object]  # of records
+    radius: Fraction | None = None
+    recipe: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        suite: str,
+        *,
+        data: str | None = None,
+        norm: str | None = None,
+        eps: str | None = None,
+        examples: str | None = None,
+        arch: str | None = None,
+        recipe: str | None = None,
+        seed: int | None = None,
+    ) -> Wanted:
+        """What was typed.
+
+        Raises:
+            BadValue: the number of examples or the radius is none.
+        """
+        if examples is not None and not examples.isdecimal():
+            raise BadValue(f"--examples is {examples!r}, expected a number", "--examples 500")
+        fields = {
+            "data": data,
+            "norm": None if norm is None else norm.capitalize(),
+            "examples": None if examples is None else int(examples),
+            "architecture": arch,
+            "seed": seed,
+        }
+        return cls(suite, fields, None if eps is None else parse_eps(eps), recipe)
+
+    def admits(self, record: Record) -> bool:
+        """Whether a record is of it; a custom suite only where its label is given in full."""
+        label = suite_label(record)
+        named = label if record.custom or "@" in self.suite else label.partition("@")[0]
+        return (
+            self.suite == named
+            and all(value is None or getattr(record, name) == value for name, value in self.fields.items())
+            and self.radius in (None, Fraction(record.eps))
+            and self.recipe in (None, recipe_of(record))
+        )
+
+
+def recipe_of(record: Record) -> str:
+    """How the network was trained, with what was overridden."""
+    return record.training.recipe if record.training else "nothing trained"
+
+
+def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[Record]]:
+    """The records behind each name, as it was typed: a defense's by what is wanted, else run ids and paths.
+
+    Raises:
+        BenchError: a name leads nowhere, or to networks of several kinds.
+    """
+    there = read_records(store) if store.exists() else []
+    labels = {record.defense for record in there}
+    found: dict[str, list[Record]] = {}
+    for name in names:
+        if name not in labels:
+            found[name] = records_of((name,), store)
+            continue
+        found[name] = [record for record in there if record.defense == name and wanted.admits(record)]
+        found[name].sort(key=lambda record: record.seed)
+        if not found[name]:
+            suites = sorted({suite_label(record) for record in there if record.defense == name})
+            raise BadValue(
+                f"{name} has no record under {wanted.suite} with what was asked for, its records are under "
+                f"{', '.join(suites)}",
+                f"--suite {suites[0]}, or bench run --defense {name} --suite {wanted.suite}",
+            )
+    return _of_one_kind(_on_one_ground(found), labels)
+
+
+def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:
+    """All of them, each once, if they may be compared.
+
+    Raises:
+        BadValue: they may not, or there is only one.
+    """
+    records = list({record.run_id: record for records in found.values() for record in records}.values())
+    if len(records) < 2:
+        raise BadValue(
+            f"{' and '.join(found)} lead to one record, expected at least two to compare", "bench compare A B"
+        )
+    first = records[0]
+    for record in records:
+        if record.worst_case is None:
+            raise BadValue(
+                f"run {record.run_id} of {record.defense} has no worst case, expected a complete run",
+                "bench list runs",
+            )
+        if difference := unlike(first, record):
+            raise BadValue(
+                f"runs {first.run_id} ({first.defense}) and {record.run_id} ({record.defense}) cannot be "
+                f"compared: {difference}",
+                "bench list runs",
+            )
+    return records
+
+
+def _on_one_ground(found: dict[str, list[Record]]) -> dict[str, list[Record]]:
+    """Of defenses with records on several grounds, those on the one that all share."""
+
+    def place(record: Record) -> tuple[str, str, str]:
+        return ground(record).label, record.data_digest, suite_label(record)
+
+    places = {name: {place(record) for record in records} for name, records in found.items()}
+    several = sorted(name for name, held in places.items() if len(held) > 1)
+    common = set.intersection(*places.values())
+    if several and len(common) > 1:
+        listed = "; ".join(sorted(label for label, *_ in common))
+        raise BadValue(
+            f"{' and '.join(several)} can be compared on {len(common)} grounds ({listed}), expected one",
+            "--data NAME, --eps RADIUS or --examples N",
+        )
+    if not several or not common:
+        return found
+    return {name: [r for r in records if place(r) in common] for name, records in found.items()}
+
+
+def _of_one_kind(found: dict[str, list[Record]], labels: set[str]) -> dict[str, list[Record]]:
+    for name in labels & set(found):
+        made = sorted({f"{record.architecture} by {recipe_of(record)}" for record in found[name]})
+        if len(made) > 1:
+            raise BadValue(
+                f"{name} has networks of {len(made)} kinds ({', '.join(made)}), expected one",
+                "--arch NAME or --recipe NAME",
+            )
+    return found

@@ -1,0 +1,147 @@
+"""`bench compare`: do two defenses differ, or is it chance?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli import options
+from bench.errors import BadValue
+
+if TYPE_CHECKING:
+    from bench.records.record import Record
+    from bench.report.networks import Method, Network
+
+
+SEVERAL = 4
+"""Up to how many networks every pair is told in a sentence, too."""
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME|RUN_ID|PATH...")
+@click.option(
+    "--suite",
+    default="whitebox",
+    show_default=True,
+    metavar="NAME",
+    help="Suite whose records stand for a defense that is given by name.",
+)
+@click.option("--data", metavar="NAME", help="Their data set.  [default: the one that all names share]")
+@options.norm
+@options.eps
+@click.option("--examples", metavar="N", help="Their number of examples.  [default: the one they share]")
+@options.arch
+@click.option("--recipe", metavar="NAME", help="Their recipe.  [default: the only one]")
+@options.store
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["table", "markdown"]),
+    default="table",
+    show_default=True,
+    help="How tables are printed.",
+)
+@options.as_json
+def compare(
+    names: tuple[str, ...],
+    suite: str,
+    data: str | None,
+    norm: str | None,
+    eps: str | None,
+    examples: str | None,
+    arch: str | None,
+    recipe: str | None,
+    store: Path,
+    shape: str,
+    as_json: bool,
+) -> None:
+    """Compare networks on the same examples: exact McNemar tests, with Holm where there are several.
+
+    A defense's name stands for its records in the store, all seeds of them; a run id (or its beginning), a
+    record file or a folder of records for what it holds. Networks that differ in data, norm, eps, number of
+    examples or suite are never compared. --store also takes a folder of published records, leaderboards.
+    """
+    from bench.cli.board import width
+    from bench.cli.chosen import Wanted, alike, chosen
+    from bench.report.compare import column_table, comparison_json, matrix_table, pair_table, told
+    from bench.report.networks import all_pairs, methods
+    from bench.report.render import Table, markdown, terminal
+
+    wanted = Wanted.of(suite, data=data, norm=norm, eps=eps, examples=examples, arch=arch, recipe=recipe)
+    networks = _networks(alike(chosen(names, store, wanted)), store)
+    groups = methods(networks)
+    found = all_pairs(groups)
+    if as_json:
+        click.echo(json.dumps(comparison_json(groups, found), indent=1, ensure_ascii=False, allow_nan=False))
+        return
+
+    def show(table: Table) -> None:
+        click.echo(markdown(table) if shape == "markdown" else terminal(table, width()))
+
+    if len(networks) == 2:
+        if networks[0].held is not None and networks[1].held is not None:
+            show(column_table(*networks))
+    else:
+        show(matrix_table(groups, found))
+        if found:
+            show(pair_table(groups, found))
+    for line in told(groups, found) if len(networks) <= SEVERAL else _of_methods(groups):
+        click.echo(f"- {line}" if shape == "markdown" else line)
+
+
+def _networks(records: Sequence[Record], store: Path) -> list[Network]:
+    """The records with what is known of their single examples, from them or from their run's folder."""
+    from bench.core.outcomes import worst_case
+    from bench.records.store import Store
+    from bench.records.verdicts import ids_digest, worst_case_of
+    from bench.report.networks import Network
+
+    found = []
+    ids = {record.robust_examples.ids: record.run_id for record in records if record.robust_examples}
+    for record, name in zip(records, _names(records), strict=True):
+        folder = Store(store).run(record.run_id)
+        whole = (folder.path / "examples.csv").is_file() and (folder.path / "record.json").is_file()
+        outcomes = folder.examples() if whole else {}
+        for column in outcomes.values():
+            ids.setdefault(ids_digest(column.ids), record.run_id)
+        held = worst_case_of(record)
+        if held is None and outcomes:
+            held = worst_case(list(outcomes.values()))
+        found.append(Network(record, name, held, {column: o.robust for column, o in outcomes.items()}))
+    if len(ids) > 1:
+        raise BadValue(
+            f"runs {' and '.join(ids.values())} attacked different examples, expected the same ones",
+            "bench run again with --rerun",
+        )
+    return found
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """A name for each: the defense, with what tells it apart from another of that name."""
+    names = [record.defense for record in records]
+    parts = (
+        [f"@{record.architecture}" for record in records],
+        [f" seed {record.seed}" for record in records],
+        [f" {record.run_id}" for record in records],
+    )
+    for part in parts:
+        for name in {name for name in names if names.count(name) > 1}:
+            places = [place for place, held in enumerate(names) if held == name]
+            if len({part[place] for place in places}) > 1:
+                for place in places:
+                    names[place] += part[place]
+    return names
+
+
+def _of_methods(groups: Sequence[Method]) -> list[str]:
+    """What tables do not say, where pairs are too many to be told one by one."""
+    from bench.report.compare import METHODS, over_seeds
+    from bench.report.networks import contests
+
+    several = contests(groups)
+    lines = [over_seeds(contest, len(several)) for contest in several]
+    return lines + ([METHODS] if any(len(group.networks) == 1 for group in groups) else [])

@@ -1,0 +1,228 @@
+"""Networks held against each other on the same examples: sentences, tables, and what they do not show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from bench.core.paired import holm, mcnemar, paired_difference
+from bench.report.ground import ground
+from bench.report.networks import Contest, Method, Network, asked, contests
+from bench.report.render import Cell, Column, Kind, Marked, Table, percent, points
+from bench.report.significance import LEVEL, Pair
+
+METHODS = (
+    "a p value of two networks speaks of these weights, not of the methods that made them: give three seeds "
+    "of each (Dietterich, Neural Computation 1998; Bouthillier et al., MLSys 2021)"
+)
+"""What a reader must know where a method has one seed."""
+
+
+def sentence(pair: Pair, n_pairs: int) -> str:
+    """Two networks in a sentence, with the counts that the test rests on.
+
+    >>> from bench.core.paired import Difference
+    >>> sentence(Pair("a", "b", Difference(12, 5, 500, -0.002, 0.03), 0.14, 0.14), 1)
+    'a keeps 12 of 500 examples that b loses, and loses 5 that it keeps: +1.4 points [-0.2, +3.0], exact \
+McNemar p = 0.14: no significant difference'
+    """
+    d = pair.difference
+    told = f"{pair.one} keeps {d.won:,} of {d.n:,} examples that {pair.other} loses, and loses {d.lost:,} "
+    told += f"that it keeps: {points(d).replace(' [', ' points [')}, exact McNemar {shown(pair.p)}"
+    if n_pairs > 1:
+        told += f", {shown(pair.adjusted).removeprefix('p = ')} by Holm over {n_pairs} pairs"
+    if not pair.significant:
+        return f"{told}: no significant difference"
+    return f"{told}: {pair.one if d.value > 0 else pair.other} is better"
+
+
+def untested(one: Network, other: Network) -> str:
+    """Two networks of which one is not known by example: what their intervals say, and what is missing."""
+    lacking = [network for network in (one, other) if network.held is None]
+    missing = " and ".join(f"{network.name} ({network.record.run_id})" for network in lacking)
+    a, b = one.record.worst_case, other.record.worst_case
+    if a is None or b is None:
+        return f"{one.name} and {other.name} cannot be compared: one of them has no worst case"
+    apart = a.low > b.high or b.low > a.high
+    verdict = "they lie apart, so it is more than chance" if apart else "they overlap, so nothing is shown"
+    return (
+        f"{one.name} keeps {percent(a)} %, {other.name} {percent(b)} %: no pairs can be tested, because the "
+        f"verdicts of single examples are missing for {missing}, only the 95 % intervals: {verdict}; "
+        "bench run keeps them with every new record"
+    )
+
+
+def over_seeds(contest: Contest, count: int) -> str:
+    """Two methods in a sentence."""
+    told = f"over seeds, {contest.one.name} has {contest.one.told} and {contest.other.name} "
+    told += f"{contest.other.told}: {100 * contest.difference:+.1f} points"
+    if contest.p is None or contest.adjusted is None:
+        return f"{told}; no seed differs from another, so nothing can be tested"
+    told += f", Welch's t {shown(contest.p)}"
+    if count > 1:
+        told += f", {shown(contest.adjusted).removeprefix('p = ')} by Holm over {count} pairs of methods"
+    if contest.adjusted >= LEVEL:
+        return f"{told}: no significant difference"
+    return f"{told}: {(contest.one if contest.difference > 0 else contest.other).name} is better"
+
+
+def shown(p: float) -> str:
+    """A p value as papers print it.
+
+    >>> shown(0.1435), shown(0.00004), shown(1.0)
+    ('p = 0.14', 'p < 0.0001', 'p = 1')
+    """
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
+
+
+def column_table(one: Network, other: Network) -> Table:
+    """Two networks column by column, with Holm over the columns; the worst case is a question of its own."""
+    names = [name for name in one.columns if name in other.columns]
+    held = [(name, one.columns[name], other.columns[name]) for name in names]
+    tests = [paired_difference(ours, theirs) for _, ours, theirs in held]
+    adjusted = holm([mcnemar(test.won, test.lost) for test in tests])
+    rows: list[tuple[Cell, ...]] = []
+    for (name, ours, theirs), test, p in zip(held, tests, adjusted, strict=True):
+        shares = float(ours.mean()), float(theirs.mean())
+        rows.append((name, *shares, test.won, test.lost, test, mcnemar(test.won, test.lost), _mark(p)))
+    if one.held is not None and other.held is not None:
+        test = paired_difference(one.held, other.held)
+        p = mcnemar(test.won, test.lost)
+        shares = float(one.held.mean()), float(other.held.mean())
+        rows.append(("worst case", *shares, test.won, test.lost, test, p, _mark(p)))
+    columns = (
+        Column("column", "column"),
+        Column(f"{one.name} %", "one", Kind.SHARE),
+        Column(f"{other.name} %", "other", Kind.SHARE),
+        Column(f"only {one.name} keeps", "won", Kind.COUNT),
+        Column(f"only {other.name} keeps", "lost", Kind.COUNT),
+        Column("difference in points", "difference", Kind.DIFFERENCE),
+        Column("p", "p", Kind.TEXT),
+        Column("p by Holm", "p_holm", Kind.TEXT),
+    )
+    plain = tuple((*row[:6], f"{row[6]:.2g}", row[7]) for row in rows)
+    notes = (
+        f"p: exact McNemar; by Holm over the {len(names)} columns, the worst case by itself; "
+        f"*: under {LEVEL}",
+    )
+    return Table(f"{one.name} against {other.name}", columns, plain, _facts([one, other]), notes)
+
+
+def pair_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
+    """All pairs, the surest difference first."""
+    columns = (
+        Column("one", "one"),
+        Column("other", "other"),
+        Column("only one keeps", "won", Kind.COUNT),
+        Column("only other keeps", "lost", Kind.COUNT),
+        Column("difference in points", "difference", Kind.DIFFERENCE),
+        Column("p", "p"),
+        Column("p by Holm", "p_holm"),
+    )
+    ordered = sorted(found, key=lambda pair: (pair.p, -abs(pair.difference.value), pair.one, pair.other))
+    rows = tuple(
+        (p.one, p.other, p.difference.won, p.difference.lost, p.difference, f"{p.p:.2g}", _mark(p.adjusted))
+        for p in ordered
+    )
+    networks = [network for group in groups for network in group.networks]
+    notes = (f"p: exact McNemar on the same examples; by Holm over {len(found)} pairs; *: under {LEVEL}",)
+    return Table("all pairs in the worst case", columns, rows, _facts(networks), notes)
+
+
+def matrix_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
+    """What each row keeps more than each column, in points; a star where it is more than chance."""
+    networks = [network for group in groups for network in group.networks]
+    cells: dict[tuple[str, str], Cell] = {}
+    for pair in found:
+        mark = "*" if pair.significant else " "
+        value = 100 * pair.difference.value
+        cells[pair.one, pair.other] = Marked(f"{value:+.1f}", mark)
+        cells[pair.other, pair.one] = Marked(f"{-value + 0.0:+.1f}", mark)
+    columns = (
+        Column("", "place", Kind.COUNT),
+        Column("network", "network"),
+        Column("worst case %", "worst_case", Kind.INTERVAL),
+        *(Column(str(place), network.name, Kind.SHARE) for place, network in enumerate(networks, start=1)),
+    )
+    rows = tuple(
+        (place, one.name, one.record.worst_case, *(cells.get((one.name, other.name)) for other in networks))
+        for place, one in enumerate(networks, start=1)
+    )
+    notes = (
+        "a cell: what the row keeps more than the network of that number, in points, between methods; "
+        f"*: exact McNemar, by Holm over {len(found)} pairs, under {LEVEL}",
+    )
+    return Table("differences in the worst case", columns, rows, _facts(networks), notes)
+
+
+def told(groups: Sequence[Method], found: Sequence[Pair]) -> list[str]:
+    """Every sentence that the tables rest on, and what they leave open."""
+    lines = [sentence(pair, len(found)) for pair in found]
+    networks = {network.name: network for group in groups for network in group.networks}
+    there = {(pair.one, pair.other) for pair in found}
+    for first, second in asked(groups):
+        if (first, second) not in there and (second, first) not in there:
+            lines.append(untested(networks[first], networks[second]))
+    several = contests(groups)
+    lines += [over_seeds(contest, len(several)) for contest in several]
+    if any(len(group.networks) == 1 for group in groups) and len(groups) > 1:
+        lines.append(METHODS)
+    return lines
+
+
+def comparison_json(groups: Sequence[Method], found: Sequence[Pair]) -> dict[str, Any]:
+    """The same as plain data; shares are fractions."""
+    first = groups[0].networks[0].record
+    return {
+        "data": first.data,
+        "norm": first.norm,
+        "eps": first.eps,
+        "examples": first.examples,
+        "suite": first.suite,
+        "methods": [
+            {
+                "name": group.name,
+                "runs": [network.record.run_id for network in group.networks],
+                "seeds": [network.record.seed for network in group.networks],
+                "worst_case": [network.accuracy / 100 for network in group.networks],
+            }
+            for group in groups
+        ],
+        "pairs": [
+            {
+                "one": pair.one,
+                "other": pair.other,
+                **asdict(pair.difference),
+                "difference": pair.difference.value,
+                "p": pair.p,
+                "p_holm": pair.adjusted,
+                "significant": pair.significant,
+            }
+            for pair in found
+        ],
+        "over_seeds": [_plain(contest) for contest in contests(groups)],
+        "told": told(groups, found),
+    }
+
+
+def _plain(contest: Contest) -> dict[str, Any]:
+    names = {"one": contest.one.name, "other": contest.other.name}
+    return {**names, "difference": contest.difference, "p": contest.p, "p_holm": contest.adjusted}
+
+
+def _facts(networks: Sequence[Network]) -> tuple[tuple[str, str], ...]:
+    first = networks[0].record
+    recipes = {n.record.training.recipe if n.record.training else "nothing trained" for n in networks}
+    return (
+        ("data", f"{first.data}, {first.examples:,} examples, the same for all"),
+        ("budget", ground(first).label.split(", ")[1]),
+        ("suite", first.suite + (" (custom)" if first.custom else "")),
+        ("architecture", ", ".join(sorted({network.record.architecture for network in networks}))),
+        ("recipe", ", ".join(sorted(recipes))),
+        ("runs", ", ".join(network.record.run_id for network in networks)),
+    )
+
+
+def _mark(p: float) -> Marked:
+    return Marked(f"{p:.2g}", "*" if p < LEVEL else "")
