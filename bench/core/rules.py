@@ -158,8 +158,8 @@ _ALL = (
     Rule(
         "A5",
         "success grows with eps",
-        "PGD at eight radii from 0 to twice eps, on 100 examples; no accuracy above one at a smaller radius "
-        "by more than its paired 95 % interval",
+        "APGD with 20 steps, and the defense's own loss, at eight radii from eps/4 to 2 eps, on 100 "
+        "examples; no accuracy above one at a smaller radius by more than its paired 95 % interval",
         "warn",
         CARLINI,
         codes=("success-falls-with-eps",),
@@ -167,7 +167,8 @@ _ALL = (
     Rule(
         "A6",
         "an attack without limit breaks everything: accuracy at most 1 % in the whole box",
-        "PGD in the whole box, on 100 examples",
+        "APGD, PGD on the margin and on the defense's own loss, 40 steps each, in the whole box, on 100 "
+        "examples",
         "warn",
         f"{ATHALYE}; {PINTOR}",
         6,
@@ -176,8 +177,8 @@ _ALL = (
     Rule(
         "A7",
         "twice the steps change accuracy by at most 0.5 points, twice the restarts by at most 0.3",
-        "the strongest PGD of the run with doubled steps, then with doubled restarts, on 200 examples; a "
-        "change that one example makes is allowed",
+        "on what the strongest PGD of the run left of 200 examples: once with twice its steps, and as often"
+        " again with its own; a change that one example makes is allowed",
         "warn",
         CARLINI,
         codes=("more-steps-help", "more-restarts-help"),
@@ -185,7 +186,8 @@ _ALL = (
     Rule(
         "A8",
         "the attack has converged: its loss changes by at most 5 % over its last 10 steps",
-        "PGD's loss on 100 examples, relative to its change over the whole attack; on most that stand",
+        "the best loss so far of the strongest PGD of the run, run once on 100 examples, relative to its "
+        "rise over the whole attack; on most that stand",
         "warn",
         PINTOR,
         4,
@@ -203,8 +205,8 @@ _ALL = (
     Rule(
         "A10",
         "the loss is smooth around the images",
-        "relative change of the loss along 100 random directions, in steps of 1 % of eps, capped at 1, mean "
-        "over 20 examples: at most 0.5",
+        "relative change of the margin by 100 random steps within eps/100, capped at 1, mean over 20 "
+        "examples: at most 10 %; and within eps",
         "warn",
         PINTOR,
         2,
@@ -236,7 +238,7 @@ _ALL = (
     Rule(
         "A14",
         "the attackers' networks are trained independently of the victim",
-        "training ids and seeds in the record: all differ from the victim's",
+        "training ids in the record: all differ from the victim's; the run compared the weights' digests",
         "block",
         "TRS (issue 8)",
         codes=("surrogate-is-victim",),
@@ -263,8 +265,8 @@ _ALL = (
     Rule(
         "A17",
         "gradients of a randomized defense are averaged over enough samples",
-        "cosine of two averaged gradients on 32 test images, median at least 0.5; accuracy under PGD with "
-        "randomness fixed",
+        "cosine of two averaged gradients on 32 test images, median at least 0.5; accuracy under PGD, "
+        "randomness varying and fixed, on 20",
         "warn",
         CARLINI,
         codes=("too-few-eot-samples",),

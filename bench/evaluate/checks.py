@@ -135,7 +135,9 @@ def _gradient(deployed: Deployed, loss: str, x: Tensor) -> Tensor:
     with torch.enable_grad():
         logits = network(images).float()
         each = LOSSES[loss](logits, logits.detach().argmax(1))
-        (gradient,) = torch.autograd.grad(each.sum(), images, allow_unused=True, materialize_grads=True)
+        (gradient,) = torch.autograd.grad(each.sum(), images, allow_unused=True)
+    if gradient is None:
+        raise RuntimeError("its output does not depend on the image as far as autograd knows")
     return gradient.flatten(1)
 
 

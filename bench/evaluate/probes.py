@@ -20,8 +20,7 @@ from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import MeteredOracle, Numerics
-from bench.evaluate.strength import Undone
-from bench.evaluate.subject import Subject
+from bench.evaluate.subject import Subject, Undone
 from bench.records.case import broken, kept, percent
 from bench.records.record import Check
 

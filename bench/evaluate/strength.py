@@ -19,7 +19,7 @@ from bench.core.seeds import seed_for
 from bench.core.threat import WHITE_BOX, Budget, Knowledge, format_eps
 from bench.evaluate import curves
 from bench.evaluate.engine import Cell, play
-from bench.evaluate.subject import Subject
+from bench.evaluate.subject import Subject, Undone
 from bench.records.case import broken, kept, percent
 from bench.records.record import Check
 
@@ -71,8 +71,6 @@ def more(subject: Subject) -> Check:
     """A7: twice the steps, and as many restarts again, on what the attack of the run left of 200 examples."""
     chunk, before = subject.few(200), subject.left(200)
     arena, attack = subject.arena(), subject.attack
-    if before is None:
-        before = _outcomes(play(arena, _trial(attack, "pgd"), chunk, seed_for(subject.identity, "pgd")))
     longer = dataclasses.replace(attack, steps=2 * attack.steps)
     by_steps = _broken(play(arena, _trial(longer, "steps"), chunk, _seed(subject, "steps"), before), before)
     left, by_restarts = before, 0
@@ -173,10 +171,6 @@ def _outcomes(cell: Cell) -> Outcomes:
     if cell.outcomes is None:
         raise Undone(str(cell.error))
     return cell.outcomes
-
-
-class Undone(Exception):
-    """The attack that a rule needs failed."""
 
 
 def _shape(x: Tensor) -> tuple[int, int, int]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
-from bench.api import Deployed
+from bench.api import Deployed, Trial
 from bench.attacks.pgd import PGD
 from bench.core.outcomes import Outcomes
-from bench.core.threat import Budget, Source
+from bench.core.seeds import seed_for
+from bench.core.threat import WHITE_BOX, Budget, Source
 from bench.evaluate.batches import Batches
-from bench.evaluate.engine import Arena, Chunk, part_of
+from bench.evaluate.engine import Arena, Chunk, part_of, play
 from bench.evaluate.oracle import Numerics
 
 SHARE_OF_RANDOMIZED = 5
@@ -57,23 +58,31 @@ class Subject:
         held = self.chunk
         return Chunk(held.number, held.x[:n], held.y[:n], held.ids[:n])
 
-    def left(self, n: int) -> Outcomes | None:
-        """What the attack of the run did to the same n examples; None where that is not known."""
-        return None if self.found is None else part_of(self.found, 0, len(self.few(n).y))
+    def left(self, n: int) -> Outcomes:
+        """What the attack did to the same n examples: in its run, or now where that is not known.
+
+        Raises:
+            Undone: the attack failed.
+        """
+        chunk = self.few(n)
+        if self.found is not None:
+            return part_of(self.found, 0, len(chunk.y))
+        cell = play(self.arena(), Trial("pgd", self.attack, WHITE_BOX), chunk, seed_for(self.identity, "pgd"))
+        if cell.outcomes is None:
+            raise Undone(str(cell.error))
+        return cell.outcomes
 
     def standing(self, n: int) -> Chunk:
-        """The first n examples that are right, and that the run's attack left where that is known."""
-        held = self.chunk
-        right = self.arena().referee.classify(held.x) == held.y
-        if self.found is not None:
-            right &= torch.as_tensor(self.found.robust, device=right.device)
-        rows = right.nonzero().squeeze(1)[: len(self.few(n).y)]
-        return Chunk(held.number, held.x[rows], held.y[rows], held.ids[rows])
+        """The first n examples that the attack left, of five times as many."""
+        chunk = self.few(5 * n)
+        left = torch.as_tensor(self.left(5 * n).robust, device=chunk.y.device)
+        rows = left.nonzero().squeeze(1)[: len(self.few(n).y)]
+        return Chunk(chunk.number, chunk.x[rows], chunk.y[rows], chunk.ids[rows])
 
     def generator(self, seed: int) -> torch.Generator:
         """A random stream on the images' device."""
         return torch.Generator(self.chunk.x.device).manual_seed(seed)
 
-    def with_attack(self, attack: PGD) -> Subject:
-        """The same, attacked by something whose result is not known."""
-        return replace(self, attack=attack, times=1, found=None)
+
+class Undone(Exception):
+    """The attack that a rule needs failed."""

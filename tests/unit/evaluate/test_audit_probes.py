@@ -1,0 +1,203 @@
+"""Rules that need a network: toys whose fault is known, and a linear classifier whose numbers are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench.api import Deployed
+from bench.attacks.pgd import PGD
+from bench.core.threat import Budget, Norm
+from bench.evaluate import checks, diagnostics, probes, strength
+from bench.evaluate.engine import Chunk
+from bench.evaluate.subject import Subject
+
+D, N = 64, 100
+EPS = Fraction(1, 100)
+
+
+def linear(seed: int = 0) -> nn.Sequential:
+    """Two classes, the boundary through the middle of the box."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Linear(D, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(2, D, generator=generator))
+        layer.bias.copy_(-layer.weight.sum(1) / 2)
+    return nn.Sequential(nn.Flatten(), layer).eval()
+
+
+class Changed(nn.Module):
+    def __init__(self, net: nn.Module, change: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.change = net, change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(self.net, x)
+
+
+def images() -> Tensor:
+    """Far from the edges of the box, so that it never binds below an eps of 0.4."""
+    return 0.4 + 0.2 * torch.rand(N, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def subject(deployed: Deployed | None = None, attack: PGD | None = None, eps: Fraction = EPS) -> Subject:
+    x, truth = images(), linear()
+    with torch.no_grad():
+        y = truth(x).argmax(1)
+    return Subject(
+        deployed=deployed or Deployed(truth),
+        budget=Budget(Norm.LINF, eps),
+        num_classes=2,
+        chunk=Chunk(0, x, y, torch.arange(N)),
+        identity="test",
+        attack=attack or PGD(steps=50, step_size=Fraction(1, 10)),
+    )
+
+
+def standing(eps: float) -> float:
+    """The closed form: a margin above eps times the dual norm of the difference of the weights."""
+    net, x = linear(), images()
+    with torch.no_grad():
+        logits = net(x)
+        w = net[1].weight[0] - net[1].weight[1]
+        return float(((logits[:, 0] - logits[:, 1]).abs() > eps * w.abs().sum()).double().mean())
+
+
+def test_accuracy_over_radii_is_the_closed_form() -> None:
+    check = strength.radii(subject())
+    assert check.verdict == "pass"
+    found = {float(e): float(a) / 100 for e, a in re.findall(r"([\d.]+): ([\d.]+) %", check.detail)}
+    assert len(found) == 8
+    for eps, accuracy in found.items():
+        assert accuracy == pytest.approx(standing(eps), abs=0.011)  # one point that lies on the edge
+    assert 0.05 < found[0.01] < 0.95 and found[0.02] < found[0.0025]
+
+
+def test_an_honest_classifier_passes_what_attacks_ask() -> None:
+    looked = subject()
+    rules = (strength.whole_box, strength.convergence, strength.more, probes.landscape, probes.noise)
+    assert [rule(looked).verdict for rule in rules] == ["pass"] * 5
+
+
+@pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2])
+def test_attacks_reach_the_closed_form(norm: Norm) -> None:
+    check = probes.closed_form(replace(subject(), budget=Budget(norm, EPS)))
+    assert (check.verdict, "known 50.0 %" in check.detail) == ("pass", True)
+
+
+def test_an_attack_that_stops_early_is_seen_by_its_loss() -> None:
+    check = strength.convergence(subject(attack=PGD(steps=20, step_size=Fraction(1, 1000))))
+    assert check.verdict == "warn", "indicator 4: incomplete optimisation"
+
+
+def test_an_attack_that_stops_early_is_seen_by_doubling_it() -> None:
+    short = PGD(steps=2, step_size=Fraction(1, 4), random_start=False)
+    check = strength.more(subject(attack=short))
+    assert check.verdict == "warn"
+    left, more = re.findall(r"left (\d+) of 100 examples; 4 steps break (\d+)", check.detail)[0]
+    assert int(left) == round(100 * standing(0.005))
+    assert int(more) == round(100 * standing(0.005)) - round(100 * standing(0.01))
+
+
+def test_a_network_without_gradients_survives_every_image() -> None:
+    stepped = Deployed(Changed(linear(), lambda net, x: net((x * 20).round() / 20)))
+    assert strength.whole_box(subject(stepped)).verdict == "warn", "indicator 6: unconstrained attack failure"
+
+
+def test_noise_that_beats_gradients_is_told() -> None:
+    stepped = Deployed(Changed(linear(), lambda net, x: net((x * 20).round() / 20)))
+    still = PGD(steps=1, random_start=False)
+    assert probes.noise(subject(stepped, still, Fraction(1, 5))).verdict == "info"
+
+
+def test_a_ragged_loss_is_seen() -> None:
+    def ragged(net: nn.Module, x: Tensor) -> Tensor:
+        logits: Tensor = net(x)
+        return logits * (1 + 0.9 * torch.sin(1e6 * x.flatten(1).sum(1, keepdim=True)))
+
+    check = probes.landscape(subject(Deployed(Changed(linear(), ragged))))
+    assert check.verdict == "warn", "indicator 2: unstable predictions"
+
+
+def test_a_stand_in_that_leads_elsewhere_is_seen() -> None:
+    eps, net = Fraction(1, 20), linear()
+    honest = subject(Deployed(net, attackable=net), eps=eps)
+    astray = subject(Deployed(net, attackable=linear(seed=5)), eps=eps)
+    assert probes.stand_in(honest).verdict == "pass"
+    assert probes.stand_in(astray).verdict == "warn", "indicator 5: transfer failure"
+
+
+@pytest.mark.parametrize(("sigma", "expected"), [(0.001, "pass"), (30.0, "warn")])
+def test_too_few_samples_of_a_random_gradient_are_seen(sigma: float, expected: str) -> None:
+    def gated(net: nn.Module, x: Tensor) -> Tensor:  # each call sees its own random weights
+        logits: Tensor = net(x * (1 + sigma * torch.randn_like(x)))
+        return logits
+
+    assert probes.averages(subject(Deployed(Changed(linear(), gated), randomized=True))).verdict == expected
+
+
+def test_a_detector_that_attacks_cannot_climb_blocks() -> None:
+    def level(x: Tensor) -> Tensor:
+        return x.flatten(1).mean(1) - 0.6
+
+    shut = Deployed(linear(), detector=lambda x: level(x) > 0)
+    told = Deployed(linear(), detector=lambda x: level(x) > 0, suspicion=level)
+    eager = Deployed(linear(), detector=lambda x: level(x) > -1, suspicion=level)
+    assert [probes.detector(subject(d)).verdict for d in (shut, told, eager)] == ["block", "pass", "warn"]
+
+
+def optimising(net: nn.Module, x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        moved = x.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(net(moved).logsumexp(1).sum(), moved)
+    logits: Tensor = net(x + 0.01 * slope)
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda net, x: net(x.detach()), "no-gradients"),
+        (lambda net, x: net((x * 20).round() / 20), "zero-gradients"),
+        (
+            lambda net, x: net(x) / 1e-2 + 0 * (x - x).flatten(1).sum(1, keepdim=True).sqrt(),
+            "gradients-not-finite",
+        ),
+        (optimising, "optimises-at-inference"),
+    ],
+)
+def test_a_network_gives_its_fault_away(change: Callable[[nn.Module, Tensor], Tensor], code: str) -> None:
+    deployed = Deployed(Changed(linear(), change))
+    found = [*checks.slopes(deployed, images()[:32]), *checks.labour(deployed, images()[:32])]
+    assert code in {finding.code for finding in found}
+
+
+def test_pixels_that_should_have_been_standardised_are_seen() -> None:
+    net = linear()
+    with torch.no_grad():
+        net[1].bias.zero_()  # so that it wants pixels around zero
+        x = images()
+        y = net((x - 0.5) / 0.06).argmax(1)
+    assert [f.code for f in checks.scaling(Deployed(net), x[:32], y[:32], (0.5,), (0.06,))] == [
+        "normalised-outside"
+    ]
+    inside = Changed(net, lambda net, x: net((x - 0.5) / 0.06))
+    assert not [*checks.scaling(Deployed(inside), x[:32], y[:32], (0.5,), (0.06,))]
+
+
+def test_randomness_that_is_declared_and_absent_is_seen() -> None:
+    found = diagnostics.from_network(Deployed(linear(), randomized=True), images()[:32])
+    assert "declared-randomness-absent" in {finding.code for finding in found}
+
+
+def test_an_honest_network_has_no_finding() -> None:
+    looked = subject()
+    assert not diagnostics.from_network(
+        looked.deployed, looked.chunk.x[:32], looked.chunk.y[:32], (0.5,), (0.06,)
+    )

@@ -1,0 +1,229 @@
+"""Rules that records and examples decide, on outcomes made by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.core.bitmap import packed
+from bench.core.outcomes import REFUSED, Outcomes
+from bench.core.rules import INDICATOR_OF, INDICATORS, RULE_OF, RULES
+from bench.records import rules_of_attacks, rules_of_records
+from bench.records.case import Case
+from bench.records.record import Check, Column, Finding, Interval, Record, Verdicts
+from bench.report.audit import audit_table, catalogue, indicators, signs, tally
+
+N = 200
+PAGE = Path(__file__).parents[3] / "docs" / "audit.md"
+
+WHITE = {"level": "white-box", "gradients": "deployed", "feedback": "logits", "max_queries": None}
+SCORES = {"level": "black-box", "gradients": "nothing", "feedback": "logits", "max_queries": 5000}
+LABELS = {"level": "black-box", "gradients": "nothing", "feedback": "labels", "max_queries": 5000}
+BPDA = {**WHITE, "gradients": "bpda"}
+
+Maker = Callable[..., Record]
+Tried = tuple[str, str, dict[str, Any], int]
+"""(column, class of its attack, knowledge, how many of the first examples it leaves)"""
+
+
+def left(count: int, n: int = N) -> Outcomes:
+    """An attack that leaves the first `count` of n examples, all right when clean."""
+    integers, no = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+    attacked = np.where(np.arange(n) < count, 0, 1)
+    distance = np.full(n, 8 / 255)
+    return Outcomes(
+        np.arange(n),
+        integers,
+        integers,
+        attacked,
+        distance,
+        integers + 20,
+        integers + 20,
+        integers,
+        no,
+        no,
+        no,
+    )
+
+
+@pytest.fixture
+def make_case(make_record: Maker, make_trial: Callable[..., Column]) -> Callable[..., Case]:
+    def run(tried: tuple[Tried, ...], n: int = N, **changes: Any) -> tuple[Record, dict[str, Outcomes]]:
+        trials = [
+            {"column": name, "knowledge": knowledge, "attack": {"is": f"somewhere:{kind}"}}
+            for name, kind, knowledge, _ in tried
+        ]
+        columns = tuple(
+            make_trial(name, count, n, level=knowledge["level"]) for name, _, knowledge, count in tried
+        )
+        worst = min(count for *_, count in tried)
+        made = make_record(
+            examples=n,
+            worst=worst,
+            columns=columns,
+            spec={"suite": {"trials": trials}, "others": {}},
+            **changes,
+        )
+        return made, {name: left(count, n) for name, _, _, count in tried}
+
+    def make(
+        *tried: Tried, kin: tuple[Tried, ...] = (), traits: tuple[str, ...] = (), **changes: Any
+    ) -> Case:
+        record, outcomes = run(tried, **changes)
+        others = (run(kin, run_id="b" * 12),) if kin else ()
+        return Case(record, outcomes, others, tuple(held for held, _ in others), traits=traits)
+
+    return make
+
+
+PGD20: Tried = ("pgd_20", "PGD", WHITE, 100)
+APGD: Tried = ("apgd_ce", "APGD", WHITE, 95)
+
+
+def verdict(rule: str, case: Case) -> str:
+    applied = {**rules_of_records.APPLIED, **rules_of_attacks.APPLIED}
+    check = applied[rule](case)
+    assert check.rule == rule and check.detail
+    return check.verdict
+
+
+def test_an_orderly_run_breaks_no_rule(make_case: Callable[..., Case]) -> None:
+    case = make_case(("fgsm", "FGSM", WHITE, 120), PGD20, APGD, ("apgd_t", "TargetedAPGD", WHITE, 94))
+    for rule in ("P1", "A1", "A3", "A4", "A9", "A14", "A15", "A19", "S1", "S4", "S5", "S6", "S7", "S8"):
+        assert verdict(rule, case) == "pass", rule
+    for rule in ("A2", "A11", "A12", "S2", "S3"):
+        check = {**rules_of_records.APPLIED, **rules_of_attacks.APPLIED}[rule](case)
+        assert check.verdict == "open" and str(check.command).startswith("bench run "), rule
+
+
+def test_an_image_outside_the_budget_blocks(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20)
+    far = dataclasses.replace(left(100), distance=np.full(N, 9 / 255))  # left by 1/255
+    assert verdict("A1", dataclasses.replace(case, outcomes={"pgd_20": far})) == "block"
+
+
+def test_a_miscounted_worst_case_blocks(make_case: Callable[..., Case], make_record: Maker) -> None:
+    case = make_case(PGD20, APGD)
+    kinder = dataclasses.replace(case.record, worst_case=case.record.columns[0].robust)
+    assert verdict("A3", dataclasses.replace(case, record=kinder)) == "block"
+
+
+@pytest.mark.parametrize(("weak", "expected"), [(99, "pass"), (60, "warn")])
+def test_one_step_that_beats_iterations_warns(
+    make_case: Callable[..., Case], weak: int, expected: str
+) -> None:
+    assert verdict("A4", make_case(("fgsm", "FGSM", WHITE, weak), PGD20)) == expected
+
+
+def test_successes_that_are_not_returned_warn(
+    make_case: Callable[..., Case], make_trial: Callable[..., Column]
+) -> None:
+    case = make_case(PGD20)
+    for lost, expected in ((2, "pass"), (3, "warn")):  # 1 % of 200 is allowed
+        record = dataclasses.replace(case.record, columns=(make_trial("pgd_20", 100, N, lost=lost),))
+        assert verdict("A9", dataclasses.replace(case, record=record)) == expected
+
+
+@pytest.mark.parametrize(("square", "expected"), [(100, "pass"), (99, "pass"), (98, "warn")])
+def test_a_query_attack_of_another_run_that_breaks_more_warns(
+    make_case: Callable[..., Case], square: int, expected: str
+) -> None:
+    assert verdict("A11", make_case(PGD20, kin=(("square", "Square", SCORES, square),))) == expected
+
+
+def test_a_decision_based_attack_closes_its_rule(make_case: Callable[..., Case]) -> None:
+    assert verdict("A12", make_case(PGD20, kin=(("rays", "RayS", LABELS, 150),))) == "pass"
+    assert verdict("A12", make_case(PGD20, n=N, kin=(("square", "Square", SCORES, 150),))) == "open"
+
+
+def test_a_surrogate_that_is_the_victim_blocks(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20)
+    assert case.record.training is not None
+    spec = {**case.record.spec, "others": {"twin": case.record.training.training_id}}
+    assert (
+        verdict("A14", dataclasses.replace(case, record=dataclasses.replace(case.record, spec=spec)))
+        == "block"
+    )
+
+
+def test_special_parts_ask_for_attacks_that_are_not_weaker(make_case: Callable[..., Case]) -> None:
+    own = ("apgd_bpda", "APGD", BPDA, 80)
+    assert verdict("A15", make_case(PGD20, traits=("preprocessing",))) == "open"
+    assert verdict("A15", make_case(PGD20, own, traits=("preprocessing",))) == "pass"
+    assert verdict("A15", make_case(PGD20, ("b", "APGD", BPDA, 160), traits=("preprocessing",))) == "block"
+
+
+def test_refused_examples_count_as_standing(make_case: Callable[..., Case]) -> None:
+    refusing = dataclasses.replace(left(100), attacked=np.where(np.arange(N) < 100, REFUSED, 1))
+    assert verdict("A3", dataclasses.replace(make_case(PGD20), outcomes={"pgd_20": refusing})) == "pass"
+
+
+def test_an_interval_that_is_not_wilsons_blocks(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20)
+    wald = Interval(0.5, 0.5 - 0.0693, 0.5 + 0.0693, 100, N)
+    assert (
+        verdict("S1", dataclasses.replace(case, record=dataclasses.replace(case.record, clean=wald)))
+        == "block"
+    )
+
+
+def test_counts_that_do_not_follow_from_the_examples_block(make_case: Callable[..., Case]) -> None:
+    assert verdict("S8", dataclasses.replace(make_case(PGD20), outcomes={"pgd_20": left(101)})) == "block"
+    assert verdict("S8", dataclasses.replace(make_case(PGD20), changed=("bench.api",))) == "warn"
+
+
+def test_defenses_are_compared_by_mcnemars_test(make_case: Callable[..., Case]) -> None:
+    def holding(record: Record, count: int) -> Record:
+        bits = packed(np.arange(N) < count)
+        return dataclasses.replace(
+            record, robust_examples=Verdicts("ids", packed(np.ones(N, dtype=bool)), bits)
+        )
+
+    case = make_case(PGD20)
+    for count, told in ((94, "better than trades"), (95, "better than none")):  # 6 coins: p 0.031; 5: 0.063
+        other = make_case(("pgd_20", "PGD", WHITE, count)).record
+        other = dataclasses.replace(holding(other, count), defense="trades", run_id="c" * 12)
+        against = dataclasses.replace(case, record=holding(case.record, 100), others=(other,))
+        check = rules_of_records.comparison(against)
+        assert (check.verdict, told in check.detail) == ("pass", True)
+
+
+def test_three_seeds_close_their_rule(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20)
+    more = tuple(dataclasses.replace(case.record, seed=seed, run_id=str(seed) * 12) for seed in (1, 2))
+    assert verdict("S3", dataclasses.replace(case, others=more[:1])) == "open"
+    assert verdict("S3", dataclasses.replace(case, others=more)) == "pass"
+
+
+def test_what_a_run_found_breaks_its_rule(make_case: Callable[..., Case]) -> None:
+    found = (Finding("zero-gradients", "warn", "d"), Finding("train-mode", "block", "e"))
+    checks = rules_of_attacks.from_findings(make_case(PGD20, findings=found))
+    assert {rule: check.verdict for rule, check in checks.items()} == {"P5": "warn", "P2": "block"}
+
+
+def test_an_audit_marks_what_findings_do_not(make_record: Maker) -> None:
+    record = make_record(
+        findings=(Finding("zero-gradients", "warn", "d"),),
+        audit=(Check("P5", "warn", "d"), Check("A8", "warn", "d"), Check("A12", "open", "d", "bench run")),
+    )
+    assert signs(record) == {"zero-gradients", "rule A8"}
+    table = audit_table(record)
+    assert [row[:2] for row in table.rows] == [("warn", "P5"), ("warn", "A8"), ("open", "A12")]
+    assert tally(record.audit) == "2 warn, 0 block, 1 open of 3"
+
+
+def test_the_catalogue_is_that_of_the_page() -> None:
+    assert catalogue() in PAGE.read_text(encoding="utf-8")
+    assert indicators() in PAGE.read_text(encoding="utf-8")
+    assert [*RULES] == [
+        *(f"P{number}" for number in range(1, 8)),
+        *(f"A{number}" for number in range(1, 23)),
+        *(f"S{number}" for number in range(1, 9)),
+    ]
+    assert {rule.indicator for rule in RULES.values()} - {None} == {*INDICATORS} == {*INDICATOR_OF.values()}
+    assert all(rule in RULES for rule in RULE_OF.values())
