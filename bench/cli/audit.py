@@ -29,6 +29,7 @@ from bench.records.record import Record
 @click.option(
     "--again", is_flag=True, help="Compute again what an earlier audit stored.  [default: take it from there]"
 )
+@click.option("--data", metavar="NAME", help="Data of your own, such as npz:PATH.  [default: the run's]")
 @options.accept_stale
 @options.offline
 def audit(
@@ -38,6 +39,7 @@ def audit(
     as_markdown: bool,
     as_json: bool,
     again: bool,
+    data: str | None,
     store: Path,
     **shared: Any,
 ) -> int:
@@ -68,7 +70,7 @@ def audit(
         how = as_options(store=store, devices=1, rerun=False, **shared)
         audited = []
         for record in found:
-            audited.append(compute(record, how, again))
+            audited.append(compute(record, how, again, data))
             if not as_json:
                 _print(audited[-1], as_markdown, follows=len(audited) > 1)
     if as_json:

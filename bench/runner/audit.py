@@ -46,11 +46,12 @@ class Stage:
     look: Look
 
 
-def audit(record: Record, options: Options, again: bool = False) -> Record:
+def audit(record: Record, options: Options, again: bool = False, data: str | None = None) -> Record:
     """The record with its audit, which is also in the store from now on.
 
     What was computed for an earlier audit is taken from the record, unless it is to be computed `again`; what
-    follows from records alone always is, for the store may hold more of them now.
+    follows from records alone always is, for the store may hold more of them now. `data` says where images of
+    the user's own lie.
 
     Raises:
         StaleRecord: other code made the record, and `options.stale` is "refuse".
@@ -65,7 +66,7 @@ def audit(record: Record, options: Options, again: bool = False) -> Record:
     case = case_of(record, options)
     known = {} if again else {check.rule: check for check in record.audit if check.verdict != "open"}
     checks = {rule: known[rule] for stage in STAGES for rule in stage.rules if rule in known}
-    subject, data = subject_of(case, options)
+    subject, images = subject_of(case, options, data)
     case = dataclasses.replace(case, traits=tuple(trait.value for trait in subject.deployed.traits))
     progress = options.progress
     done = sum(all(rule in checks for rule in stage.rules) for stage in STAGES)
@@ -73,7 +74,7 @@ def audit(record: Record, options: Options, again: bool = False) -> Record:
     for stage in STAGES:
         if all(rule in checks for rule in stage.rules):
             continue
-        checks |= {check.rule: check for check in _looked(stage, subject, data, case)}
+        checks |= {check.rule: check for check in _looked(stage, subject, images, case)}
         record = _kept(record, checks, case, options.store)
         progress.advance()
     progress.finish()
@@ -82,7 +83,7 @@ def audit(record: Record, options: Options, again: bool = False) -> Record:
     return _kept(record, _with_findings(checks, case), case, options.store)
 
 
-def subject_of(case: Case, options: Options) -> tuple[Subject, Dataset]:
+def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[Subject, Dataset]:
     """The deployed network of a run from its stored weights, with its first test images.
 
     Raises:
@@ -90,12 +91,12 @@ def subject_of(case: Case, options: Options) -> tuple[Subject, Dataset]:
         BadCheckpoint: the weights are not there, or not the record's.
     """
     record, spec = case.record, case.record.spec
-    data = load(spec["training"]["data"], options.data_root, options.download, options.progress)
+    data = load(name or spec["training"]["data"], options.data_root, options.download, options.progress)
     if data.digest != record.data_digest:
         raise BadData(
             f"{record.data} has digest {data.digest} here and {record.data_digest} in run {record.run_id}, "
             "expected the same images",
-            "--data-root with the folder that it was run with",
+            "--data-root, or --data, with what it was run with",
         )
     device = pick_device(options.device)
     data = data.to(device)
