@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "audit": ("bench.cli.audit:audit", "Apply the rules that reviewers check to a run, with figures."),
     "compare": ("bench.cli.compare:compare", "Do defenses differ on the same examples, or is it chance?"),
     "verify": ("bench.cli.verify:verify", "Does a stored run keep its word? Cells are computed again."),
+    "import": ("bench.cli.import_:import_", "Judge adversarial images that others made (.npy)."),
     "publish": ("bench.cli.publish:publish", "Put records on the boards of leaderboards/."),
     "check": ("bench.cli.check:check", "Does a defense or an attack keep its contract?"),
     "new": ("bench.cli.new:new", "Start a defense of your own from a template that works."),

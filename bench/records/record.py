@@ -187,7 +187,9 @@ class Record:
     provenance: Provenance
     traits: tuple[str, ...] = ()  # what the defense is made of: bench.api.Trait
     draws: int = 1  # answers that vote on each image of a randomized defense
-    eot_samples: int | None = None  # passes that a gradient is the mean of; None: made before traits were noted
+    eot_samples: int | None = (
+        None  # passes that a gradient is the mean of; None: made before traits were noted
+    )
     audit: tuple[Check, ...] = ()  # what bench audit found, by rule; empty: it was not audited
     evidence: Evidence | None = None  # None: its images were not kept
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
@@ -197,6 +199,11 @@ class Record:
     def budget(self) -> str:
         """Norm and radius as papers print them."""
         return f"{self.norm} {self.eps}"
+
+    @property
+    def best_known(self) -> Interval | None:
+        """The lowest number that is known: the worst case, or what others' images left of it."""
+        return self.imported[-1].best_known if self.imported else self.worst_case
 
 
 def to_json(record: Record) -> str:
