@@ -17,8 +17,9 @@ from torch import Generator, Tensor
 from bench.api import Attack, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import margin
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_count, require_one_of
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
 
 Rule = Literal["selective", "orthogonal", "sum"]
@@ -82,6 +83,7 @@ class DetectorAware:
     `orthogonal` costs two gradients a step, the others one.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
     of_suspicion: ClassVar[bool] = True
 
     rule: Rule = "orthogonal"
@@ -99,6 +101,7 @@ class DetectorAware:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
         x_adv = geometry.random_start(x, budget, generator) if self.random_start else x
         project = geometry.projector(x, budget)
         for step in range(self.steps):

@@ -16,8 +16,9 @@ from bench.api import Attack, Features, Oracle
 from bench.attacks import geometry
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.fast import climbed
+from bench.attacks.norms import LINF_L2, require_norm
 from bench.attacks.parameters import require_count
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 from bench.errors import AccessDenied
 
 
@@ -49,6 +50,7 @@ class FeatureMatching:
     the image is returned as it was. Costs one query, and `steps` gradients for each guide.
     """
 
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
     of_features: ClassVar[bool] = True
 
     steps: int = 100
@@ -61,6 +63,7 @@ class FeatureMatching:
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
         if not isinstance(oracle, FeatureOracle):
             raise AccessDenied("this oracle lends no features")
         features = oracle.features(x)

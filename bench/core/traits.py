@@ -15,7 +15,7 @@ CLIMBS_VICTIM = frozenset({Source.DEPLOYED, Source.BPDA})
 """Whose gradients are the deployed defense's own: successes are known at once, gradients are EOT's means."""
 
 ANSWERED_BY: Mapping[str, str] = {
-    "preprocessing": "gradients that pass over the purifier (BPDA)",
+    "preprocessing": "gradients through the purifier and past it (BPDA)",
     "randomized": "gradients averaged over several samples (EOT)",
     "non-differentiable": "a differentiable stand-in (BPDA), or a search on scores",
     "detector": "an attack that climbs past the detector's suspicion",

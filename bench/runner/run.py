@@ -76,7 +76,7 @@ class _Run:
         gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
         findings += diagnostics.from_gates(sorted(gates), cells.outcomes)
         evidence = None
-        if options.evidence and not cells.failed:
+        if options.evidence and cells.outcomes and not cells.failed:
             evidence, told = keep(opened, self.folder, cells.outcomes, options.progress)
             findings += told
         sources = sources_behind(spec, options.store, self.sources)
