@@ -63,8 +63,8 @@ def import_(
     """Judge adversarial images from elsewhere, and lower a row's best known number where they do better.
 
     FILE.npy is an array of the whole test set or of its first images, in the original order, with pixels in
-    [0, 1]: [n, H, W, C], [n, C, H, W] or, in grey, flat [n, H*W], as the MNIST and CIFAR challenges and TRADES
-    have it. An image beyond the budget is counted, and its clean one judged in its place.
+    [0, 1]: [n, H, W, C], [n, C, H, W] or, in grey, flat [n, H*W], as the MNIST and CIFAR challenges and
+    TRADES have it. An image beyond the budget is counted, and its clean one judged in its place.
     """
     from bench.cli.chosen import Wanted, chosen
     from bench.cli.requests import as_options
@@ -97,9 +97,8 @@ def _told(record: Record, before: Record, file: Path, judged: Judged) -> list[st
     from bench.report.render import percent
     from bench.runner.summary import interval_of
 
-    lines = [
-        f"{file.name}: images of {judged.covered:,} of the {record.examples:,} examples of {record.run_id}"
-    ]
+    covered = f"{judged.covered:,} of the {record.examples:,} examples"
+    lines = [f"{file.name} has an image of {covered} of run {record.run_id}"]
     if judged.outside:
         lines.append(
             f"{judged.outside:,} of them are beyond {record.budget}: their clean images were judged instead"

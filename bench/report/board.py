@@ -34,6 +34,7 @@ def board(records: Sequence[Record]) -> Table:
     suites = sorted({suite_label(record) for record in records})
     rows = sorted((_row(group, suites) for group in _trainings(records).values()), key=lambda row: row.order)
     lowest = len(suites) > 1
+    imported = any(record.imported for record in records)
     marks = _marks(rows)
     traits_are_told = any(row.traits for row in rows)
     columns = [
@@ -51,6 +52,7 @@ def board(records: Sequence[Record]) -> Table:
             Column(f"{suite} worst column", f"{suite}_column", only_csv=True),
         ]
     columns += [
+        *((Column("best known %", "best_known", Kind.INTERVAL),) if imported else ()),
         Column("lowest %", "lowest", Kind.SHARE, only_csv=not lowest),
         Column("findings", "findings", dispensable=1),
         Column("seed", "seed", Kind.COUNT),
@@ -63,7 +65,7 @@ def board(records: Sequence[Record]) -> Table:
         Column("records", "records", dispensable=2),
     ]
     cells = tuple(
-        _cells(row, rank, suites, marks, traits_are_told)
+        _cells(row, rank, suites, marks, traits_are_told, imported)
         for row, rank in zip(rows, _ranks(rows), strict=True)
     )
     return Table(shared.label, tuple(columns), cells, notes=_notes(rows, marks, lowest))
@@ -108,8 +110,16 @@ class _Row:
         return self.records[0]
 
     @property
+    def best_known(self) -> Interval | None:
+        """The lowest number of all, images of others included."""
+        known = [record.best_known for record in self.records if record.best_known is not None]
+        return min(known, key=lambda found: found.value, default=None)
+
+    @property
     def lowest(self) -> float | None:
-        return min((found[0].value for found in self.worst.values() if found), default=None)
+        measured = [found[0].value for found in self.worst.values() if found]
+        imported = [record.imported[-1].best_known.value for record in self.records if record.imported]
+        return min([*measured, *imported], default=None)
 
     @property
     def traits(self) -> frozenset[str]:
@@ -220,7 +230,12 @@ def _ranks(rows: Sequence[_Row]) -> list[int]:
 
 
 def _cells(
-    row: _Row, rank: int, suites: Sequence[str], marks: dict[str, str], traits_are_told: bool
+    row: _Row,
+    rank: int,
+    suites: Sequence[str],
+    marks: dict[str, str],
+    traits_are_told: bool,
+    imported: bool,
 ) -> tuple[Cell, ...]:
     first, trained = row.first, row.first.training
     cells: list[Cell] = [
@@ -242,6 +257,7 @@ def _cells(
     codes = {sign for record in row.records for sign in signs(record)}
     codes |= {row.masked.code} if row.masked else set()
     cells += [
+        *((row.best_known,) if imported else ()),
         row.lowest,
         ", ".join(sorted(codes)) or None,
         first.seed,
@@ -281,6 +297,8 @@ def _notes(rows: Sequence[_Row], marks: dict[str, str], lowest: bool) -> tuple[s
         if row.masked:
             told = f"{row.first.defense} (seed {row.first.seed}): {row.masked.detail}"
             notes.append(f"{row.masked.code}: {told}")
+    if any(record.imported for row in rows for record in row.records):
+        notes.append("best known: the lowest number, with images that others made and bench import judged")
     over = "the lowest worst case over suites" if lowest else "the worst case"
     notes.append(f"rank: by {over}; accuracies are over all n examples, with 95 % Wilson intervals")
     notes.append("forwards and backwards: per example, all trials together; seconds: of the attacks")

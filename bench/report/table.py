@@ -27,7 +27,7 @@ COLUMNS = (
     Column("note", "note"),
 )
 
-CLEAN, WORST = "clean", "worst case"
+CLEAN, WORST, BEST_KNOWN = "clean", "worst case", "best known"
 
 
 def run_table(record: Record) -> Table:
@@ -74,6 +74,9 @@ def run_table(record: Record) -> Table:
             f"without {', '.join(left_out)}" if left_out else None,
         )
     )
+    if record.imported:
+        known = f"with {', '.join(found.file for found in record.imported)}"
+        rows.append((*name, BEST_KNOWN, known, record.best_known, *blank, None))
     title = f"{record.defense} under {record.suite}{' (custom)' if record.custom else ''}"
     return Table(title, COLUMNS, tuple(rows), _facts(record), _notes(record))
 

@@ -73,8 +73,8 @@ def import_images(
     judged = _judged(opened, images)
     if not judged.covered:
         raise BadData(
-            f"{file} has the first {len(images):,} images of the test set, and the run attacked none of them, "
-            "expected images of the whole test set"
+            f"{file} has the first {len(images):,} images of the test set, and the run attacked none of "
+            "them, expected images of the whole test set"
         )
     folder = options.store.run(record.run_id)
     return _noted(record, folder, file, note, judged), judged
@@ -112,7 +112,7 @@ def _images(held: NDArray[Any], file: Path, opened: Opened) -> NDArray[Any]:
         flat = f", or flat [n, {h * w}]" if c == 1 else ""
         raise BadData(
             f"{file} has shape {list(held.shape)}, expected [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{flat}, "
-            f"with n at most {tests:,}: the test set of {opened.data.name}, or its first n, in its original order"
+            f"with n at most {tests:,}: the test set of {opened.data.name}, or its first n, in their order"
         )
     found = held.transpose(layouts[shape])
     for start in range(0, len(found), 1000):
@@ -125,8 +125,8 @@ def _check_pixels(part: NDArray[Any], start: int, file: Path) -> None:
     wrong = ~np.isfinite(flat).all(axis=1)
     if wrong.any():
         raise BadData(
-            f"{file} holds values that are no numbers, first in image {start + wrong.argmax()}, expected pixels "
-            "in [0, 1]"
+            f"{file} holds values that are no numbers, first in image {start + wrong.argmax()}, expected "
+            "pixels in [0, 1]"
         )
     low, high = flat.min(), flat.max()
     if low < -TOLERANCE or high > 1 + TOLERANCE:
