@@ -123,15 +123,18 @@ class KNearest:
     paper: ClassVar[str] = "Sun, Ming, Zhu & Li, ICML 2022"
     needs_features: ClassVar[bool] = True
 
-    k: int = 10  # the paper: 50 of 50,000 images, the same share
+    k: int = 5
+    bank: int = 2000  # training images to be near to; the paper: all, k = 50 of 50,000, or a share of both
 
     def __post_init__(self) -> None:
         _require_positive("KNearest", "k", self.k)
+        _require_positive("KNearest", "bank", self.bank)
 
     def fit(self, sample: Sample) -> Fitted:
         """The features themselves."""
-        _require_enough("KNearest", self.k, sample)
-        return {"bank": F.normalize(sample.features.double(), dim=1)}
+        bank = sample.features[: self.bank].double()
+        _require_enough("KNearest", self.k, bank)
+        return {"bank": F.normalize(bank, dim=1)}
 
     def suspicion(self, fitted: Fitted, logits: Tensor, features: Tensor) -> Tensor:
         """In [0, 4]."""
@@ -150,15 +153,18 @@ class LocalDimension:
     needs_features: ClassVar[bool] = True
 
     k: int = 20
+    bank: int = 2000  # training images to be near to; the paper: each minibatch of 100
 
     def __post_init__(self) -> None:
         if self.k < 2:
             raise BadValue(f"LocalDimension.k is {self.k}, expected at least 2 neighbours", "k=20")
+        _require_positive("LocalDimension", "bank", self.bank)
 
     def fit(self, sample: Sample) -> Fitted:
         """The features themselves."""
-        _require_enough("LocalDimension", self.k, sample)
-        return {"bank": sample.features.double()}
+        bank = sample.features[: self.bank].double()
+        _require_enough("LocalDimension", self.k, bank)
+        return {"bank": bank}
 
     def suspicion(self, fitted: Fitted, logits: Tensor, features: Tensor) -> Tensor:
         """-1 / mean log(r_i / r_k), their equation 4."""
@@ -242,12 +248,9 @@ def _require_positive(kind: str, name: str, value: float, or_zero: bool = False)
         raise BadValue(f"{kind}.{name} is {value}, expected a number {least}", f"{name}=1")
 
 
-def _require_enough(kind: str, k: int, sample: Sample) -> None:
-    if len(sample.labels) < k:
-        raise BadValue(
-            f"{kind}.k is {k} and detectors are fitted on {len(sample.labels)} images, expected at least k",
-            f"--fit-examples {k}",
-        )
+def _require_enough(kind: str, k: int, bank: Tensor) -> None:
+    if len(bank) < k:
+        raise BadValue(f"{kind}.k is {k} and there are {len(bank)} images to be near to, expected at least k")
 
 
 _: tuple[Detector, ...] = (

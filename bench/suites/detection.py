@@ -42,9 +42,9 @@ DETECTORS: Mapping[str, Detector] = {
 }
 """By the name of their row."""
 
-_AWARE = Cascade(tuple(DetectorAware(rule=rule) for rule in ("orthogonal", "selective", "sum")))
-"""All three rules, each on what the others left: against max_softmax, whose gradient is nearly that of the
-margin, orthogonal steps alone leave little to climb."""
+_AWARE = Cascade((DetectorAware(rule="orthogonal"), DetectorAware(rule="selective")))
+"""Selective steps on what orthogonal ones leave: against max_softmax, whose gradient is nearly that of the
+margin, orthogonality takes all of it away."""
 
 DETECTION = Suite(
     name="detection",
