@@ -1,0 +1,212 @@
+"""Corruptions and poses as a table and as a figure: a row for each corruption, a mark for each defense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from bench.errors import BadValue
+from bench.records.record import Interval
+from bench.records.shift import Mean, Shift
+from bench.report.paper import COLOURS, COLUMN, Drawing, plain, sheet
+from bench.report.render import Cell, Column, Kind, Table, percent
+
+NUMBERS = (
+    *("shift", "defense", "architecture", "group", "name", "severity", "accuracy", "low", "high", "right"),
+    *("n", "refused", "distance"),
+)
+"""Of the CSV: a line for each corruption and severity of each defense, shares as fractions."""
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_NOT = (
+    "computed from the test images by the formulas of Hendrycks and Dietterich (ICLR 2019), without frost; "
+    "not CIFAR-10-C, whose figures are other images'"
+)
+
+
+def shift_table(found: Sequence[Shift]) -> Table:
+    """Every severity of one defense, or the means of several side by side.
+
+    Raises:
+        BadValue: they are of different images or corruptions.
+    """
+    first = _same_ground(found)
+    columns, rows = _alone(first) if len(found) == 1 else _together(found)
+    facts = [
+        ("defense", ", ".join(labels(found))),
+        ("data", f"{first.data}, {first.examples} examples"),
+        ("recipe", ", ".join(sorted({one.network.recipe for one in found}))),
+        ("seed", str(first.seed)),
+        ("shift", ", ".join(one.id for one in found)),
+    ]
+    notes = [f"accuracy in % over all {first.examples} examples; a refusal is no right answer"]
+    if first.corrupted:
+        notes += ["mean: over the severities, 1 to 5", f"corruptions: {_NOT}"]
+    for label, one in zip(labels(found), found, strict=True) if first.corrupted else ():
+        worst = min(one.names, key=one.mean_of)
+        notes.append(f"{label}: worst corruption {worst}, {100 * one.mean_of(worst):.1f} % on average")
+    if first.left_out:
+        notes.append(f"left out, as not defined for such images: {', '.join(first.left_out)}")
+    if first.posed:
+        notes.append(f"{_poses(first)}; in the worst one a refusal counts as right, as under an attack")
+    return Table("shift", columns, rows, tuple(facts), tuple(notes))
+
+
+def shift_figure(found: Sequence[Shift]) -> Drawing:
+    """A row for each corruption: the mean over severities as a mark, severities 1 to 5 as a line.
+
+    Raises:
+        BadValue: there is no corruption, they cannot be compared, or are more than can be told apart.
+    """
+    first = _same_ground(found)
+    if len(found) > len(COLOURS):
+        raise BadValue(
+            f"{len(found)} shifts are more than one figure can show, expected at most {len(COLOURS)}"
+        )
+    names = first.names
+    rows = max(1, len(names))
+    of = f"{plain(first.data)}, n = {first.examples:,}"
+    about = f"{of}\nmark: mean of 5 severities; line: best to worst of them"
+    figure = sheet(COLUMN, 0.6 + (0.1 + 0.06 * len(found)) * rows, "Accuracy under common corruptions", about)
+    axes = figure.subplots()
+    for place, (label, one) in enumerate(zip(labels(found), found, strict=True)):
+        away = 0.0 if len(found) == 1 else 0.6 * (place / (len(found) - 1) - 0.5)
+        colour, marker = COLOURS[place], _MARKERS[place]
+        for row, name in enumerate(names):
+            shares = [100 * held.accuracy.value for held in one.of(name)]
+            axes.plot([min(shares), max(shares)], [row + away] * 2, color=colour, linewidth=0.7, alpha=0.6)
+            mean = 100 * one.mean_of(name)
+            told = plain(label) if row == 0 else None
+            axes.plot(mean, row + away, marker, color=colour, label=told, clip_on=False, linestyle="none")
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 101)
+    axes.set_xlabel("accuracy (%)")
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower center", ncols=3, handlelength=1.2)
+    return Drawing("shift", figure, NUMBERS, numbers(found))
+
+
+def caption(found: Sequence[Shift]) -> str:
+    """What to print below the figure, in whole sentences."""
+    first = found[0]
+    sentences = [
+        f"Accuracy of {', '.join(labels(found))} on {first.data} (n = {first.examples}, seed {first.seed}) "
+        f"under {len(first.names)} common corruptions at five severities, {_NOT}.",
+        "Marks: means over the severities; lines: from the best to the worst of them.",
+    ]
+    for label, one in zip(labels(found), found, strict=True):
+        if one.mean:
+            sentences.append(f"Mean of all, {label}: {_mean(one.mean)} %.")
+        if one.posed:
+            worst = percent(one.posed.worst)
+            sentences.append(f"{label} keeps {worst} % in the worst of {_poses(one)}.")
+    return " ".join(sentences) + "\n"
+
+
+def number_table(found: Sequence[Shift]) -> Table:
+    """The numbers alone, for a CSV without a figure."""
+    rows = tuple(tuple(cast(Cell, cell) for cell in row) for row in numbers(found))
+    return Table("shift", tuple(Column(name, name) for name in NUMBERS), rows)
+
+
+def numbers(found: Sequence[Shift]) -> list[tuple[object, ...]]:
+    """The rows of the CSV."""
+    rows: list[tuple[object, ...]] = []
+    for one in found:
+        who = (one.id, one.network.defense, one.network.architecture)
+        rows.append((*who, "", "clean", None, *_five(one.network.clean), None, None))
+        for held in one.corrupted:
+            what = (held.group, held.name, held.severity)
+            rows.append((*who, *what, *_five(held.accuracy), held.refused, held.distance))
+        if one.mean:
+            rows.append((*who, "", "mean", None, *_three(one.mean), None, one.mean.n, None, None))
+        if one.posed:
+            random, ten, worst = one.posed.random, one.posed.worst_of_draws, one.posed.worst
+            rows.append((*who, "poses", "random", None, *_three(random), None, random.n, None, None))
+            rows.append((*who, "poses", f"worst_of_{one.posed.draws}", None, *_five(ten), None, None))
+            rows.append((*who, "poses", f"worst_of_{one.posed.poses}", None, *_five(worst), None, None))
+    return rows
+
+
+def labels(found: Sequence[Shift]) -> list[str]:
+    """A name for each, with its architecture where they differ."""
+    several = len({one.network.architecture for one in found}) > 1
+    names = [one.network.defense for one in found]
+    if not several:
+        return names
+    return [f"{name}@{one.network.architecture}" for name, one in zip(names, found, strict=True)]
+
+
+def _alone(one: Shift) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    refusing = any(held.refused for held in one.corrupted)
+    columns = [
+        Column("", "name"),
+        *(Column(str(severity), f"severity_{severity}", Kind.SHARE) for severity in range(1, 6)),
+        Column("mean %", "mean"),
+        *([Column("refused %", "refused", Kind.SHARE)] if refusing else []),
+    ]
+    none, last = (None,) * 5, (None,) * refusing
+    rows: list[tuple[Cell, ...]] = [("clean", *none, percent(one.network.clean), *last)]
+    for name in one.names:
+        held = one.of(name)
+        gone = sum(each.refused for each in held) / (len(held) * one.examples)
+        shares = [each.accuracy.value for each in held]
+        rows.append((name, *shares, f"{100 * one.mean_of(name):.1f}", *((gone,) if refusing else ())))
+    rows += [(title, *none, text, *last) for title, text in _ends(one)]
+    return tuple(columns), tuple(rows)
+
+
+def _together(found: Sequence[Shift]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+    columns = (Column("", "name"), *(Column(f"{label} %", label) for label in labels(found)))
+    rows: list[tuple[Cell, ...]] = [("clean", *(percent(one.network.clean) for one in found))]
+    rows += [(name, *(f"{100 * one.mean_of(name):.1f}" for one in found)) for name in found[0].names]
+    ends = [_ends(one) for one in found]
+    rows += [(ends[0][row][0], *(held[row][1] for held in ends)) for row in range(len(ends[0]))]
+    return columns, tuple(rows)
+
+
+def _ends(one: Shift) -> list[tuple[str, str]]:
+    """The last rows: the mean of all corruptions, and the poses."""
+    rows = [("mean of all", _mean(one.mean))] if one.mean else []
+    if one.posed:
+        rows.append(("random pose", _mean(one.posed.random)))
+        rows.append((f"worst of {one.posed.draws} poses", percent(one.posed.worst_of_draws)))
+        rows.append((f"worst of {one.posed.poses} poses", percent(one.posed.worst)))
+    return rows
+
+
+def _poses(one: Shift) -> str:
+    assert one.posed is not None
+    held = one.posed
+    reach = f"{held.degrees:g} degrees and {held.pixels} pixel{'s' * (held.pixels != 1)}"
+    return f"{held.poses} poses of at most {reach} (Engstrom et al., ICML 2019)"
+
+
+def _mean(held: Mean) -> str:
+    return f"{100 * held.value:.1f} [{100 * held.low:.1f}, {100 * held.high:.1f}]"
+
+
+def _five(held: Interval) -> tuple[object, ...]:
+    return held.value, held.low, held.high, held.count, held.n
+
+
+def _three(held: Mean) -> tuple[object, ...]:
+    return held.value, held.low, held.high
+
+
+def _same_ground(found: Sequence[Shift]) -> Shift:
+    first = found[0]
+    for one in found[1:]:
+        if _ground(one) != _ground(first):
+            raise BadValue(
+                f"shifts cannot be compared: {first.id} is of {_ground(first)}, {one.id} of {_ground(one)}, "
+                "expected the same of all"
+            )
+    return first
+
+
+def _ground(one: Shift) -> tuple[object, ...]:
+    return one.data_digest, one.examples, one.seed, one.names, one.posed is None
