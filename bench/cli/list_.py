@@ -124,9 +124,12 @@ def _plug_ins(table: str) -> Callable[[Path], list[Entry]]:
 
 
 def _attacks(store: Path) -> list[Entry]:
-    from bench.registry import ATTACKS, BACKENDS, needs
+    from bench.registry import ATTACKS, BACKENDS, NORMS, needs
 
-    own = [_attack(name, needs(name) or "not stated", ATTACKS.summary(name)) for name in ATTACKS.names()]
+    own = [
+        _attack(name, needs(name) or "not stated", NORMS.get(name, "Linf, L2"), ATTACKS.summary(name))
+        for name in ATTACKS.names()
+    ]
     for name in ATTACKS.schemes():
         library, norms, extra = BACKENDS[name.partition(":")[0]]
         install = f" (pip install 'robust-bench-harness[{extra}]')" if extra else ""
@@ -135,9 +138,9 @@ def _attacks(store: Path) -> list[Entry]:
     return own
 
 
-def _attack(name: str, needs: str, summary: str) -> Entry:
-    told = {"backend": "bench", "needs": needs, "norms": "Linf, L2", "extra": ""}
-    return {"name": name, "summary": f"{needs}: {summary}", **told}
+def _attack(name: str, needs: str, norms: str, summary: str) -> Entry:
+    told = {"backend": "bench", "needs": needs, "norms": norms, "extra": ""}
+    return {"name": name, "summary": f"{needs}; {norms}: {summary}", **told}
 
 
 def _data(store: Path) -> list[Entry]:

@@ -53,11 +53,13 @@ data_root = click.option(
 )
 norm = click.option(
     "--norm",
-    metavar="Linf|L2",
+    metavar="Linf|L2|L1|L0",
     help="Norm of the perturbation.  [default: the data set's]",
 )
 eps = click.option(
-    "--eps", metavar="RADIUS", help="Radius in pixel units, such as 8/255.  [default: the data set's]"
+    "--eps",
+    metavar="RADIUS",
+    help="Radius in pixel units, such as 8/255; under L0 a number of values.  [default: the data set's]",
 )
 arch = click.option("--arch", metavar="NAME", help="Architecture.  [default: the data set's]")
 recipe = click.option(

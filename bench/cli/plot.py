@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from bench.report.paper import Format
     from bench.report.queries import Run
 
-QUERIES = "queries"
-"""The kind that is drawn of runs; the others are drawn of diagnostics."""
+QUERIES, DISTANCE = "queries", "distance"
+"""The kinds that are drawn of runs; the others are drawn of diagnostics."""
 
 
 @click.command()
@@ -26,10 +26,11 @@ QUERIES = "queries"
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice([*KINDS, QUERIES]),
+    type=click.Choice([*KINDS, QUERIES, DISTANCE]),
     multiple=True,
     metavar="KIND",
-    help=f"{', '.join(KINDS)}, or {QUERIES} of runs; repeatable.  [default: all there are of diagnostics]",
+    help=f"{', '.join(KINDS)}; of runs {QUERIES} or {DISTANCE}; repeatable.  "
+    "[default: all there are of diagnostics]",
 )
 @click.option(
     "--every-column",
@@ -60,20 +61,29 @@ def plot(
 
     Embedding, contributions and training compare all that are given in one figure; attention and purification
     have a figure for each. Queries are drawn of runs, whose ids or folders are given: the share of examples
-    still robust against the number of queries, a line for each column that asks.
+    still robust against the number of queries, a line for each column that asks. So is distance: the share
+    still robust against the distance to the nearest adversarial image, of attacks that look for the nearest
+    (bench run --attack fmn --eps 1).
     """
     from bench.records.diagnostics import find, read
     from bench.records.store import require_writable
-    from bench.report.figures import draw, draw_queries
+    from bench.report.figures import draw, draw_distances, draw_queries
 
-    if QUERIES in kinds and set(kinds) != {QUERIES}:
-        other = next(kind for kind in kinds if kind != QUERIES)
-        raise BadValue(f"--kind {QUERIES} is of runs and --kind {other} of diagnostics, expected one of them")
+    of_runs = [kind for kind in (QUERIES, DISTANCE) if kind in kinds]
+    for kind in kinds:
+        if of_runs and kind in KINDS:
+            raise BadValue(
+                f"--kind {of_runs[0]} is of runs and --kind {kind} of diagnostics, expected one of them"
+            )
+    if len(of_runs) > 1:
+        raise BadValue(f"--kind is {QUERIES} and {DISTANCE}, expected one of them at a time")
     if every_column and QUERIES not in kinds:
         raise BadValue(f"--every-column comes without --kind {QUERIES}, expected both", f"--kind {QUERIES}")
     require_writable(out, "folder of figures", "--out FOLDER")
     if QUERIES in kinds:
         paths = draw_queries(_runs(names, store), every_column, out, form)
+    elif DISTANCE in kinds:
+        paths = draw_distances(_runs(names, store), out, form)
     else:
         found = [read(folder) for folder in find(names, store)]
         paths = draw(found, cast("Sequence[Kind]", kinds), out, form)

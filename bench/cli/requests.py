@@ -17,6 +17,9 @@ from bench.runner.options import Options
 
 Epoch = Literal["best", "last"]
 
+EXAMPLE = {Norm.LINF: "8/255", Norm.L2: "0.5", Norm.L1: "10", Norm.L0: "20"}
+"""A radius that somebody might type under each norm."""
+
 
 def as_request(
     defense: str,
@@ -116,19 +119,25 @@ def _budget(norm: str | None, eps: str | None, customary: Budget) -> Budget:
         raise BadValue(
             f"--norm {chosen.value} comes without a radius, expected one because the data set's own, "
             f"{customary.label}, is of another norm",
-            f"--norm {chosen.value} --eps 0.5",
+            f"--norm {chosen.value} --eps {EXAMPLE[chosen]}",
         )
     return Budget(chosen, customary.eps if eps is None else _radius(eps, "--eps", chosen))
 
 
 def _radius(text: str, option: str, norm: Norm) -> Fraction:
+    unit = "number of values" if norm is Norm.L0 else "radius of at least 0 in pixel units"
     try:
         eps = parse_eps(text)
     except BadValue:
         raise BadValue(
-            f"{option} is {text!r}, expected a radius of at least 0 in pixel units, such as 8/255 or 0.3",
-            f"{option} 8/255",
+            f"{option} is {text!r}, expected a {unit} under {norm.value}, such as {EXAMPLE[norm]}",
+            f"{option} {EXAMPLE[norm]}",
         ) from None
+    if norm is Norm.L0 and eps.denominator != 1:
+        raise BadValue(
+            f"{option} is {text!r}, expected a whole number under L0, which counts the values that change",
+            f"{option} {EXAMPLE[norm]}",
+        )
     if norm is Norm.LINF and eps > 1:
         raise BadValue(
             f"{option} is {text!r}, expected at most 1 under Linf, because pixels go from 0 to 1",

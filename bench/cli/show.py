@@ -115,15 +115,16 @@ def defense(name: str, as_json: bool) -> None:
 @options.as_json
 def attack(name: str, as_json: bool) -> None:
     """Show an attack: where it comes from, what it needs, and every parameter with its default."""
+    from bench.attacks.norms import norms_of
     from bench.attacks.others.signature import column_of
     from bench.registry import ATTACKS, needs
 
     found: Any = ATTACKS.get(name)
-    norms, asked = getattr(found, "norms", None), getattr(found, "needs", None) or needs(name)
+    norms, asked = norms_of(found), getattr(found, "needs", None) or needs(name)
     told = {
         "backend": name.partition(":")[0] if ATTACKS.scheme(name) else "bench",
         "needs": asked or "not stated",
-        "norms": "Linf, L2" if norms is None else ", ".join(norm.value for norm in norms) or "none of ours",
+        "norms": ", ".join(norm.value for norm in norms) or "none of ours",
         "defined": ATTACKS.location(name),
     }
     if getattr(found, "unfit", None):

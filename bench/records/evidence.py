@@ -23,7 +23,7 @@ from bench.records.store import RunFolder, writing
 FILE = "adversarial.safetensors"
 """What the images of a run's worst case are called in its folder."""
 
-_TYPES = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+_TYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
 
 
 def keep_images(
@@ -114,7 +114,7 @@ def images(path: Path) -> Iterator[Images]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        handle = safe_open(path, framework="numpy")
+        handle: Any = safe_open(path, framework="numpy")
         opened = handle.__enter__()
         found = Images(path, opened)
         if set(opened.keys()) < {"ids", "images"}:

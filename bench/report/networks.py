@@ -111,4 +111,7 @@ def contests(groups: Sequence[Method]) -> list[Contest]:
         p = float(ttest_ind(ours, theirs, equal_var=False).pvalue) if varies else None
         found.append((one, other, statistics.mean(ours) - statistics.mean(theirs), p))
     adjusted = iter(holm([p for *_, p in found if p is not None]))
-    return [Contest(*rest, p, None if p is None else next(adjusted)) for *rest, p in found]
+    return [
+        Contest(one, other, difference, p, None if p is None else next(adjusted))
+        for one, other, difference, p in found
+    ]

@@ -105,13 +105,13 @@ def _images(held: NDArray[Any], file: Path, opened: Opened) -> NDArray[Any]:
     """The array as [m, C, H, W], in the order of the test set."""
     (c, h, w), tests = opened.data.image_shape, len(opened.data.test)
     layouts = {(c, h, w): (0, 1, 2, 3), (h, w, c): (0, 3, 1, 2)}
-    shape = held.shape[1:]
+    given, shape = list(held.shape), held.shape[1:]
     if c == 1 and shape in ((h, w), (h * w,)):
         held, shape = held.reshape(-1, 1, h, w), (c, h, w)
     if shape not in layouts or not 0 < len(held) <= tests:
         flat = f", or flat [n, {h * w}]" if c == 1 else ""
         raise BadData(
-            f"{file} has shape {list(held.shape)}, expected [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{flat}, "
+            f"{file} has shape {given}, expected [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{flat}, "
             f"with n at most {tests:,}: the test set of {opened.data.name}, or its first n, in their order"
         )
     found = held.transpose(layouts[shape])

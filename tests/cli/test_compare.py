@@ -1,0 +1,204 @@
+"""`bench compare` on records whose single examples were set by hand, without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_ind
+
+from bench.core.metrics import proportion
+from bench.core.outcomes import Outcomes
+from bench.core.paired import mcnemar
+from bench.records.record import Interval
+from bench.records.store import Store
+from bench.records.verdicts import verdicts_of
+
+N = 200
+
+
+def kept(*ranges):
+    held = np.zeros(N, dtype=bool)
+    for start, stop in ranges:
+        held[start:stop] = True
+    return held
+
+
+def outcomes(held, first_id=0):
+    zeros = np.zeros(N, dtype=np.int64)
+    none = zeros.astype(bool)
+    return Outcomes(
+        zeros + np.arange(N) + first_id, zeros, zeros, 1 - held.astype(np.int64), zeros * 0.0, zeros, zeros,
+        zeros - 1, none, none, none,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def stored(make_record, make_trial, tmp_path):
+    """Write a run: what it keeps against each of two columns; the worst case is what both leave."""
+
+    def write(run_id, defense, pgd, noise=None, *, by_example=True, folder=True, first_id=0, **changes):
+        found = {"noise": outcomes(kept((0, N)) if noise is None else noise, first_id)}
+        found["pgd"] = outcomes(pgd, first_id)
+        worst = pgd & found["noise"].robust
+
+        def interval(held):
+            share = proportion(held)
+            return Interval(share.value, share.low, share.high, share.count, share.n)
+
+        trials = tuple(make_trial(name, robust=interval(held.robust)) for name, held in found.items())
+        record = make_record(run_id=run_id, defense=defense, columns=trials, **changes)
+        verdicts = verdicts_of(found["pgd"], worst) if by_example else None
+        record = dataclasses.replace(record, examples=N, worst_case=interval(worst), robust_examples=verdicts)
+        place = Store(tmp_path).run(run_id)
+        place.finish(record, found)
+        if not folder:
+            (place.path / "examples.csv").unlink()
+        return record
+
+    write.store = tmp_path
+    return write
+
+
+def test_two_networks_in_a_sentence_and_column_by_column(bench, stored):
+    stored("a" * 12, "ours", kept((0, 100)), kept((0, 150)))
+    stored("b" * 12, "theirs", kept((0, 88), (100, 105)), kept((0, 140)))
+    told = bench("compare", "ours", "theirs", "--store", stored.store)
+    assert told.code == 0, told.err
+    p = f"{mcnemar(12, 5):.2g}"
+    assert (
+        "ours keeps 12 of 200 examples that theirs loses, and loses 5 that it keeps: +3.5 points" in told.out
+    )
+    assert f"exact McNemar p = {p}: no significant difference" in told.out
+    rows = [line.split() for line in told.out.splitlines()]
+    noise = next(row for row in rows if row[:1] == ["noise"])
+    assert noise[1:5] == ["75.0", "70.0", "10", "0"] and noise[-2:] == ["0.002", "0.0039*"]
+    assert next(row for row in rows if row[:1] == ["pgd"])[-2:] == [p, p], "the larger of two keeps its own"
+    assert "of these weights, not of the methods" in told.out
+    turned = bench("compare", "b", "a", "--store", stored.store).out
+    assert "theirs keeps 5 of 200 examples that ours loses, and loses 12 that it keeps: -3.5 points" in turned
+
+
+def test_a_difference_beyond_chance_names_the_better(bench, stored):
+    stored("a" * 12, "ours", kept((0, 100)))
+    stored("b" * 12, "theirs", kept((0, 88)))
+    told = json.loads(bench("compare", "theirs", "ours", "--store", stored.store, "--json").out)
+    (pair,) = told["pairs"]
+    assert (pair["won"], pair["lost"], pair["n"], pair["difference"]) == (0, 12, N, -0.06)
+    assert pair["p"] == pair["p_holm"] == 2 / 2**12 and pair["significant"]
+    assert told["told"][0].endswith("ours is better")
+
+
+def test_several_are_corrected_by_holm(bench, stored):
+    """Won 6, 8 and 2 with none lost: p of 2/64, 2/256 and 1/2, so by Holm 4/64, 6/256 and 1/2."""
+    for name, count in (("a", 100), ("b", 94), ("c", 92)):
+        stored(name * 12, name, kept((0, count)))
+    told = json.loads(bench("compare", "a", "b", "c", "--store", stored.store, "--json").out)
+    found = {(pair["one"], pair["other"]): (pair["p_holm"], pair["significant"]) for pair in told["pairs"]}
+    assert found == {("a", "b"): (4 / 64, False), ("a", "c"): (6 / 256, True), ("b", "c"): (0.5, False)}
+    printed = bench("compare", "a", "b", "c", "--store", stored.store).out
+    assert "+4.0*" in printed and "-4.0*" in printed and "+3.0*" not in printed
+    assert "by Holm over 3 pairs" in printed
+
+
+def test_seeds_are_one_method_and_tested_over_trainings(bench, stored):
+    counts = {"ours": (110, 114, 121), "theirs": (100, 96, 104)}
+    for name, each in counts.items():
+        for seed, count in enumerate(each):
+            stored(f"{name[0]}{seed}" * 6, name, kept((0, count)), seed=seed)
+    told = json.loads(bench("compare", "ours", "theirs", "--store", stored.store, "--json").out)
+    assert len(told["pairs"]) == 9, "every seed against every seed of the other"
+    ours, theirs = ([count / N for count in each] for each in counts.values())
+    (contest,) = told["over_seeds"]
+    assert contest["p"] == pytest.approx(ttest_ind(ours, theirs, equal_var=False).pvalue)
+    assert contest["difference"] == pytest.approx(statistics.mean(ours) - statistics.mean(theirs))
+    mean, spread = 100 * statistics.mean(ours), 100 * statistics.stdev(ours)
+    assert f"ours has {mean:.1f} ± {spread:.1f} (3 seeds: 55.0, 57.0, 60.5)" in told["told"][-1]
+    only = bench("compare", "ours", "--store", stored.store)
+    assert only.code == 0 and "ours seed 0" in only.out and "over seeds" not in only.out
+
+
+def test_records_alone_are_enough(bench, stored):
+    a = stored("a" * 12, "ours", kept((0, 100)), folder=False)
+    b = stored("b" * 12, "theirs", kept((0, 88)), folder=False)
+    told = bench("compare", *[stored.store / r.run_id / "record.json" for r in (a, b)])
+    assert told.code == 0 and "ours keeps 12 of 200" in told.out
+
+
+def test_old_records_fall_back_to_intervals_and_say_so(bench, stored):
+    stored("a" * 12, "ours", kept((0, 100)))
+    stored("b" * 12, "old", kept((0, 95)), by_example=False, folder=False)
+    stored("c" * 12, "older", kept((0, 20)), by_example=False, folder=False)
+    told = bench("compare", "ours", "old", "--store", stored.store)
+    assert told.code == 0
+    assert "no pairs can be tested" in told.out and "missing for old (bbbbbbbbbbbb)" in told.out
+    assert "they overlap, so nothing is shown" in told.out
+    assert "they lie apart" in bench("compare", "ours", "older", "--store", stored.store).out
+
+
+def test_a_table_of_examples_stands_in_for_what_a_record_lacks(bench, stored):
+    stored("a" * 12, "ours", kept((0, 100)))
+    stored("b" * 12, "old", kept((0, 88)), by_example=False)
+    assert "ours keeps 12 of 200" in bench("compare", "ours", "old", "--store", stored.store).out
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"eps": "0.1"}, "the eps (8/255 and 0.1)"),
+        ({"norm": "L2"}, "the norm (Linf and L2)"),
+        ({"data": "svhn"}, "the data (cifar10 and svhn)"),
+        ({"data_digest": "f" * 12}, "the images under this name"),
+        ({"suite": "blackbox@1"}, "the suite (whitebox@1 and blackbox@1)"),
+        ({"first_id": 7}, "the examples"),
+    ],
+)
+def test_what_must_not_be_compared_is_refused(bench, stored, changes, told):
+    stored("a" * 12, "ours", kept((0, 100)))
+    stored("b" * 12, "theirs", kept((0, 100)), **changes)
+    refused = bench("compare", "a", "b", "--store", stored.store)
+    assert refused.code == 2 and refused.out == "" and len(refused.err.splitlines()) == 1, refused.err
+    assert "cannot be compared: they differ in" in refused.err and told in refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["ours"], "expected at least two"),
+        (["ours", "nobody"], "'nobody' leads to no record"),
+        (["ours", "theirs", "--suite", "fast"], "its records are under whitebox@1"),
+        (["ours", "theirs", "--examples", "many"], "--examples is 'many'"),
+        (["ours", "theirs", "--eps", "8/25x"], "8/25x"),
+        ([], "missing argument"),
+    ],
+)
+def test_mistakes_are_one_sentence(bench, stored, words, told):
+    stored("a" * 12, "ours", kept((0, 100)))
+    stored("b" * 12, "theirs", kept((0, 88)))
+    refused = bench("compare", *words, "--store", stored.store)
+    assert refused.code == 2 and refused.out == "" and len(refused.err.splitlines()) == 1, refused.err
+    assert told in refused.err
+
+
+def test_it_needs_no_torch_and_fits_a_narrow_terminal(stored):
+    for name, count in (("a", 100), ("b", 94), ("c", 92)):
+        stored(name * 12, f"defense_{name}", kept((0, count)))
+    code = "import sys; from bench.cli.main import main\n"
+    code += "try: main(sys.argv[1:])\nfinally: assert 'torch' not in sys.modules"
+    words = [sys.executable, "-c", code, "compare", "defense_a", "defense_b", "defense_c"]
+    done = subprocess.run(
+        [*words, "--store", stored.store],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    tables = done.stdout.partition("defense_a keeps")[0].splitlines()
+    assert max(map(len, tables)) <= 80
