@@ -131,7 +131,7 @@ def test_noise_is_climbed_by_the_authors_number_of_samples_and_judged_by_nine_dr
     stood = margin.robust.count / N
     assert margin.backwards >= 3 * 100 * stood, "every step costs three passes"
     assert "most of 9 answers name, a gradient the mean of 3 passes" in " ".join(run_table(record).notes)
-    assert not any("owes" in note for note in run_table(record).notes)
+    assert not any("owes " in note for note in run_table(record).notes)
 
 
 def test_a_detector_is_owed_an_attack_that_knows_it(judged):
@@ -149,11 +149,11 @@ def test_boards_mark_what_is_owed_until_it_is_there(judged):
     marks = {row[1].text.partition("[")[2]: row[1].mark for row in table.rows}
     assert marks == {"": "*", "kind=plain]": ""}, "quantised is the default"
     (note,) = [note for note in table.notes if note.startswith("*")]
-    assert "owes an adaptive attack: preprocessing asks for gradients through the purifier and past it" in note
+    assert "owes an adaptive attack: preprocessing asks for gradients through the purifier" in note
     assert sorted(frame(table)["adaptive"]) == ["not needed", "owed"]
     both = board([plain, judged("plain"), owing, judged("quantised")])
     assert set(frame(both)["adaptive"]) == {"not needed", "yes"}
-    assert not any("owes" in note for note in both.notes)
+    assert not [note for note in both.notes if " owes " in note]
 
 
 def frame(table):
