@@ -78,16 +78,18 @@ class Case:
     def tried(self) -> list[Tried]:
         """Every column of this run and of its kin, cut to the examples that they share.
 
-        Kin with other examples, or fewer than both this run and `LEAST`, are left out.
+        Kin is left out where it has other examples, or fewer than both this run and `LEAST`; a shorter run
+        than this one shortens all, so it is joined only if its attackers know what no others do.
         """
         ids = next(iter(self.outcomes.values())).ids
-        least = min(len(ids), LEAST)
-        runs = [(self.record, self.outcomes)]
-        for record, held in self.kin:
+        runs, known = [(self.record, self.outcomes)], _seen(self.record)
+        for record, held in sorted(self.kin, key=lambda run: -run[0].examples):
             theirs = next(iter(held.values())).ids
             n = min(len(ids), len(theirs))
-            if n >= least and np.array_equal(theirs[:n], ids[:n]):
+            is_same = n >= min(len(ids), LEAST) and np.array_equal(theirs[:n], ids[:n])
+            if is_same and (n == len(ids) or not _seen(record) <= known):
                 runs.append((record, held))
+                known |= _seen(record)
         n = min(len(next(iter(held.values()))) for _, held in runs)
         return [
             Tried(record.run_id, column, trial, first(held[column.name], n))
@@ -135,6 +137,11 @@ def percent(share: float) -> str:
     '45.7 %'
     """
     return f"{100 * share:.1f} %"
+
+
+def _seen(record: Record) -> set[tuple[str, bool]]:
+    """What the attackers of its columns know, and whether they use it against what the defense does."""
+    return {(column.knowledge, column.adaptive) for column in record.columns if column.robust is not None}
 
 
 def _attacks(attack: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

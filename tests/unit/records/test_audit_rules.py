@@ -136,6 +136,15 @@ def test_a_query_attack_of_another_run_that_breaks_more_warns(
     assert verdict("A11", make_case(PGD20, kin=(("square", "Square", SCORES, square),))) == expected
 
 
+def test_a_shorter_run_is_joined_only_for_what_no_other_knows(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20)
+    short, held = make_case(("pgd_10", "PGD", WHITE, 60), n=120).record, {"pgd_10": left(60, 120)}
+    assert {len(c.outcomes) for c in dataclasses.replace(case, kin=((short, held),)).tried()} == {N}
+    query, held = make_case(("square", "Square", SCORES, 60), n=120).record, {"square": left(60, 120)}
+    query = dataclasses.replace(query, columns=(dataclasses.replace(query.columns[0], knowledge="scores"),))
+    assert [len(c.outcomes) for c in dataclasses.replace(case, kin=((query, held),)).tried()] == [120, 120]
+
+
 def test_a_decision_based_attack_closes_its_rule(make_case: Callable[..., Case]) -> None:
     assert verdict("A12", make_case(PGD20, kin=(("rays", "RayS", LABELS, 150),))) == "pass"
     assert verdict("A12", make_case(PGD20, n=N, kin=(("square", "Square", SCORES, 150),))) == "open"
