@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from bench.api import Attack, Defense, Suite, Trial
+from bench.attacks.norms import norms_of, require_norm
 from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
@@ -30,6 +31,7 @@ from bench.core.threat import (
     Feedback,
     Knowledge,
     Source,
+    format_eps,
 )
 from bench.data.catalog import source
 from bench.data.identity import identity
@@ -269,6 +271,7 @@ def plan_run(request: Request) -> RunSpec:
     budget = request.budget or source(request.data).budget
     for name, trial in zip(request.attacks, suite.trials, strict=False):
         _check_attack(name, trial, budget)
+    _check_norms(suite, budget)
     wanted = {trial.knowledge.gradients for trial in suite.trials}
     twin_seed = request.seed ^ 1
     architecture = training.architecture
@@ -301,10 +304,12 @@ def plan_run(request: Request) -> RunSpec:
 
 def plan_white_box(request: Request, suite: Suite) -> RunSpec:
     """The same for a suite of no table, whose attackers need no network but the victim."""
+    budget = request.budget or source(request.data).budget
+    _check_norms(suite, budget)
     return RunSpec(
         training=plan_training(request),
         suite=_with_settings(suite, request),
-        budget=request.budget or source(request.data).budget,
+        budget=budget,
         checkpoint=request.checkpoint,
         numerics=_numerics(request),
     )
@@ -600,6 +605,7 @@ def _check_attack(name: str, trial: Trial, budget: Budget) -> None:
     attack, knows = trial.attack, trial.knowledge
     if isinstance(attack, OthersAttack):
         attack.require(budget)
+    require_norm(attack, budget, name)
     asked = getattr(attack, "needs", None) or needs(name)
     answers = {Feedback.LOGITS: "scores", Feedback.LABELS: "labels"}.get(knows.feedback, "nothing")
     beyond = asked == "gradients" or (asked, answers) == ("scores", "labels")
@@ -609,6 +615,19 @@ def _check_attack(name: str, trial: Trial, budget: Budget) -> None:
             "more",
             "bench list attacks",
         )
+
+
+def _check_norms(suite: Suite, budget: Budget) -> None:
+    """A suite is played whole or not at all: its worst case would be one of fewer attacks."""
+    for trial in suite.trials:
+        norms = norms_of(trial.attack)
+        if budget.norm not in norms:
+            has = " and ".join(norm.value for norm in norms)
+            raise BadValue(
+                f"the attack {trial.column} of {suite.id} has {has}, but the budget's norm is "
+                f"{budget.norm.value}, expected attacks that have it, named one by one",
+                f"--attack pgd --attack fmn --norm {budget.norm.value} --eps {format_eps(budget.eps)}",
+            )
 
 
 def _with_settings(suite: Suite, request: Request) -> Suite:

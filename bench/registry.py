@@ -189,6 +189,7 @@ def _attacks() -> Mapping[str, str]:
         "apgd": "bench.attacks.apgd:APGD",
         "apgd_targeted": "bench.attacks.apgd:TargetedAPGD",
         "cascade": "bench.attacks.combine:Cascade",
+        "ddn": "bench.attacks.ddn:DDN",
         "detector_aware": "bench.attacks.aware:DetectorAware",
         "di_fgsm": "bench.attacks.transfer:DI_FGSM",
         "fab": "bench.attacks.fab:FAB",
@@ -230,12 +231,20 @@ NEEDS: Mapping[str, str] = {
 """What attacks of this harness ask for that do without gradients; readable without loading them."""
 
 
+NORMS: Mapping[str, str] = {
+    **dict.fromkeys(("apgd", "apgd_targeted"), "Linf, L2, L1"),
+    **dict.fromkeys(("cascade", "fgsm", "fmn", "mi_fgsm", "noise", "pgd", "restarts"), "Linf, L2, L1, L0"),
+    "ddn": "L2",
+}
+"""What attacks of this harness declare as their norms, but Linf and L2; readable without loading them."""
+
+
 BACKENDS: Mapping[str, tuple[str, str, str]] = {
-    "advlib": ("adv_lib", "Linf, L2", "advlib"),
-    "art": ("Adversarial Robustness Toolbox", "Linf, L2", "art"),
-    "autoattack": ("pyautoattack", "Linf, L2", ""),
-    "foolbox": ("Foolbox", "Linf, L2", "foolbox"),
-    "torchattacks": ("torchattacks", "Linf, L2", ""),
+    "advlib": ("adv_lib", "Linf, L2, L1, L0", "advlib"),
+    "art": ("Adversarial Robustness Toolbox", "Linf, L2, L1, L0", "art"),
+    "autoattack": ("pyautoattack", "Linf, L2, L1", ""),
+    "foolbox": ("Foolbox", "Linf, L2, L1, L0", "foolbox"),
+    "torchattacks": ("torchattacks", "Linf, L2, L1, L0", ""),
 }
 """prefix -> the library whose attacks it names, the norms that some of them keep to, the extra to install."""
 

@@ -31,6 +31,7 @@ class FAB:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    minimal: ClassVar[bool] = True
 
     steps: int = 100
     targets: int = 9

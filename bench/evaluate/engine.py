@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.api import Deployed, Trial
+from bench.attacks.norms import require_norm
 from bench.core.outcomes import NEVER, Outcomes
 from bench.core.threat import Budget, Knowledge, Source
 from bench.errors import BenchError, QueriesSpent
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
+from bench.evaluate.nearest import Nearest
 from bench.evaluate.oracle import Access, MeteredOracle, Numerics
-from bench.evaluate.referee import Referee
+from bench.evaluate.referee import TOLERANCE, Referee
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
     devices = [chunk.x.device] if chunk.x.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
+        require_norm(trial.attack, arena.budget, trial.column)
         referee = arena.referee
         clean = referee.classify(chunk.x)
         standing = clean == chunk.y
@@ -102,7 +105,7 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
             standing &= torch.as_tensor(before.robust, device=standing.device)
         rows = standing.nonzero().squeeze(1)
         x, y = chunk.x[rows], chunk.y[rows]
-        ledger = Ledger(x, y, arena.num_classes)
+        ledger = Ledger(x, y, arena.num_classes, nearest=isinstance(trial, Nearest))
         try:
             oracle = MeteredOracle(arena.access(trial.knowledge), referee, ledger, arena.batches)
             candidate = _propose(trial, oracle, ledger, arena.budget, generator)
@@ -150,10 +153,14 @@ def _settle(
     """
     verdict = referee.judge(candidate, ledger.x)
     fooled = (verdict.classes != ledger.y) & (verdict.classes >= 0)
-    late = fooled & ~ledger.broken
+    late = fooled & ~ledger.found
     first = torch.where(late, ledger.forwards, ledger.first_success)
-    judged = torch.where(ledger.broken[:, None, None, None], ledger.witness, verdict.x)
-    classes = torch.where(ledger.broken, ledger.witness_class, verdict.classes)
+    same = (verdict.x == ledger.witness).flatten(1).all(1)  # a randomized defense may answer otherwise now
+    kept = ledger.found
+    if ledger.nearest:  # what it returns may be nearer than all that it asked about
+        kept = kept & ~(fooled & (referee.distance(verdict.x, ledger.x) < ledger.length))
+    judged = torch.where(kept[:, None, None, None], ledger.witness, verdict.x)
+    classes = torch.where(kept, ledger.witness_class, verdict.classes)
     n, device = len(chunk.y), chunk.y.device
     attacked: Tensor = clean if before is None else torch.as_tensor(before.attacked, device=device)
     moved_by = 0.0 if before is None else torch.as_tensor(before.distance, device=device)
@@ -176,13 +183,21 @@ def _settle(
         forwards=spread(ledger.forwards, 0, integer).cpu().numpy(),
         backwards=spread(ledger.backwards, 0, integer).cpu().numpy(),
         first_success=spread(first, NEVER, integer).cpu().numpy(),
-        moved=spread(verdict.moved, False, boolean).cpu().numpy(),
-        lost=spread(ledger.broken & ~fooled, False, boolean).cpu().numpy(),
+        # where the nearest is sought, a mistake beyond the radius is an answer, and all are looked at
+        moved=spread(verdict.moved & ~_nearest_beyond(ledger, candidate), False, boolean).cpu().numpy(),
+        lost=spread(ledger.found & ~fooled & ~same & (not ledger.nearest), False, boolean).cpu().numpy(),
         invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
     )
     fell = (classes != ledger.y) & (classes >= 0)
     images = judged[fell].to(torch.float32).contiguous().cpu().numpy()
     return outcomes, Broken(chunk.ids[rows[fell].to(chunk.ids.device)].cpu().numpy(), images)
+
+
+def _nearest_beyond(ledger: Ledger, candidate: Tensor) -> Tensor:
+    """[m] bool: candidates in the box, of a search for the nearest mistake at whatever distance."""
+    flat = candidate.flatten(1)
+    in_box = (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
+    return in_box & ledger.nearest
 
 
 def part_of(outcomes: Outcomes, start: int, length: int) -> Outcomes:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.attacks.geometry import project
 from bench.core.outcomes import NEVER
 from bench.evaluate.referee import Referee
 
@@ -22,13 +23,19 @@ What is found does not depend on it, only how soon: an example costs at most so 
 
 
 class Ledger:
-    """What was spent on each of n examples, and the first confirmed success of each."""
+    """What was spent on each of n examples, and the first confirmed success of each.
 
-    def __init__(self, x: Tensor, y: Tensor, num_classes: int) -> None:
+    With `nearest`, the nearest success of each instead; and none of them is called broken, so that attacks
+    go on.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, num_classes: int, nearest: bool = False) -> None:
         n, device = len(x), x.device
-        self.x, self.y = x, y
+        self.x, self.y, self.nearest = x, y, nearest
         self.first_success = torch.full((n,), NEVER, dtype=torch.int64, device=device)
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
+        self.found = torch.zeros_like(self.broken) if nearest else self.broken  # a success is confirmed
+        self.length = torch.full((n,), torch.inf, device=device)  # of the witness; only with `nearest`
         self.exhausted = torch.zeros(n, dtype=torch.bool, device=device)  # have spent all their queries
         self.witness = x.clone()
         self.witness_class = y.clone()
@@ -163,6 +170,9 @@ class Meter:
         if ledger.changes:
             suspects = suspects[~ledger.broken[rows[suspects]]]
         candidates = rows[suspects]
+        if ledger.nearest:
+            self._keep_nearest(query.x[suspects], candidates, later)
+            return
         verdict = self._referee.judge(query.x[suspects], ledger.x[candidates])
         wrong = _fools(verdict.classes, ledger.y[candidates]) & ~verdict.invalid
         fresh, found = candidates[wrong], suspects[wrong]
@@ -176,6 +186,27 @@ class Meter:
         if query.loss is not None:
             ledger.loss[fresh] = query.loss[found].to(ledger.loss.dtype)
         ledger.changes += 1
+
+    def _keep_nearest(self, x: Tensor, rows: Tensor, later: int) -> None:
+        """Of images [m, C, H, W], those that are nearer than what their examples had and that fool."""
+        ledger, referee = self.ledger, self._referee
+        x = project(x.to(ledger.x.dtype).nan_to_num(), ledger.x[rows], referee.budget)
+        length = referee.distance(x, ledger.x[rows])
+        order = length.argsort(descending=True, stable=True)  # of several of an example the nearest is last
+        order = order[(length < ledger.length[rows])[order]]
+        if len(order) == 0:
+            return
+        x, rows, length = x[order], rows[order], length[order]
+        verdict = referee.judge(x, ledger.x[rows])
+        wrong = _fools(verdict.classes, ledger.y[rows]).nonzero().squeeze(1)
+        place = torch.arange(len(wrong), device=rows.device)
+        last = torch.full_like(ledger.first_success, -1).scatter_reduce_(0, rows[wrong], place, "amax")
+        kept = wrong[last[rows[wrong]] == place]
+        fresh = rows[kept]
+        ledger.witness[fresh], ledger.witness_class[fresh] = verdict.x[kept], verdict.classes[kept]
+        ledger.length[fresh], ledger.found[fresh] = length[kept], True
+        first = fresh[ledger.first_success[fresh] == NEVER]
+        ledger.first_success[first] = ledger.forwards[first] - later
 
 
 def _fools(classes: Tensor, y: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.geometry import distance
-from bench.core.threat import Budget, Feedback
+from bench.attacks.geometry import distance, project
+from bench.core.threat import Budget, Feedback, Norm
 from bench.errors import AccessDenied, QueriesSpent
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Meter
@@ -50,14 +50,23 @@ class Attribution:
         """Whether these may belong to the examples of last time: no sampled pixel says otherwise."""
         if len(x) != len(self._last):
             return False
-        return bool((self._sampled(x) - self._seen).abs().amax() <= self._budget.radius + TOLERANCE)
+        change = (self._sampled(x) - self._seen).abs()
+        if self._budget.norm is Norm.L1:
+            change = change.sum(1)
+        if self._budget.norm is Norm.L0:
+            change = (change > TOLERANCE).sum(1)
+        return bool(change.amax() <= self._budget.radius + TOLERANCE)
 
     def _sampled(self, x: Tensor) -> Tensor:
         return x.flatten(1)[:, :: self._stride]
 
     def inside(self, x: Tensor, rows: Tensor) -> Tensor:
         """[m] bool: within budget and box around the clean images of these rows."""
-        near = distance(x, self._clean[rows], self._budget.norm) <= self._budget.radius + TOLERANCE
+        clean, budget = self._clean[rows], self._budget
+        if budget.norm in (Norm.L1, Norm.L0):  # thousands of roundings add up: each value may have its own
+            nearest = project(x.nan_to_num(), clean, budget)
+            return (nearest - x).abs().flatten(1).amax(1) <= TOLERANCE
+        near = distance(x, clean, budget.norm) <= budget.radius + TOLERANCE
         flat = x.flatten(1)
         return near & (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.errors import BadValue
 from bench.records.diagnostics import KINDS, Diagnosed, Kind
 from bench.report import charts, pictures
+from bench.report.distances import distances
 from bench.report.paper import Drawing, Format, paper, write
 from bench.report.queries import Run, queries
 
@@ -51,6 +52,16 @@ def draw_queries(runs: Sequence[Run], every_column: bool, folder: Path, form: Fo
     """
     with paper():
         return write(queries(runs, every_column), folder, form)
+
+
+def draw_distances(runs: Sequence[Run], folder: Path, form: Format) -> list[Path]:
+    """Write the curves of distances to the nearest mistakes and their numbers; all runs are in one figure.
+
+    Raises:
+        BadValue: a run holds no such curve, or the runs cannot be compared.
+    """
+    with paper():
+        return write(distances(runs), folder, form)
 
 
 def _lacking(one: Diagnosed, kind: Kind) -> str:

@@ -197,7 +197,7 @@ def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:
 
 
 def _symbol(norm: str) -> str:
-    return {"Linf": r"$L_\infty$", "L2": "$L_2$"}.get(norm, norm)
+    return {"Linf": r"$L_\infty$", "L2": "$L_2$", "L1": "$L_1$", "L0": "$L_0$"}.get(norm, norm)
 
 
 def _cell(value: object) -> object:

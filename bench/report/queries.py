@@ -19,7 +19,7 @@ QUERY_BASED = (SCORES.label, DECISIONS.label)
 
 COLUMNS = ("run", "defense", "column", "knowledge", "queries", "robust", "n", "robust_accuracy")
 
-_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 3)), (0, (2, 2)))
+STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 3)), (0, (2, 2)))
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def queries(runs: Sequence[Run], every_column: bool = False) -> Drawing:
     chosen = [(run, _columns(run, every_column)) for run in runs]
     names = list(dict.fromkeys(name for _, columns in chosen for name in columns))
     alone = len(runs) == 1
-    _require_few(len(runs), len(names))
+    require_few(len(runs), len(names))
     what = "Robust accuracy against the queries spent on an example"
     if alone or len(names) == 1:
         what += f": {plain(first.defense if alone else names[0])}"
@@ -52,9 +52,9 @@ def queries(runs: Sequence[Run], every_column: bool = False) -> Drawing:
     for place, (run, columns) in enumerate(chosen):
         for name in columns:
             curve, kind = survival(run.outcomes[name]), names.index(name)
-            colour, style = (COLOURS[kind], "-") if alone else (COLOURS[place], _STYLES[kind])
+            colour, style = (COLOURS[kind], "-") if alone else (COLOURS[place], STYLES[kind])
             share = 100 * curve.robust / curve.n
-            label = plain(_label(run, runs, name, len(names)))
+            label = plain(line_label(run, runs, name, len(names)))
             axes.step(curve.queries, share, where="post", color=colour, linestyle=style, label=label)
             axes.plot(curve.queries[-1], share[-1], "o", color=colour, markersize=3.5, clip_on=False)
             rows += _rows(run.record, name, curve)
@@ -83,17 +83,17 @@ def _columns(run: Run, every_column: bool) -> list[str]:
     return found
 
 
-def _require_few(runs: int, columns: int) -> None:
+def require_few(runs: int, columns: int) -> None:
     """As many as can be told apart: one run has a colour for each column, several have one for each run."""
     for count, most, what in (
         (runs, len(COLOURS), "runs"),
-        (columns, len(COLOURS if runs == 1 else _STYLES), "columns"),
+        (columns, len(COLOURS if runs == 1 else STYLES), "columns"),
     ):
         if count > most:
             raise BadValue(f"{count} {what} are more than one figure can show, expected at most {most}")
 
 
-def _label(run: Run, runs: Sequence[Run], column: str, columns: int) -> str:
+def line_label(run: Run, runs: Sequence[Run], column: str, columns: int) -> str:
     """What tells this line from the others, and no more."""
     if len(runs) == 1:
         return column

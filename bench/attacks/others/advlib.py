@@ -39,24 +39,32 @@ DECIDED = {
 }
 """What each function gets from the budget besides the norm; `eps` of `tr` is a tolerance of its own."""
 
-BOTH, LINF, L2 = (Norm.LINF, Norm.L2), (Norm.LINF,), (Norm.L2,)
+BOTH, LINF, L2, L0 = (Norm.LINF, Norm.L2), (Norm.LINF,), (Norm.L2,), (Norm.L0,)
 NORMS = {
-    "alma": L2,
-    "apgd": BOTH,
-    "apgd_targeted": BOTH,
+    "alma": (Norm.L2, Norm.L1),
+    "apgd": (*BOTH, Norm.L1),
+    "apgd_targeted": (*BOTH, Norm.L1),
     "carlini_wagner_l2": L2,
     "carlini_wagner_linf": LINF,
     "ddn": L2,
     "df": BOTH,
-    "fab": BOTH,
-    "fmn": BOTH,
+    "fab": (*BOTH, Norm.L1),
+    "fga": L0,
+    "fmn": tuple(Norm),
     "pdgd": L2,
-    "pdpgd": BOTH,
+    "pdpgd": tuple(Norm),
     "pgd_linf": LINF,
     "sdf": L2,
+    "sigma_zero": L0,
     "tr": BOTH,
+    "vfga": L0,
 }
-"""Which norm each function keeps small; the others count pixels or measure colours."""
+"""Which norms each function keeps to or keeps small; the others measure colours or groups of pixels."""
+
+ORDER = {Norm.LINF: math.inf, Norm.L2: 2.0, Norm.L1: 1.0, Norm.L0: 0.0}
+
+BOUNDED = ("apgd", "apgd_targeted", "pgd_linf")
+"""What stays within a radius; all others look for the nearest mistake."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +76,12 @@ class AdvlibAttack(OthersAttack):
     def attack(self, network: nn.Module, x: Tensor, y: Tensor, given: Given) -> Tensor:
         """Candidates [n, C, H, W] as adv_lib computes them."""
         function = getattr(_attacks(), self.offered)
-        order = math.inf if given.budget.norm is Norm.LINF else 2.0
+        norm = given.budget.norm
         own = {name: given.budget.radius for name in DECIDED.get(self.offered, ()) if name in ("eps", "ε")}
         known = {parameter.name for parameter in defaults(function)}
+        order: Any = ORDER[norm]
         decided = {"norm": order, "p": order, "num_classes": given.num_classes, "targeted": False}
+        decided["distance"] = norm.value.lower()  # of alma
         own |= {name: value for name, value in decided.items() if name in known}
         found: Tensor = function(network, x, y, **own, **self.arguments())
         return found.detach()
@@ -101,7 +111,8 @@ def _made(name: str) -> type[Any]:
     told = Told(
         needs="gradients",
         norms=NORMS.get(name, ()),
-        unfit=None if name in NORMS else "keeps to neither norm, expected an attack under Linf or L2",
+        minimal=name in NORMS and name not in BOUNDED,
+        unfit=None if name in NORMS else "keeps to no norm of ours, expected an attack that does",
         doc=function.__doc__,
         about={
             key: text

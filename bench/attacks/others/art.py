@@ -41,34 +41,55 @@ DECIDED_FOR = {
 """What is left as it is, because it is no parameter of the attack."""
 
 BOTH, LINF, L2 = (Norm.LINF, Norm.L2), (Norm.LINF,), (Norm.L2,)
+THREE, L0 = (*BOTH, Norm.L1), (Norm.L0,)
 NORMS = {
-    "AutoAttack": BOTH,
-    "AutoConjugateGradient": BOTH,
-    "AutoProjectedGradientDescent": BOTH,
+    "AutoAttack": THREE,
+    "AutoConjugateGradient": THREE,
+    "AutoProjectedGradientDescent": THREE,
     "BasicIterativeMethod": LINF,
     "BoundaryAttack": L2,
     "CarliniL2Method": L2,
     "CarliniLInfMethod": LINF,
     "DeepFool": L2,
-    "ElasticNet": L2,
-    "FastGradientMethod": BOTH,
+    "ElasticNet": (Norm.L2, Norm.L1),
+    "FastGradientMethod": THREE,
     "GeoDA": BOTH,
     "HopSkipJump": BOTH,
-    "MomentumIterativeMethod": BOTH,
+    "MomentumIterativeMethod": THREE,
     "NewtonFool": L2,
-    "ProjectedGradientDescent": BOTH,
-    "ProjectedGradientDescentNumpy": BOTH,
-    "ProjectedGradientDescentPyTorch": BOTH,
-    "RescalingAutoConjugateGradient": BOTH,
+    "ProjectedGradientDescent": THREE,
+    "ProjectedGradientDescentNumpy": THREE,
+    "ProjectedGradientDescentPyTorch": THREE,
+    "RescalingAutoConjugateGradient": THREE,
+    "SaliencyMapMethod": L0,
     "SignOPTAttack": L2,
     "SimBA": L2,
-    "SquareAttack": BOTH,
+    "SquareAttack": THREE,
+    "PixelAttack": L0,
     "ThresholdAttack": LINF,
     "UniversalPerturbation": BOTH,
     "VirtualAdversarialMethod": L2,
     "ZooAttack": L2,
 }
 """Which norm each attack keeps to or keeps small; the others patch, turn, or need more than an image."""
+
+ORDER = {Norm.LINF: math.inf, Norm.L2: 2, Norm.L1: 1, Norm.L0: 0}
+
+MINIMAL = (
+    "BoundaryAttack",
+    "BrendelBethgeAttack",
+    "CarliniL2Method",
+    "CarliniLInfMethod",
+    "DeepFool",
+    "ElasticNet",
+    "GeoDA",
+    "HopSkipJump",
+    "NewtonFool",
+    "SaliencyMapMethod",
+    "SignOPTAttack",
+    "ZooAttack",
+)
+"""What looks for the nearest mistake rather than for any within a radius."""
 
 NEEDS: dict[str, Needs] = {
     "BoundaryAttack": "labels",
@@ -77,13 +98,14 @@ NEEDS: dict[str, Needs] = {
     "SignOPTAttack": "labels",
     "SimBA": "scores",
     "SquareAttack": "scores",
+    "PixelAttack": "scores",
     "ThresholdAttack": "scores",
     "VirtualAdversarialMethod": "scores",
     "ZooAttack": "scores",
 }
 """What an attack asks for that does without gradients."""
 
-UNFIT = "makes no small change of an image that Linf or L2 measure, expected an attack that does"
+UNFIT = "makes no small change of an image that a norm of ours measures, expected an attack that does"
 
 
 @dataclass(frozen=True)
@@ -104,7 +126,7 @@ class ArtAttack(OthersAttack):
             device_type="gpu" if x.device.type == "cuda" else "cpu",
         )
         decided = {
-            "norm": math.inf if given.budget.norm is Norm.LINF else 2,
+            "norm": ORDER[given.budget.norm],
             "eps": given.budget.radius,
             "targeted": False,
             "verbose": False,
@@ -162,6 +184,7 @@ def _made(name: str) -> type[Any]:
         Told(
             needs=NEEDS.get(name, "gradients"),
             norms=NORMS.get(name, ()),
+            minimal=name in MINIMAL,
             unfit=None if name in NORMS else UNFIT,
             doc=attack.__doc__,
             about={key: text for key, (_, text) in written.items()},

@@ -45,6 +45,11 @@ class AutoAttackComponent:
     unfit: ClassVar[str | None] = None
 
     @property
+    def minimal(self) -> bool:
+        """Whether it looks for the nearest mistake."""
+        return self.component.startswith("fab")
+
+    @property
     def needs(self) -> Needs:
         """What it asks for."""
         return "scores" if self.component == "square" else "gradients"

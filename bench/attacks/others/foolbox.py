@@ -49,11 +49,13 @@ DECISIONS = (
 )
 """Attacks that see classes alone; those that add noise do, too."""
 
+ORDER = {Norm.LINF: math.inf, Norm.L2: 2, Norm.L1: 1, Norm.L0: 0}
+
 UNFIT = {
     "BinarizationRefinementAttack": "needs images that fool already, expected an attack that needs none",
     "DatasetAttack": "needs images of other classes, expected an attack that needs images and labels alone",
     "GenAttack": "needs targets, expected an attack that runs without",
-    "SpatialAttack": "moves and turns images, expected an attack under Linf or L2",
+    "SpatialAttack": "moves and turns images, expected an attack that keeps to a norm",
 }
 
 
@@ -67,12 +69,8 @@ class FoolboxAttack(OthersAttack):
         """Candidates [n, C, H, W] as Foolbox computes them, clipped to the radius."""
         package: Any = library("foolbox", "foolbox")
         offered = getattr(package.attacks, self.offered)
-        linf = given.budget.norm is Norm.LINF
-        distances = package.distances
-        decided = {
-            "distance": distances.linf if linf else distances.l2,
-            "constraint": "linf" if linf else "l2",
-        }
+        norm = given.budget.norm.value.lower()
+        decided = {"distance": getattr(package.distances, norm), "constraint": norm}
         known = {parameter.name for parameter in defaults(offered)}
         own = {name: value for name, value in decided.items() if name in known}
         attack = offered(**own, **self.arguments())
@@ -112,7 +110,7 @@ def _made(name: str) -> type[Any]:
     parameters = defaults(attack)
     written = documented(attack.__doc__)
     norms = () if name in UNFIT else _norms(attack, {parameter.name for parameter in parameters})
-    unfit = None if norms else "keeps to neither norm, expected an attack under Linf or L2"
+    unfit = None if norms else "keeps to no norm of ours, expected an attack that does"
     return made(
         FoolboxAttack,
         name,
@@ -121,6 +119,7 @@ def _made(name: str) -> type[Any]:
         Told(
             needs=_needs(attack),
             norms=norms,
+            minimal=issubclass(attack, _attacks().base.MinimizationAttack),
             unfit=UNFIT.get(name, unfit),
             doc=attack.__doc__,
             about={key: text for key, (_, text) in written.items()},
@@ -129,13 +128,15 @@ def _made(name: str) -> type[Any]:
 
 
 def _norms(attack: Any, parameters: set[str]) -> tuple[Norm, ...]:
-    if parameters & {"distance", "constraint"}:
+    if "distance" in parameters:
         return tuple(Norm)
+    if "constraint" in parameters:
+        return Norm.LINF, Norm.L2
     held = attack.distance
     if isinstance(held, property):
         held = getattr(attack(), "distance", None)  # one of them has forgotten its own
     order = getattr(held, "p", None)
-    return tuple(norm for norm, p in ((Norm.LINF, math.inf), (Norm.L2, 2)) if order == p)
+    return tuple(norm for norm, p in ORDER.items() if order == p)
 
 
 def _needs(attack: Any) -> Needs:

@@ -19,6 +19,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Oracle
+from bench.attacks.norms import require_norm
 from bench.attacks.others.lent import lent, seeded
 from bench.core.threat import Budget, Norm
 from bench.errors import AccessDenied, BadValue, BenchError, UnknownName
@@ -52,6 +53,7 @@ class OthersAttack:
     offered: ClassVar[str]  # the attack's name in the library
     needs: ClassVar[Needs]
     norms: ClassVar[tuple[Norm, ...]]  # that it can keep to
+    minimal: ClassVar[bool]  # it looks for the nearest mistake
     unfit: ClassVar[str | None]  # why it cannot be run on a budget
     required: ClassVar[tuple[str, ...]]  # fields that the library gives no default
     about: ClassVar[Mapping[str, str]]  # field -> what the library says of it
@@ -72,12 +74,7 @@ class OthersAttack:
         """Refuse a budget that this attack cannot keep to, and parameters that have no default."""
         if self.unfit is not None:
             raise BadValue(f"{self.name} {self.unfit}", f"bench list attacks --backend {self.library}")
-        if budget.norm not in self.norms:
-            raise BadValue(
-                f"{self.name} keeps to {' and '.join(norm.value for norm in self.norms)}, expected an attack "
-                f"under {budget.norm.value}, because the budget is {budget.label}",
-                f"bench list attacks --backend {self.library}",
-            )
+        require_norm(self, budget, self.name)
         lacking = [name for name in self.required if getattr(self, name) is None]
         if lacking:
             raise BadValue(
@@ -124,6 +121,7 @@ class Told:
 
     needs: Needs
     norms: tuple[Norm, ...]
+    minimal: bool = False
     unfit: str | None = None
     doc: str | None = None
     about: Mapping[str, str] | None = None
@@ -161,6 +159,7 @@ def made(
         "offered": name,
         "needs": told.needs,
         "norms": told.norms,
+        "minimal": told.minimal,
         "unfit": unfit,
         "required": tuple(required),
         "spelt": spelt,

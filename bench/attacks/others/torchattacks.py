@@ -41,6 +41,9 @@ NEEDS: dict[str, Needs] = {
 """What an attack asks for that does without gradients."""
 
 
+MINIMAL = ("CW", "DeepFool", "EADEN", "EADL1", "FAB", "JSMA", "SparseFool")
+"""What looks for the nearest mistake rather than for any within a radius."""
+
 COUNTS = {"num_iter_set": "int"}
 """Parameters that are counts although their documentation says otherwise."""
 
@@ -108,6 +111,7 @@ def _made(name: str) -> type[Any]:
         Told(
             needs=NEEDS.get(name, "gradients"),
             norms=norms,
+            minimal=name in MINIMAL,
             unfit=unfit,
             doc=attack.__doc__,
             about={key: text for key, (_, text) in told.items()},
@@ -123,9 +127,11 @@ def _norms(attack: Any) -> tuple[tuple[Norm, ...], str | None]:
     if stated is None:
         return tuple(Norm), None
     norms = tuple(norm for norm in Norm if norm.value in stated[1])
+    if attack.__name__ == "FAB":
+        norms = (Norm.LINF, Norm.L2)  # its L1 ends in an error of its own
     if norms:
         return norms, None
-    return (), f"is measured by {stated[1].strip()}, expected an attack under Linf or L2"
+    return (), f"is measured by {stated[1].strip()}, expected an attack that keeps to a norm"
 
 
 @functools.cache

@@ -15,6 +15,7 @@ import torchattacks
 from torch import nn
 
 from bench.api import Deployed, Trial
+from bench.attacks.norms import norms_of
 from bench.attacks.others import autoattack
 from bench.attacks.others import torchattacks as adapter
 from bench.attacks.others.lent import library
@@ -24,9 +25,10 @@ from bench.errors import BadValue, MissingExtra, UnknownName
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Cell, Chunk, play
 from bench.evaluate.oracle import PLAIN
-from bench.registry import ATTACKS, BACKENDS, needs
+from bench.registry import ATTACKS, BACKENDS, NORMS, needs
 
 LINF, L2 = Budget(Norm.LINF, Fraction("8/255")), Budget(Norm.L2, Fraction(1))
+BUDGETS = (LINF, L2, Budget(Norm.L1, Fraction(3)), Budget(Norm.L0, Fraction(8)))
 MODULES = {"advlib": "adv_lib", "autoattack": "pyautoattack"}
 
 
@@ -86,17 +88,18 @@ def test_greek_parameters_are_spelt_out() -> None:
 @pytest.mark.parametrize(
     ("name", "budget", "told"),
     [
-        ("torchattacks:PGDL2", LINF, "torchattacks:PGDL2 keeps to L2, expected an attack under Linf"),
-        ("torchattacks:PGD", L2, "torchattacks:PGD keeps to Linf, expected an attack under L2"),
-        ("torchattacks:OnePixel", LINF, "is measured by L0, expected"),
-        ("torchattacks:EADL1", L2, "is measured by L1, expected"),
+        ("torchattacks:PGDL2", LINF, "torchattacks:PGDL2 has L2, but the budget's norm is Linf"),
+        ("torchattacks:PGD", L2, "torchattacks:PGD has Linf, but the budget's norm is L2"),
+        ("torchattacks:OnePixel", LINF, "has L0, but the budget's norm is Linf"),
+        ("torchattacks:EADL1", L2, "has L1, but the budget's norm is L2"),
         ("torchattacks:LGV", LINF, "needs trainloader, expected"),
         ("torchattacks:MultiAttack", LINF, "needs attacks, expected"),
-        ("foolbox:L1PGD", LINF, "keeps to neither norm, expected"),
+        ("foolbox:L1PGD", LINF, "has L1, but the budget's norm is Linf"),
         ("foolbox:GenAttack", LINF, "needs targets, expected"),
         ("foolbox:VirtualAdversarialAttack", L2, "steps is none, expected a value"),
         ("art:AdversarialPatch", LINF, "makes no small change"),
-        ("advlib:sigma_zero", LINF, "keeps to neither norm, expected"),
+        ("advlib:sigma_zero", LINF, "has L0, but the budget's norm is Linf"),
+        ("advlib:perc_al", LINF, "keeps to no norm of ours, expected"),
     ],
 )
 def test_what_keeps_to_no_budget_is_refused_in_a_sentence(name: str, budget: Budget, told: str) -> None:
@@ -141,7 +144,7 @@ def test_every_attack_of_torchattacks_runs(name: str, capsys: pytest.CaptureFixt
     attack: Any = ATTACKS.get(f"torchattacks:{name}")
     few = {"n_queries": "20", "max_iterations": "20", "steps": "3"}
     attack = override(attack, {key: value for key, value in few.items() if hasattr(attack, key)})
-    cell = _cell(attack, budget=LINF if Norm.LINF in attack.norms else L2)
+    cell = _cell(attack, budget=next(budget for budget in BUDGETS if budget.norm in attack.norms))
     assert cell.error is None and cell.outcomes is not None
     assert bool(cell.outcomes.backwards.any()) == (attack.needs == "gradients")
     assert bool(cell.outcomes.forwards.any()) == (name not in ("GN", "VANILA"))
@@ -201,10 +204,19 @@ def test_an_attack_that_averages_is_not_averaged_again() -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())
+def test_norms_are_listed_as_attacks_declare_them(name: str) -> None:
+    declared = ", ".join(norm.value for norm in norms_of(ATTACKS.get(name)))
+    assert NORMS.get(name, "Linf, L2") == declared
+
+
+@pytest.mark.parametrize("name", ATTACKS.names())
 def test_what_our_attacks_are_listed_to_need_is_what_they_ask_for(name: str) -> None:
     """With less they are refused, with as much they are not."""
     attack, asked = ATTACKS.get(name), needs(name)
-    scores, labels = (_cell(attack, knows=replace(knows, max_queries=25)) for knows in (SCORES, DECISIONS))
+    budget = LINF if Norm.LINF in norms_of(attack) else L2
+    scores, labels = (
+        _cell(attack, budget=budget, knows=replace(knows, max_queries=25)) for knows in (SCORES, DECISIONS)
+    )
     assert ("gives no gradients" in str(scores.error)) == (asked == "gradients")
     assert (labels.error is not None) == (asked != "labels")
     assert (scores.error is not None) == (asked == "gradients")

@@ -1,0 +1,179 @@
+"""Robust accuracy over the distance to the nearest adversarial image, from attacks that look for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.core.outcomes import Outcomes
+from bench.core.threat import Norm
+from bench.errors import BadValue
+from bench.records.record import Record
+from bench.report import paper
+from bench.report.paper import COLOURS, PAGE, Drawing, plain, sheet
+from bench.report.queries import STYLES, Run, line_label, require_few
+
+COLUMNS = (
+    "run", "defense", "column", "norm", "eps", "distance", "robust", "n", "robust_accuracy",
+    "area", "median_distance",
+)  # fmt: skip
+"""Area and median are of the whole curve, the same in all its rows; no median: empty."""
+
+NEAREST = "bench.evaluate.nearest:Nearest"
+"""The kind of trial, as a record's spec names it, whose distances are those of the nearest mistakes found."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How many of n examples stand against changes up to each distance; between two steps nothing changes."""
+
+    distance: NDArray[np.float64]  # [s], ascending from 0; the last: the radius of the run
+    robust: NDArray[np.int64]  # [s] examples, of n
+    n: int
+
+    @property
+    def area(self) -> float:
+        """Under the curve of robust accuracy: the mean distance to a mistake, cut at the radius.
+
+        An example that is wrong when clean is at distance zero, one that stands to the end at the radius.
+        """
+        return float((np.diff(self.distance) * self.robust[:-1]).sum() / self.n)
+
+    @property
+    def end(self) -> float:
+        """Where nothing more happens: the radius, or where the last example fell."""
+        return float(self.distance[-1 if self.robust[-1] else np.argmin(self.robust)])
+
+    @property
+    def median(self) -> float | None:
+        """The distance at which no more than half of all examples stand; None: beyond the radius."""
+        half = np.flatnonzero(2 * self.robust <= self.n)
+        return float(self.distance[half[0]]) if len(half) else None
+
+
+def reach(outcomes: Outcomes, eps: Fraction) -> Reach:
+    """The curve of one column over all its examples; those wrong when clean stand nowhere.
+
+    An example falls at the distance of the nearest mistake found; the defense is known no farther than the
+    radius, because no image beyond it was judged.
+    """
+    if not len(outcomes):
+        raise ValueError("no examples, so no curve")
+    end = float(eps)
+    fell = np.sort(np.minimum(outcomes.distance[outcomes.correct & ~outcomes.robust], end))
+    steps = np.unique(np.concatenate([[0.0], fell, [end]]))
+    fallen = np.searchsorted(fell, steps, side="right")
+    return Reach(steps, int(outcomes.correct.sum()) - fallen.astype(np.int64), len(outcomes))
+
+
+def distances(runs: Sequence[Run]) -> Drawing:
+    """A line for each column of each run whose attack looked for the nearest mistakes.
+
+    Raises:
+        BadValue: a run has no such column, the runs cannot be compared, or there are too many lines.
+    """
+    first = _same_ground(runs)
+    chosen = [(run, _columns(run)) for run in runs]
+    names = list(dict.fromkeys(name for _, columns in chosen for name in columns))
+    alone = len(runs) == 1
+    require_few(len(runs), len(names))
+    curves = [
+        (place, run, name, reach(run.outcomes[name], Fraction(run.record.eps)))
+        for place, (run, columns) in enumerate(chosen)
+        for name in columns
+    ]
+    what = "Robust accuracy against the distance to the nearest adversarial image found"
+    if alone or len(names) == 1:
+        what += f": {plain(first.defense if alone else names[0])}"
+    figure = sheet(PAGE, 2.8 + 0.16 * len(curves), what, _caption(runs))
+    axes = figure.subplots()
+    rows: list[tuple[object, ...]] = []
+    for place, run, name, curve in curves:
+        kind = names.index(name)
+        colour, style = (COLOURS[kind], "-") if alone else (COLOURS[place], STYLES[kind])
+        share = 100 * curve.robust / curve.n
+        label = plain(f"{line_label(run, runs, name, len(names))} ({_told_of(curve)})")
+        axes.step(curve.distance, share, where="post", color=colour, linestyle=style, label=label)
+        axes.plot(curve.end, share[-1], "o", color=colour, markersize=3.5, clip_on=False)
+        rows += _rows(run.record, name, curve)
+    axes.set_xlim(0, 1.03 * max(curve.end for *_, curve in curves))
+    axes.set_ylim(0, 101)
+    axes.set_xlabel(_axis(Norm(first.norm)))
+    axes.set_ylabel("still robust (% of all examples)")
+    axes.grid()
+    figure.legend(loc="outside lower center", ncols=2 if len(curves) > 1 else 1, handlelength=3.2)
+    return Drawing(f"distance-{first.run_id}" if alone else "distance", figure, COLUMNS, rows)
+
+
+def _caption(runs: Sequence[Run]) -> str:
+    first = runs[0].record
+    radii = sorted({Fraction(run.record.eps): run.record for run in runs}.items())
+    ends = " and ".join(paper.budget(cast(Any, record)) for _, record in radii)  # reads norm and eps
+    return (
+        f"{plain(first.data)}, n = {first.examples:,}; lines end where nothing stands, or at the radius of the "
+        f"run, {ends}: beyond it nothing was judged"
+    )
+
+
+def _told_of(curve: Reach) -> str:
+    median = f"> {curve.distance[-1]:.4g}" if curve.median is None else f"{curve.median:.4g}"
+    return f"median {median}, area {curve.area:.4g}"
+
+
+def _axis(norm: Norm) -> str:
+    return "values changed (L0)" if norm is Norm.L0 else f"{norm.value} distance in pixel units"
+
+
+def _columns(run: Run) -> list[str]:
+    record = run.record
+    trials: Sequence[Mapping[str, Any]] = record.spec.get("suite", {}).get("trials", ())
+    sought = {trial["column"] for trial in trials if trial.get("is") == NEAREST}
+    computed = [column.name for column in record.columns if column.name in run.outcomes]
+    found = [name for name in computed if name in sought]
+    if not found:
+        raise BadValue(
+            f"run {record.run_id} of {record.defense} has no column whose attack looked for the nearest "
+            f"mistake ({', '.join(computed) or 'none'}), expected one that did, at a radius that few survive",
+            f"bench run --attack fmn --norm {record.norm} --eps {_wide(record)} --defense {record.defense}",
+        )
+    return found
+
+
+def _wide(record: Record) -> str:
+    """A radius at which few networks stand."""
+    return {"Linf": "1", "L2": "10", "L1": "100", "L0": "100"}[record.norm]
+
+
+def _rows(record: Record, column: str, curve: Reach) -> list[tuple[object, ...]]:
+    who = record.run_id, record.defense, column, record.norm, record.eps
+    median = "" if curve.median is None else curve.median
+    return [
+        (*who, float(far), int(left), curve.n, left / curve.n, curve.area, median)
+        for far, left in zip(curve.distance, curve.robust, strict=True)
+    ]
+
+
+def _same_ground(runs: Sequence[Run]) -> Record:
+    """The first, after all were found to be of the same images and norm; radii may differ."""
+    first = runs[0].record
+    for record in (run.record for run in runs):
+        if _ground(record) != _ground(first):
+            raise BadValue(
+                f"distances cannot be compared: run {first.run_id} is of {_told(first)}, {record.run_id} of "
+                f"{_told(record)}, expected the same of all",
+                "bench plot with one of them at a time",
+            )
+    return first
+
+
+def _ground(record: Record) -> tuple[object, ...]:
+    return record.data_digest, record.norm, record.examples
+
+
+def _told(record: Record) -> str:
+    return f"{record.data}, {record.norm}, {record.examples} examples"
