@@ -69,6 +69,8 @@ class Ensemble:
             adaptive_loss=_mean_of([part.adaptive_loss for part in parts]),
             detector=_any_of([part.detector for part in parts if part.detector is not None]),
             randomized=any(part.randomized for part in parts),
+            eot_samples=max((part.eot_samples for part in parts if part.eot_samples), default=None),
+            suspicion=_highest_of(parts),
             declared=tuple(sorted({Trait.ENSEMBLE, *(trait for part in parts for trait in part.traits)})),
         )
 
@@ -130,6 +132,14 @@ def _any_of(detectors: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor
     if not detectors:
         return None
     return lambda x: torch.stack([refuses(x) for refuses in detectors]).any(dim=0)
+
+
+def _highest_of(parts: Sequence[Deployed]) -> Callable[[Tensor], Tensor] | None:
+    """The highest suspicion of any member: above 0 where one refuses; None where a detector states none."""
+    stated = [part.suspicion for part in parts if part.suspicion is not None]
+    if not stated or any(part.detector is not None and part.suspicion is None for part in parts):
+        return None
+    return lambda x: torch.stack([suspicion(x) for suspicion in stated]).amax(dim=0)
 
 
 _: Defense = Ensemble()

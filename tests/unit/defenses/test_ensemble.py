@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.api import Deployed
+from bench.api import Deployed, Trait
 from bench.core.encoding import decode, encode
 from bench.core.threat import Source
 from bench.errors import BadValue, UnknownName
@@ -153,6 +153,22 @@ def test_every_view_combines_those_of_the_members():
     both = Ensemble(members=(Guarded(), Guarded())).deploy(net).adaptive_loss(x, y)
     entropies = [nn.functional.cross_entropy(part(x), y, reduction="none") for part in (one, other)]
     assert torch.allclose(both, sum(entropies) / 2)
+
+
+class Suspicious(Standard):
+    """A defense that refuses bright images, and says how bright."""
+
+    def deploy(self, net):
+        return Deployed(net, suspicion=lambda x: x.flatten(1).mean(1) - 0.4, randomized=True, eot_samples=7)
+
+
+def test_a_suspicion_is_that_of_the_most_suspicious_member():
+    net, x = nn.ModuleList(networks(2)), torch.rand(40, 3, 2, 2)
+    deployed = Ensemble(members=(Suspicious(), Standard())).deploy(net)
+    assert torch.equal(deployed.suspicion(x), x.flatten(1).mean(1) - 0.4) and deployed.eot_samples == 7
+    assert deployed.traits == {Trait.ENSEMBLE, Trait.DETECTOR, Trait.RANDOMIZED}
+    blind = Ensemble(members=(Suspicious(), Guarded())).deploy(net)
+    assert blind.suspicion is None, "one of them refuses and does not say how nearly"
 
 
 def test_plain_members_make_a_plain_deployment():
