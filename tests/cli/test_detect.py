@@ -1,0 +1,170 @@
+"""`bench detect` on a linear classifier: what detectors see and attackers reach has a closed form."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from bench.records.detection import read, read_scores
+
+ROOT = Path(__file__).parents[2]
+EPS = 0.2
+
+KILLED = """
+import os, pathlib, signal, sys
+import bench.runner.detect
+from bench.cli.main import main
+
+rename, done = pathlib.Path.replace, 0
+def replace(self, target):
+    global done
+    done += "cells" in str(target)
+    if done > 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+pathlib.Path.replace = replace
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def words(linear, linear_data, tmp_path):
+    """Two detectors, one attack, chunks of 50 images."""
+    given = ["--defense", linear, "--data", linear_data, "--examples", "all", "--eps", "1/5"]
+    chosen = ["--detector", "max_softmax", "--detector", "knn", "--attack", "fgsm", "--fpr", "0.1"]
+    return ["detect", *given, *chosen, "--set", "suite.chunk=50", "--store", str(tmp_path / "runs")]
+
+
+def toward_truth(arrays, part):
+    """The logit of the true class less the other's, [n], of clean images and of each one's worst corner."""
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = (torch.randn(*size, generator=generator).double().numpy() / 4 for size in ((2, 16), (2,)))
+    x, y = arrays[f"x_{part}"].reshape(-1, 16).astype(float), arrays[f"y_{part}"]
+    slope, offset = weight[y] - weight[1 - y], bias[y] - bias[1 - y]
+    corner = np.clip(x - EPS * np.sign(slope), 0, 1)
+    return (x * slope).sum(1) + offset, (corner * slope).sum(1) + offset
+
+
+def told_json(told):
+    assert told.code == 0, told.err
+    return json.loads(told.out)
+
+
+def one(found, detector, task, images="all"):
+    (held,) = (
+        held
+        for held in found["separations"]
+        if (held["detector"], held["task"], held["images"]) == (detector, task, images)
+    )
+    return held
+
+
+def test_every_figure_of_a_linear_classifier_has_its_closed_form(bench, words, arrays, tmp_path):
+    found = told_json(bench(*words, "--json"))
+    clean, corner = toward_truth(arrays, "test")
+    n = len(clean)
+    suspicion = -np.abs(np.r_[clean, corner])  # two classes: the log odds are the margin
+    truth = np.r_[np.zeros(n), np.ones(n)]
+    held = one(found, "max_softmax", "adversarial")
+    assert held["auroc"]["value"] == pytest.approx(roc_auc_score(truth, suspicion), abs=1e-4)
+    wrong = np.r_[clean, corner] < 0
+    held = one(found, "max_softmax", "wrong")
+    assert (held["positives"], held["negatives"]) == (int(wrong.sum()), 2 * n - int(wrong.sum()))
+    assert held["auroc"]["value"] == pytest.approx(roc_auc_score(wrong, suspicion), abs=1e-4)
+    fooled = int((corner < 0).sum())
+    assert one(found, "knn", "adversarial", "successes")["positives"] == fooled > 10
+
+    guard = next(held for held in found["guards"] if held["detector"] == "max_softmax")
+    sure = -guard["threshold"]  # refused is what is less sure
+    accepted = clean >= sure
+    assert guard["clean"]["count"] == int(accepted.sum())
+    assert guard["robust"]["fgsm"]["count"] == int((accepted & (corner > -sure)).sum())
+    assert guard["aware"]["count"] == int((accepted & (corner > -sure)).sum()), "the corner is all they have"
+    assert found["attacks"][0]["robust"]["count"] == n - fooled
+    assert guard["validation_refused"]["value"] <= 0.1
+
+
+def test_thresholds_come_from_validation_images_alone(bench, words, arrays, tmp_path):
+    before = told_json(bench(*words, "--json"))
+    order = np.random.default_rng(0).permutation(len(arrays["y_test"]))[:60]
+    other = {**arrays, "x_test": 1 - arrays["x_test"][order], "y_test": arrays["y_test"][order]}
+    path = tmp_path / "linear.npz"  # the same name, so the same images are held out
+    np.savez(path, **other)
+    place = words.index("--data") + 1
+    after = told_json(bench(*words[:place], f"npz:{path}", *words[place + 1 :], "--json"))
+    assert [held["threshold"] for held in before["guards"]] == [held["threshold"] for held in after["guards"]]
+    assert before["clean"] != after["clean"]
+
+
+def test_the_second_time_answers_from_the_record(bench, words, tmp_path):
+    first, again = bench(*words), bench(*words)
+    assert first.code == again.code == 0, first.err
+    assert first.out == again.out
+    assert "nothing was computed" in again.err
+    for word in ("max_softmax", "knn", "AUROC", "worst case", "validation images"):
+        assert word in first.out
+    (folder,) = (tmp_path / "runs" / "detection").iterdir()
+    record = read(folder)
+    sets = read_scores(folder, record)
+    assert set(sets) == {"validation", "clean", "fgsm"}
+    assert sets["fgsm"].scores.shape == (2, 120)
+
+
+def test_a_killed_run_goes_on(bench, words, environment, tmp_path):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *words], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").glob("detection/*/cells/*/*.npz")}
+    assert len(kept) == 4
+    whole = told_json(bench(*words, "--json"))
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}, "what was there was used"
+    fresh = told_json(bench(*words[:-1], str(tmp_path / "fresh"), "--json"))
+    for key in ("guards", "separations", "scores_sha256"):
+        assert whole[key] == fresh[key]
+
+
+def test_out_holds_tables_and_curves(bench, words, tmp_path):
+    told = bench(*words, "--out", tmp_path / "out")
+    assert told.code == 0, told.err
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"detection.md", "detection.csv", "joint_accuracy.csv"} <= names
+    assert {path.rpartition(".")[2] for path in names if path.startswith("roc-")} == {"png", "pdf", "csv"}
+    rows = (tmp_path / "out" / "detection.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2
+    assert "adversarial_auroc,adversarial_auroc_low" in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["--detector", "knnn"], "no detector is named 'knnn'; did you mean 'knn'?"),
+        (["--detector", "knn[k=0]"], "KNearest.k is 0"),
+        (["--detector", "knn[q=3]"], "has no parameter 'q'"),
+        (["--detector", "lid", "--detector", "lid"], "--detector gives 'lid' twice"),
+        (["--fpr", "5"], "--fpr is '5', expected a share"),
+        (["--attack", "pdg"], "no attack is named 'pdg'; did you mean 'pgd'?"),
+        (["--set", "attack.pgd_21.steps=3"], "has no column 'pgd_21'"),
+        (["--examples", "0"], "--examples is '0'"),
+    ],
+)
+def test_mistakes_are_one_sentence(bench, given, sentence, tmp_path):
+    told = bench("detect", "--defense", "standard", *given, "--store", tmp_path)
+    assert told.code == 2
+    assert sentence in told.err
+    assert "Traceback" not in told.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_sends_its_suite_here(bench, tmp_path):
+    told = bench("run", "--defense", "standard", "--suite", "detection", "--store", tmp_path)
+    assert told.code == 2
+    assert "bench detect --defense standard --data digits" in told.err
