@@ -24,7 +24,7 @@ FEW = 0.002
 """The share of examples that an attacker who knows less may break alone; one example always may be."""
 
 
-RESISTS, LEAVES = 0.8, 0.5
+RESISTS, LEAVES = 0.5, 0.25
 """Shares: what one step leaves of the examples, at least; what iterative attacks leave of that, at most."""
 
 

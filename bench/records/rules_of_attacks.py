@@ -49,6 +49,8 @@ def stored_images(case: Case) -> Check:
         f"{evidence.images} images leave {again.count} of {again.n} again, the run left {worst.count}, "
         f"rounded to 8 bits {rounded.count}"
     )
+    if "randomized" in case.parts:
+        return kept("A2", f"{figures}; a randomized defense may answer either way")
     return kept("A2", figures) if again.count == worst.count else broken("A2", figures)
 
 
