@@ -17,7 +17,7 @@ from bench.runner.options import Options
 from bench.runner.run import run
 from benchmarks.timing import Row, Settings
 
-NETWORKS = ("digits:pgd_at@small_cnn", "digits:pgd_at@lenet")
+NETWORKS = ("digits:pgd_at@small_cnn",)
 THEIRS = "torchattacks:AutoAttack"
 """Attacks the usual networks only: it takes half as long as AutoAttack."""
 

@@ -22,6 +22,8 @@ BENCHMARKS = (
     "kernels",
     "attack_step",
     "peers",
+    "switches",
+    "autoattack",
     "cascade",
     "early_exit",
     "training_step",
@@ -51,7 +53,7 @@ USUAL = tuple(name for name in BENCHMARKS if name not in ("defenses",))
     "networks",
     multiple=True,
     metavar="DATA:DEFENSE@ARCH",
-    help="Attack this one by the cascade; may be repeated.  [default: two on digits]",
+    help="Attack this one by the cascade; may be repeated.  [default: one on digits]",
 )
 @click.option("--recipe", default="short", show_default=True, help="How those are trained.")
 @click.option("--examples", type=click.IntRange(min=1), help="Images of each of them.  [default: all]")
@@ -111,10 +113,12 @@ def main(
         data_root=data_root,
     )
     rows: list[Row] = []
-    begun = time.perf_counter()
+    took: dict[str, int] = {}
     for name in only or USUAL:
+        begun = time.perf_counter()
         here = dataclasses.replace(settings, say=partial(_say, name))
         rows += importlib.import_module(f"benchmarks.{name}").measure(here)
+        took[name] = round(time.perf_counter() - begun)
     setting = {
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
@@ -123,7 +127,8 @@ def main(
         "rounds": rounds,
         "processor_cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
-        "seconds": round(time.perf_counter() - begun),
+        "seconds": sum(took.values()),
+        "seconds_of": took,
     }
     shown = [{**dataclasses.asdict(row), "held": row.held} for row in rows]
     text = json.dumps({"setting": setting, "rows": shown}, indent=2)
@@ -154,6 +159,21 @@ def table(rows: list[Row]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def markdown(rows: list[Row]) -> list[str]:
+    """The same for a page, without exact counts; of kernels and cascade only what has a bar."""
+    told = [row for row in rows if not row.exact]
+    lines = []
+    for row in told:
+        if row.bar is None and row.benchmark in ("kernels", "cascade"):
+            continue
+        spread = "" if row.low is None else f" ({_figure(row.low)}-{_figure(row.high)})"
+        cpu = "" if row.cpu is None else f", {_figure(row.cpu)}"
+        bar = "" if row.bar is None else f"<= {row.bar:.2f}: {'holds' if row.held else 'missed'}"
+        what = f"`{row.benchmark}` {row.what}, over {row.over}"
+        lines.append(f"| {what} | {_figure(row.value) or row.note}{spread}{cpu} | {bar} |")
+    return lines
 
 
 def _figure(value: float | None) -> str:

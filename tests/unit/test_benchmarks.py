@@ -261,6 +261,24 @@ def test_the_readme_states_what_the_records_of_the_cascade_hold(module):
     assert sorted(named) == sorted(path.stem for path in folder.glob("*.json")), "every record has its row"
 
 
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in (ROOT / "benchmarks/records").glob("two_cores*"))
+)
+def test_the_readme_states_what_was_measured(module, name):
+    """Every row of the records with its figures, and no figures of other records."""
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert f"records/{name}" in text
+    held = json.loads((ROOT / "benchmarks" / "records" / name).read_text(encoding="utf-8"))["rows"]
+    row = module("timing").Row
+    rows = [row(**{key: value for key, value in line.items() if key != "held"}) for line in held]
+    assert [found.held for found in rows] == [line["held"] for line in held]
+    lines = module("run").markdown(rows)
+    assert lines and set(lines) <= set(text.splitlines())
+    counts = [found for found in rows if found.exact]
+    assert all(found.held for found in counts)
+    assert not counts or f"All {len(counts)} counts" in text
+
+
 def test_a_step_adds_at_most_25_kernels_and_the_host_waits_once_in_eight(module, monkeypatch):
     kernels = module("kernels")
     monkeypatch.setitem(kernels.ledgers.CHECKED_EVERY, "cpu", 8)
