@@ -18,7 +18,7 @@ from bench.core.rules import RULE_OF, RULES
 from bench.core.threat import Source
 from bench.data.dataset import Dataset, test_subset
 from bench.data.load import load
-from bench.errors import BadCheckpoint, BadData, BadValue, BenchError, StaleRecord
+from bench.errors import BadCheckpoint, BadData, BadValue, StaleRecord
 from bench.evaluate import diagnostics, probes, strength
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Chunk, part_of
@@ -188,9 +188,7 @@ _RANK = ("block", "warn", "open", "info", "pass")
 def _looked(stage: Stage, subject: Subject, data: Dataset, case: Case) -> Iterable[Check]:
     try:
         return list(stage.look(subject, data))
-    except BenchError:  # a mistake of the user
-        raise
-    except Exception as error:  # the defense's or the attack's: these rules stay open, with the reason
+    except Exception as error:  # the defense's or the attack's fault: these rules stay open, with the reason
         why = f"it could not be computed ({type(error).__name__}: {error})"
         return [unknown(rule, why, f"bench check {case.record.defense}") for rule in stage.rules]
 
