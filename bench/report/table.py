@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.core.traits import owed, told
 from bench.records.record import Column as Trial
 from bench.records.record import Record
-from bench.report.render import Cell, Column, Kind, Table
+from bench.report.render import Cell, Column, Kind, Table, percent
 
 COLUMNS = (
     Column("run", "run", only_csv=True),
@@ -134,6 +134,11 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
 
 def _notes(record: Record) -> tuple[str, ...]:
     notes = [f"{found.severity}: {found.code}: {found.detail}" for found in record.findings]
+    if (kept := record.evidence) is not None:
+        notes.append(
+            f"evidence: {kept.images} adversarial images; scored again from their file {percent(kept.again)} %, "
+            f"rounded to 8 bits {percent(kept.rounded)} % ({kept.left} leave the budget by it)"
+        )
     if record.reconstruction:
         notes.append(f"a reconstruction: {record.reconstruction}")
     notes += adaptive_notes(record)
