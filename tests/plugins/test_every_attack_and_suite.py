@@ -6,6 +6,7 @@ from bench.check import check_attack
 from bench.core.digest import content_id
 from bench.core.encoding import decode, encode, override
 from bench.registry import ATTACKS, SUITES
+from bench.suites.detection import DETECTION, Protocol
 
 QUICK = {
     "apgd": {"steps": "10"},
@@ -58,3 +59,8 @@ def test_suite_survives_json_and_names_its_columns_once(name):
     assert decode(encode(suite)) == suite
     columns = [trial.column for trial in suite.trials]
     assert len(set(columns)) == len(columns)
+
+
+def test_detection_is_as_published():
+    assert DETECTION.id == "detection@1"
+    assert content_id([encode(DETECTION), encode(Protocol())]) == "5ae0367d2e0e"
