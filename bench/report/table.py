@@ -136,7 +136,7 @@ def _notes(record: Record) -> tuple[str, ...]:
     notes = [f"{found.severity}: {found.code}: {found.detail}" for found in record.findings]
     if (kept := record.evidence) is not None:
         notes.append(
-            f"evidence: {kept.images} adversarial images; scored again from their file {percent(kept.again)} %, "
+            f"evidence: {kept.images} adversarial images; from their file {percent(kept.again)} %, "
             f"rounded to 8 bits {percent(kept.rounded)} % ({kept.left} leave the budget by it)"
         )
     if record.reconstruction:
