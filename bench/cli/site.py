@@ -20,12 +20,15 @@ import click
 def site(records: tuple[Path, ...], out: Path) -> None:
     """Write a page of boards and records: files of records, folders of boards or of runs.
 
+    Folders of runs also lend the adversarial images and the curves that they hold.
+
     Without any, leaderboards/ is shown. The folder can be opened from disk or put on any web server: nothing
     in it asks for anything outside. Boards can be sorted and filtered, two rows be put side by side.
     """
     from bench.errors import BadData
     from bench.publish import read_records
     from bench.report.site import site_files, write_site
+    from bench.report.site.extras import extras
 
     began = time.perf_counter()
     found = {}
@@ -36,7 +39,8 @@ def site(records: tuple[Path, ...], out: Path) -> None:
                 "bench site leaderboards --out site",
             )
         found.update({record.run_id: record for record in read_records(place)})
-    written = write_site(site_files([found[run_id] for run_id in sorted(found)]), out)
+    beside = extras(place for place in records if place.is_dir())
+    written = write_site(site_files([found[run_id] for run_id in sorted(found)], beside), out)
     seconds = time.perf_counter() - began
     click.echo(f"{len(found)} records on {len(written)} pages and files in {seconds:.1f} s", err=True)
     click.echo(out / "index.html")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 AUTO = {"cuda": 1024, "mps": 256, "cpu": 128}
 """Where `--batch-size auto` begins, by kind of device."""
@@ -48,3 +51,19 @@ class Batches:
         if len(results) == 1:
             return results[0]
         return tuple(torch.cat(column) for column in zip(*results, strict=True))
+
+
+def as_many_as_fit(look: Callable[[int], T], n: int) -> T:
+    """What a look at n examples gives, or at half as many where that does not fit into memory, down to two.
+
+    For what must see examples side by side, such as whether they change each other's answers.
+    """
+    while True:
+        try:
+            return look(n)
+        except torch.OutOfMemoryError:
+            if n <= 2:
+                raise
+            n //= 2
+            torch.cuda.empty_cache()
+            log.warning("out of memory: %d examples are looked at together", n)

@@ -17,6 +17,7 @@ from bench.core.metrics import most_missed
 from bench.core.outcomes import concatenate
 from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate import diagnostics
+from bench.evaluate.batches import as_many_as_fit
 from bench.evaluate.engine import part_of
 from bench.evaluate.sequel import Sequel
 from bench.plan import RunSpec
@@ -63,7 +64,10 @@ class _Run:
         opened = open_run(spec, options)
         data = opened.data
         images, labels = data.test.batch(torch.cat(opened.rows)[:32])
-        findings = diagnostics.from_network(opened.deployed, images, labels, data.mean, data.std)
+        findings = as_many_as_fit(
+            lambda n: diagnostics.from_network(opened.deployed, images[:n], labels[:n], data.mean, data.std),
+            len(images),
+        )
         self._begin()
         if options.workers == 1:
             cells = self._cells(opened, InThisProcess(opened))
@@ -71,7 +75,9 @@ class _Run:
             self._tell_of_threads()
             with Processes(spec, options, options.workers) as processes:
                 cells = self._cells(opened, processes)
-        findings += diagnostics.from_history(opened.deployed, opened.anew(), images)
+        findings += as_many_as_fit(
+            lambda n: diagnostics.from_history(opened.deployed, opened.anew(), images[:n]), len(images)
+        )
         findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
         gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
         findings += diagnostics.from_gates(sorted(gates), cells.outcomes)

@@ -11,6 +11,7 @@ from bench.errors import BadValue
 from bench.records.record import Record, to_json
 from bench.records.store import require_writable, write_atomically
 from bench.report.site.compare import rows_to_compare
+from bench.report.site.extras import Extras
 from bench.report.site.views import board_views, record_view
 
 MANIFEST = "site.json"
@@ -19,16 +20,14 @@ MANIFEST = "site.json"
 STATIC = ("site.css", "site.js")
 
 
-def site_files(
-    records: Sequence[Record], gallery: Mapping[str, bytes] | None = None
-) -> dict[str, str | bytes]:
+def site_files(records: Sequence[Record], beside: Extras | None = None) -> dict[str, str]:
     """File name -> content of the whole page; the same records, the same bytes.
 
-    `gallery` holds a picture of adversarial images (PNG) for some of the records, by run id.
+    `beside` holds what a store has besides: adversarial images, and curves.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    pictures = dict(gallery or {})
+    beside = beside or Extras()
     environment = Environment(
         loader=PackageLoader("bench.report.site"),
         autoescape=True,
@@ -38,7 +37,7 @@ def site_files(
     )
     boards = board_views(records)
     home = {found.run_id: found for board in boards for found in board.places}
-    made: dict[str, str | bytes] = {
+    made = {
         "index.html": environment.get_template("index.html").render(root="", boards=boards),
         "compare.html": environment.get_template("compare.html").render(root="", boards=boards),
         "rows.js": f"window.BENCH = {_script(rows_to_compare(boards))};\n",
@@ -48,16 +47,20 @@ def site_files(
         made[f"boards/{board.stem}.html"] = page.render(root="../", board=board, boards=boards)
     page = environment.get_template("record.html")
     for record in sorted(records, key=lambda record: record.run_id):
-        view = record_view(record, home.get(record.run_id), record.run_id in pictures)
-        made[f"records/{record.run_id}.html"] = page.render(root="../", boards=boards, view=view)
+        view = record_view(record, home.get(record.run_id))
+        curves = beside.curves.get(record.training.training_id, []) if record.training else []
+        pictures = beside.pictures.get(record.run_id, ())
+        made[f"records/{record.run_id}.html"] = page.render(
+            root="../", boards=boards, view=view, pictures=pictures, curves=curves
+        )
         made[f"records/{record.run_id}.json"] = to_json(record)
-    made |= {f"pictures/{run_id}.png": picture for run_id, picture in sorted(pictures.items())}
+        made |= {f"curves/{curve.id}.svg": curve.svg for curve in curves}
     for name in STATIC:
         made[name] = files("bench.report.site").joinpath("templates", name).read_text(encoding="utf-8")
     return made
 
 
-def write_site(made: Mapping[str, str | bytes], folder: Path) -> list[Path]:
+def write_site(made: Mapping[str, str], folder: Path) -> list[Path]:
     """Write a page, each file whole, and take away what an earlier page left there; gives the paths.
 
     Raises:
@@ -68,7 +71,7 @@ def write_site(made: Mapping[str, str | bytes], folder: Path) -> list[Path]:
     for name in sorted(before - set(made)):
         (folder / name).unlink(missing_ok=True)
     for name, content in made.items():
-        write_atomically(folder / name, content.encode() if isinstance(content, str) else content)
+        write_atomically(folder / name, content.encode())
     write_atomically(folder / MANIFEST, (json.dumps(sorted(made), indent=1) + "\n").encode())
     return [folder / name for name in made]
 

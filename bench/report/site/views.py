@@ -11,7 +11,7 @@ from bench.core.threat import format_eps
 from bench.records.record import Check, Finding, Interval, Record
 from bench.records.record import Column as Trial
 from bench.report import board as boards
-from bench.report.ground import Ground, ground, suite_label
+from bench.report.ground import Ground, ground, in_order, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, read_cell
 from bench.report.site.commands import reproduce
 from bench.report.table import note
@@ -130,7 +130,6 @@ class RecordView:
     commands: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     made: tuple[tuple[str, str], ...]
-    picture: bool
 
 
 def share(found: Interval) -> Share:
@@ -162,7 +161,7 @@ def board_views(records: Sequence[Record]) -> list[BoardView]:
     return views
 
 
-def record_view(record: Record, located: Located | None, picture: bool) -> RecordView:
+def record_view(record: Record, located: Located | None) -> RecordView:
     """Everything about one record."""
     order = ("block", "warn", "open", "info", "pass")
     checks = sorted(record.audit, key=lambda check: (order.index(check.verdict), check.rule))
@@ -177,14 +176,13 @@ def record_view(record: Record, located: Located | None, picture: bool) -> Recor
         commands=tuple(reproduce(record)),
         facts=_facts(record),
         made=_made(record),
-        picture=picture,
     )
 
 
 def _board(stem: str, place: Ground, group: Sequence[Record]) -> BoardView:
     table = boards.board(group)
     names = [column.name for column in table.columns]
-    suites = tuple(sorted({suite_label(record) for record in group}))
+    suites = tuple(in_order(map(suite_label, group)))
     shown = [
         (number, column)
         for number, column in enumerate(table.columns)

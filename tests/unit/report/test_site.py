@@ -43,11 +43,11 @@ def records() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def page(records: list[Record]) -> dict[str, str | bytes]:
+def page(records: list[Record]) -> dict[str, str]:
     return site_files(records)
 
 
-def html(made: dict[str, str | bytes]) -> dict[str, Page]:
+def html(made: dict[str, str]) -> dict[str, Page]:
     return {name: Page(str(text)) for name, text in made.items() if name.endswith(".html")}
 
 
