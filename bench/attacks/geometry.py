@@ -188,4 +188,5 @@ def _in_l1_ball(x: Tensor, generator: Generator) -> Tensor:
     uniform, coin = torch.rand((2, *x.shape), generator=generator, device=x.device, dtype=x.dtype)
     one_more = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device, dtype=x.dtype)
     draws, more = -torch.log1p(-uniform), -torch.log1p(-one_more)
-    return draws / (draws.sum((1, 2, 3), keepdim=True) + more) * (2 * (coin < 0.5).to(x.dtype) - 1)
+    signs: Tensor = 2 * (coin < 0.5).to(x.dtype) - 1
+    return signs * (draws / (draws.sum((1, 2, 3), keepdim=True) + more))
