@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from bench.core.traits import ANSWERED_BY, owed
+from bench.core.traits import ANSWERED_BY
 from bench.errors import BadValue
-from bench.records.record import Finding, Interval, Record
-from bench.report.audit import signs
-from bench.report.ground import Ground, ground, suite_label
+from bench.records.claims import Claim, claim_of, link
+from bench.records.record import Record
+from bench.report.exchange import AUTOATTACK, Published
+from bench.report.ground import Ground, ground, in_order, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown
+from bench.report.rows import Row, ranks_of, rows_of
 
 
 def grounds(records: Sequence[Record]) -> list[list[Record]]:
@@ -24,54 +25,39 @@ def grounds(records: Sequence[Record]) -> list[list[Record]]:
     return [found[key] for key in sorted(found)]
 
 
-def board(records: Sequence[Record]) -> Table:
+def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Table:
     """Rank trainings by the lowest of their worst cases over suites; a suite not run ranks after all others.
+
+    Rows that others published for the same data and budget stand below, without a rank.
 
     Raises BadValue for records that do not share data, norm, eps and n, and for two records of one training
     under one suite.
     """
     shared = _shared(records)
-    suites = sorted({suite_label(record) for record in records})
-    rows = sorted((_row(group, suites) for group in _trainings(records).values()), key=lambda row: row.order)
+    others = [row for row in published if row.fits(shared)]
+    suites = in_order([*map(suite_label, records), *([AUTOATTACK] if others else [])])
     lowest = len(suites) > 1
-    imported = any(record.imported for record in records)
+    rows = rows_of(_distinct(records), in_order(map(suite_label, records)))
+    claims = {row.first.defense: claim for row in rows if (claim := claim_of(row.first)) is not None}
     marks = _marks(rows)
-    traits_are_told = any(row.traits for row in rows)
-    columns = [
-        Column("rank", "rank", Kind.COUNT),
-        Column("defense", "defense"),
-        Column("reconstruction", "reconstruction", only_csv=True),
-        *((Column("adaptive", "adaptive", only_csv=True),) if traits_are_told else ()),
-        Column("architecture", "architecture", dispensable=3),
-        Column("parameters", "parameters", Kind.COUNT, dispensable=7),
-        Column("clean %", "clean", Kind.INTERVAL),
+    columns = _columns(suites, rows, lowest, claimed=bool(claims))
+    cells = [
+        _cells(row, rank, marks, claims.get(row.first.defense))
+        for row, rank in zip(rows, ranks_of(rows), strict=True)
     ]
-    for suite in suites:
-        columns += [
-            Column(f"{suite} worst case %", suite, Kind.INTERVAL),
-            Column(f"{suite} worst column", f"{suite}_column", only_csv=True),
-        ]
-    columns += [
-        *((Column("best known %", "best_known", Kind.INTERVAL),) if imported else ()),
-        Column("lowest %", "lowest", Kind.SHARE, only_csv=not lowest),
-        Column("findings", "findings", dispensable=1),
-        Column("seed", "seed", Kind.COUNT),
-        Column("n", "n", Kind.COUNT, dispensable=9),
-        Column("forwards", "forwards", Kind.NUMBER, dispensable=4),
-        Column("backwards", "backwards", Kind.NUMBER, dispensable=6),
-        Column("seconds", "seconds", Kind.NUMBER, dispensable=5),
-        Column("recipe", "recipe", only_csv=True),
-        Column("training seconds", "training_seconds", Kind.NUMBER, dispensable=8),
-        Column("records", "records", dispensable=2),
-    ]
-    cells = tuple(
-        _cells(row, rank, suites, marks, traits_are_told, imported)
-        for row, rank in zip(rows, _ranks(rows), strict=True)
+    cells += [_published(row) for row in others]
+    return Table(
+        shared.label,
+        columns,
+        tuple(tuple(held.get(column.name) for column in columns) for held in cells),
+        notes=_notes(rows, marks, claims, lowest, bool(others)),
+        quiet=frozenset(range(len(rows), len(cells))),
     )
-    return Table(shared.label, tuple(columns), cells, notes=_notes(rows, marks, lowest))
 
 
-def board_files(records: Sequence[Record], local: bool = False) -> dict[str, str]:
+def board_files(
+    records: Sequence[Record], local: bool = False, published: Sequence[Published] = ()
+) -> dict[str, str]:
     """File name -> content of all boards that these records make; the same records, the same bytes.
 
     Where several numbers of examples share data and budget, the largest has the plain name; where different
@@ -93,72 +79,17 @@ def board_files(records: Sequence[Record], local: bool = False) -> dict[str, str
                 f"two data sets would share the board {stem}.md, one of them {place.data!r}, "
                 "expected names that differ in their letters"
             )
-        table = board(group)
-        files[f"{stem}.md"] = markdown(table, _comment(group, local))
+        table = board(group, published)
+        files[f"{stem}.md"] = markdown(table, origin(group, local))
         files[f"{stem}.csv"] = csv(table)
     return files
 
 
-@dataclass(frozen=True)
-class _Row:
-    records: tuple[Record, ...]
-    worst: dict[str, tuple[Interval, str] | None]  # suite -> worst case and the column that did most of it
-    missing: dict[str, str]  # suite -> why it has no worst case
-
-    @property
-    def first(self) -> Record:
-        return self.records[0]
-
-    @property
-    def best_known(self) -> Interval | None:
-        """The lowest number of all, images of others included."""
-        known = [record.best_known for record in self.records if record.best_known is not None]
-        return min(known, key=lambda found: found.value, default=None)
-
-    @property
-    def lowest(self) -> float | None:
-        measured = [found[0].value for found in self.worst.values() if found]
-        imported = [record.imported[-1].best_known.value for record in self.records if record.imported]
-        return min([*measured, *imported], default=None)
-
-    @property
-    def traits(self) -> frozenset[str]:
-        return frozenset(trait for record in self.records for trait in record.traits)
-
-    @property
-    def owed(self) -> tuple[str, ...]:
-        """The traits that no attack on this training was made against."""
-        columns = [column for record in self.records for column in record.columns]
-        return owed(self.traits, {trait for column in columns for trait in column.answers})
-
-    @property
-    def adaptive(self) -> str | None:
-        """None: its records were made before traits were noted."""
-        if all(record.eot_samples is None for record in self.records):
-            return None
-        return "owed" if self.owed else "yes" if self.traits else "not needed"
-
-    @property
-    def masked(self) -> Finding | None:
-        """A sign that gradients mislead: an attacker who sees less did better than all who see everything."""
-        white = [r.worst_case for r in self.records if {c.level for c in r.columns} == {"white-box"}]
-        everything = min((found.value for found in white if found), default=None)
-        columns = [column for record in self.records for column in record.columns]
-        less = [(c.robust.value, c.name, c.level) for c in columns if c.robust and c.level != "white-box"]
-        if everything is None or not less or min(less)[0] >= everything:
-            return None
-        value, name, level = min(less)
-        detail = f"{name} leaves {100 * value:.1f} %, all white-box attacks together {100 * everything:.1f} %"
-        return Finding(f"{level}-beats-white-box", "warn", detail)
-
-    @property
-    def score(self) -> tuple[bool, float]:
-        return bool(self.missing), -(self.lowest if self.lowest is not None else -1.0)
-
-    @property
-    def order(self) -> tuple[tuple[bool, float], str, int, str, str]:
-        first = self.first
-        return self.score, first.defense, first.seed, first.architecture, first.run_id
+def origin(records: Sequence[Record], local: bool = False) -> str:
+    """From which records a board was made, for its first line."""
+    versions = ", ".join(sorted({record.provenance.version for record in records}))
+    ids = ", ".join(record.run_id for record in records)
+    return f"{'local board, not published: ' if local else ''}bench {versions}, from records {ids}"
 
 
 def _shared(records: Sequence[Record]) -> Ground:
@@ -183,101 +114,113 @@ def _distinct(records: Sequence[Record]) -> list[Record]:
     return sorted({record.run_id: record for record in records}.values(), key=lambda record: record.run_id)
 
 
-def _trainings(records: Sequence[Record]) -> dict[tuple[str, int, str, str], list[Record]]:
-    found: dict[tuple[str, int, str, str], list[Record]] = {}
-    for record in _distinct(records):
-        training = record.training.training_id if record.training else ""
-        key = (record.defense, record.seed, record.architecture, training)
-        found.setdefault(key, []).append(record)
-    return found
-
-
-def _row(group: Sequence[Record], suites: Sequence[str]) -> _Row:
-    by_suite: dict[str, Record] = {}
-    for record in group:
-        suite = suite_label(record)
-        if suite in by_suite:
-            raise BadValue(
-                f"records {by_suite[suite].run_id} and {record.run_id} are both {record.defense} "
-                f"(seed {record.seed}) under {suite}, expected one of them"
-            )
-        by_suite[suite] = record
-    worst: dict[str, tuple[Interval, str] | None] = {}
-    missing: dict[str, str] = {}
+def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: bool) -> tuple[Column, ...]:
+    """CSV has all of them on every board; docs/boards.md says what they hold."""
+    imported = any(record.imported for row in rows for record in row.records)
+    of_suites = []
     for suite in suites:
-        worst[suite] = None
-        if suite not in by_suite:
-            missing[suite] = "was not run"
-            continue
-        record = by_suite[suite]
-        failed = [column.name for column in record.columns if column.error is not None]
-        if failed:
-            missing[suite] = f"failed in {', '.join(failed)}"
-        if record.worst_case is None:
-            missing.setdefault(suite, "has no worst case")
-            continue
-        measured = [(c.robust.value, c.name) for c in record.columns if c.robust is not None]
-        worst[suite] = record.worst_case, min(measured)[1] if measured else ""
-    return _Row(tuple(group), worst, missing)
+        of_suites += [
+            Column(f"{suite} worst case %", suite, Kind.INTERVAL),
+            Column(f"{suite} worst column", f"{suite}_column", only_csv=True),
+        ]
+    return (
+        Column("rank", "rank", Kind.COUNT),
+        Column("defense", "defense"),
+        Column("origin", "origin", only_csv=True),
+        Column("paper", "paper", only_csv=True),
+        Column("link", "link", only_csv=True),
+        Column("reconstruction", "reconstruction", only_csv=True),
+        Column("adaptive", "adaptive", only_csv=True),
+        Column("architecture", "architecture", dispensable=3),
+        Column("parameters", "parameters", Kind.COUNT, dispensable=7),
+        Column("clean %", "clean", Kind.INTERVAL),
+        *of_suites,
+        Column("best known %", "best_known", Kind.INTERVAL, only_csv=not imported),
+        Column("lowest %", "lowest", Kind.SHARE, only_csv=not lowest),
+        Column("published %", "published", Kind.SHARE, only_csv=not claimed, dispensable=3),
+        Column("difference", "published_difference", Kind.POINTS, only_csv=not claimed, dispensable=3),
+        Column("published by", "published_by", only_csv=True),
+        Column("published attack", "published_attack", only_csv=True),
+        Column("published architecture", "published_architecture", only_csv=True),
+        Column("published source", "published_source", only_csv=True),
+        Column("findings", "findings", dispensable=1),
+        Column("seed", "seed", Kind.COUNT),
+        Column("n", "n", Kind.COUNT, dispensable=9),
+        Column("forwards", "forwards", Kind.NUMBER, dispensable=4),
+        Column("backwards", "backwards", Kind.NUMBER, dispensable=6),
+        Column("seconds", "seconds", Kind.NUMBER, dispensable=5),
+        Column("recipe", "recipe", only_csv=True),
+        Column("training seconds", "training_seconds", Kind.NUMBER, dispensable=8),
+        Column("records", "records", dispensable=2),
+    )
 
 
-def _ranks(rows: Sequence[_Row]) -> list[int]:
-    ranks: list[int] = []
-    for place, row in enumerate(rows):
-        tied = place > 0 and row.score == rows[place - 1].score
-        ranks.append(ranks[-1] if tied else place + 1)
-    return ranks
-
-
-def _cells(
-    row: _Row,
-    rank: int,
-    suites: Sequence[str],
-    marks: dict[str, str],
-    traits_are_told: bool,
-    imported: bool,
-) -> tuple[Cell, ...]:
+def _cells(row: Row, rank: int, marks: Mapping[str, str], claim: Claim | None) -> dict[str, Cell]:
     first, trained = row.first, row.first.training
-    cells: list[Cell] = [
-        rank,
-        Marked(
-            first.defense,
-            marks.get(first.defense, "") + ("!" if row.missing else "") + ("*" if row.owed else ""),
-        ),
-        first.reconstruction,
-        *((row.adaptive,) if traits_are_told else ()),
-        first.architecture,
-        trained.parameters if trained else None,
-        first.clean,
-    ]
-    for suite in suites:
-        found = row.worst[suite]
-        cells += [found[0], found[1]] if found else [None, None]
-    columns = [column for record in row.records for column in record.columns]
-    codes = {sign for record in row.records for sign in signs(record)}
-    codes |= {row.masked.code} if row.masked else set()
-    cells += [
-        *((row.best_known,) if imported else ()),
-        row.lowest,
-        ", ".join(sorted(codes)) or None,
-        first.seed,
-        first.examples,
-        sum(column.forwards or 0.0 for column in columns),
-        sum(column.backwards or 0.0 for column in columns),
-        sum(column.seconds for column in columns),
-        trained.recipe if trained else None,
-        trained.seconds if trained else None,
-        ", ".join(record.run_id for record in row.records),
-    ]
-    return tuple(cells)
+    mark = marks.get(first.defense, "") + ("!" if row.missing else "") + ("*" if row.owed else "")
+    held: dict[str, Cell] = {
+        "rank": rank,
+        "defense": Marked(first.defense, mark, link(first.defense)),
+        "origin": "measured",
+        "paper": first.paper or None,
+        "link": link(first.defense),
+        "reconstruction": first.reconstruction,
+        "adaptive": row.adaptive,
+        "architecture": first.architecture,
+        "parameters": trained.parameters if trained else None,
+        "clean": first.clean,
+        "best_known": row.best_known,
+        "lowest": row.lowest,
+        "findings": ", ".join(row.codes) or None,
+        "seed": first.seed,
+        "n": first.examples,
+        "forwards": row.forwards,
+        "backwards": row.backwards,
+        "seconds": row.seconds,
+        "recipe": trained.recipe if trained else None,
+        "training_seconds": trained.seconds if trained else None,
+        "records": ", ".join(record.run_id for record in row.records),
+    }
+    for suite, found in row.worst.items():
+        held[suite], held[f"{suite}_column"] = found or (None, None)
+    if claim is not None:
+        held |= {
+            "published": claim.robust,
+            "published_difference": None if row.lowest is None else round(row.lowest - claim.robust, 6),
+            "published_by": claim.kind,
+            "published_attack": claim.attack,
+            "published_architecture": claim.architecture,
+            "published_source": claim.source,
+        }
+    return held
 
 
-def _marks(rows: Sequence[_Row]) -> dict[str, str]:
+def _published(row: Published) -> dict[str, Cell]:
+    """A row of somebody else's board; they write percent, and give no intervals."""
+    return {
+        "defense": Marked(row.id, " (published)", row.link or None),
+        "origin": "published",
+        "paper": ", ".join(part for part in (row.authors, row.name, row.venue) if part),
+        "link": row.link or None,
+        "architecture": row.architecture or None,
+        "clean": _share(row.clean),
+        AUTOATTACK: _share(row.autoattack),
+        "lowest": _share(row.robust),
+    }
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else round(percent / 100, 6)
+
+
+def _marks(rows: Sequence[Row]) -> dict[str, str]:
     reconstructed = sorted({row.first.defense for row in rows if row.first.reconstruction})
     return {defense: f" [{number}]" for number, defense in enumerate(reconstructed, start=1)}
 
 
-def _notes(rows: Sequence[_Row], marks: dict[str, str], lowest: bool) -> tuple[str, ...]:
+def _notes(
+    rows: Sequence[Row], marks: Mapping[str, str], claims: Mapping[str, Claim], lowest: bool, others: bool
+) -> tuple[str, ...]:
     notes = []
     for defense, mark in marks.items():
         text = next(row.first.reconstruction for row in rows if row.first.defense == defense)
@@ -285,27 +228,25 @@ def _notes(rows: Sequence[_Row], marks: dict[str, str], lowest: bool) -> tuple[s
     for row in rows:
         if row.missing:
             why = "; ".join(f"{suite} {what}" for suite, what in row.missing.items())
-            notes.append(
-                f"! {row.first.defense} (seed {row.first.seed}) is ranked after the complete rows: {why}"
-            )
+            notes.append(f"! {row.name} is ranked after the complete rows: {why}")
     for row in rows:
         if row.owed:
             lacking = "; ".join(f"{trait} asks for {ANSWERED_BY[trait]}" for trait in row.owed)
-            told = f"* {row.first.defense} (seed {row.first.seed}) owes an adaptive attack: {lacking}"
-            notes.append(f"{told} (--suite adaptive)")
-    for row in rows:
-        if row.masked:
-            told = f"{row.first.defense} (seed {row.first.seed}): {row.masked.detail}"
-            notes.append(f"{row.masked.code}: {told}")
+            notes.append(f"* {row.name} owes an adaptive attack: {lacking} (--suite adaptive)")
+    notes += [f"{row.masked.code}: {row.name}: {row.masked.detail}" for row in rows if row.masked]
+    for defense, claim in sorted(claims.items()):
+        who = "claimed by its authors" if claim.kind == "claimed" else "measured by others"
+        notes.append(
+            f"published: {defense} keeps {100 * claim.robust:.1f} % under {claim.attack} on "
+            f"{claim.architecture}, {who} ({claim.source})"
+        )
+    if claims:
+        notes.append("difference: lowest minus published, in points; other weights, often other networks")
     if any(record.imported for row in rows for record in row.records):
         notes.append("best known: the lowest number, with images that others made and bench import judged")
+    if others:
+        notes.append("(published): figures of others on weights of theirs, from their files; never ranked")
     over = "the lowest worst case over suites" if lowest else "the worst case"
     notes.append(f"rank: by {over}; accuracies are over all n examples, with 95 % Wilson intervals")
     notes.append("forwards and backwards: per example, all trials together; seconds: of the attacks")
     return tuple(notes)
-
-
-def _comment(records: Sequence[Record], local: bool) -> str:
-    versions = ", ".join(sorted({record.provenance.version for record in records}))
-    ids = ", ".join(record.run_id for record in records)
-    return f"{'local board, not published: ' if local else ''}bench {versions}, from records {ids}"

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BadData, BadValue
+from bench.records.claims import claim_of, link
 from bench.records.record import Interval, Record
-from bench.report.ground import ground
+from bench.report.ground import Ground, ground
 
 AUTOATTACK = "autoattack@1"
 """The suite whose worst case is the number of their boards."""
@@ -39,6 +40,7 @@ class Published:
     link: str
     architecture: str
     data: str
+    norm: str | None  # the folder's name, for the files do not say it
     eps: str | None
     clean: float | None
     autoattack: float | None
@@ -48,6 +50,13 @@ class Published:
     def robust(self) -> float | None:
         """The number that their rank uses."""
         return self.external if self.external is not None else self.autoattack
+
+    def fits(self, place: Ground) -> bool:
+        """Whether it may stand below a board: the same data, norm and eps; their n is their own."""
+        if self.norm is None or self.eps is None:
+            return False
+        same_data = _letters(self.data) == _letters(place.data)
+        return same_data and (self.norm, Fraction(self.eps)) == (place.norm, place.eps)
 
 
 def export(records: Sequence[Record]) -> dict[str, str]:
@@ -86,6 +95,8 @@ def export(records: Sequence[Record]) -> dict[str, str]:
 
 def published(folder: Path) -> list[Published]:
     """The rows of a folder of their files, by name; numbers may be strings or not, as both are in use.
+
+    Norm and, where a file does not say it, data are the names of its folders: DATA/NORM/ID.json.
 
     Raises:
         BadData: there is no such file, or one of them is not theirs.
@@ -129,8 +140,12 @@ def _model_info(reference: Record, group: Sequence[Record]) -> dict[str, Any]:
     ]
     if reference.reconstruction:
         told.append(f"a reconstruction: {reference.reconstruction}")
+    claim = claim_of(reference)
+    claimed = claim if claim is not None and claim.kind == "claimed" else None
+    if claimed is not None:
+        told.append(f"reported: {claimed.attack} on {claimed.architecture} ({claimed.source})")
     info: dict[str, Any] = {
-        "link": "",
+        "link": link(reference.defense) or "",
         "name": title,
         "authors": authors,
         "additional_data": False,
@@ -140,7 +155,7 @@ def _model_info(reference: Record, group: Sequence[Record]) -> dict[str, Any]:
         "architecture": reference.architecture,
         "eps": reference.eps,
         "clean_acc": _percent(reference.clean),
-        "reported": "",
+        "reported": f"{100 * claimed.robust:.2f}" if claimed is not None else "",
         "autoattack_acc": _percent(reference.worst_case),
         "unreliable": any(code in _UNRELIABLE for code in findings),
         "footnote": "; ".join(told),
@@ -166,7 +181,8 @@ def _published(path: Path) -> Published:
         ) from None
     if not isinstance(held, dict) or not {"name", "clean_acc"} <= set(held):
         raise BadData(f"{path} has no name and clean_acc, expected a file of RobustBench's model_info")
-    eps = held.get("eps")
+    folder = path.resolve().parent
+    norm, data = folder.name, folder.parent.name
     return Published(
         id=path.stem,
         name=str(held["name"]),
@@ -174,12 +190,30 @@ def _published(path: Path) -> Published:
         venue=str(held.get("venue") or ""),
         link=str(held.get("link") or ""),
         architecture=str(held.get("architecture") or ""),
-        data=str(held.get("dataset") or ""),
-        eps=None if eps is None else str(Fraction(str(eps)).limit_denominator(10_000)),
+        data=str(held.get("dataset") or data),
+        norm=norm if norm in _NORMS else None,
+        eps=_eps(held.get("eps"), path),
         clean=_number(held, "clean_acc", path),
         autoattack=_number(held, "autoattack_acc", path),
         external=_number(held, "external", path),
     )
+
+
+_NORMS = ("Linf", "L2", "L1", "L0")
+
+
+def _eps(value: object, path: Path) -> str | None:
+    if value is None or value == "":
+        return None
+    try:
+        return str(Fraction(str(value)).limit_denominator(10_000))
+    except (ValueError, ZeroDivisionError):
+        raise BadData(f"{path}: eps is {value!r}, expected a radius such as 8/255") from None
+
+
+def _letters(name: str) -> str:
+    """CIFAR-10 and cifar10 are one data set."""
+    return "".join(sign for sign in name.lower() if sign.isalnum())
 
 
 def _number(held: Mapping[str, Any], key: str, path: Path) -> float | None:

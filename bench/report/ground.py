@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -52,6 +53,16 @@ def suite_label(record: Record) -> str:
     return f"{record.suite}~{content_id(chosen)[:4]}" if record.custom else record.suite
 
 
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Labels of suites as boards show them: attackers who see less come later, ensembles last.
+
+    >>> in_order(["autoattack@1", "smoke@1", "blackbox@1", "whitebox@1"])
+    ['whitebox@1', 'blackbox@1', 'autoattack@1', 'smoke@1']
+    """
+    places = {name: place for place, name in enumerate(_SUITES)}
+    return sorted(set(labels), key=lambda label: (places.get(label.partition("@")[0], len(places)), label))
+
+
 def unlike(one: Record, other: Record) -> str | None:
     """In what two records differ so that their numbers must not be compared; None where they may be."""
     first, second = ground(one), ground(other)
@@ -67,3 +78,6 @@ def unlike(one: Record, other: Record) -> str | None:
         sides["examples"] = (one.robust_examples.ids, other.robust_examples.ids)
     told = [f"the {what} ({a} and {b})" for what, (a, b) in sides.items() if a != b]
     return f"they differ in {' and '.join(told)}" if told else None
+
+
+_SUITES = ("whitebox", "graybox", "blackbox", "adaptive", "fast", "autoattack")

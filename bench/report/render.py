@@ -19,6 +19,7 @@ class Kind(Enum):
     COUNT = "count"  # an int
     NUMBER = "number"  # a float, one decimal where people read
     SHARE = "share"  # a fraction; percent where people read
+    POINTS = "points"  # a difference of fractions; signed points where people read
     INTERVAL = "interval"  # an Interval; percent where people read, three columns in CSV
     DIFFERENCE = "difference"  # a Difference; signed points where people read, three columns in CSV
 
@@ -29,6 +30,7 @@ class Marked:
 
     text: str
     mark: str
+    link: str | None = None  # where markdown leads from the text
 
 
 GAP = "  "
@@ -38,7 +40,7 @@ _THREE = (Kind.INTERVAL, Kind.DIFFERENCE)  # value, low, high in CSV
 _LONG = 16  # a longer word may be broken rather than push a column out
 
 Cell = str | int | float | Interval | Difference | Marked | None
-"""None is shown as a dash and is an empty field in CSV."""
+"""None is shown as a dash and is an empty field in CSV; a float among intervals is a share without one."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     facts: tuple[tuple[str, str], ...] = ()  # (name, value), shown above
     notes: tuple[str, ...] = ()  # shown below
+    quiet: frozenset[int] = frozenset()  # rows that are there for comparison: in italics
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -86,8 +89,11 @@ def markdown(table: Table, comment: str | None = None) -> str:
         lines += [*(f"- {escape(name)}: {escape(value)}" for name, value in table.facts), ""]
     lines.append("| " + " | ".join(escape(column.title) for column in head) + " |")
     lines.append("| " + " | ".join("---" if c.kind is Kind.TEXT else "---:" for c in head) + " |")
-    for row in table.rows:
-        lines.append("| " + " | ".join(_escaped(c, row[place]) for c, place in shown) + " |")
+    for number, row in enumerate(table.rows):
+        cells = [_escaped(column, row[place]) for column, place in shown]
+        if number in table.quiet:
+            cells = [cell if cell == "-" else f"*{cell}*" for cell in cells]
+        lines.append("| " + " | ".join(cells) + " |")
     if table.notes:
         lines += ["", *(f"- {escape(note)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
@@ -97,22 +103,16 @@ def csv(table: Table) -> str:
     """One header line and plain values: fractions, never percent; nothing is rounded."""
     text = io.StringIO()
     writer = comma_separated.writer(text, lineterminator="\n")
-    header: list[str] = []
-    for column in table.columns:
-        header.append(column.name)
-        if column.kind in _THREE:
-            header += [f"{column.name}_low", f"{column.name}_high"]
-    writer.writerow(header)
+    writer.writerow(_names(table))
     for row in table.rows:
-        values: list[object] = []
-        for column, cell in zip(table.columns, row, strict=True):
-            if column.kind in _THREE:
-                interval = cell if isinstance(cell, (Interval, Difference)) else None
-                values += [interval.value, interval.low, interval.high] if interval else ["", "", ""]
-            else:
-                values.append("" if cell is None else cell.text if isinstance(cell, Marked) else cell)
-        writer.writerow(values)
+        writer.writerow("" if value is None else value for value in _values(table, row))
     return text.getvalue()
+
+
+def values(table: Table) -> list[dict[str, str | int | float | None]]:
+    """The rows by the names of CSV's columns, for scripts: plain values, fractions and None."""
+    names = _names(table)
+    return [dict(zip(names, _values(table, row), strict=True)) for row in table.rows]
 
 
 def terminal(table: Table, width: int = 100) -> str:
@@ -197,16 +197,43 @@ def read_cell(column: Column, cell: Cell) -> str:
         return cell
     if column.kind is Kind.COUNT:
         return f"{cell:,}"
-    return f"{100 * cell:.1f}" if column.kind is Kind.SHARE else f"{cell:,.1f}"
+    if column.kind is Kind.POINTS:
+        return f"{round(100 * cell, 1) + 0.0:+.1f}"
+    return f"{100 * cell:.1f}" if column.kind in (Kind.SHARE, *_THREE) else f"{cell:,.1f}"
 
 
 def _shown(table: Table) -> list[tuple[Column, int]]:
     return [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
 
 
+def _names(table: Table) -> list[str]:
+    names: list[str] = []
+    for column in table.columns:
+        names.append(column.name)
+        if column.kind in _THREE:
+            names += [f"{column.name}_low", f"{column.name}_high"]
+    return names
+
+
+def _values(table: Table, row: tuple[Cell, ...]) -> list[str | int | float | None]:
+    found: list[str | int | float | None] = []
+    for column, cell in zip(table.columns, row, strict=True):
+        if isinstance(cell, (Interval, Difference)):
+            found += [cell.value, cell.low, cell.high]
+        else:
+            found.append(cell.text if isinstance(cell, Marked) else cell)
+            found += [None, None] if column.kind in _THREE else []
+    return found
+
+
 def _escaped(column: Column, cell: Cell) -> str:
     text = read_cell(column, cell)
-    return text if column.kind in _THREE else escape(text)
+    if column.kind in _THREE:
+        return text
+    if isinstance(cell, Marked) and cell.link:
+        link = "".join(sign for sign in cell.link if sign not in "<>|\\" and not sign.isspace())
+        return f"[{escape(cell.text)}](<{link}>)" + " " * cell.mark.startswith(" ") + escape(cell.mark)
+    return escape(text)
 
 
 def _total(rooms: list[int]) -> int:

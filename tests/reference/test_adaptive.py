@@ -160,9 +160,11 @@ def frame(table):
     return pd.read_csv(io.StringIO(csv(table)))
 
 
-def test_records_without_traits_have_no_such_column_and_survive_json(judged):
+def test_a_plain_network_needs_no_adaptive_attack_and_records_survive_json(judged):
     plain, answered = judged("plain", "whitebox"), judged("quantised")
-    assert "adaptive" not in frame(board([plain]))
+    assert list(frame(board([plain]))["adaptive"]) == ["not needed"]
+    table = board([plain, answered, judged("quantised", "whitebox")])
+    assert not [note for note in table.notes if "was not run" in note], "and lacks nothing without one"
     assert from_json(to_json(answered)) == answered
 
 

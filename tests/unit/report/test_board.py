@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import random
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import pytest
 
 from bench.errors import BadValue
 from bench.records.record import Column, Finding, Record
-from bench.report.board import Ground, board, board_files
+from bench.report.board import board, board_files
+from bench.report.exchange import Published
+from bench.report.ground import Ground
 from bench.report.render import csv, markdown, terminal
 
 Maker = Callable[..., Record]
@@ -88,7 +91,7 @@ def test_findings_and_reconstructions_are_shown(make_record: Maker) -> None:
     table = board([make_record(findings=findings, reconstruction="the loss weights")])
     assert pd.read_csv(io.StringIO(csv(table)))["findings"][0] == "a, z"
     text = markdown(table)
-    assert "pgd\\_at \\[1\\]" in text
+    assert "[pgd\\_at](<https://arxiv.org/abs/1706.06083>) \\[1\\] |" in text
     assert "\\[1\\] pgd\\_at is a reconstruction: the loss weights" in text
 
 
@@ -181,3 +184,61 @@ def test_a_black_box_that_beats_the_white_box_is_a_finding_of_the_board(
     assert any("square leaves 38.0 %, all white-box attacks together 40.0 %" in note for note in table.notes)
     assert list(frame_of(records(380))["findings"]) == ["black-box-beats-white-box"]
     assert frame_of(records(400))["findings"].isna().all(), "no less is no sign"
+
+
+def test_what_was_published_stands_beside_what_was_measured(make_record: Maker) -> None:
+    """AutoAttack's table: 44.04 % for Madry et al. on CIFAR-10 at 8/255; here 45.1 % are kept."""
+    variant = make_record(run_id="b", defense="pgd_at[steps=3]", worst=300)
+    table = board([make_record(run_id="a", worst=451), variant])
+    frame = pd.read_csv(io.StringIO(csv(table)))
+    assert frame["published"][0] == 0.4404 and frame["published"].isna()[1], "a variant claims nothing"
+    assert frame["published_difference"][0] == pytest.approx(0.451 - 0.4404)
+    assert frame["published_by"][0] == "measured" and frame["published_architecture"][0] == "WRN-32-10"
+    assert "| 44.0 | +1.1 |" in markdown(table)
+    elsewhere = board([make_record(eps="12/255")])
+    assert pd.read_csv(io.StringIO(csv(elsewhere)))["published"].isna().all()
+    assert "published" not in markdown(elsewhere)
+
+
+def test_a_plain_network_lacks_nothing_without_an_adaptive_suite(make_record: Maker) -> None:
+    records = [
+        make_record(run_id="a", defense="plain", worst=500, eot_samples=1),
+        make_record(run_id="b1", defense="noisy", worst=400, eot_samples=3, traits=("randomized",)),
+        make_record(
+            run_id="b2", defense="noisy", worst=300, eot_samples=3, traits=("randomized",), suite="adaptive@1"
+        ),
+        make_record(run_id="c", defense="shy", worst=900, eot_samples=3, traits=("randomized",)),
+        make_record(run_id="d", defense="old", worst=950),
+    ]
+    table = board(records)
+    assert [row[1].text for row in table.rows] == ["plain", "noisy", "old", "shy"]  # type: ignore[union-attr]
+    told = [note for note in table.notes if "was not run" in note]
+    assert len(told) == 2 and "old (seed 0)" in told[0] and "shy (seed 0)" in told[1]
+
+
+def test_suites_stand_in_the_order_of_what_attackers_see(make_record: Maker) -> None:
+    suites = ("autoattack@1", "blackbox@1", "fast@1", "graybox@1", "whitebox@1", "adaptive@1")
+    table = board([make_record(run_id=suite[:3], suite=suite) for suite in suites])
+    shown = [column.name for column in table.columns if column.name in suites]
+    assert shown == ["whitebox@1", "graybox@1", "blackbox@1", "adaptive@1", "fast@1", "autoattack@1"]
+
+
+def test_rows_of_others_stand_below_and_are_never_ranked(make_record: Maker) -> None:
+    theirs = Published(
+        *("Wong2020Fast", "Fast is better", "Wong et al.", "ICLR 2020", "https://arxiv.org/abs/2001.03994"),
+        *("PreActResNet-18", "cifar10", "Linf", "8/255", 83.34, 43.21, 41.0),
+    )
+    elsewhere = dataclasses.replace(theirs, id="Elsewhere", eps="4/255")
+    table = board([make_record(worst=100)], [elsewhere, theirs])
+    frame = pd.read_csv(io.StringIO(csv(table)))
+    assert list(frame["defense"]) == ["pgd_at", "Wong2020Fast"]
+    assert list(frame["origin"]) == ["measured", "published"]
+    assert frame["rank"][0] == 1 and frame["rank"].isna()[1], "although 41 % are more than 10 %"
+    assert (frame["clean"][1], frame["autoattack@1"][1], frame["lowest"][1]) == (0.8334, 0.4321, 0.41)
+    assert frame["clean_low"].isna()[1] and not frame["clean_low"].isna()[0]
+    line = next(line for line in markdown(table).splitlines() if "Wong2020Fast" in line)
+    assert line.startswith(
+        "| - | *[Wong2020Fast](<https://arxiv.org/abs/2001.03994>) (published)* | *PreActResNet-18*"
+    )
+    assert "| *83.3* | - | *43.2* | *41.0* |" in line
+    assert "was not run" not in str(table.notes), "their column makes none of ours incomplete"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bench.errors import BadData, BadValue
 from bench.publish import read_records
 from bench.records.record import Finding, Interval, Record
 from bench.report.exchange import KEYS, SUPERSET, export, published
+from bench.report.ground import Ground
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 
@@ -54,6 +56,8 @@ def test_the_file_has_their_keys_and_types_and_our_numbers(trades):
         assert type(value) is kind, key
     assert info["clean_acc"] == "95.00" and info["autoattack_acc"] == "82.40" and info["eps"] == "0.3"
     assert info["external"] == "82.00"  # Square of blackbox@1 went lower
+    assert info["link"] == "https://arxiv.org/abs/1901.08573" and info["reported"] == "95.60"
+    assert "reported: PGD-40 on small CNN" in info["footnote"]
     assert "black-box" not in info["autoattack_acc"] and "aaaaaaaaaaaa" in info["footnote"]
     assert [held["run_id"] for held in json.loads(whole)] == sorted(r.run_id for r in [reference, *trades])
 
@@ -89,6 +93,11 @@ def test_their_files_are_read_with_strings_and_with_numbers(tmp_path, as_text):
     (row,) = published(tmp_path)
     assert (row.id, row.clean, row.autoattack, row.data) == ("Wong2020Fast", 83.34, 43.21, "cifar10")
     assert row.robust == (41.0 if as_text else 43.21) and row.eps == ("8/255" if as_text else "31/1000")
+    assert row.norm == "Linf"
+    assert row.fits(Ground("CIFAR-10", "Linf", Fraction(row.eps), 500))
+    assert not row.fits(Ground("cifar100", "Linf", Fraction(row.eps), 500))
+    assert not row.fits(Ground("cifar10", "L2", Fraction(row.eps), 500))
+    assert not row.fits(Ground("cifar10", "Linf", Fraction(1, 2), 500))
 
 
 def test_what_we_write_we_read(trades, tmp_path):
@@ -107,6 +116,8 @@ def test_what_we_write_we_read(trades, tmp_path):
         ("[]", "no name and clean_acc"),
         (json.dumps(dict(THEIRS, clean_acc="high")), "clean_acc is 'high', expected percent"),
         (json.dumps(dict(THEIRS, autoattack_acc=512)), "autoattack_acc is 512"),
+        (json.dumps(dict(THEIRS, eps="eight")), "eps is 'eight', expected a radius"),
+        (json.dumps(dict(THEIRS, eps="8/0")), "eps is '8/0', expected a radius"),
     ],
 )
 def test_what_is_not_theirs_is_one_sentence(tmp_path, text, told):

@@ -1,0 +1,190 @@
+"""Rows of boards: one training each, with its records under several suites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import fsum
+
+from bench.core.traits import owed
+from bench.errors import BadValue
+from bench.records.record import Column as Trial
+from bench.records.record import Finding, Interval, Record
+from bench.report.audit import signs
+from bench.report.ground import suite_label
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training."""
+
+    records: tuple[Record, ...]
+    worst: dict[str, tuple[Interval, str] | None]  # suite -> worst case and the column that did most of it
+    missing: dict[str, str]  # suite -> why it has no worst case
+
+    @property
+    def first(self) -> Record:
+        """A record of it: all share the defense, its network and its seed."""
+        return self.records[0]
+
+    @property
+    def name(self) -> str:
+        """How notes name it."""
+        return f"{self.first.defense} (seed {self.first.seed})"
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The columns of all its records."""
+        return [column for record in self.records for column in record.columns]
+
+    @property
+    def lowest(self) -> float | None:
+        """What the rank is by: the lowest worst case, images of others included."""
+        measured = [found[0].value for found in self.worst.values() if found]
+        imported = [record.imported[-1].best_known.value for record in self.records if record.imported]
+        return min([*measured, *imported], default=None)
+
+    @property
+    def best_known(self) -> Interval | None:
+        """The same with its interval."""
+        known = [record.best_known for record in self.records if record.best_known is not None]
+        return min(known, key=lambda found: found.value, default=None)
+
+    @property
+    def traits(self) -> frozenset[str]:
+        """What the defense is made of."""
+        return frozenset(trait for record in self.records for trait in record.traits)
+
+    @property
+    def owed(self) -> tuple[str, ...]:
+        """The traits that no attack on this training was made against."""
+        return owed(self.traits, {trait for column in self.trials for trait in column.answers})
+
+    @property
+    def adaptive(self) -> str | None:
+        """None: its records were made before traits were noted."""
+        if not _traits_are_known(self.records):
+            return None
+        return "owed" if self.owed else "yes" if self.traits else "not needed"
+
+    @property
+    def masked(self) -> Finding | None:
+        """A sign that gradients mislead: an attacker who sees less did better than all who see everything."""
+        white = [r.worst_case for r in self.records if {c.level for c in r.columns} == {"white-box"}]
+        everything = min((found.value for found in white if found), default=None)
+        less = [(c.robust.value, c.name, c.level) for c in self.trials if c.robust and c.level != "white-box"]
+        if everything is None or not less or min(less)[0] >= everything:
+            return None
+        value, name, level = min(less)
+        detail = f"{name} leaves {100 * value:.1f} %, all white-box attacks together {100 * everything:.1f} %"
+        return Finding(f"{level}-beats-white-box", "warn", detail)
+
+    @property
+    def codes(self) -> list[str]:
+        """Codes of findings, and rules that its audits found broken beyond those."""
+        codes = {sign for record in self.records for sign in signs(record)}
+        return sorted(codes | {self.masked.code} if self.masked else codes)
+
+    @property
+    def forwards(self) -> float:
+        """Passes for each example, of all columns together."""
+        return _sum(column.forwards or 0.0 for column in self.trials)
+
+    @property
+    def backwards(self) -> float:
+        """The same backwards."""
+        return _sum(column.backwards or 0.0 for column in self.trials)
+
+    @property
+    def seconds(self) -> float:
+        """Of all attacks."""
+        return _sum(column.seconds for column in self.trials)
+
+    @property
+    def score(self) -> tuple[bool, float]:
+        """Equal scores share a rank; a lower one is better."""
+        return bool(self.missing), -(self.lowest if self.lowest is not None else -1.0)
+
+    @property
+    def order(self) -> tuple[tuple[bool, float], str, int, str, str]:
+        """The place on the board, whatever the order of records."""
+        first = self.first
+        return self.score, first.defense, first.seed, first.architecture, first.run_id
+
+
+def rows_of(records: Sequence[Record], suites: Sequence[str]) -> list[Row]:
+    """The rows of distinct records, the best first.
+
+    Raises BadValue for two records of one training under one suite.
+    """
+    found: dict[tuple[str, int, str, str], list[Record]] = {}
+    for record in records:
+        training = record.training.training_id if record.training else ""
+        key = (record.defense, record.seed, record.architecture, training)
+        found.setdefault(key, []).append(record)
+    return sorted((_row(group, suites) for group in found.values()), key=lambda row: row.order)
+
+
+def ranks_of(rows: Sequence[Row]) -> list[int]:
+    """From 1; rows of equal figures share a rank, and the next one is counted on.
+
+    >>> from types import SimpleNamespace
+    >>> ranks_of([SimpleNamespace(score=(False, -share)) for share in (0.5, 0.4, 0.4, 0.3)])
+    [1, 2, 2, 4]
+    """
+    ranks: list[int] = []
+    for place, row in enumerate(rows):
+        tied = place > 0 and row.score == rows[place - 1].score
+        ranks.append(ranks[-1] if tied else place + 1)
+    return ranks
+
+
+def _row(group: Sequence[Record], suites: Sequence[str]) -> Row:
+    by_suite: dict[str, Record] = {}
+    for record in group:
+        suite = suite_label(record)
+        if suite in by_suite:
+            raise BadValue(
+                f"records {by_suite[suite].run_id} and {record.run_id} are both {record.defense} "
+                f"(seed {record.seed}) under {suite}, expected one of them"
+            )
+        by_suite[suite] = record
+    worst: dict[str, tuple[Interval, str] | None] = {}
+    missing: dict[str, str] = {}
+    for suite in suites:
+        worst[suite] = None
+        record_of_it = by_suite.get(suite)
+        why = _lack(record_of_it)
+        if why and not (_is_not_needed(suite, group) and why in (_NOT_RUN, _NO_WORST_CASE)):
+            missing[suite] = why
+        if record_of_it is not None and record_of_it.worst_case is not None:
+            measured = [(c.robust.value, c.name) for c in record_of_it.columns if c.robust is not None]
+            worst[suite] = record_of_it.worst_case, min(measured)[1] if measured else ""
+    return Row(tuple(group), worst, missing)
+
+
+_NOT_RUN, _NO_WORST_CASE = "was not run", "has no worst case"
+
+
+def _lack(record: Record | None) -> str | None:
+    """Why a suite's record does not make a row complete."""
+    if record is None:
+        return _NOT_RUN
+    failed = [column.name for column in record.columns if column.error is not None]
+    if failed:
+        return f"failed in {', '.join(failed)}"
+    return None if record.worst_case is not None else _NO_WORST_CASE
+
+
+def _is_not_needed(suite: str, group: Sequence[Record]) -> bool:
+    """A plain network owes no adaptive attack, so lacks nothing without one."""
+    plain = _traits_are_known(group) and not any(record.traits for record in group)
+    return suite.partition("@")[0] == "adaptive" and plain
+
+
+def _sum(figures: Iterable[float]) -> float:
+    return round(fsum(figures), 6)
+
+
+def _traits_are_known(records: Sequence[Record]) -> bool:
+    return any(record.eot_samples is not None for record in records)
