@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,7 @@ from bench.core import detection as metrics
 from bench.errors import BadValue
 from bench.records.detection import Area, Detection, Scored, Separation
 from bench.records.record import Interval
-from bench.report import paper
-from bench.report.paper import COLOURS, GRAY, PAGE, Drawing, plain, sheet
+from bench.report.paper import COLOURS, DASHES, GRAY, PAGE, Drawing, plain, sheet
 from bench.report.render import Cell, Column, Kind, Table
 
 WITHOUT = "none"
@@ -112,7 +111,7 @@ CURVE = ("detection", "defense", "attack", "task", "detector", "false_positives"
 """Columns of the numbers beside the ROC curves."""
 
 
-def roc_curves(found: Detection, sets: Mapping[str, Scored]) -> Drawing:
+def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE) -> Drawing:
     """A panel for each task and attack with a line for each detector; false positives on a log scale."""
     attacks = [attacked.name for attacked in found.attacks]
     if len(found.guards) > len(COLOURS) or len(attacks) > 4:
@@ -121,13 +120,7 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored]) -> Drawing:
             f"expected at most {len(COLOURS)} and 4"
         )
     tasks = {"adversarial": "adversarial images", "wrong": "wrong answers"}
-    figure = sheet(
-        PAGE,
-        2.0 * len(tasks) + 0.3,
-        f"What detectors find, against what they flag in error: {plain(found.defense)}",
-        f"{plain(found.data)}, {paper.budget(cast(Any, found))}, n = {found.examples:,}; white-box attacks "
-        "that no detector was fitted on\nnumbers: AUROC in %; dotted: false positives at the threshold",
-    )
+    figure = sheet(width, 2.0 * len(tasks) + 0.3)
     grid = figure.subplots(len(tasks), len(attacks), sharex=True, sharey=True, squeeze=False)
     rows: list[tuple[object, ...]] = []
     for down, (task, what) in enumerate(tasks.items()):
@@ -143,8 +136,14 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored]) -> Drawing:
     drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
     handles = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
     names, lines = list(handles), list(handles.values())
-    figure.legend(lines, names, loc="outside lower center", ncols=len(COLOURS), handlelength=1.6)
-    return Drawing(f"roc-{found.id}", figure, CURVE, rows)
+    across = len(COLOURS) if width == PAGE else 3
+    figure.legend(lines, names, loc="outside lower center", ncols=across, handlelength=2.4)
+    caption = (
+        f"What detectors before {found.defense} find, against what they flag in error; white-box attacks "
+        "that no detector was fitted on; numbers: AUROC in %; dotted: false positives at the threshold. "
+        f"{found.data}, {found.norm} {found.eps}, n = {found.examples:,}."
+    )
+    return Drawing(f"roc-{found.id}", figure, CURVE, rows, caption)
 
 
 def _panel(
@@ -162,12 +161,11 @@ def _panel(
             np.maximum(curve.false_positives, least),
             100 * curve.true_positives,
             color=colour,
-            linestyle="-" if place < 4 else (0, (4, 1.2)),
+            linestyle=DASHES[place],
             label=guard.detector,
         )
-        up = 0.03 + 0.075 * (len(found.guards) - 1 - place)
-        told = f"{100 * area.value:.1f}"
-        axes.text(0.975, up, told, transform=axes.transAxes, ha="right", size=6, color=colour)
+        at = (0.03, 0.92 - 0.075 * place)  # where only detectors without fault come by
+        axes.text(*at, f"{100 * area.value:.1f}", transform=axes.transAxes, size=6, color=colour)
         rows += [
             (found.id, found.defense, attack, task, guard.detector, float(false), float(true))
             for false, true in zip(curve.false_positives, curve.true_positives, strict=True)
