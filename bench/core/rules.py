@@ -177,8 +177,8 @@ _ALL = (
     Rule(
         "A7",
         "twice the steps change accuracy by at most 0.5 points, twice the restarts by at most 0.3",
-        "on what the strongest PGD of the run left of 200 examples: once with twice its steps, and as often"
-        " again with its own; a change that one example makes is allowed",
+        "on what all columns of the run left of 200 examples: its strongest PGD once with twice the steps, "
+        "and as often again as it was run; a change that one example makes is allowed",
         "warn",
         CARLINI,
         codes=("more-steps-help", "more-restarts-help"),

@@ -155,12 +155,12 @@ def _settle(
     fooled = (verdict.classes != ledger.y) & (verdict.classes >= 0)
     late = fooled & ~ledger.found
     first = torch.where(late, ledger.forwards, ledger.first_success)
-    same = (verdict.x == ledger.witness).flatten(1).all(1)  # a randomized defense may answer otherwise now
     kept = ledger.found
     if ledger.nearest:  # what it returns may be nearer than all that it asked about
         kept = kept & ~(fooled & (referee.distance(verdict.x, ledger.x) < ledger.length))
     judged = torch.where(kept[:, None, None, None], ledger.witness, verdict.x)
     classes = torch.where(kept, ledger.witness_class, verdict.classes)
+    told = not (ledger.nearest or referee.deployed.randomized)
     n, device = len(chunk.y), chunk.y.device
     attacked: Tensor = clean if before is None else torch.as_tensor(before.attacked, device=device)
     moved_by = 0.0 if before is None else torch.as_tensor(before.distance, device=device)
@@ -185,7 +185,8 @@ def _settle(
         first_success=spread(first, NEVER, integer).cpu().numpy(),
         # where the nearest is sought, a mistake beyond the radius is an answer, and all are looked at
         moved=spread(verdict.moved & ~_nearest_beyond(ledger, candidate), False, boolean).cpu().numpy(),
-        lost=spread(ledger.found & ~fooled & ~same & (not ledger.nearest), False, boolean).cpu().numpy(),
+        # where the nearest is sought, the way is no answer; a randomized defense may answer otherwise now
+        lost=spread(ledger.found & ~fooled & told, False, boolean).cpu().numpy(),
         invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
     )
     fell = (classes != ledger.y) & (classes >= 0)

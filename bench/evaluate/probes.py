@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ from bench.core.outcomes import REFUSED
 from bench.core.seeds import seed_for
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
 from bench.evaluate.batches import Batches
+from bench.evaluate.consistency import nearby
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import MeteredOracle, Numerics
@@ -148,9 +150,22 @@ def detector(subject: Subject) -> Check:
     )
     if deployed.suspicion is None and deployed.adaptive_loss is None:
         return broken("A18", f"the defense states no suspicion that an attack could climb: {figures}")
+    if deployed.suspicion is not None and _is_flat(deployed.suspicion, chunk.x):
+        return broken("A18", f"the suspicion that the defense states has no slope to climb: {figures}")
     if clean > REFUSED_CLEAN:
         return Check("A18", "warn", f"many clean images are refused: {figures}")
     return kept("A18", figures)
+
+
+def _is_flat(suspicion: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Whether no image, clean or a little moved, has a gradient of its suspicion."""
+    images = torch.cat([x, nearby(x)]).requires_grad_()
+    with torch.enable_grad():
+        told = suspicion(images)
+        if not told.requires_grad:
+            return True
+        (slope,) = torch.autograd.grad(told.sum(), images, allow_unused=True, materialize_grads=True)
+    return not bool(slope.any())
 
 
 def closed_form(subject: Subject) -> Check:

@@ -68,7 +68,7 @@ def whole_box(subject: Subject) -> Check:
 
 
 def more(subject: Subject) -> Check:
-    """A7: twice the steps, and as many restarts again, on what the attack of the run left of 200 examples."""
+    """A7: twice the steps, and as many restarts again, on what the run left of 200 examples."""
     chunk, before = subject.few(200), subject.left(200)
     arena, attack = subject.arena(), subject.attack
     longer = dataclasses.replace(attack, steps=2 * attack.steps)
@@ -81,7 +81,7 @@ def more(subject: Subject) -> Check:
         left = _outcomes(cell)
     n = len(chunk.y)
     figures = (
-        f"PGD with {attack.steps} steps, run {_times(subject.times)}, left "
+        f"the run, with PGD of {attack.steps} steps {_times(subject.times)}, left "
         f"{int(before.robust.sum())} of {n} examples; {2 * attack.steps} steps break {by_steps} of them, "
         f"{_times(subject.times)} more {by_restarts}"
     )

@@ -32,7 +32,7 @@ class Subject:
     identity: str  # names the random streams
     attack: PGD = field(default_factory=lambda: PGD(steps=50))  # the strongest of the run
     times: int = 1  # how often that was restarted
-    found: Outcomes | None = None  # what it did to the chunk's examples; None: it was not in the run
+    found: Outcomes | None = None  # what the run did to the chunk's examples; None: this attack was not in it
     numerics: Numerics = field(default_factory=Numerics)
     batches: Batches = field(default_factory=lambda: Batches(128))
 

@@ -9,11 +9,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.attacks.combine import Restarts
 from bench.attacks.pgd import PGD
 from bench.core.digest import file_sha256
 from bench.core.encoding import decode
-from bench.core.outcomes import Outcomes
+from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.rules import RULE_OF, RULES
 from bench.core.threat import Source
 from bench.data.dataset import Dataset, test_subset
@@ -115,7 +117,7 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[S
         identity=f"audit {record.run_id}",
         attack=attack,
         times=times,
-        found=None if found is None else part_of(found, 0, len(rows)),
+        found=None if found is None else part_of(_by_all(found, case.outcomes), 0, len(rows)),
         numerics=decode(spec["numerics"]),
         batches=Batches(options.batch_size or AUTO.get(device.type, 128)),
     )
@@ -140,6 +142,15 @@ def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, in
         return PGD(steps=50, step_size=Fraction(1, 10)), 1, None
     _, _, best, times, held = min(found, key=lambda item: item[:2])
     return best, times, held
+
+
+def _by_all(one: Outcomes, columns: Mapping[str, Outcomes]) -> Outcomes:
+    """What one column did, and to those that it left what any other did: more effort must beat them all."""
+    attacked = one.attacked
+    for other in columns.values():
+        stands = (attacked == one.labels) | (attacked == REFUSED)
+        attacked = np.where(stands & ~other.robust, other.attacked, attacked)
+    return dataclasses.replace(one, attacked=attacked)
 
 
 def _network(subject: Subject, data: Dataset) -> list[Check]:
