@@ -274,7 +274,8 @@ _ALL = (
     Rule(
         "A18",
         "the attack climbs the detector too, and few clean images are refused",
-        "whether the defense states its suspicion or an adaptive loss; the share of clean images refused",
+        "whether the defense states a suspicion with a slope, or an adaptive loss; the share of clean images "
+        "refused",
         "block",
         CARLINI,
         codes=("detector-not-attacked",),
