@@ -136,7 +136,7 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE
     drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
     handles = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
     names, lines = list(handles), list(handles.values())
-    across = len(COLOURS) if width == PAGE else 3
+    across = 4 if width == PAGE else 3
     figure.legend(lines, names, loc="outside lower center", ncols=across, handlelength=2.4)
     caption = (
         f"What detectors before {found.defense} find, against what they flag in error; white-box attacks "
