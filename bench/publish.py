@@ -12,6 +12,7 @@ from bench.errors import BadData, BenchError, StaleRecord
 from bench.records.record import Record, to_json
 from bench.records.store import read_record, write_atomically
 from bench.report.board import board_files
+from bench.report.exchange import Published
 from bench.report.frame import frame
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def objections(record: Record, sources: Digests = source_digests) -> list[str]:
     return why
 
 
-def write_board(records: Sequence[Record], folder: Path) -> list[Path]:
+def write_board(records: Sequence[Record], folder: Path, published: Sequence[Published] = ()) -> list[Path]:
     """Boards of whatever records there are, marked local in their first line: to look at, not to publish."""
-    return _write(folder, board_files(records, local=True))
+    return _write(folder, board_files(records, local=True, published=published))
 
 
 def differing(folder: Path) -> list[Path]:

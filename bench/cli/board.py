@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli import options
+from bench.core.threat import parse_eps
 from bench.errors import BadData, BadValue
 from bench.records.record import Record
+
+if TYPE_CHECKING:
+    from bench.report.exchange import Published
 
 
 @click.command()
 @click.argument("records", nargs=-1, metavar="[RUN_ID|PATH]...")
 @options.store
+@click.option("--data", metavar="NAME", help="Boards of this data set alone.  [default: of all]")
+@click.option("--eps", metavar="RADIUS", help="Boards of this radius alone.  [default: of all]")
 @click.option(
     "--format",
     "shape",
-    type=click.Choice(["table", "markdown", "csv"]),
+    type=click.Choice(["table", "markdown", "csv", "latex"]),
     default="table",
     show_default=True,
-    help="How boards are printed.",
+    help="How boards are printed; csv holds one board.",
+)
+@click.option(
+    "--wide",
+    is_flag=True,
+    help="LaTeX over both columns of a page, with every interval.  [default: one column]",
+)
+@click.option(
+    "--published",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="RobustBench's model_info files, as rows below, never ranked.  [default: none]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write there.  [default: print]",
 )
 @click.option(
     "--write",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Also write local boards there.  [default: no]",
+    help="Also write local boards there, as markdown and CSV.  [default: no]",
 )
 @click.option(
     "--rebuild",
@@ -42,22 +67,29 @@ from bench.records.record import Record
     metavar="FOLDER",
     help="Do the boards of FOLDER follow from FOLDER/records, byte by byte?  [default: no]",
 )
+@options.as_json
 def board(
     records: tuple[str, ...],
     store: Path,
+    data: str | None,
+    eps: str | None,
     shape: str,
+    wide: bool,
+    published: Path | None,
+    out: Path | None,
     write: Path | None,
     rebuild: Path | None,
     verify: Path | None,
+    as_json: bool,
 ) -> int:
     """Rank the defenses of some records: run ids, record files, folders; without any, all of the store.
 
     Each data set, budget and number of examples has a board of its own.
     """
     from bench import publish
+    from bench.records.store import require_writable, write_atomically
 
-    if rebuild is not None and verify is not None:
-        raise click.UsageError("--rebuild and --verify exclude each other, expected one of them")
+    _exclude(rebuild, verify, records, data, eps, published, out, write, shape, wide, as_json)
     if rebuild is not None:
         for path in publish.rebuild(rebuild):
             click.echo(path)
@@ -69,25 +101,19 @@ def board(
                 f"{path} does not follow from the records; try: bench board --rebuild {verify}", err=True
             )
         return 1 if wrong else 0
-    found = records_of(records or (str(store),), store)
-    print_boards(found, shape)
+    found = _chosen(records_of(records or (str(store),), store), data, eps)
+    others = _published(published, found)
+    text = _text(found, "json" if as_json else shape, wide, others)
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        require_writable(out.parent, "folder", "--out FILE")
+        write_atomically(out, text.encode())
+        click.echo(f"wrote {out}", err=True)
     if write is not None:
-        for path in publish.write_board(found, write):
+        for path in publish.write_board(found, write, others):
             click.echo(f"wrote {path}", err=True)
     return 0
-
-
-def print_boards(records: Iterable[Record], shape: str = "table") -> None:
-    """Print the board of each data set, budget and number of examples to stdout."""
-    from bench.report import board as boards
-    from bench.report.render import csv, markdown, terminal
-
-    for place, group in enumerate(boards.grounds(list(records))):
-        table = boards.board(group)
-        text = (
-            {"markdown": markdown, "csv": csv}[shape](table) if shape != "table" else terminal(table, width())
-        )
-        click.echo(("\n" if place else "") + text, nl=False)
 
 
 def records_of(names: Iterable[str], store: Path) -> list[Record]:
@@ -117,3 +143,69 @@ def records_of(names: Iterable[str], store: Path) -> list[Record]:
 def width() -> int:
     """How wide a printed table may be: the terminal's width, or enough to break no cell in a file."""
     return shutil.get_terminal_size((160, 24)).columns
+
+
+def _text(records: Sequence[Record], shape: str, wide: bool, others: Sequence[Published]) -> str:
+    """The board of each data set, budget and number of examples."""
+    from bench.report.board import as_values, grounds, origin
+    from bench.report.board import board as made
+    from bench.report.render import csv, markdown, terminal
+    from bench.report.typeset import board_latex
+
+    groups = grounds(records)
+    if shape == "csv" and len(groups) > 1:
+        raise BadValue(
+            f"these records make {len(groups)} boards, expected one for CSV, which has one header",
+            "--data NAME --eps RADIUS, or --write FOLDER for a file each",
+        )
+    if shape == "json":
+        found = [as_values(group, others) for group in groups]
+        return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    forms: Mapping[str, Callable[[Sequence[Record]], str]] = {
+        "table": lambda group: terminal(made(group, others), width()),
+        "markdown": lambda group: markdown(made(group, others), origin(group, local=True)),
+        "csv": lambda group: csv(made(group, others)),
+        "latex": lambda group: board_latex(group, wide, others),
+    }
+    return "\n".join(forms[shape](group) for group in groups)
+
+
+def _chosen(records: Sequence[Record], data: str | None, eps: str | None) -> list[Record]:
+    """Those of one data set, of one radius, or both."""
+    from bench.report.ground import ground
+
+    radius = None if eps is None else parse_eps(eps)
+    found = [record for record in records if data in (None, record.data)]
+    left = [record for record in found if radius in (None, ground(record).eps)]
+    if not left:
+        held = sorted({f"{record.data} {record.budget}" for record in found or records})
+        asked = " ".join(part for part in (data, eps) if part)
+        raise BadValue(f"no record is of {asked!r}, expected one of {', '.join(held)}", "--data NAME")
+    return left
+
+
+def _published(folder: Path | None, records: Sequence[Record]) -> list[Published]:
+    """What others published, and a sentence where some of it fits none of these boards."""
+    if folder is None:
+        return []
+    from bench.report.exchange import published
+    from bench.report.ground import ground
+
+    rows, places = published(folder), {ground(record) for record in records}
+    without = [row.id for row in rows if not any(row.fits(place) for place in places)]
+    if without:
+        click.echo(
+            f"{len(without)} of {len(rows)} published rows share data, norm and eps with no board here: "
+            f"{', '.join(without[:5])}{', ...' if len(without) > 5 else ''}",
+            err=True,
+        )
+    return rows
+
+
+def _exclude(rebuild: Path | None, verify: Path | None, *others: object) -> None:
+    """Published boards follow from their own records alone, so nothing else is said about them."""
+    if rebuild is not None and verify is not None:
+        raise click.UsageError("--rebuild and --verify exclude each other, expected one of them")
+    if (rebuild or verify) and any(other not in ((), None, False, "table") for other in others):
+        word = "--rebuild" if rebuild else "--verify"
+        raise click.UsageError(f"{word} FOLDER takes its own records, expected it alone")

@@ -8,7 +8,7 @@ import inspect
 import io
 import json
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ import click
 
 from bench.cli import options
 from bench.core.threat import format_eps
-from bench.errors import UnknownName
+from bench.errors import BadValue, UnknownName
 
 if TYPE_CHECKING:
     from bench.api import Trial
+    from bench.records.record import Record
 
 
 @click.group(cls=options.Commands)
@@ -182,18 +183,42 @@ def recipe_(data: str, name: str, as_json: bool) -> None:
 @show.command()
 @click.argument("run", metavar="RUN_ID|PATH")
 @options.store
+@click.option(
+    "--format",
+    "shape",
+    type=click.Choice(["table", "markdown", "csv", "latex"]),
+    default="table",
+    show_default=True,
+    help="How the table is printed.",
+)
+@click.option(
+    "--wide", is_flag=True, help="LaTeX over both columns of a page, with costs.  [default: one column]"
+)
 @options.as_json
-def record(run: str, store: Path, as_json: bool) -> None:
+def record(run: str, store: Path, shape: str, wide: bool, as_json: bool) -> None:
     """Show the table of a run again, from its record."""
     from bench.cli.board import records_of, width
     from bench.records.record import to_json
     from bench.report.audit import audit_table, tally
-    from bench.report.render import terminal
+    from bench.report.render import csv, markdown, terminal
     from bench.report.table import run_table
+    from bench.report.typeset import run_latex
 
-    for found in records_of((run,), store):
-        click.echo(to_json(found) if as_json else terminal(run_table(found), width()), nl=False)
-        if found.audit and not as_json:
+    forms: Mapping[str, Callable[[Record], str]] = {
+        "table": lambda found: terminal(run_table(found), width()),
+        "markdown": lambda found: markdown(run_table(found), f"from record {found.run_id}"),
+        "csv": lambda found: csv(run_table(found)),
+        "latex": lambda found: run_latex(found, wide),
+    }
+    several = records_of((run,), store)
+    if len(several) > 1 and (as_json or shape == "csv"):
+        raise BadValue(
+            f"{run!r} leads to {len(several)} records, expected one for {'JSON' if as_json else 'CSV'}",
+            "bench show record RUN_ID",
+        )
+    for found in several:
+        click.echo(to_json(found) if as_json else forms[shape](found), nl=False)
+        if found.audit and not as_json and shape == "table":
             click.echo(f"\n{terminal(audit_table(found), width())}\n{tally(found.audit)}")
 
 

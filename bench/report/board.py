@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.core.threat import format_eps
 from bench.core.traits import ANSWERED_BY
 from bench.errors import BadValue
 from bench.records.claims import Claim, claim_of, link
 from bench.records.record import Record
 from bench.report.exchange import AUTOATTACK, Published
 from bench.report.ground import Ground, ground, in_order, suite_label
-from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown
+from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown, values
 from bench.report.rows import Row, ranks_of, rows_of
 
 
@@ -83,6 +84,20 @@ def board_files(
         files[f"{stem}.md"] = markdown(table, origin(group, local))
         files[f"{stem}.csv"] = csv(table)
     return files
+
+
+def as_values(records: Sequence[Record], published: Sequence[Published] = ()) -> dict[str, object]:
+    """A board for scripts: its rows have CSV's names, shares are fractions, what is not known is None."""
+    table, place = board(records, published), ground(records[0])
+    return {
+        "data": place.data,
+        "norm": place.norm,
+        "eps": format_eps(place.eps),
+        "n": place.n,
+        "suites": in_order(map(suite_label, records)),
+        "rows": values(table),
+        "notes": list(table.notes),
+    }
 
 
 def origin(records: Sequence[Record], local: bool = False) -> str:

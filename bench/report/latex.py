@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from fractions import Fraction
+from itertools import groupby
 
 from bench.core.paired import Difference
 from bench.core.threat import format_eps
@@ -31,6 +32,7 @@ _SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"{\ttfamily\char34}",
+    "†": r"\textdagger{}",
 }
 _GREEK = (
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"),
@@ -62,11 +64,13 @@ def latex(
     bold: Collection[Place] = (),
     comment: str | None = None,
     wide: bool = False,
+    style: str = "",
 ) -> str:
-    r"""A floating table; `caption` is LaTeX already, everything else is escaped here.
+    r"""A floating table; `caption` and `style` are LaTeX already, everything else is escaped here.
 
-    Notes stand below the rules in small print. `wide` spans both columns of a page. Letters that pdfLaTeX has
-    no fonts for stay as they are, and a comment says that XeLaTeX or LuaLaTeX is needed.
+    Notes stand below the rules in small print, quiet rows in italics. `wide` spans both columns of a page;
+    `style` stands before the table, such as `\small`. Letters that pdfLaTeX has no fonts for stay as they
+    are, and a comment says that XeLaTeX or LuaLaTeX is needed.
 
     >>> print(latex(Table("", (Column("a_b", "a"),), (("x & y",),)), "Of $x$.", "tab:x", {(0, "a")}), end="")
     \begin{table}
@@ -86,18 +90,19 @@ def latex(
     shape = "".join("l" if column.kind is Kind.TEXT else "r" for column, _ in shown)
     heads = [escape(column.title) for column, _ in shown]
     body = [
-        [_cell(column, row[place], (number, column.name) in bold) for column, place in shown]
+        [_cell(c, row[place], (number, c.name) in bold, number in table.quiet) for c, place in shown]
         for number, row in enumerate(table.rows)
     ]
     environment = "table*" if wide else "table"
     lines = [f"% {' '.join(comment.split())}"] if comment else []
     lines += [
         rf"\begin{{{environment}}}",
-        r"  \centering\setlength{\belowcaptionskip}{6pt}",
+        rf"  \centering\setlength{{\belowcaptionskip}}{{6pt}}{style}",
         rf"  \caption{{{caption}}}",
         rf"  \label{{{label}}}",
         rf"  \begin{{tabular}}{{{shape}}}",
         r"    \toprule",
+        *_groups([column for column, _ in shown]),
         f"    {' & '.join(heads)} \\\\",
         r"    \midrule",
         *(f"    {' & '.join(cells)} \\\\" for cells in body),
@@ -118,7 +123,14 @@ def latex(
 
 
 def caption(
-    data: str, norm: str, eps: str, n: int, suites: Collection[str], bold: str | None = None, more: str = ""
+    data: str,
+    norm: str,
+    eps: str,
+    n: int,
+    suites: Collection[str],
+    bold: str | None = None,
+    more: str = "",
+    intervals: str = r"with 95\,\% Wilson intervals",
 ) -> str:
     """What a board's numbers are, for its caption; `bold` says what bold figures mean.
 
@@ -129,8 +141,7 @@ def caption(
     threat = f"{_NORMS.get(norm, escape(norm))}, $\\epsilon = {format_eps(Fraction(eps))}$"
     sentences = (
         f"Accuracy in percent over all $n = {number}$ test images of {escape(data)}, clean and in the worst "
-        f"case over the attacks of {', '.join(map(escape, suites))} ({threat}), with 95\\,\\% Wilson "
-        "intervals.",
+        f"case over the attacks of {', '.join(map(escape, suites))} ({threat}), {intervals}.",
         bold or "",
         more,
     )
@@ -155,15 +166,34 @@ def escape(text: str) -> str:
     return "".join(found).replace("--", "-{}-")  # or TeX makes a dash of two
 
 
-def _cell(column: Column, cell: Cell, bold: bool) -> str:
+def _groups(columns: Sequence[Column]) -> list[str]:
+    """A line above the heads that names groups of neighbours, with a rule below each; none without groups."""
+    cells, rules = [], []
+    at = 1
+    for name, members in groupby(columns, key=lambda column: column.group):
+        width = len(list(members))
+        if name is None:
+            cells += [""] * width
+        else:
+            cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escape(name)}}}")
+            rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
+        at += width
+    return [f"    {' & '.join(cells)} \\\\", f"    {''.join(rules)}"] if rules else []
+
+
+def _cell(column: Column, cell: Cell, bold: bool, quiet: bool) -> str:
+    face = r"\textbf" if bold else r"\textit" if quiet else ""
     if isinstance(cell, (Interval, Difference)):
         value, _, rest = (percent(cell) if isinstance(cell, Interval) else points(cell)).partition(" ")
-        value = rf"\textbf{{{value}}}" if bold else value
-        return rf"{value} {{\scriptsize {rest}}}".replace("-", "$-$")
+        return rf"{_in(face, value)} {{\scriptsize {rest}}}".replace("-", "$-$")
+    if cell is None:
+        return "--"
     if isinstance(cell, Marked):
-        text = escape(cell.text) + (rf"\textsuperscript{{{escape(cell.mark.strip())}}}" if cell.mark else "")
-    elif cell is None:
-        text = "--"
-    else:
-        text = escape(read_cell(column, cell))
-    return rf"\textbf{{{text}}}" if bold else text
+        mark = rf"\textsuperscript{{{escape(cell.mark.strip())}}}" if cell.mark else ""
+        return _in(face, escape(cell.text) + mark)
+    text = escape(read_cell(column, cell))
+    return _in(face, text if column.kind is Kind.TEXT else text.replace("-", "$-$"))
+
+
+def _in(face: str, text: str) -> str:
+    return f"{face}{{{text}}}" if face else text

@@ -52,6 +52,7 @@ class Column:
     kind: Kind = Kind.TEXT
     only_csv: bool = False
     dispensable: int = 0  # on a narrow terminal: the higher goes first, 0 never
+    group: str | None = None  # what LaTeX writes once above it and its neighbours of the same group
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,223 @@
+"""Boards and runs as LaTeX: columns that fit a page, bold where a test allows it, and a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from bench.errors import BadValue
+from bench.records.record import Interval, Record
+from bench.report.board import board, origin
+from bench.report.exchange import Published
+from bench.report.ground import ground, suite_label
+from bench.report.latex import Place, caption, escape, latex
+from bench.report.render import Cell, Column, Kind, Marked, Table
+from bench.report.significance import LEVEL, best_records
+from bench.report.table import run_table
+
+TESTED = (
+    "Bold: not worse than the highest of its column beyond chance (exact McNemar tests on the same images, "
+    rf"Holm over the rows, $p < {LEVEL:g}$)."
+)
+"""What bold figures mean."""
+
+
+def board_latex(records: Sequence[Record], wide: bool = False, published: Sequence[Published] = ()) -> str:
+    """A board of one ground for a paper: one column of a page without intervals, or both with everything.
+
+    What all rows share is said in the caption rather than in a column.
+    """
+    table, place = board(records, published), ground(records[0])
+    names = [column.name for column in table.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in table.rows]
+    suites = [column.name for column in table.columns if f"{column.name}_column" in names]
+    tested, silent = _bold(records, rows, suites)
+    letters = _letters(rows)
+    chosen = _columns(table, rows, suites, wide)
+    shown = Table(
+        "",
+        chosen,
+        tuple(tuple(_cell(column, row, letters, wide) for column in chosen) for row in rows),
+        notes=_notes(rows, letters),
+        quiet=table.quiet,
+    )
+    bold = " ".join([*([TESTED] if tested else []), *silent])
+    more = " ".join([_shared(rows), "Passes: forwards and backwards for each image, of all attacks."])
+    reach = max(
+        (_reach(cell) for row in rows for cell in row.values() if isinstance(cell, Interval)), default=0.0
+    )
+    intervals = (
+        rf"with 95\,\% Wilson intervals{'' if wide else f' of at most {100 * reach:.1f} points to a side'}"
+    )
+    said = caption(
+        place.data,
+        place.norm,
+        str(place.eps),
+        place.n,
+        [suite for suite in suites if any(row[suite] is not None for row in rows)],
+        bold,
+        more,
+        intervals,
+    )
+    style = _SMALL if wide and len(suites) < _MANY else _SMALLER
+    return latex(shown, said, f"tab:{place.stem}", tested, origin(_distinct(records)), wide, style)
+
+
+def run_latex(record: Record, wide: bool = False) -> str:
+    """The table of one run; costs where there is room for them."""
+    table = run_table(record)
+    kept = ("column", "knowledge", "robust_accuracy", "attack_success_rate", "note")
+    costs = ("forwards", "backwards", "seconds")
+    known = any(row[-1] is not None for row in table.rows)
+    chosen = [
+        (replace(column, only_csv=False, title=_RUN_TITLES.get(column.name, column.title)), place)
+        for place, column in enumerate(table.columns)
+        if column.name in (*kept, *(costs if wide else ())) and (column.name != "note" or known)
+    ]
+    shown = Table(
+        "",
+        tuple(column for column, _ in chosen),
+        tuple(tuple(row[place] for _, place in chosen) for row in table.rows),
+        notes=tuple(f"{found.code}: {found.detail}" for found in record.findings),
+    )
+    about = (
+        rf"\textbf{{{escape(record.defense)}}} ({escape(record.architecture)}, seed {record.seed}) under "
+        f"{escape(record.suite)}{' (custom)' if record.custom else ''}."
+    )
+    said = caption(record.data, record.norm, record.eps, record.examples, [record.suite])
+    style = _SMALL if wide else _SMALLER
+    more = r"Success: of the images that were right when clean." + (_PASSES if wide else "")
+    label = f"tab:{record.defense.partition('[')[0]}-{record.run_id[:6]}"
+    return latex(shown, f"{about} {said} {more}", label, (), origin([record]), wide, style)
+
+
+_MANY = 3  # suites beside each other ask for smaller print
+
+_SMALL = r"\small\setlength{\tabcolsep}{4pt}"
+_SMALLER = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+
+_SHORT = {"whitebox": "white", "graybox": "gray", "blackbox": "black", "autoattack": "AutoAttack"}
+
+_RUN_TITLES = {"robust_accuracy": "accuracy", "attack_success_rate": "success"}
+
+_PASSES = " Forwards and backwards: means for each image."
+
+_RECONSTRUCTED, _INCOMPLETE, _OWES = "†", "!", "*"
+
+
+def _distinct(records: Sequence[Record]) -> list[Record]:
+    """The records once each, so that their order changes no byte."""
+    return sorted({record.run_id: record for record in records}.values(), key=lambda record: record.run_id)
+
+
+def _bold(
+    records: Sequence[Record], rows: Sequence[Mapping[str, Cell]], suites: Sequence[str]
+) -> tuple[set[Place], list[str]]:
+    """The cells that may be bold, and why a column has none; a row alone needs no reason."""
+    places: set[Place] = set()
+    silent = []
+    for suite in suites:
+        measured = [record for record in _distinct(records) if suite_label(record) == suite]
+        if len(measured) < 2:
+            continue
+        try:
+            best = best_records(measured)
+        except BadValue as error:
+            silent.append(f"Nothing is bold under {escape(suite)}: {escape(error.message)}.")
+            continue
+        if best.untested:
+            few = f"the records of {len(best.untested)} rows do not say which images were kept"
+            silent.append(f"Nothing is bold under {escape(suite)}: {few}.")
+        elif len(best.rows) == len(measured):
+            silent.append(
+                f"Nothing is bold under {escape(suite)}: no row is worse than another beyond chance."
+            )
+        else:
+            of_rows = [str(row["records"]).split(", ") for row in rows]
+            places |= {(at, suite) for at, ids in enumerate(of_rows) if best.rows & {*ids}}
+    return places, silent
+
+
+def _columns(
+    table: Table, rows: Sequence[Mapping[str, Cell]], suites: Sequence[str], wide: bool
+) -> tuple[Column, ...]:
+    """Those that tell rows apart, and in the wide form what the narrow one has no room for."""
+    kind = Kind.INTERVAL if wide else Kind.SHARE
+    plain = [_SHORT.get(name := suite.partition("@")[0], name) for suite in suites]
+    titles = [plain[at] if plain.count(plain[at]) == 1 else suite for at, suite in enumerate(suites)]
+    shown = {column.name for column in table.columns if not column.only_csv}
+    found = [Column("defense", "defense")]
+    for name, form in (("architecture", Kind.TEXT), ("seed", Kind.COUNT)):
+        if _several(rows, name):
+            found.append(Column(name, name, form))
+    found.append(Column("clean", "clean", kind))
+    found += [
+        Column(title, suite, kind, group="worst case") for title, suite in zip(titles, suites, strict=True)
+    ]
+    if "best_known" in shown:
+        found.append(Column("best known", "best_known", kind))
+    if wide and "published" in shown:
+        found.append(Column("published", "published", Kind.SHARE))
+    found.append(Column("passes", "passes", Kind.COUNT))
+    if wide:
+        found.append(Column("train s", "training_seconds", Kind.COUNT))
+    return tuple(found)
+
+
+def _cell(column: Column, row: Mapping[str, Cell], letters: Mapping[str, str], wide: bool) -> Cell:
+    if column.name == "passes":
+        spent = [row.get(name) for name in ("forwards", "backwards")]
+        return round(sum(cost for cost in spent if isinstance(cost, float))) if spent[0] is not None else None
+    cell = row[column.name]
+    if column.name == "defense" and isinstance(cell, Marked):
+        incomplete = _INCOMPLETE if "!" in cell.mark else ""
+        owes = _OWES if row["adaptive"] == "owed" else ""
+        marks = ["†" if row["reconstruction"] else "", incomplete, owes, *(letters[c] for c in _codes(row))]
+        return Marked(cell.text, "".join(marks))
+    if isinstance(cell, Interval) and column.kind is Kind.SHARE:
+        return cell.value
+    return round(cell) if column.kind is Kind.COUNT and isinstance(cell, float) else cell
+
+
+def _letters(rows: Sequence[Mapping[str, Cell]]) -> dict[str, str]:
+    """A superscript letter for each finding."""
+    codes = sorted({code for row in rows for code in _codes(row)})
+    return {code: chr(ord("a") + place) for place, code in enumerate(codes)}
+
+
+def _codes(row: Mapping[str, Cell]) -> list[str]:
+    return str(row["findings"]).split(", ") if row["findings"] else []
+
+
+def _notes(rows: Sequence[Mapping[str, Cell]], letters: Mapping[str, str]) -> tuple[str, ...]:
+    marks = "".join(cell.mark for row in rows if isinstance(cell := row["defense"], Marked))
+    told: list[tuple[str, Callable[[], bool]]] = [
+        (
+            f"{_RECONSTRUCTED} reconstructed without its full text",
+            lambda: any(r["reconstruction"] for r in rows),
+        ),
+        (f"{_INCOMPLETE} not every suite was run", lambda: "!" in marks),
+        (f"{_OWES} owes an adaptive attack", lambda: any(row["adaptive"] == "owed" for row in rows)),
+    ]
+    notes = [text for text, holds in told if holds()]
+    notes += [f"{letter} {code}" for code, letter in letters.items()]
+    if any(row["origin"] == "published" for row in rows):
+        notes.append("in italics: published by others")
+    return ("; ".join(notes),) if notes else ()
+
+
+def _shared(rows: Sequence[Mapping[str, Cell]]) -> str:
+    """What all measured rows have in common."""
+    told = []
+    for name, title in (("architecture", "network"), ("recipe", "recipe"), ("seed", "seed")):
+        if not _several(rows, name) and rows[0][name] is not None:
+            told.append(f"{title} {escape(str(rows[0][name]))}")
+    return f"Of all rows: {', '.join(told)}." if told else ""
+
+
+def _several(rows: Sequence[Mapping[str, Cell]], name: str) -> bool:
+    return len({row[name] for row in rows if row["origin"] == "measured"}) > 1
+
+
+def _reach(found: Interval) -> float:
+    return max(found.value - found.low, found.high - found.value)

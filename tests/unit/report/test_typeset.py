@@ -1,0 +1,117 @@
+"""Boards for papers: what is bold, what is told, and that it fits the page of a real TeX."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.core.bitmap import packed
+from bench.publish import read_records
+from bench.records.record import Finding, Record, Verdicts
+from bench.report.latex import PREAMBLE
+from bench.report.typeset import TESTED, board_latex, run_latex
+
+Maker = Callable[..., Record]
+BOARDS = Path(__file__).parents[3] / "leaderboards"
+N = 1000
+
+
+def kept(record: Record, first: int = 0) -> Record:
+    """The record, saying that it kept so many examples in a row, from this one on."""
+    assert record.worst_case is not None
+    held = np.zeros(N, dtype=np.bool_)
+    held[first : first + record.worst_case.count] = True
+    return dataclasses.replace(record, robust_examples=Verdicts("ids", packed(held), packed(held)))
+
+
+def bold(text: str) -> list[str]:
+    return re.findall(r"\\textbf\{([\d.]+)\}", text)
+
+
+def test_bold_is_what_a_test_cannot_tell_from_the_highest(make_record: Maker) -> None:
+    """20 of 20 discordant pairs: p = 2^-19; 3 of 3: p = 1/4, by hand."""
+    records = [
+        kept(make_record(run_id="a", defense="first", worst=600)),
+        kept(make_record(run_id="b", defense="equal", worst=597)),
+        kept(make_record(run_id="c", defense="worse", worst=580)),
+    ]
+    text = board_latex(records)
+    assert bold(text) == ["60.0", "59.7"] and TESTED in text
+
+
+def test_the_highest_alone_is_not_bold_by_being_the_highest(make_record: Maker) -> None:
+    records = [
+        kept(make_record(run_id="a", defense="first", worst=502)),
+        kept(make_record(run_id="b", defense="second", worst=500)),
+    ]
+    text = board_latex(records)
+    assert bold(text) == [] and TESTED not in text
+    assert "Nothing is bold under whitebox@1: no row is worse than another beyond chance." in text
+
+
+def test_without_single_examples_nothing_is_bold_and_the_caption_says_so(make_record: Maker) -> None:
+    records = [
+        kept(make_record(run_id="a", defense="known", worst=400)),
+        kept(make_record(run_id="b", defense="low", worst=100)),
+        make_record(run_id="c", defense="unknown", worst=900),
+    ]
+    text = board_latex(records)
+    assert bold(text) == []
+    assert "the records of 1 rows do not say which images were kept" in text
+
+
+def test_a_row_alone_needs_no_word_about_bold(make_record: Maker) -> None:
+    assert "bold" not in board_latex([kept(make_record())]).lower()
+
+
+def test_what_all_rows_share_is_in_the_caption(make_record: Maker) -> None:
+    text = board_latex([make_record(run_id=name, defense=name, worst=400) for name in "ab"])
+    assert r"Of all rows: network preact\_resnet18, recipe short, seed 0." in text
+    assert r"n = 1{,}000" in text and r"\ell_\infty" in text and "8/255" in text and "& seed" not in text
+    text = board_latex([make_record(run_id=f"{seed}", seed=seed, worst=400) for seed in (0, 1)])
+    assert "defense & seed & clean" in text and ", seed 0" not in text
+
+
+def test_doubts_are_marked(make_record: Maker) -> None:
+    doubt = Finding("zero-gradients", "warn", "x")
+    text = board_latex(
+        [
+            make_record(run_id="a", defense="fdml", reconstruction="its loss", findings=(doubt,)),
+            make_record(run_id="b", defense="noisy", traits=("randomized",), eot_samples=3),
+            make_record(run_id="c", defense="noisy", traits=("randomized",), eot_samples=3, suite="fast@1"),
+        ]
+    )
+    assert r"fdml\textsuperscript{\textdagger{}!a}" in text and r"noisy\textsuperscript{*}" in text
+    for told in (r"\textdagger{} reconstructed", "! not every suite was run", "* owes", "a zero-gradients"):
+        assert told in text
+
+
+def test_the_order_of_records_changes_no_byte(make_record: Maker) -> None:
+    records = [kept(make_record(run_id=name, defense=name, worst=400)) for name in "cab"]
+    assert board_latex(records) == board_latex(records[::-1])
+
+
+TWO_COLUMNS = (
+    r"\documentclass[10pt,twocolumn,letterpaper]{article}"
+    r"\usepackage[margin=0.75in,columnsep=0.25in]{geometry}"
+)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX with booktabs")
+def test_published_boards_fit_the_page_of_a_conference(tmp_path: Path) -> None:
+    published = [r for r in read_records(BOARDS) if (r.data, r.eps) == ("fashion_mnist", "0.1")]
+    tables = [board_latex(published), board_latex(published, wide=True)]
+    tables += [run_latex(published[0]), run_latex(published[0], wide=True)]
+    lines = [TWO_COLUMNS, PREAMBLE, r"\begin{document}", *tables, r"\end{document}"]
+    (tmp_path / "it.tex").write_text("\n".join(lines), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "it.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
