@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 from itertools import groupby
@@ -185,6 +186,8 @@ def _cell(column: Column, cell: Cell, bold: bool, quiet: bool) -> str:
     face = r"\textbf" if bold else r"\textit" if quiet else ""
     if isinstance(cell, (Interval, Difference)):
         value, _, rest = (percent(cell) if isinstance(cell, Interval) else points(cell)).partition(" ")
+        if isinstance(cell, Interval):  # so that figures stand below each other
+            rest = re.sub(r"(?<!\d)(\d\.)", r"\\phantom{0}\1", rest)
         return rf"{_in(face, value)} {{\scriptsize {rest}}}".replace("-", "$-$")
     if cell is None:
         return "--"

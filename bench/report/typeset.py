@@ -42,7 +42,10 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
         quiet=table.quiet,
     )
     bold = " ".join([*([TESTED] if tested else []), *silent])
-    more = " ".join([_shared(rows), "Passes: forwards and backwards for each image, of all attacks."])
+    told = [_shared(rows), "Passes: forwards and backwards for each image, of all attacks."]
+    if any(column.name == "published" for column in chosen):
+        told.append("Published: what was said of the method on other weights, often other networks.")
+    more = " ".join(told)
     reach = max(
         (_reach(cell) for row in rows for cell in row.values() if isinstance(cell, Interval)), default=0.0
     )
@@ -94,7 +97,7 @@ def run_latex(record: Record, wide: bool = False) -> str:
 _MANY = 3  # suites beside each other ask for smaller print
 
 _SMALL = r"\small\setlength{\tabcolsep}{4pt}"
-_SMALLER = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+_SMALLER = r"\footnotesize\setlength{\tabcolsep}{2.7pt}"
 
 _SHORT = {"whitebox": "white", "graybox": "gray", "blackbox": "black", "autoattack": "AutoAttack"}
 
@@ -200,7 +203,7 @@ def _notes(rows: Sequence[Mapping[str, Cell]], letters: Mapping[str, str]) -> tu
         (f"{_OWES} owes an adaptive attack", lambda: any(row["adaptive"] == "owed" for row in rows)),
     ]
     notes = [text for text, holds in told if holds()]
-    notes += [f"{letter} {code}" for code, letter in letters.items()]
+    notes += [f"{letter}: {code}" for code, letter in letters.items()]
     if any(row["origin"] == "published" for row in rows):
         notes.append("in italics: published by others")
     return ("; ".join(notes),) if notes else ()

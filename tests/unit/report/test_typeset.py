@@ -89,7 +89,7 @@ def test_doubts_are_marked(make_record: Maker) -> None:
         ]
     )
     assert r"fdml\textsuperscript{\textdagger{}!a}" in text and r"noisy\textsuperscript{*}" in text
-    for told in (r"\textdagger{} reconstructed", "! not every suite was run", "* owes", "a zero-gradients"):
+    for told in (r"\textdagger{} reconstructed", "! not every suite was run", "* owes", "a: zero-gradients"):
         assert told in text
 
 
