@@ -132,8 +132,9 @@ class Processes:
         options = dataclasses.replace(
             self._options, device=device, stale="accept", download=False, progress=Silent()
         )
-        worker = _Worker(f"worker {place + 1} of {self._count}", self._spec, options)
-        self._workers.append(worker)
+        worker = _Worker(f"worker {place + 1} of {self._count}")
+        self._workers.append(worker)  # it ends with the others, whatever happens from here on
+        worker.send((self._spec, options))
         return worker
 
 
@@ -151,7 +152,7 @@ def worker_device(device: torch.device, place: int, gpus: int) -> str:
 class _Worker:
     """One process as its parent sees it."""
 
-    def __init__(self, name: str, spec: RunSpec, options: Options) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.chain: Chain | None = None  # what it computes now
         context = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU of its parent's
@@ -161,12 +162,24 @@ class _Worker:
         with _interrupts_ignored():  # Ctrl-C is the parent's to answer; this is inherited
             self._process.start()
         theirs.close()  # so that the pipe ends when the process does
-        self._send((spec, options))
+
+    def send(self, message: object) -> None:
+        """First the run and how it is done, then chains."""
+        try:
+            self.pipe.send(message)
+        except OSError:
+            raise self._lost() from None
+        except Exception as error:  # whatever classes of the user's make of being pickled
+            raise BadValue(
+                f"the run cannot be handed to other processes ({error}), expected classes at the top level "
+                "of a module",
+                "--workers 1",
+            ) from None
 
     def begin(self, chain: Chain) -> None:
         """Hand it a chain."""
         self.chain = chain
-        self._send(chain)
+        self.send(chain)
 
     def answer(self) -> Played | None:
         """What it has to say: a cell, or None when its chain is done."""
@@ -182,25 +195,15 @@ class _Worker:
         return played
 
     def end(self) -> None:
-        """Whatever it does, it ends now."""
+        """Who has nothing to do leaves by itself, and cleans up; whoever works is stopped."""
         self.pipe.close()
+        if self.chain is None:
+            self._process.join(5)
         self._process.terminate()
         self._process.join(5)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-
-    def _send(self, message: object) -> None:
-        try:
-            self.pipe.send(message)
-        except OSError:
-            raise self._lost() from None
-        except Exception as error:  # whatever classes of the user's make of being pickled
-            raise BadValue(
-                f"the run cannot be handed to other processes ({error}), expected classes at the top level "
-                "of a module",
-                "--workers 1",
-            ) from None
 
     def _lost(self) -> WorkerLost:
         self._process.join(5)
