@@ -16,6 +16,8 @@ from bench.errors import BadValue, MissingExtra, UnknownName
 
 Entry = dict[str, str]
 
+RUNS = "runs"
+
 
 @click.command("list")
 @click.argument("kind", required=False, metavar="[KIND]")
@@ -52,7 +54,12 @@ def list_(kind: str | None, backend: str | None, every: bool, store: Path, as_js
     for place, (name, entries) in enumerate(found.items()):
         if kind is None:
             click.echo(f"{chr(10) if place else ''}{name}:")
-        _print(entries, indent=0 if kind else 2)
+        kinds = list(dict.fromkeys(entry.get("kind", name) for entry in entries))
+        for held in kinds:  # a store holds more than runs
+            if held != name:
+                click.echo(f"{'' if held == kinds[0] else chr(10)}{held}:")
+            indent = 0 if kind and held == name else 2
+            _print([entry for entry in entries if entry.get("kind", name) == held], indent)
         if not entries:
             click.echo(f"{'' if kind else '  '}none{f' in {store}' if name == 'runs' else ''}")
 
@@ -176,11 +183,14 @@ def _recipes(store: Path) -> list[Entry]:
 
 
 def _runs(store: Path) -> list[Entry]:
+    """Runs, and all else that was established there."""
     from bench.publish import read_records
+    from bench.records.holdings import holdings
     from bench.report.render import percent
 
-    return [
+    runs = [
         {
+            "kind": RUNS,
             "name": record.run_id,
             "summary": f"{record.defense} under {record.suite} on {record.data}, {record.budget}, "
             + f"seed {record.seed}: "
@@ -189,6 +199,8 @@ def _runs(store: Path) -> list[Entry]:
         }
         for record in (read_records(store) if store.is_dir() else [])
     ]
+    others = [{"kind": held.kind, "name": held.id, "summary": held.summary} for held in holdings(store)]
+    return runs + others
 
 
 _KINDS: Mapping[str, Callable[[Path], list[Entry]]] = {
@@ -198,5 +210,5 @@ _KINDS: Mapping[str, Callable[[Path], list[Entry]]] = {
     "data": _data,
     "architectures": _architectures,
     "recipes": _recipes,
-    "runs": _runs,
+    RUNS: _runs,
 }

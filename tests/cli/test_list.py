@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from bench.cli.options import parse_settings
 from bench.cli.show import field_comments
 from bench.core.threat import Knowledge
 from bench.errors import BadValue, BenchError
+from bench.records import curves, documents, transfer
+from bench.records.curves import Curve, CurvePoint
 from bench.records.record import Record, to_json
+from bench.records.transfer import Network, Transfer
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "pandas", "matplotlib", "lightning_fabric", "torchattacks")
@@ -163,6 +167,65 @@ def test_list_runs(
     _, out, _ = run(capsys, "list", "runs", "--store", str(tmp_path))
     assert out.split()[0] == "0123456789ab"
     assert "pgd_at under whitebox@1 on cifar10, Linf 8/255, seed 0: 45.1 [42.0, 48.2] %" in out
+
+
+def test_list_runs_shows_whatever_a_store_holds(
+    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+) -> None:
+    made = make_record()
+    network = Network("pgd_at", "small_cnn", "short", "t" * 12, "0" * 64, made.clean)
+    shared = {"data": "digits", "data_digest": "d", "seed": 3, "spec": {}, "provenance": made.provenance}
+    matrix = Transfer(
+        schema=transfer.SCHEMA,
+        id="a" * 12,
+        **shared,
+        norm="Linf",
+        eps="0.2",
+        examples=1000,
+        attack="PGD()",
+        knowledge="white-box",
+        networks=(network, dataclasses.replace(network, defense="trades")),
+        robust=((made.clean, made.clean), (made.clean, made.clean)),
+    )
+    transfer.write(tmp_path / "transfer" / matrix.id, matrix)
+    points = tuple(
+        CurvePoint(value, at, made.clean, made.worst_case, 1.0, 1.0, 1.0)
+        for value, at in (("0", 0.0), ("1/2", 0.5))
+    )
+    curve = Curve(
+        schema=curves.SCHEMA,
+        id="b" * 12,
+        axis="eps",
+        network=network,
+        **shared,
+        norm="Linf",
+        eps="0.2",
+        examples=1000,
+        attacks=("PGD()",),
+        knowledge="white-box",
+        points=points,
+        findings=(),
+        whole_box=1.0,
+        seconds=1.0,
+    )
+    documents.write(tmp_path / "curves" / curve.id / curves.CURVE, curve)
+    (tmp_path / "models" / "c").mkdir(parents=True)
+    _, out, _ = run(capsys, "list", "runs", "--store", str(tmp_path))
+    assert out.splitlines() == [
+        "transfer matrices:",
+        "  aaaaaaaaaaaa  pgd_at, trades on digits, Linf 0.2, seed 3, n = 1,000",
+        "",
+        "curves:",
+        "  bbbbbbbbbbbb  pgd_at over eps 0 to 1/2 on digits, Linf, seed 3: 45.1 % at the end",
+    ]
+    _, out, _ = run(capsys, "list", "runs", "--json", "--store", str(tmp_path))
+    assert [(held["kind"], held["name"]) for held in json.loads(out)] == [
+        ("transfer matrices", "a" * 12),
+        ("curves", "b" * 12),
+    ]
+    (tmp_path / "curves" / curve.id / curves.CURVE).write_text("{")
+    code, _, err = run(capsys, "list", "runs", "--store", str(tmp_path))
+    assert code == 2 and "curve.json cannot be read" in err
 
 
 def test_show_suite_prints_what_every_attacker_may_see(capsys: pytest.CaptureFixture[str]) -> None:
