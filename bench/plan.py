@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from bench.api import Attack, Defense, Suite, Trial
-from bench.attacks.norms import norms_of, require_norm
+from bench.attacks.norms import norms_of, require_norm, told
 from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
@@ -622,9 +622,8 @@ def _check_norms(suite: Suite, budget: Budget) -> None:
     for trial in suite.trials:
         norms = norms_of(trial.attack)
         if budget.norm not in norms:
-            has = " and ".join(norm.value for norm in norms)
             raise BadValue(
-                f"the attack {trial.column} of {suite.id} has {has}, but the budget's norm is "
+                f"the attack {trial.column} of {suite.id} has {told(norms)}, but the budget's norm is "
                 f"{budget.norm.value}, expected attacks that have it, named one by one",
                 f"--attack pgd --attack fmn --norm {budget.norm.value} --eps {format_eps(budget.eps)}",
             )

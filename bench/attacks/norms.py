@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
@@ -35,11 +35,21 @@ def require_norm(attack: object, budget: Budget, name: str | None = None) -> Non
     norms = norms_of(attack)
     if budget.norm in norms:
         return
-    has = " and ".join(norm.value for norm in norms) or "none of them"
     raise BadValue(
-        f"the attack {name or type(attack).__name__} has {has}, but the budget's norm is {budget.norm.value}",
+        f"the attack {name or type(attack).__name__} has {told(norms)}, but the budget's norm is "
+        f"{budget.norm.value}",
         "bench list attacks",
     )
+
+
+def told(norms: Sequence[Norm]) -> str:
+    """Norms as a sentence names them.
+
+    >>> told(ALL), told([Norm.L2])
+    ('Linf, L2, L1 and L0', 'L2')
+    """
+    *others, last = [norm.value for norm in norms] or ["none of them"]
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _held(attack: object) -> Iterator[object]:

@@ -113,7 +113,7 @@ def as_options(
 def _budget(norm: str | None, eps: str | None, customary: Budget) -> Budget:
     known = {known.value.lower(): known for known in Norm}
     if norm is not None and norm.lower() not in known:
-        raise BadValue(f"--norm is {norm!r}, expected {' or '.join(known.value for known in Norm)}")
+        raise BadValue(f"--norm is {norm!r}, expected one of {', '.join(known.value for known in Norm)}")
     chosen = customary.norm if norm is None else known[norm.lower()]
     if chosen is not customary.norm and eps is None:
         raise BadValue(

@@ -185,8 +185,9 @@ def _settle(
         first_success=spread(first, NEVER, integer).cpu().numpy(),
         # where the nearest is sought, a mistake beyond the radius is an answer, and all are looked at
         moved=spread(verdict.moved & ~_nearest_beyond(ledger, candidate), False, boolean).cpu().numpy(),
-        # where the nearest is sought, the way is no answer; a randomized defense may answer otherwise now
-        lost=spread(ledger.found & ~fooled & told, False, boolean).cpu().numpy(),
+        # where the nearest is sought, the way is no answer; a randomized defense may answer otherwise now;
+        # and to those whom a lent network answered as before, whatever they asked, it told no failure
+        lost=spread(ledger.found & ~fooled & ~ledger.misled & told, False, boolean).cpu().numpy(),
         invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
     )
     fell = (classes != ledger.y) & (classes >= 0)

@@ -35,6 +35,7 @@ class Ledger:
         self.first_success = torch.full((n,), NEVER, dtype=torch.int64, device=device)
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
         self.found = torch.zeros_like(self.broken) if nearest else self.broken  # a success is confirmed
+        self.misled = torch.zeros_like(self.broken)  # answered for another image than was asked about
         self.length = torch.full((n,), torch.inf, device=device)  # of the witness; only with `nearest`
         self.exhausted = torch.zeros(n, dtype=torch.bool, device=device)  # have spent all their queries
         self.witness = x.clone()

@@ -136,6 +136,7 @@ class Lent(nn.Module):
         rows = self._asked[1]
         if not ledger.changes:
             return rows, None, rows
+        ledger.misled[rows] |= ledger.broken[rows]
         standing = (~(ledger.broken | ledger.exhausted)[rows]).nonzero().squeeze(1)
         return (rows, None, rows) if len(standing) == len(rows) else (rows, standing, rows[standing])
 

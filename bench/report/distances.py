@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,8 @@ from bench.core.outcomes import Outcomes
 from bench.core.threat import Norm
 from bench.errors import BadValue
 from bench.records.record import Record
-from bench.report import paper
-from bench.report.paper import COLOURS, PAGE, Drawing, plain, sheet
-from bench.report.queries import STYLES, Run, line_label, require_few
+from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
+from bench.report.queries import Run, legend_columns, legend_height, line_label, require_few
 
 COLUMNS = (
     "run", "defense", "column", "norm", "eps", "distance", "robust", "n", "robust_accuracy",
@@ -71,7 +70,7 @@ def reach(outcomes: Outcomes, eps: Fraction) -> Reach:
     return Reach(steps, int(outcomes.correct.sum()) - fallen.astype(np.int64), len(outcomes))
 
 
-def distances(runs: Sequence[Run]) -> Drawing:
+def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
     """A line for each column of each run whose attack looked for the nearest mistakes.
 
     Raises:
@@ -87,36 +86,39 @@ def distances(runs: Sequence[Run]) -> Drawing:
         for place, (run, columns) in enumerate(chosen)
         for name in columns
     ]
-    what = "Robust accuracy against the distance to the nearest adversarial image found"
-    if alone or len(names) == 1:
-        what += f": {plain(first.defense if alone else names[0])}"
-    figure = sheet(PAGE, 2.8 + 0.16 * len(curves), what, _caption(runs))
+    figure = sheet(width, 2.2 + legend_height(len(curves), width))
     axes = figure.subplots()
     rows: list[tuple[object, ...]] = []
+    told: list[str] = []
     for place, run, name, curve in curves:
         kind = names.index(name)
-        colour, style = (COLOURS[kind], "-") if alone else (COLOURS[place], STYLES[kind])
+        colour, style = (COLOURS[kind], DASHES[kind]) if alone else (COLOURS[place], DASHES[kind])
         share = 100 * curve.robust / curve.n
-        label = plain(f"{line_label(run, runs, name, len(names))} ({_told_of(curve)})")
-        axes.step(curve.distance, share, where="post", color=colour, linestyle=style, label=label)
-        axes.plot(curve.end, share[-1], "o", color=colour, markersize=3.5, clip_on=False)
+        label = line_label(run, runs, name, len(names))
+        told.append(f"{label} {_told_of(curve)}")
+        look: dict[str, Any] = {"color": colour, "label": plain(label)}
+        marker = MARKERS[kind if alone else place]
+        axes.step(curve.distance, share, where="post", linestyle=style, **look)
+        axes.plot(curve.end, share[-1], marker, color=colour, markersize=3.5, clip_on=False)
         rows += _rows(run.record, name, curve)
     axes.set_xlim(0, 1.03 * max(curve.end for *_, curve in curves))
     axes.set_ylim(0, 101)
     axes.set_xlabel(_axis(Norm(first.norm)))
     axes.set_ylabel("still robust (% of all examples)")
     axes.grid()
-    figure.legend(loc="outside lower center", ncols=2 if len(curves) > 1 else 1, handlelength=3.2)
-    return Drawing(f"distance-{first.run_id}" if alone else "distance", figure, COLUMNS, rows)
+    figure.legend(loc="outside lower center", ncols=legend_columns(width), handlelength=3.2)
+    name = f"distance-{first.run_id}" if alone else "distance"
+    return Drawing(name, figure, COLUMNS, rows, _caption(runs, told))
 
 
-def _caption(runs: Sequence[Run]) -> str:
+def _caption(runs: Sequence[Run], told: Sequence[str]) -> str:
     first = runs[0].record
-    radii = sorted({Fraction(run.record.eps): run.record for run in runs}.items())
-    ends = " and ".join(paper.budget(cast(Any, record)) for _, record in radii)  # reads norm and eps
+    radii = {Fraction(run.record.eps): run.record.budget for run in runs}
+    ends = " and ".join(radii[eps] for eps in sorted(radii))
     return (
-        f"{plain(first.data)}, n = {first.examples:,}; lines end where nothing stands, or at the radius of the "
-        f"run, {ends}: beyond it nothing was judged"
+        f"Share of all examples still robust against the distance to the nearest adversarial image found: "
+        f"{'; '.join(told)}. {first.data}, n = {first.examples:,}; lines end where nothing stands, or at the "
+        f"radius of the run, {ends}: beyond it nothing was judged."
     )
 
 

@@ -75,7 +75,9 @@ class FoolboxAttack(OthersAttack):
         own = {name: value for name, value in decided.items() if name in known}
         attack = offered(**own, **self.arguments())
         model = package.PyTorchModel(network, bounds=(0, 1), device=x.device)
-        _, clipped, _ = attack(model, x, y, epsilons=given.budget.radius)
+        # it cannot shorten changes under L0: there the nearest mistakes come as they are
+        radius = None if given.budget.norm is Norm.L0 else given.budget.radius
+        _, clipped, _ = attack(model, x, y, epsilons=radius)
         found: Tensor = clipped
         return found.detach()
 
