@@ -106,7 +106,7 @@ def latex(
         *_groups([column for column, _ in shown]),
         f"    {' & '.join(heads)} \\\\",
         r"    \midrule",
-        *(f"    {' & '.join(cells)} \\\\" for cells in body),
+        *(f"    {_apart(' & '.join(cells))} \\\\" for cells in body),
         r"    \bottomrule",
         r"  \end{tabular}",
     ]
@@ -196,6 +196,11 @@ def _cell(column: Column, cell: Cell, bold: bool, quiet: bool) -> str:
         return _in(face, escape(cell.text) + mark)
     text = escape(read_cell(column, cell))
     return _in(face, text if column.kind is Kind.TEXT else text.replace("-", "$-$"))
+
+
+def _apart(line: str) -> str:
+    """A line that the end of the one before it does not take for its argument."""
+    return f"{{}}{line}" if line[:1] in ("*", "[") else line
 
 
 def _in(face: str, text: str) -> str:

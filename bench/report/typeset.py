@@ -129,7 +129,7 @@ def _bold(
             silent.append(f"Nothing is bold under {escape(suite)}: {escape(error.message)}.")
             continue
         if best.untested:
-            few = f"the records of {len(best.untested)} rows do not say which images were kept"
+            few = f"{len(best.untested)} of {len(measured)} records do not say which images were kept"
             silent.append(f"Nothing is bold under {escape(suite)}: {few}.")
         elif len(best.rows) == len(measured):
             silent.append(

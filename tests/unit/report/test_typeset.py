@@ -64,7 +64,7 @@ def test_without_single_examples_nothing_is_bold_and_the_caption_says_so(make_re
     ]
     text = board_latex(records)
     assert bold(text) == []
-    assert "the records of 1 rows do not say which images were kept" in text
+    assert "1 of 3 records do not say which images were kept" in text
 
 
 def test_a_row_alone_needs_no_word_about_bold(make_record: Maker) -> None:
