@@ -1,0 +1,84 @@
+"""Every broken control raises the finding that names its fault; honest ones raise none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from zoo.animals import CONTROLS, UNSEEN, Control
+from zoo.judge import Judged, judge
+from zoo.table import catalogue, matrix, unseen
+
+from bench.core.rules import RULE_OF
+
+PAGE = Path(__file__).parents[2] / "docs" / "controls.md"
+
+QUICK = (
+    *(
+        "standard",
+        "linear",
+        "rounded_images",
+        "one_hot",
+        "probabilities",
+        "normalised_outside",
+        "turned_round",
+    ),
+    *("noise_off_the_grid", "remembers", "sees_derivatives", "last_iterate", "leaves_ball", "not_a_number"),
+)
+"""A moment each; the others are slow together."""
+
+Verdict = Callable[[Control], Judged]
+
+
+@pytest.fixture(scope="session")
+def verdict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdict]:
+    """Control -> what was found about it; networks are trained once, and `-s` prints the table."""
+    store, found = tmp_path_factory.mktemp("zoo"), {}
+
+    def look(control: Control) -> Judged:
+        if control.name not in found:
+            found[control.name] = judge(control, store)
+        return found[control.name]
+
+    yield look
+    if found:
+        print("\n" + matrix(list(found.values())))
+
+
+@pytest.mark.parametrize(
+    "control",
+    [
+        pytest.param(control, id=control.name, marks=() if control.name in QUICK else pytest.mark.slow)
+        for control in CONTROLS
+    ],
+)
+def test_its_fault_is_named_and_nothing_else_is(verdict: Verdict, control: Control) -> None:
+    found = verdict(control)
+    assert not found.missed, f"nobody saw that {control.fault}"
+    assert not found.false_alarms, [f.detail for f in found.record.findings if f.code in found.false_alarms]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("control", UNSEEN, ids=lambda control: control.name)
+def test_what_no_check_sees_is_told_as_soon_as_one_does(verdict: Verdict, control: Control) -> None:
+    assert not verdict(control).false_alarms, "a check sees it now: it belongs among the others"
+
+
+def test_every_expected_finding_is_in_the_catalogue_of_rules() -> None:
+    expected = {code for control in CONTROLS for code in (*control.codes, *control.also)}
+    assert expected <= {*RULE_OF}
+
+
+def test_no_two_controls_have_one_name() -> None:
+    names = [control.name for control in (*CONTROLS, *UNSEEN)]
+    assert len(names) == len({*names}) >= 30
+
+
+def test_the_page_lists_these_controls_and_no_mistake() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert catalogue(CONTROLS) in page and unseen() in page, (
+        "python tests/negative_controls > docs/controls.md"
+    )
+    assert re.search(r"(\d+) controls, \d+ of them honest: 0 faults missed, 0 false alarms", page)

@@ -1,0 +1,353 @@
+"""The catalogue: what each control is, who showed it, and which finding must name it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from bad_attacks import NotANumber
+
+from bench.api import Attack, Trial
+from bench.attacks.apgd import TargetedAPGD
+from bench.attacks.fgsm import FGSM
+from bench.attacks.noise import UniformNoise
+from bench.attacks.pgd import PGD
+from bench.attacks.square import Square
+from bench.core.rules import RULE_OF
+from bench.core.threat import SCORES, WHITE_BOX, WHITE_BOX_BPDA
+from zoo import broken_attacks as attacks
+
+ATHALYE = "Athalye, Carlini & Wagner, ICML 2018"
+TRAMER = "Tramèr, Carlini, Brendel & Madry, NeurIPS 2020"
+DISTILLATION = "Carlini & Wagner, S&P 2017"
+PINTOR = "Pintor et al., NeurIPS 2022"
+ROBUSTBENCH = "Croce et al., NeurIPS 2021"
+HARMLESS = "–"
+OURS = "this benchmark"
+
+
+CHEATS = f"{Path(__file__).with_name('cheats.py')}:Cheating"
+TRAINED = f"{Path(__file__).with_name('cheats.py')}:Trained"
+"""The two classes of broken defenses, as `--defense` takes them."""
+
+STEP = Fraction(1, 4)
+"""Of PGD, in shares of eps."""
+
+NOISE = Trial("noise", UniformNoise(draws=10), WHITE_BOX)
+ONE_STEP = Trial("fgsm", FGSM(), WHITE_BOX)
+PGD_20 = Trial("pgd_20", PGD(steps=20, step_size=STEP), WHITE_BOX)
+CW_80 = Trial("cw_80", PGD(steps=80, step_size=Fraction(1, 10), loss="margin"), WHITE_BOX)
+APGD_T = Trial("apgd_t", TargetedAPGD(steps=20, targets=9), WHITE_BOX)
+SQUARE = Trial("square", Square(queries=400), SCORES)
+ADAPTIVE = Trial("adaptive", PGD(steps=20, step_size=STEP, loss="adaptive"), WHITE_BOX)
+BPDA = Trial("bpda", PGD(steps=20, step_size=STEP), WHITE_BOX_BPDA)
+
+SUITE = (NOISE, ONE_STEP, PGD_20, CW_80, APGD_T, SQUARE)
+"""What every defense is attacked with."""
+
+
+AUDITED = ("A5", "A6", "A7", "A8", "A10", "A13", "A15", "A16", "A17", "A18")
+"""The rules for which an audit attacks or probes; the others every run applies."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """One row of the confusion table."""
+
+    name: str
+    fault: str  # in one sentence
+    shown_by: str
+    codes: tuple[str, ...] = ()  # findings that name the fault, each of which must be raised; honest: none
+    also: tuple[str, ...] = ()  # true consequences, which may be raised besides
+    defense: str = CHEATS
+    fields: Mapping[str, str] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = SUITE
+    eps: Fraction = Fraction(1, 5)  # of training and attacks, Linf
+    epochs: int = 10
+
+    @property
+    def is_honest(self) -> bool:
+        """Nothing is wrong with it."""
+        return not self.codes
+
+    @property
+    def is_audited(self) -> bool:
+        """An audit is to name it, or to find nothing: attacks of its own take seconds more."""
+        return self.is_honest or any(RULE_OF[code] in AUDITED for code in self.codes)
+
+
+def _cheat(
+    name: str,
+    fault: str,
+    shown_by: str,
+    *codes: str,
+    also: tuple[str, ...] = (),
+    of: str = "standard",
+    more: tuple[Trial, ...] = (),
+) -> Control:
+    return Control(name, fault, shown_by, codes, also, CHEATS, {"cheat": name, "of": of}, SUITE + more)
+
+
+def _trained(
+    name: str,
+    fault: str,
+    shown_by: str,
+    *codes: str,
+    also: tuple[str, ...] = (),
+    eps: str = "1/5",
+    epochs: int = 10,
+) -> Control:
+    fields = {"kind": name}
+    return Control(name, fault, shown_by, codes, also, TRAINED, fields, eps=Fraction(eps), epochs=epochs)
+
+
+def _attack(
+    name: str, fault: str, shown_by: str, attack: Attack, *codes: str, also: tuple[str, ...] = ()
+) -> Control:
+    trials = (NOISE, ONE_STEP, Trial("pgd_20", attack, WHITE_BOX))
+    return Control(name, fault, shown_by, codes, also, "standard", trials=trials)
+
+
+RANDOM = ("silent-success", "evidence-disagrees", "answers-depend-on-history")
+"""What else is seen where the same image gets another answer."""
+
+DETECTOR = ("no-adaptive-attack", "success-falls-with-eps")
+"""What else is seen of a detector that no attack climbs and that knows clean pixels by their sixteenths."""
+
+HIDDEN = (
+    "one-step-overfitted",
+    "more-steps-help",
+    "zero-gradients",
+    "unconstrained-attack-fails",
+    "black-box-beats-white-box",
+    "noise-beats-gradients",
+    "weak-beats-strong",
+)
+"""What attackers who climb meet where gradients are hidden."""
+
+
+HONEST = (
+    Control("standard", "none: undefended, and that is what is measured", HARMLESS, defense="standard"),
+    Control("pgd_at", "none: adversarial training", HARMLESS, defense="pgd_at"),
+    Control("trades", "none: adversarial training", HARMLESS, defense="trades"),
+    Control("linear", "none: a linear network", HARMLESS, defense=TRAINED, fields={"kind": "linear"}),
+    _cheat("honest_noise", "none: noise that is declared, and averaged over", HARMLESS, of="pgd_at"),
+    _cheat(
+        "honest_blur",
+        "none: a differentiable purifier, attacked end to end",
+        HARMLESS,
+        of="pgd_at",
+        more=(ADAPTIVE, BPDA),
+    ),
+)
+"""Who must raise nothing."""
+
+BROKEN = (
+    _cheat(
+        "saturated",
+        "logits a hundred times as large leave the softmax no slope",
+        DISTILLATION,
+        "zero-gradients",
+        also=HIDDEN,
+    ),
+    _cheat("rounded_logits", "logits are rounded to 0.1", PINTOR, "zero-gradients", also=HIDDEN),
+    _cheat("one_hot", "the answer is one-hot, times 10,000", OURS, "no-gradients"),
+    _cheat(
+        "thermometer", "pixels become counts of thresholds, which have no derivative", ATHALYE, "no-gradients"
+    ),
+    _cheat(
+        "jpeg", "the cosine transform is rounded before the network", ATHALYE, "zero-gradients", also=HIDDEN
+    ),
+    _cheat(
+        "rounded_images",
+        "pixels are rounded to eighths before the network",
+        ATHALYE,
+        "zero-gradients",
+        also=HIDDEN,
+    ),
+    _cheat("floored", "a hook sets gradients below a threshold to zero", OURS, "zero-gradients", also=HIDDEN),
+    _cheat(
+        "no_derivative", "the derivative is infinity times zero", PINTOR, "gradients-not-finite", also=HIDDEN
+    ),
+    _cheat("turned_round", "a hook turns every gradient round", OURS, "gradients-disagree", also=HIDDEN),
+    _cheat(
+        "noise_for_gradients", "backwards, a layer returns noise", ATHALYE, "gradients-disagree", also=HIDDEN
+    ),
+    _trained(
+        "k_winners",
+        "k-winners-take-all in the place of ReLU: the loss jumps at every step",
+        TRAMER,
+        "one-step-overfitted",
+        also=("unstable-loss", *HIDDEN),
+    ),
+    _trained(
+        "one_step",
+        "trained against FGSM until it resists that attack and no other",
+        "Wong, Rice & Kolter, ICLR 2020",
+        "one-step-overfitted",
+        also=HIDDEN,
+        eps="3/10",
+        epochs=16,
+    ),
+    _cheat("probabilities", "the outputs are probabilities", ROBUSTBENCH, "probabilities-for-logits"),
+    _cheat(
+        "normalised_outside",
+        "it wants pixels from 0 to 255, which nobody gives it",
+        ROBUSTBENCH,
+        "normalised-outside",
+    ),
+    _cheat(
+        "batch_statistics", "logits are standardised by the batch at hand", ROBUSTBENCH, "batch-dependent"
+    ),
+    _cheat(
+        "train_mode",
+        "a BatchNorm puts itself back into train mode",
+        ROBUSTBENCH,
+        "train-mode",
+        also=("batch-dependent",),
+    ),
+    _cheat("noise", "noise at test time that nobody declares", ATHALYE, "undeclared-randomness", also=RANDOM),
+    _cheat(
+        "random_shift",
+        "a random shift at test time that nobody declares",
+        ATHALYE,
+        "undeclared-randomness",
+        also=RANDOM,
+    ),
+    _cheat(
+        "noise_off_the_grid",
+        "noise for attacked images alone, as their pixels are no sixteenths",
+        OURS,
+        "undeclared-randomness",
+        also=RANDOM,
+    ),
+    _cheat(
+        "said_to_be_random",
+        "declares a randomness that it has not",
+        ROBUSTBENCH,
+        "declared-randomness-absent",
+    ),
+    _cheat(
+        "one_eot_sample",
+        "a noisy gradient, of which its authors ask for one sample",
+        ATHALYE,
+        "too-few-eot-samples",
+        also=("silent-success", "no-adaptive-attack", *HIDDEN),
+    ),
+    _cheat(
+        "descends",
+        "moves each image uphill before it answers",
+        ROBUSTBENCH,
+        "optimises-at-inference",
+        also=("gradients-disagree",),
+    ),
+    _cheat(
+        "sees_derivatives",
+        "answers something else where a gradient could be asked for",
+        OURS,
+        "answers-depend-on-gradients",
+        also=("gradients-disagree", *HIDDEN),
+    ),
+    _cheat(
+        "remembers",
+        "gives the old answer to images near those it has seen",
+        OURS,
+        "answers-depend-on-history",
+        also=("gradients-disagree",),
+    ),
+    _cheat(
+        "turns_over",
+        "changes after its sixtieth call",
+        OURS,
+        "answers-depend-on-history",
+        also=(*RANDOM, *HIDDEN),
+    ),
+    _cheat(
+        "refuses_attacks",
+        "refuses what no camera made; no attack is told of it",
+        TRAMER,
+        "detector-not-attacked",
+        also=DETECTOR,
+    ),
+    _cheat(
+        "flat_suspicion",
+        "the suspicion that attackers climb is flat",
+        OURS,
+        "detector-not-attacked",
+        also=DETECTOR,
+    ),
+    _cheat("nearest_test_image", "the purifier returns the nearest test image", OURS, "no-gradients"),
+    _cheat(
+        "stand_in_of_another",
+        "attackers are lent a stand-in that is another network",
+        PINTOR,
+        "transfer-failure",
+        also=HIDDEN,
+    ),
+    _cheat(
+        "undeclared_loss",
+        "a purifier, and no attack is made for it",
+        TRAMER,
+        "no-adaptive-attack",
+        also=HIDDEN,
+    ),
+    _cheat(
+        "lost_loss",
+        "the adaptive loss that its authors state leads back to the clean image",
+        TRAMER,
+        "adaptive-is-weaker",
+        more=(ADAPTIVE,),
+    ),
+)
+"""Whose fault must be named."""
+
+ATTACKS = (
+    _attack(
+        "last_iterate",
+        "returns its last image though an earlier one succeeded",
+        PINTOR,
+        attacks.LastIterate(),
+        "silent-success",
+    ),
+    _attack(
+        "leaves_ball",
+        "leaves the ball by 1/255",
+        "Cinà et al., AAAI 2025",
+        attacks.LeavesBall(),
+        "left-budget",
+    ),
+    _attack("leaves_box", "leaves the box", "Cinà et al., AAAI 2025", attacks.LeavesBox(), "left-budget"),
+    _attack(
+        "not_a_number",
+        "returns NaN",
+        PINTOR,
+        NotANumber(),
+        "not-a-number",
+        also=("weak-beats-strong",),
+    ),
+    _attack(
+        "too_short",
+        "two steps of eps/20",
+        PINTOR,
+        PGD(steps=2, step_size=Fraction(1, 20)),
+        "not-converged",
+        also=("weak-beats-strong", "more-steps-help"),
+    ),
+    _attack("gives_up", "returns the clean image", PINTOR, attacks.GivesUp(), "weak-beats-strong"),
+)
+"""Attacks whose fault must be named, on a network without a defense."""
+
+UNSEEN = (
+    _cheat(
+        "soft_test_images",
+        "the purifier mixes test images, with gradients and all",
+        OURS,
+        also=("not-converged",),
+        more=(ADAPTIVE, BPDA),
+    ),
+)
+"""Broken too, and no check sees it: what is to be built next."""
+
+CONTROLS = (*HONEST, *BROKEN, *ATTACKS)
