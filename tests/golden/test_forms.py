@@ -6,6 +6,7 @@ import csv as comma_separated
 import dataclasses
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -169,6 +170,16 @@ def test_every_column_is_filled_by_a_record_that_knows_everything(make_record: M
     }
     told = set(values(board([make_record()]))[0])
     assert told - filled == {"findings"}
+
+
+def test_the_columns_of_a_csv_are_those_that_are_documented(make_record: Maker) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "boards.md").read_text(encoding="utf-8")
+    lines = page.partition("<!-- columns -->")[2].partition("<!-- /columns -->")[0].splitlines()[3:]
+    told = [name for line in lines for name in re.findall(r"`([^`]+)`", line.split("|")[1])]
+    made = csv(board([make_record()])).splitlines()[0].split(",")
+    assert made == [name.replace("SUITE", "whitebox@1") for name in told]
+    both = [make_record(run_id="a"), make_record(run_id="b", suite="blackbox@1", defense="other")]
+    assert set(made) < set(csv(board(both)).splitlines()[0].split(",")), "other boards, other suites, no more"
 
 
 def test_boards_of_a_folder_are_the_same_bytes_twice(
