@@ -115,7 +115,9 @@ def averages(subject: Subject) -> Check:
         return kept("A17", "the defense is not randomized")
     access = subject.arena().access(WHITE_BOX)
     x, y = subject.chunk.x[:32], subject.chunk.y[:32]
-    one, other = (access.gradients(cross_entropy, x, (y,))[0].flatten(1) for _ in range(2))
+    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
+        torch.manual_seed(seed_for(subject.identity, "A17"))
+        one, other = (access.gradients(cross_entropy, x, (y,))[0].flatten(1) for _ in range(2))
     cosine = float(torch.nn.functional.cosine_similarity(one, other).median())
     chunk = subject.few(100)
     held = {
