@@ -277,4 +277,16 @@ def _lines(
 
 
 def _fold(text: str, width: int, indent: str = "") -> list[str]:
+    text = " ".join(_pieces(word, width) for word in text.split()) if not indent else text
     return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
+
+
+def _pieces(word: str, width: int) -> str:
+    """A word that is too long, with spaces where names have their joints."""
+    pieces = []
+    while len(word) > width:
+        joint = max(word[:width].rfind(sign) for sign in "-_/@=") + 1
+        cut = joint if joint > width // 3 else width
+        pieces.append(word[:cut])
+        word = word[cut:]
+    return " ".join([*pieces, word])

@@ -122,3 +122,10 @@ def test_percent_has_one_decimal() -> None:
 def test_a_row_of_the_wrong_length_is_a_fault() -> None:
     with pytest.raises(ValueError, match="a row has 1 cells, the table 2 columns"):
         Table("t", (Column("a", "a"), Column("b", "b")), (("x",),))
+
+
+def test_a_long_name_breaks_at_its_joints() -> None:
+    table = Table("", (Column("defense", "a"), Column("b", "b")), (("dbp_teacher_adversarial", "x" * 30),))
+    lines = terminal(table, 34).splitlines()
+    assert [line.split()[0] for line in lines[4:6]] == ["dbp_teacher_", "adversarial"]
+    assert all(len(line) <= 34 for line in lines)
