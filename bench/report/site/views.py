@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.core.rules import RULES
 from bench.core.threat import format_eps
+from bench.records.claims import claim_of, link
 from bench.records.record import Check, Finding, Interval, Record
 from bench.records.record import Column as Trial
 from bench.report import board as boards
@@ -129,6 +130,7 @@ class RecordView:
     checks: tuple[tuple[str, Check], ...]  # the rule's title, and what came of it; worst first
     commands: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
+    link: str | None  # to the paper
     made: tuple[tuple[str, str], ...]
 
 
@@ -175,6 +177,7 @@ def record_view(record: Record, located: Located | None) -> RecordView:
         checks=tuple((RULES[check.rule].title if check.rule in RULES else "", check) for check in checks),
         commands=tuple(reproduce(record)),
         facts=_facts(record),
+        link=link(record.defense),
         made=_made(record),
     )
 
@@ -278,6 +281,11 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
             ("checkpoint", f"{trained.checkpoint}, epoch {trained.epoch} of {trained.epochs}"),
             ("trained in", f"{trained.seconds:,.0f} s"),
         ]
+    claim = claim_of(record)
+    if claim:
+        who = "by its authors" if claim.kind == "claimed" else "by others"
+        said = f"{100 * claim.robust:.1f} % under {claim.attack} on {claim.architecture}, {claim.kind} {who}"
+        facts.append(("published", f"{said} ({claim.source}): other weights, often another network"))
     return tuple((name, value) for name, value in facts if value)
 
 
