@@ -147,8 +147,9 @@ def width() -> int:
 
 def _text(records: Sequence[Record], shape: str, wide: bool, others: Sequence[Published]) -> str:
     """The board of each data set, budget and number of examples."""
-    from bench.report.board import as_values, grounds, origin
+    from bench.report.board import as_values, origin
     from bench.report.board import board as made
+    from bench.report.ground import grounds
     from bench.report.render import csv, markdown, terminal
     from bench.report.typeset import board_latex
 

@@ -10,20 +10,9 @@ from bench.errors import BadValue
 from bench.records.claims import Claim, claim_of, link
 from bench.records.record import Record
 from bench.report.exchange import AUTOATTACK, Published
-from bench.report.ground import Ground, ground, in_order, suite_label
+from bench.report.ground import distinct, ground, grounds, in_order, shared, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown, values
 from bench.report.rows import Row, ranks_of, rows_of
-
-
-def grounds(records: Sequence[Record]) -> list[list[Record]]:
-    """The records of each board, in order; a record given twice counts once.
-
-    Images that differ under one name make boards of their own.
-    """
-    found: dict[tuple[Ground, str], list[Record]] = {}
-    for record in _distinct(records):
-        found.setdefault((ground(record), record.data_digest), []).append(record)
-    return [found[key] for key in sorted(found)]
 
 
 def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Table:
@@ -34,11 +23,11 @@ def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Tab
     Raises BadValue for records that do not share data, norm, eps and n, and for two records of one training
     under one suite.
     """
-    shared = _shared(records)
-    others = [row for row in published if row.fits(shared)]
+    place = shared(records)
+    others = [row for row in published if row.fits(place)]
     suites = in_order([*map(suite_label, records), *([AUTOATTACK] if others else [])])
     lowest = len(suites) > 1
-    rows = rows_of(_distinct(records), in_order(map(suite_label, records)))
+    rows = rows_of(distinct(records), in_order(map(suite_label, records)))
     claims = {row.first.defense: claim for row in rows if (claim := claim_of(row.first)) is not None}
     marks = _marks(rows)
     columns = _columns(suites, rows, lowest, claimed=bool(claims))
@@ -48,7 +37,7 @@ def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Tab
     ]
     cells += [_published(row) for row in others]
     return Table(
-        shared.label,
+        place.label,
         columns,
         tuple(tuple(held.get(column.name) for column in columns) for held in cells),
         notes=_notes(rows, marks, claims, lowest, bool(others)),
@@ -105,28 +94,6 @@ def origin(records: Sequence[Record], local: bool = False) -> str:
     versions = ", ".join(sorted({record.provenance.version for record in records}))
     ids = ", ".join(record.run_id for record in records)
     return f"{'local board, not published: ' if local else ''}bench {versions}, from records {ids}"
-
-
-def _shared(records: Sequence[Record]) -> Ground:
-    if not records:
-        raise BadValue("a board needs at least one record, but none was given", "bench run --board")
-    first = records[0]
-    for other in records[1:]:
-        if ground(other) != ground(first):
-            raise BadValue(
-                f"records {first.run_id} ({ground(first).label}) and {other.run_id} ({ground(other).label}) "
-                "cannot be ranked together, expected the same data, norm, eps and number of examples"
-            )
-        if other.data_digest != first.data_digest:
-            raise BadValue(
-                f"records {first.run_id} and {other.run_id} saw different images under the name "
-                f"{first.data!r} ({first.data_digest} and {other.data_digest}), expected the same"
-            )
-    return ground(first)
-
-
-def _distinct(records: Sequence[Record]) -> list[Record]:
-    return sorted({record.run_id: record for record in records}.values(), key=lambda record: record.run_id)
 
 
 def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: bool) -> tuple[Column, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from bench.core.digest import content_id
 from bench.core.threat import format_eps
+from bench.errors import BadValue
 from bench.records.record import Record
 
 
@@ -40,6 +41,44 @@ class Ground:
 def ground(record: Record) -> Ground:
     """Where a record belongs; 0.2 and 1/5 are the same radius."""
     return Ground(record.data, record.norm, Fraction(record.eps), record.examples)
+
+
+def grounds(records: Sequence[Record]) -> list[list[Record]]:
+    """The records of each board, in order; a record given twice counts once.
+
+    Images that differ under one name make boards of their own.
+    """
+    found: dict[tuple[Ground, str], list[Record]] = {}
+    for record in distinct(records):
+        found.setdefault((ground(record), record.data_digest), []).append(record)
+    return [found[key] for key in sorted(found)]
+
+
+def shared(records: Sequence[Record]) -> Ground:
+    """Where all of these belong.
+
+    Raises BadValue where they do not belong together.
+    """
+    if not records:
+        raise BadValue("a board needs at least one record, but none was given", "bench run --board")
+    first = records[0]
+    for other in records[1:]:
+        if ground(other) != ground(first):
+            raise BadValue(
+                f"records {first.run_id} ({ground(first).label}) and {other.run_id} ({ground(other).label}) "
+                "cannot be ranked together, expected the same data, norm, eps and number of examples"
+            )
+        if other.data_digest != first.data_digest:
+            raise BadValue(
+                f"records {first.run_id} and {other.run_id} saw different images under the name "
+                f"{first.data!r} ({first.data_digest} and {other.data_digest}), expected the same"
+            )
+    return ground(first)
+
+
+def distinct(records: Sequence[Record]) -> list[Record]:
+    """The records once each, by run id, so that their order changes no byte."""
+    return sorted({record.run_id: record for record in records}.values(), key=lambda record: record.run_id)
 
 
 def suite_label(record: Record) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv as comma_separated
 import io
-import textwrap
 from dataclasses import dataclass
 from enum import Enum
 
 from bench.core.paired import Difference
 from bench.records.record import Interval
+from bench.report.layout import GAP, fold, rooms_of, total
 
 
 class Kind(Enum):
@@ -32,9 +32,6 @@ class Marked:
     mark: str
     link: str | None = None  # where markdown leads from the text
 
-
-GAP = "  "
-"""What separates columns on a terminal."""
 
 _THREE = (Kind.INTERVAL, Kind.DIFFERENCE)  # value, low, high in CSV
 _LONG = 16  # a longer word may be broken rather than push a column out
@@ -127,7 +124,7 @@ def terminal(table: Table, width: int = 100) -> str:
         if column.kind is not Kind.TEXT or any(row[place] is not None for row in table.rows)
     ]
     gone: list[str] = []
-    while _total(least := [_least(column, cells) for column, cells in shown]) > width:
+    while total(least := [_least(column, cells) for column, cells in shown]) > width:
         worst = max(shown, key=lambda pair: pair[0].dispensable)
         if not worst[0].dispensable:
             break
@@ -137,17 +134,17 @@ def terminal(table: Table, width: int = 100) -> str:
         max(map(len, [column.title, *cells])) if column.kind is Kind.TEXT else room
         for (column, cells), room in zip(shown, least, strict=True)
     ]
-    rooms = _rooms(least, wanted, width)
+    rooms = rooms_of(least, wanted, width)
     lines = [table.title, *(f"  {name}: {value}" for name, value in table.facts)]
-    lines = [folded for line in lines for folded in _fold(line, width, "    ")]
+    lines = [folded for line in lines for folded in fold(line, width, "    ")]
     lines += ["", *_lines([column.title for column, _ in shown], shown, rooms, bottom=True)]
-    lines.append("-" * _total(rooms))
+    lines.append("-" * total(rooms))
     for place in range(len(table.rows)):
         lines += _lines([cells[place] for _, cells in shown], shown, rooms)
     notes = list(table.notes)
     if gone:
         notes.append(f"not shown for want of width: {', '.join(reversed(gone))}")
-    lines += ["", *(folded for note in notes for folded in _fold(f"- {note}", width, "  "))] if notes else []
+    lines += ["", *(folded for note in notes for folded in fold(f"- {note}", width, "  "))] if notes else []
     return "\n".join(lines) + "\n"
 
 
@@ -237,10 +234,6 @@ def _escaped(column: Column, cell: Cell) -> str:
     return escape(text)
 
 
-def _total(rooms: list[int]) -> int:
-    return sum(rooms) + len(GAP) * (len(rooms) - 1)
-
-
 def _least(column: Column, cells: list[str]) -> int:
     """The width below which words or figures would break."""
     words = [word for text in [column.title, *cells] for word in text.split()]
@@ -248,22 +241,10 @@ def _least(column: Column, cells: list[str]) -> int:
     return max([longest, *map(len, cells)]) if column.kind is not Kind.TEXT else longest
 
 
-def _rooms(least: list[int], wanted: list[int], width: int) -> list[int]:
-    rooms = list(least)
-    while _total(rooms) > width and max(rooms) > 1:
-        rooms[rooms.index(max(rooms))] -= 1
-    while _total(rooms) < width:
-        narrow = [place for place, room in enumerate(rooms) if room < wanted[place]]
-        if not narrow:
-            break
-        rooms[min(narrow, key=lambda place: wanted[place] - rooms[place])] += 1
-    return rooms
-
-
 def _lines(
     texts: list[str], shown: list[tuple[Column, list[str]]], rooms: list[int], bottom: bool = False
 ) -> list[str]:
-    folded = [_fold(text, room) for text, room in zip(texts, rooms, strict=True)]
+    folded = [fold(text, room) for text, room in zip(texts, rooms, strict=True)]
     height = max(map(len, folded))
     padded = [[""] * (height - len(f)) + f if bottom else f + [""] * (height - len(f)) for f in folded]
     lines = []
@@ -274,19 +255,3 @@ def _lines(
         ]
         lines.append(GAP.join(parts).rstrip())
     return lines
-
-
-def _fold(text: str, width: int, indent: str = "") -> list[str]:
-    text = " ".join(_pieces(word, width) for word in text.split()) if not indent else text
-    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
-
-
-def _pieces(word: str, width: int) -> str:
-    """A word that is too long, with spaces where names have their joints."""
-    pieces = []
-    while len(word) > width:
-        joint = max(word[:width].rfind(sign) for sign in "-_/@=") + 1
-        cut = joint if joint > width // 3 else width
-        pieces.append(word[:cut])
-        word = word[cut:]
-    return " ".join([*pieces, word])

@@ -9,7 +9,7 @@ from bench.errors import BadValue
 from bench.records.record import Interval, Record
 from bench.report.board import board, origin
 from bench.report.exchange import Published
-from bench.report.ground import ground, suite_label
+from bench.report.ground import distinct, ground, suite_label
 from bench.report.latex import Place, caption, escape, latex
 from bench.report.render import Cell, Column, Kind, Marked, Table
 from bench.report.significance import LEVEL, best_records
@@ -63,7 +63,7 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
         intervals,
     )
     style = _SMALL if wide and len(suites) < _MANY else _SMALLER
-    return latex(shown, said, f"tab:{place.stem}", tested, origin(_distinct(records)), wide, style)
+    return latex(shown, said, f"tab:{place.stem}", tested, origin(distinct(records)), wide, style)
 
 
 def run_latex(record: Record, wide: bool = False) -> str:
@@ -108,11 +108,6 @@ _PASSES = " Forwards and backwards: means for each image."
 _RECONSTRUCTED, _INCOMPLETE, _OWES = "†", "!", "*"
 
 
-def _distinct(records: Sequence[Record]) -> list[Record]:
-    """The records once each, so that their order changes no byte."""
-    return sorted({record.run_id: record for record in records}.values(), key=lambda record: record.run_id)
-
-
 def _bold(
     records: Sequence[Record], rows: Sequence[Mapping[str, Cell]], suites: Sequence[str]
 ) -> tuple[set[Place], list[str]]:
@@ -120,7 +115,7 @@ def _bold(
     places: set[Place] = set()
     silent = []
     for suite in suites:
-        measured = [record for record in _distinct(records) if suite_label(record) == suite]
+        measured = [record for record in distinct(records) if suite_label(record) == suite]
         if len(measured) < 2:
             continue
         try:

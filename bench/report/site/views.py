@@ -12,7 +12,7 @@ from bench.records.claims import claim_of, link
 from bench.records.record import Check, Finding, Interval, Record
 from bench.records.record import Column as Trial
 from bench.report import board as boards
-from bench.report.ground import Ground, ground, in_order, suite_label
+from bench.report.ground import Ground, ground, grounds, in_order, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, read_cell
 from bench.report.site.commands import reproduce
 from bench.report.table import note
@@ -152,7 +152,7 @@ def share(found: Interval) -> Share:
 def board_views(records: Sequence[Record]) -> list[BoardView]:
     """Every board that these records make, in order."""
     views: list[BoardView] = []
-    for group in boards.grounds(list(records)):
+    for group in grounds(records):
         place = ground(group[0])
         stem = place.stem
         if any(view.stem == stem for view in views):
