@@ -118,15 +118,14 @@ def _values(text: str | None, axis: str) -> tuple[Fraction, ...] | None:
 def _written(found: Sequence[Curve], folder: Path) -> list[Path]:
     """The table, its numbers, and the figure as a picture and for print, with its caption."""
     from bench.records.store import write_atomically
-    from bench.report.curves import caption, curve_figure, curve_table
+    from bench.report.curves import curve_figure, curve_table
     from bench.report.paper import paper, write
     from bench.report.render import markdown
 
     with paper():
         drawing = curve_figure(found)
-        picture, numbers = write(drawing, folder, "png")
+        picture, numbers, below = write(drawing, folder, "png")
         printed = write(drawing, folder, "pdf")[0]
-    table, below = folder / f"{drawing.name}.md", folder / f"{drawing.name}.caption.txt"
+    table = folder / f"{drawing.name}.md"
     write_atomically(table, markdown(curve_table(found)).encode())
-    write_atomically(below, caption(found).encode())
     return [table, numbers, picture, printed, below]

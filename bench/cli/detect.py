@@ -128,5 +128,6 @@ def _written(found: Detection, folder: Path, out: Path) -> list[Path]:
         write_atomically(out / name, text.encode())
     with paper():
         drawing = roc_curves(found, read_scores(folder, found))
-        picture, numbers = write(drawing, out, "png")
-        return [*(out / name for name in files), numbers, picture, write(drawing, out, "pdf")[0]]
+        picture, numbers, caption = write(drawing, out, "png")
+        printed = write(drawing, out, "pdf")[0]
+        return [*(out / name for name in files), numbers, picture, printed, caption]

@@ -58,7 +58,8 @@ def diagnose(
     """Look inside a defense on clean images and on what PGD-20 makes of them, for `bench plot` to draw.
 
     Trains the defense or loads its weights. Keeps attention maps, features in the plane, how many features
-    count (N_90), purified images, and the training log; what a defense lacks is left out with the reason.
+    count (N_90), purified images, the training log, images with answers, and the loss around some of them;
+    what a defense lacks is left out with the reason.
     """
     from bench.cli.requests import as_options, as_request
     from bench.records.diagnostics import to_json
@@ -91,6 +92,8 @@ def _told(found: Diagnostics) -> Iterator[tuple[str, str]]:
         "contributions": _contributions,
         "purification": _purification,
         "training": _training,
+        "gallery": _gallery,
+        "landscape": _landscape,
     }
     for kind, say in said.items():
         part = getattr(found, kind)
@@ -139,3 +142,12 @@ def _purification(part: Any) -> str:
 
 def _training(part: Any) -> str:
     return f"{len(part.rows)} epochs"
+
+
+def _gallery(part: Any) -> str:
+    purified = ", purified" if part.is_purified else ""
+    return f"clean, change (at most {part.largest_change:.3g}), adversarial{purified}"
+
+
+def _landscape(part: Any) -> str:
+    return f"{part.steps}x{part.steps} losses around an image, up to {part.reach:g} times the attack's step"

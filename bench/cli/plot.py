@@ -1,114 +1,134 @@
-"""`bench plot`: figures of what `bench diagnose` and `bench run` kept; loads no torch."""
+"""`bench plot`: figures for papers of what other commands kept; loads no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli import options
-from bench.errors import BadData, BadValue
-from bench.records.diagnostics import KINDS
+from bench.errors import BadValue
+from bench.report.kinds import KINDS
 
 if TYPE_CHECKING:
-    from bench.records.diagnostics import Kind
+    from bench.report.opened import Only
     from bench.report.paper import Format
-    from bench.report.queries import Run
 
-QUERIES, DISTANCE = "queries", "distance"
-"""The kinds that are drawn of runs; the others are drawn of diagnostics."""
+_KINDS = "\n".join(f"  {name:<14}{kind.shows} ({kind.made_by})" for name, kind in KINDS.items())
 
 
-@click.command()
-@click.argument("names", nargs=-1, required=True, metavar="ID|FOLDER...")
+@click.command(
+    epilog=f"\b\nKinds, and the command that makes what they are drawn of:\n{_KINDS}\n\n"
+    "Start with: bench plot scatter leaderboards --suite whitebox --data mnist --eps 0.3 --out figures"
+)
+@click.argument("names", nargs=-1, required=True, metavar="[KIND] NAME...")
 @click.option(
     "--kind",
     "kinds",
-    type=click.Choice([*KINDS, QUERIES, DISTANCE]),
     multiple=True,
     metavar="KIND",
-    help=f"{', '.join(KINDS)}; of runs {QUERIES} or {DISTANCE}; repeatable.  "
-    "[default: all there are of diagnostics]",
+    help="The same as KIND before the names; repeatable.  [default: all that diagnostics hold]",
 )
+@click.option("--suite", metavar="NAME", help="Of runs, only those of this suite.  [default: all]")
+@click.option("--data", metavar="NAME", help="Only what is of this data set.  [default: all]")
+@click.option("--eps", metavar="RADIUS", help="Only what is of this radius.  [default: all]")
+@click.option("--examples", type=int, metavar="N", help="Only what is of so many images.  [default: all]")
 @click.option(
     "--every-column",
     is_flag=True,
-    help=f"Under --kind {QUERIES}, draw all columns.  [default: attackers with scores or labels alone]",
+    help="Of queries, draw all columns.  [default: attackers with scores or labels alone]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
     metavar="FOLDER",
-    help="Where the figures go, each with its numbers in a CSV beside it.",
+    help="Where the figures go, each with its numbers (CSV) and its caption beside it.",
 )
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["pdf", "png", "svg"]),
+    type=click.Choice(["pdf", "svg", "png"]),
     default="pdf",
     show_default=True,
-    metavar="pdf|png|svg",
+    metavar="pdf|svg|png",
     help="What kind of file.",
+)
+@click.option(
+    "--width",
+    type=click.Choice(["column", "page"]),
+    metavar="column|page",
+    help="3.25 or 6.75 inches.  [default: what suits the kind]",
 )
 @options.store
 def plot(
-    names: tuple[str, ...], kinds: tuple[str, ...], every_column: bool, out: Path, form: Format, store: Path
+    names: tuple[str, ...],
+    kinds: tuple[str, ...],
+    every_column: bool,
+    out: Path,
+    form: Format,
+    width: str | None,
+    store: Path,
+    **only: Any,
 ) -> None:
-    """Draw what bench diagnose kept: ids (or their beginnings), folders of diagnostics, or of several.
+    """Draw a kind of figure for a paper, with its numbers and its caption beside it.
 
-    Embedding, contributions and training compare all that are given in one figure; attention and purification
-    have a figure for each. Queries are drawn of runs, whose ids or folders are given: the share of examples
-    still robust against the number of queries, a line for each column that asks. So is distance: the share
-    still robust against the distance to the nearest adversarial image, of attacks that look for the nearest
-    (bench run --attack fmn --eps 1).
+    A NAME is an id or its beginning, a folder, a file, or a defense, which stands for all of its results.
+    What is compared in one figure must be of the same images and budget. Without a KIND, all that
+    diagnostics hold is drawn, or the one figure that there is of something else.
     """
-    from bench.records.diagnostics import find, read
     from bench.records.store import require_writable
-    from bench.report.figures import draw, draw_distances, draw_queries
 
-    of_runs = [kind for kind in (QUERIES, DISTANCE) if kind in kinds]
-    for kind in kinds:
-        if of_runs and kind in KINDS:
-            raise BadValue(
-                f"--kind {of_runs[0]} is of runs and --kind {kind} of diagnostics, expected one of them"
-            )
-    if len(of_runs) > 1:
-        raise BadValue(f"--kind is {QUERIES} and {DISTANCE}, expected one of them at a time")
-    if every_column and QUERIES not in kinds:
-        raise BadValue(f"--every-column comes without --kind {QUERIES}, expected both", f"--kind {QUERIES}")
+    chosen, led = _split(names, kinds, store)
     require_writable(out, "folder of figures", "--out FOLDER")
-    if QUERIES in kinds:
-        paths = draw_queries(_runs(names, store), every_column, out, form)
-    elif DISTANCE in kinds:
-        paths = draw_distances(_runs(names, store), out, form)
-    else:
-        found = [read(folder) for folder in find(names, store)]
-        paths = draw(found, cast("Sequence[Kind]", kinds), out, form)
-    for path in paths:
-        click.echo(path)
+    if every_column and chosen != ["queries"]:
+        raise BadValue("--every-column comes without the kind queries, expected both", "bench plot queries")
+    wanted = _only(**only)
+
+    from bench.report.figures import draw
+    from bench.report.opened import diagnosed, only_kind, opened
+    from bench.report.paper import COLUMN, PAGE
+
+    how: dict[str, Any] = {} if width is None else {"width": {"column": COLUMN, "page": PAGE}[width]}
+    if every_column:
+        how["every_column"] = True
+    alone = None if chosen else only_kind(led, store)
+    if alone is not None:
+        chosen = [alone]
+    todo = [(opened(kind, led, store, wanted), [kind]) for kind in chosen]
+    for found, drawn in todo or [(diagnosed(led, store, wanted), [])]:
+        for path in draw(found, drawn, out, form, **how):
+            click.echo(path)
 
 
-def _runs(names: Sequence[str], store: Path) -> list[Run]:
-    """The complete runs that ids (or their beginnings) and folders name, each once."""
-    from bench.records.store import RunFolder, read_record
-    from bench.report.queries import Run
+def _split(names: tuple[str, ...], kinds: tuple[str, ...], store: Path) -> tuple[list[str], list[str]]:
+    """Kinds and names; the first name may be a kind, or have been meant to be one."""
+    from bench.records.found import SOURCES, led_to
 
-    found: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        inside = sorted(store.glob(f"{name}*/record.json")) if name.isalnum() else []
-        if len(inside) > 1:
-            ids = ", ".join(held.parent.name for held in inside)
-            raise BadValue(f"{name!r} is the beginning of several runs ({ids}), expected one")
-        records = inside or [path / "record.json", *sorted(path.glob("*/record.json"))]
-        folders = [record.parent.resolve() for record in records if record.is_file()]
-        if not folders:
-            raise BadData(
-                f"{name!r} leads to no complete run, expected an id in {str(store)!r} or a folder of runs",
-                "bench list runs",
-            )
-        found.update(dict.fromkeys(folders))
-    return [Run(read_record(folder / "record.json"), RunFolder(folder).examples()) for folder in found]
+    first, *rest = names
+    meant = first in KINDS or (
+        len(names) > 1
+        and bool(difflib.get_close_matches(first, KINDS, n=1))
+        and not any(led_to(first, store, source) for source in SOURCES)
+    )
+    chosen, led = ([first], rest) if not kinds and meant else (list(kinds), list(names))
+    for kind in chosen:
+        if kind not in KINDS:
+            near = difflib.get_close_matches(kind, KINDS, n=1)
+            hint = f"bench plot {near[0]} {' '.join(led)} --out FOLDER" if near else "bench plot --help"
+            raise BadValue(f"{kind!r} is no kind of figure, expected one of {', '.join(KINDS)}", hint)
+    if not led:
+        raise BadValue(
+            f"{first} is a kind of figure and nothing is named to draw, expected ids, folders or defenses",
+            f"bench plot {first} NAME --out FOLDER",
+        )
+    return chosen, led
+
+
+def _only(suite: str | None, data: str | None, eps: str | None, examples: int | None) -> Only:
+    from bench.core.threat import parse_eps
+    from bench.report.opened import Only
+
+    return Only(suite, data, None if eps is None else parse_eps(eps), examples)

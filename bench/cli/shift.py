@@ -83,17 +83,16 @@ def _written(found: Sequence[Shift], folder: Path) -> list[Path]:
     from bench.records.store import write_atomically
     from bench.report.paper import paper, write
     from bench.report.render import csv, markdown
-    from bench.report.shift import caption, number_table, shift_figure, shift_table
+    from bench.report.shift import number_table, shift_figure, shift_table
 
-    table, below = folder / "shift.md", folder / "shift.caption.txt"
+    table = folder / "shift.md"
     write_atomically(table, markdown(shift_table(found)).encode())
     if not found[0].corrupted:  # poses are few figures, which need no picture
         numbers = folder / "shift.csv"
         write_atomically(numbers, csv(number_table(found)).encode())
         return [table, numbers]
-    write_atomically(below, caption(found).encode())
     with paper():
         drawing = shift_figure(found)
-        picture, numbers = write(drawing, folder, "png")
+        picture, numbers, below = write(drawing, folder, "png")
         printed = write(drawing, folder, "pdf")[0]
     return [table, numbers, picture, printed, below]

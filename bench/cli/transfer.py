@@ -50,7 +50,8 @@ shared_options = options.several(
     "--out",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Also write transfer.csv, transfer.md, transfer.png and transfer.pdf there.  [default: none]",
+    help="Also write transfer.csv, transfer.md, and the heat map as PNG and PDF with its caption.  "
+    "[default: none]",
 )
 @options.as_json
 def transfer(
@@ -102,5 +103,5 @@ def _written(found: Transfer, folder: Path) -> list[Path]:
     write_atomically(table, markdown(transfer_table(found)).encode())
     with paper():
         drawing = heat_map(found)
-        picture, numbers = write(drawing, folder, "png")
-        return [table, numbers, picture, write(drawing, folder, "pdf")[0]]
+        picture, numbers, caption = write(drawing, folder, "png")
+        return [table, numbers, picture, write(drawing, folder, "pdf")[0], caption]

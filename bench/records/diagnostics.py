@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.errors import BadData, BadValue
+from bench.errors import BadData
 from bench.records.record import Interval, Provenance, Training
 from bench.records.store import write_atomically
 
 SCHEMA = 1
 
-Kind = Literal["attention", "embedding", "contributions", "purification", "training"]
+Kind = Literal["attention", "embedding", "contributions", "purification", "training", "gallery", "landscape"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What can be drawn."""
@@ -144,6 +144,36 @@ class Purification:
 
 
 @dataclass(frozen=True)
+class Gallery:
+    """Images as readers see them, with how sure the deployed defense is.
+
+    Arrays: `confidence_{clean,adversarial}` [n], the softmax of the largest logit; where there is a purifier,
+    `gallery_purified` [S, C, H, W], what it makes of the adversarial images.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    is_purified: bool
+    largest_change: float  # of a pixel value, of the shown images
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Cross-entropy of the deployed network around images: x + a (x' - x) + b r, clipped to [0, 1].
+
+    r holds the values of x' - x in random order with random signs, so it is as long in every norm. Arrays:
+    `landscape_examples` [L] positions among the n, of the first shown that were right when clean and were
+    moved; `landscape_at` [G] values of a and of b; `landscape_loss`, `landscape_margin` (the logit of the
+    label less the largest other) and `landscape_class` [L, G, G], b down and a across.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    steps: int  # G
+    reach: float  # the largest a and b
+
+
+@dataclass(frozen=True)
 class Curve:
     """The training log: a row for each epoch, in order; stages follow each other."""
 
@@ -198,6 +228,8 @@ class Diagnostics:
     arrays_sha256: str
     spec: Mapping[str, Any]  # the whole resolved request
     provenance: Provenance
+    gallery: Gallery | None = None  # None, and not left out: made before there was one
+    landscape: Landscape | None = None
 
     @property
     def budget(self) -> str:
@@ -292,31 +324,6 @@ def read(folder: Path) -> Diagnosed:
         raise BadData(f"{path} cannot be read ({error})", "bench diagnose with --rerun") from None
 
 
-def find(names: Iterable[str], store: Path) -> list[Path]:
-    """The folders that ids (or their beginnings) and folders name, each once, in the order of the names.
-
-    Raises:
-        BadData: a name leads nowhere.
-        BadValue: a beginning leads to several.
-    """
-    found: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        inside = sorted((store / FOLDER).glob(f"{name}*/{FIGURES}")) if name.isalnum() else []
-        if len(inside) > 1:
-            ids = ", ".join(held.parent.name for held in inside)
-            raise BadValue(f"{name!r} is the beginning of several diagnostics ({ids}), expected one")
-        held = inside or [path / FIGURES, *sorted(path.glob(f"*/{FIGURES}"))]
-        folders = [figures.parent for figures in held if figures.is_file()]
-        if not folders:
-            raise BadData(
-                f"{name!r} leads to no diagnostics, expected a folder of them or {_known(store)}",
-                "bench diagnose --defense NAME",
-            )
-        found.update(dict.fromkeys(folder.resolve() for folder in folders))
-    return list(found)
-
-
 def read_log(path: Path) -> Curve | None:
     """The log of a training; None: there is nothing in it.
 
@@ -333,10 +340,3 @@ def read_log(path: Path) -> Curve | None:
         raise BadData(f"{path} cannot be read ({error}), expected the log of a training") from None
     terms = tuple(name for name in columns if name not in LOG_COLUMNS)
     return Curve(terms, tuple(columns), rows) if rows else None
-
-
-def _known(store: Path) -> str:
-    """The ids in a store, so that one need not be looked for."""
-    ids = [path.parent.name for path in sorted((store / FOLDER).glob(f"*/{FIGURES}"))]
-    more = f" and {len(ids) - 4} more" if len(ids) > 4 else ""
-    return f"one of {', '.join(ids[:4])}{more} in {str(store)!r}" if ids else f"an id, but {store} holds none"

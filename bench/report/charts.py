@@ -12,51 +12,74 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from bench.errors import BadValue
-from bench.records.diagnostics import Curve, Diagnosed, Diagnostics
+from bench.records.diagnostics import Curve, Diagnosed, Diagnostics, Embedding
 from bench.report import paper
-from bench.report.paper import CLASS_COLOURS, COLOURS, GRAY, PAGE, Drawing, plain, sheet
+from bench.report.paper import CLASS_COLOURS, COLOURS, DASHES, GRAY, MARKERS, PAGE, Drawing, plain, sheet
 
 STATES = ("clean", "adversarial")
 
 _STYLES: dict[str, Any] = {"clean": "-", "adversarial": (0, (3, 1.5))}
 
-_ACROSS = 4  # defenses beside each other in one figure of embeddings
+_PANEL = 1.6  # inches of width that a panel of embeddings needs
 
 
-def embedding(found: Sequence[Diagnosed]) -> list[Drawing]:
+def embedding(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
     """Penultimate features in the plane, clean and adversarial in the same one; crosses are misclassified."""
     ground = _same_ground(found, "embedding")
     names = paper.labels(found)
-    across = min(len(found), _ACROSS)
-    blocks = math.ceil(len(found) / _ACROSS)
+    across = min(len(found), int(width / _PANEL))
+    blocks = math.ceil(len(found) / across)
     rows, columns = (1, 2) if len(found) == 1 else (2 * blocks, across)
-    what = f"Features of {names[0]}" if len(found) == 1 else "Features of clean and adversarial images"
-    of = f"{paper.about(ground)}; percent: nearest to the mean of their own class"
-    figure = sheet(PAGE, rows * (PAGE / max(columns, 2) * 0.72 + 0.3) + 0.55, what, of)
+    lines = math.ceil((len(ground.classes) + 2) / _entries(width))
+    each = width / max(columns, 2) * (0.72 if width == PAGE else 0.9)
+    figure = sheet(width, rows * (each + 0.45) + 0.2 + 0.17 * lines)
     axes: NDArray[Any] = figure.subplots(rows, columns, squeeze=False)
     table: list[tuple[object, ...]] = []
     for place, one in enumerate(found):
         pair: Any
-        block, column = divmod(place, _ACROSS)
+        block, column = divmod(place, across)
         pair = axes[0] if len(found) == 1 else axes[2 * block : 2 * block + 2, column]
-        _features(pair, one, None if len(found) == 1 else names[place], table)
+        told = None if len(found) == 1 else plain(names[place])
+        _features(pair, one, told, table, is_narrow=width != PAGE)
     for spare in axes.flat:
         spare.set_visible(bool(spare.collections))
-    _class_legend(figure, ground, found)
+    _class_legend(figure, ground, found, _entries(width))
     columns_ = ("id", "defense", "example", "state", "x", "y", "label", "class", "misclassified")
-    return [Drawing(_named("embedding", found), figure, columns_, table)]
+    method = {"pca": "principal components", "tsne": "t-SNE"}[_embedded(found[0]).method]
+    caption = (
+        f"Penultimate features of {', '.join(names)} in the plane ({method} of clean and adversarial images "
+        f"together); percent: nearest to the mean of their own class; crosses: misclassified. "
+        f"{paper.about(ground)}."
+    )
+    return [Drawing(_named("embedding", found), figure, columns_, table, caption)]
+
+
+def _embedded(one: Diagnosed) -> Embedding:
+    part = one.figures.embedding
+    assert part is not None
+    return part
+
+
+def _entries(width: float) -> int:
+    """How many entries of a legend have room beside each other."""
+    return 6 if width == PAGE else 3
 
 
 def _features(
-    pair: Sequence[Axes], one: Diagnosed, name: str | None, table: list[tuple[object, ...]]
+    pair: Sequence[Axes],
+    one: Diagnosed,
+    name: str | None,
+    table: list[tuple[object, ...]],
+    *,
+    is_narrow: bool,
 ) -> None:
     """The two panels of one defense, with the same axes."""
-    part, labels = one.figures.embedding, one.array("labels")
-    assert part is not None
+    part, labels = _embedded(one), one.array("labels")
     both = np.concatenate([one.array(f"embedding_{state}") for state in STATES])
     low, high = both.min(axis=0), both.max(axis=0)
     room = np.maximum(high - low, 1e-6) * 0.05
@@ -74,15 +97,16 @@ def _features(
         panel.set_xlim(low[0] - room[0], high[0] + room[0])
         panel.set_ylim(low[1] - room[1], high[1] + room[1])
         held = near[state]
-        told = "" if held is None else f": {100 * held.value:.1f} %"
+        between = "\n" if is_narrow else ": "
+        told = "" if held is None else f"{between}{100 * held.value:.1f} %"
         above = "" if name is None else f"{paper.folded(name)}\n"
-        panel.set_title(f"{above}{state}{told}", size=7)
+        panel.set_title(f"{above}{state}{told}")
         axis = "PC" if part.method == "pca" else "t-SNE"
         shares = ["", ""] if part.explained is None else [f" ({100 * e:.0f} %)" for e in part.explained]
-        panel.set_xlabel(f"{axis} 1{shares[0]}", size=7)
-        panel.set_ylabel(f"{axis} 2{shares[1]}", size=7)
-        panel.tick_params(labelsize=6)
+        panel.set_xlabel(f"{axis} 1{shares[0]}")
+        panel.set_ylabel(f"{axis} 2{shares[1]}")
         panel.locator_params(nbins=4)
+        _name_classes(panel, one)
         for e, point in enumerate(plane):
             table.append(
                 (
@@ -99,7 +123,18 @@ def _features(
             )
 
 
-def _class_legend(figure: Figure, ground: Diagnostics, found: Sequence[Diagnosed]) -> None:
+def _name_classes(panel: Axes, one: Diagnosed) -> None:
+    """The name of each class at the mean of its clean points: the colours need not be told apart."""
+    labels, plane = one.array("labels"), one.array("embedding_clean")
+    outline = [withStroke(linewidth=1.5, foreground="white")]
+    for label in np.unique(labels):
+        x, y = plane[labels == label].mean(axis=0)
+        name = plain(one.figures.classes[int(label)])[:9]
+        text = panel.text(x, y, name, size=7, weight="bold", ha="center", va="center", clip_on=True)
+        text.set_path_effects(outline)
+
+
+def _class_legend(figure: Figure, ground: Diagnostics, found: Sequence[Diagnosed], across: int) -> None:
     present = sorted({int(label) for one in found for label in one.array("labels")})
     own = [
         label for label in present if label < len(CLASS_COLOURS) - (len(ground.classes) > len(CLASS_COLOURS))
@@ -111,26 +146,35 @@ def _class_legend(figure: Figure, ground: Diagnostics, found: Sequence[Diagnosed
     handles.append(
         Line2D([], [], color="black", marker="x", linestyle="", markersize=4, label="misclassified")
     )
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), handletextpad=0.1)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), across), handletextpad=0.1
+    )
 
 
-def contributions(found: Sequence[Diagnosed]) -> list[Drawing]:
+def contributions(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
     """N_90 of clean and adversarial images, and how fast the largest contributions add up."""
     paper.require_few(found)
     ground, names = _same_ground(found, "contributions"), paper.labels(found)
-    what = "How many features make 90 % of what speaks for the true class"
-    if len(found) == 1:
-        what += f": {names[0]}"
-    of = f"{paper.about(ground)}; boxes: quartiles, whiskers: 5th and 95th percentile, dots: means"
-    figure = sheet(PAGE, 1.75 + 0.34 * len(found), what, of)
-    boxes, curves = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    tall = 1.6 + 0.34 * len(found)
+    if width == PAGE:
+        figure = sheet(width, tall)
+        boxes, curves = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    else:
+        figure = sheet(width, tall + 2.0)
+        boxes, curves = figure.subplots(2, 1, height_ratios=(tall - 0.9, 1.7))
     table: list[tuple[object, ...]] = []
     for place, (one, colour) in enumerate(zip(found, COLOURS, strict=False)):
         for state, side in zip(STATES, (-0.18, 0.18), strict=True):
             counts, shares = one.array(f"n90_{state}"), one.array(f"coverage_{state}")
             _box(boxes, counts, place + side, colour, filled=state == "clean")
             steps = np.arange(1, len(shares) + 1)
-            curves.plot(steps, 100 * shares, color=colour, linestyle=_STYLES[state])
+            curves.plot(
+                *(steps, 100 * shares),
+                color=colour,
+                linestyle=_STYLES[state],
+                marker=MARKERS[place] if len(found) > 1 else None,
+                markevery=(0.05 * place, 0.25),
+            )
             head = (one.figures.id, one.figures.defense, state)
             ids = one.array("ids")
             table += [(*head, "n90", int(ids[e]), int(count)) for e, count in enumerate(counts)]
@@ -138,7 +182,7 @@ def contributions(found: Sequence[Diagnosed]) -> list[Drawing]:
                 (*head, "coverage", int(k), float(share)) for k, share in zip(steps, shares, strict=True)
             ]
     if len(found) > 1:
-        boxes.set_yticks(range(len(found)), [paper.folded(name) for name in names])
+        boxes.set_yticks(range(len(found)), [plain(paper.folded(name)) for name in names])
     else:
         boxes.set_yticks([])
     boxes.set_ylim(len(found) - 0.5, -0.5)
@@ -155,12 +199,17 @@ def contributions(found: Sequence[Diagnosed]) -> list[Drawing]:
     curves.set_xlabel("largest contributions")
     curves.set_ylabel("their mean share (%)")
     curves.grid()
-    _contribution_legend(figure, names)
+    _contribution_legend(figure, [plain(name) for name in names], _entries(width) - 1)
     columns = ("id", "defense", "state", "quantity", "example_or_count", "value")
-    return [Drawing(_named("contributions", found), figure, columns, table)]
+    caption = (
+        f"How many features make 90 % of what speaks for the true class, of {', '.join(names)} (boxes: "
+        "quartiles, whiskers: 5th and 95th percentile, dots: means), and the mean share that the largest "
+        f"contributions make. {paper.about(ground)}."
+    )
+    return [Drawing(_named("contributions", found), figure, columns, table, caption)]
 
 
-def _contribution_legend(figure: Figure, names: Sequence[str]) -> None:
+def _contribution_legend(figure: Figure, names: Sequence[str], across: int) -> None:
     """Box and line for each state, and a colour for each defense."""
     tint = GRAY if len(names) > 1 else COLOURS[0]
     handles: list[Any] = [
@@ -172,13 +221,14 @@ def _contribution_legend(figure: Figure, names: Sequence[str]) -> None:
     ]
     shown = list(STATES)
     if len(names) > 1:
-        handles += [Line2D([], [], color=colour) for colour, _ in zip(COLOURS, names, strict=False)]
+        looks = zip(COLOURS, MARKERS, names, strict=False)
+        handles += [Line2D([], [], color=colour, marker=marker) for colour, marker, _ in looks]
         shown += names
     figure.legend(
         handles,
         shown,
         loc="outside lower center",
-        ncols=min(len(handles), 4),
+        ncols=min(len(handles), across),
         handler_map={tuple: HandlerTuple(ndivide=None, pad=0.4)},
         handlelength=3.2,
     )
@@ -196,18 +246,18 @@ def _box(panel: Axes, counts: NDArray[Any], at: float, colour: str, filled: bool
     panel.plot(counts.mean(), at, ".", color="black", markersize=4, zorder=5)
 
 
-def training(found: Sequence[Diagnosed]) -> list[Drawing]:
+def training(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
     """The loss (each term of it for a single defense), held-out accuracies, and the learning rate."""
     paper.require_few(found)
     names, first = paper.labels(found), found[0].figures
     _same([one.figures.data_digest for one in found], [one.figures.data for one in found], "training", found)
     alone = len(found) == 1
-    what = f"Training of {names[0]}" if alone else "Training curves"
-    budgets = sorted({paper.train_budget(one.figures) for one in found})
-    recipes = sorted({one.figures.weights.recipe for one in found})
-    of = f"{plain(first.data)}, inner attacks {', '.join(budgets)}, recipe {plain(', '.join(recipes))}"
-    figure = sheet(PAGE, 2.25, what, of)
-    loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(1.2, 1.2, 0.8))
+    if width == PAGE:
+        figure = sheet(width, 2.3)
+        loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(1.2, 1.2, 0.8))
+    else:
+        figure = sheet(width, 5.2)
+        loss, accuracy, rate = figure.subplots(3, 1, height_ratios=(1.2, 1.2, 0.8))
     table: list[tuple[object, ...]] = []
     for place, one in enumerate(found):
         curve = one.figures.training
@@ -217,10 +267,11 @@ def training(found: Sequence[Diagnosed]) -> list[Drawing]:
         if alone:
             _terms(loss, epochs, curve)
         else:
-            _line(loss, epochs, curve.column("loss"), colour)
-        _line(accuracy, epochs, 100 * curve.column("clean_accuracy"), colour, style="--")
-        _line(accuracy, epochs, 100 * curve.column("robust_accuracy"), colour)
-        _line(rate, epochs, curve.column("lr"), colour)
+            _line(loss, epochs, curve.column("loss"), colour, place=place)
+        mark = None if alone else place
+        _line(accuracy, epochs, 100 * curve.column("clean_accuracy"), colour, style="--", place=mark)
+        _line(accuracy, epochs, 100 * curve.column("robust_accuracy"), colour, place=mark)
+        _line(rate, epochs, curve.column("lr"), colour, place=mark)
         for panel in (loss, accuracy, rate):
             for border in np.flatnonzero(np.diff(curve.column("stage"))) + 1.5:
                 panel.axvline(border, color=GRAY, linewidth=0.5, linestyle=":")
@@ -249,10 +300,19 @@ def training(found: Sequence[Diagnosed]) -> list[Drawing]:
     if alone:
         handles = [*loss.get_legend_handles_labels()[0], *handles]
     else:
-        handles += [Line2D([], [], color=c, label=name) for c, name in zip(COLOURS, names, strict=False)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5))
+        looks = zip(COLOURS, MARKERS, names, strict=False)
+        handles += [Line2D([], [], color=c, marker=m, label=plain(name)) for c, m, name in looks]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 5 if width == PAGE else 2)
+    )
     columns = ("id", "defense", "row", "quantity", "value")
-    return [Drawing(_named("training", found), figure, columns, table)]
+    budgets = sorted({one.figures.train_budget for one in found})
+    recipes = sorted({one.figures.weights.recipe for one in found})
+    caption = (
+        f"Training of {', '.join(names)}: loss, held-out accuracy, learning rate. {first.data}, inner "
+        f"attacks {', '.join(budgets)}, recipe {', '.join(recipes)}."
+    )
+    return [Drawing(_named("training", found), figure, columns, table, caption)]
 
 
 def _validation_steps(figures: Diagnostics) -> object:
@@ -262,10 +322,10 @@ def _validation_steps(figures: Diagnostics) -> object:
 def _terms(panel: Axes, epochs: NDArray[Any], curve: Curve) -> None:
     """The loss in black; its terms in colours where there are several, on a logarithmic axis if needed."""
     _line(panel, epochs, curve.column("loss"), "black", label="loss")
-    styles = ("-", "--", ":")
+    styles = DASHES[:3]
     if len(curve.terms) > 1:
         for place, term in enumerate(curve.terms):
-            colour, style = COLOURS[place % 6], styles[place // 6 % 3]
+            colour, style = COLOURS[place % 6], styles[(place + 1) % 3]
             _line(panel, epochs, curve.column(term), colour, label=plain(term), style=style)
         values = np.concatenate([curve.column(term) for term in curve.terms])
         values = values[np.isfinite(values)]
@@ -274,11 +334,23 @@ def _terms(panel: Axes, epochs: NDArray[Any], curve: Curve) -> None:
 
 
 def _line(
-    panel: Axes, x: NDArray[Any], y: NDArray[Any], colour: str, *, style: str = "-", label: str | None = None
+    panel: Axes,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    colour: str,
+    *,
+    style: Any = "-",
+    label: str | None = None,
+    place: int | None = None,
 ) -> None:
+    """`place`: of the defense among several, whose marker it gets."""
     measured = np.isfinite(y)
-    marker = "." if measured.sum() <= 10 else ""
-    panel.plot(x[measured], y[measured], color=colour, linestyle=style, marker=marker, label=label)
+    look: dict[str, Any] = {"color": colour, "linestyle": style, "label": label}
+    if place is not None:
+        look |= {"marker": MARKERS[place], "markevery": max(1, int(measured.sum()) // 8)}
+    elif measured.sum() <= 10:
+        look["marker"] = "."
+    panel.plot(x[measured], y[measured], **look)
 
 
 def _kept(one: Diagnosed, curve: Curve) -> int | None:

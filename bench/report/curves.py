@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from bench.core.threat import format_eps, parse_eps
 from bench.errors import BadValue
 from bench.records.curves import Curve, CurvePoint
-from bench.report import paper
-from bench.report.paper import COLOURS, COLUMN, GRAY, Drawing, plain, sheet
+from bench.report.paper import COLOURS, COLUMN, DASHES, GRAY, MARKERS, Drawing, plain, sheet
 from bench.report.render import Cell, Column, Kind, Table
 
 TITLES = {
@@ -29,8 +28,6 @@ NUMBERS = (
 """Of the CSV: a line for each point of each curve, shares as fractions."""
 
 _ROUND = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
-_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 3)), (0, (2, 2)), "-")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def curve_table(found: Sequence[Curve]) -> Table:
@@ -63,7 +60,7 @@ def curve_table(found: Sequence[Curve]) -> Table:
     return Table(f"robust accuracy over {first.axis}", columns, rows, facts, tuple(notes))
 
 
-def curve_figure(found: Sequence[Curve]) -> Drawing:
+def curve_figure(found: Sequence[Curve], width: float = COLUMN) -> Drawing:
     """A line for each defense with its interval as a band; told apart by colour, dashes and markers.
 
     Raises:
@@ -74,18 +71,18 @@ def curve_figure(found: Sequence[Curve]) -> Drawing:
         raise BadValue(
             f"{len(found)} curves are more than one figure can show, expected at most {len(COLOURS)}"
         )
-    figure = sheet(COLUMN, 2.2 + 0.13 * len(found), f"Robust accuracy over {first.axis}", _of(first))
+    figure = sheet(width, 2.1 + 0.13 * len(found))
     axes = figure.subplots()
     for place, (label, curve) in enumerate(zip(labels(found), found, strict=True)):
         at = np.array([point.at for point in curve.points])
         shares = [(point.robust.low, point.robust.value, point.robust.high) for point in curve.points]
         low, value, high = 100 * np.array(shares).T
-        look = {"color": COLOURS[place], "linestyle": _STYLES[place]}
+        look = {"color": COLOURS[place], "linestyle": DASHES[place]}
         stepped = curve.axis == "queries"
         if stepped:
             axes.step(at, value, where="post", label=plain(label), **look)
         else:
-            axes.plot(at, value, marker=_MARKERS[place], label=plain(label), clip_on=False, **look)
+            axes.plot(at, value, marker=MARKERS[place], label=plain(label), clip_on=False, **look)
         step: Any = "post" if stepped else None
         axes.fill_between(at, low, high, step=step, color=COLOURS[place], alpha=0.15, linewidth=0)
     _scale(axes, found)
@@ -94,7 +91,7 @@ def curve_figure(found: Sequence[Curve]) -> Drawing:
     axes.set_ylabel("robust accuracy (%)")
     axes.grid()
     figure.legend(loc="outside lower center", ncols=2, handlelength=3.4)
-    return Drawing(f"curve-{first.axis}", figure, NUMBERS, _numbers(found))
+    return Drawing(f"curve-{first.axis}", figure, NUMBERS, _numbers(found), caption(found))
 
 
 def caption(found: Sequence[Curve]) -> str:
@@ -117,7 +114,7 @@ def caption(found: Sequence[Curve]) -> str:
         sentences.append(f"The vertical line is the customary radius, {first.eps}.")
     for label, curve in zip(labels(found), found, strict=True):
         sentences += [f"{finding.code} ({label}): {finding.detail}." for finding in curve.findings]
-    return " ".join(sentences) + "\n"
+    return " ".join(sentences)
 
 
 def labels(found: Sequence[Curve]) -> list[str]:
@@ -210,20 +207,21 @@ def _numbers(found: Sequence[Curve]) -> list[tuple[object, ...]]:
     ]
 
 
-def _of(curve: Curve) -> str:
-    return f"{plain(curve.data)}, {paper.budget(cast(Any, curve))}, n = {curve.examples:,}"
-
-
 def _same_ground(found: Sequence[Curve]) -> Curve:
     first = found[0]
     for curve in found[1:]:
-        ours, theirs = _ground(first), _ground(curve)
-        if ours != theirs:
+        if _ground(curve) != _ground(first):
             raise BadValue(
-                f"curves cannot be compared: {first.id} is of {ours}, {curve.id} of {theirs}, expected "
-                "the same of all"
+                f"curves cannot be compared: {first.id} is over {_told(first)}, {curve.id} over "
+                f"{_told(curve)}, expected the same of all",
+                f"bench plot {first.axis} NAME... --data {first.data} --eps {first.eps} "
+                f"--examples {first.examples}",
             )
     return first
+
+
+def _told(curve: Curve) -> str:
+    return f"{curve.axis}, of {curve.data}, {curve.budget}, {curve.examples} examples, {curve.knowledge}"
 
 
 def _ground(curve: Curve) -> tuple[object, ...]:

@@ -131,8 +131,7 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE
                 axes.set_title(plain(attack))
             if across == 0:
                 axes.set_ylabel(f"{what} found (%)")
-            if down == len(tasks) - 1:
-                axes.set_xlabel("false positives (share)")
+    figure.supxlabel("false positives (share)", size=8)
     drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
     handles = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
     names, lines = list(handles), list(handles.values())

@@ -23,6 +23,9 @@ COLUMNS = (
 )  # fmt: skip
 """Area and median are of the whole curve, the same in all its rows; no median: empty."""
 
+ALL = "nearest of all"
+"""Where a column is named: all columns of the run that looked for the nearest, example by example."""
+
 NEAREST = "bench.evaluate.nearest:Nearest"
 """The kind of trial, as a record's spec names it, whose distances are those of the nearest mistakes found."""
 
@@ -55,53 +58,54 @@ class Reach:
         return float(self.distance[half[0]]) if len(half) else None
 
 
-def reach(outcomes: Outcomes, eps: Fraction) -> Reach:
-    """The curve of one column over all its examples; those wrong when clean stand nowhere.
+def reach(columns: Sequence[Outcomes], eps: Fraction) -> Reach:
+    """The curve of one column, or of several together, over all examples; those wrong when clean stand nowhere.
 
-    An example falls at the distance of the nearest mistake found; the defense is known no farther than the
-    radius, because no image beyond it was judged.
+    An example falls at the distance of the nearest mistake that any of them found; the defense is known no
+    farther than the radius, because no image beyond it was judged.
     """
-    if not len(outcomes):
+    first = columns[0]
+    if not len(first):
         raise ValueError("no examples, so no curve")
     end = float(eps)
-    fell = np.sort(np.minimum(outcomes.distance[outcomes.correct & ~outcomes.robust], end))
+    each = [np.where(column.robust, np.inf, np.minimum(column.distance, end)) for column in columns]
+    nearest = np.minimum.reduce(each)[first.correct]
+    fell = np.sort(nearest[np.isfinite(nearest)])
     steps = np.unique(np.concatenate([[0.0], fell, [end]]))
     fallen = np.searchsorted(fell, steps, side="right")
-    return Reach(steps, int(outcomes.correct.sum()) - fallen.astype(np.int64), len(outcomes))
+    return Reach(steps, int(first.correct.sum()) - fallen.astype(np.int64), len(first))
 
 
 def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
-    """A line for each column of each run whose attack looked for the nearest mistakes.
+    """A line for each column of a run whose attack looked for the nearest mistakes, and one for all of them.
+
+    Of several runs one line each: the nearest of all that their columns found.
 
     Raises:
         BadValue: a run has no such column, the runs cannot be compared, or there are too many lines.
     """
     first = _same_ground(runs)
-    chosen = [(run, _columns(run)) for run in runs]
-    names = list(dict.fromkeys(name for _, columns in chosen for name in columns))
     alone = len(runs) == 1
-    require_few(len(runs), len(names))
-    curves = [
-        (place, run, name, reach(run.outcomes[name], Fraction(run.record.eps)))
-        for place, (run, columns) in enumerate(chosen)
-        for name in columns
-    ]
-    figure = sheet(width, 2.2 + legend_height(len(curves), width))
+    lines = [line for run in runs for line in _lines(run, alone)]
+    if len(lines) > len(COLOURS):
+        raise BadValue(
+            f"{len(lines)} lines are more than one figure can show, expected at most {len(COLOURS)} "
+            f"{'columns' if alone else 'runs'}"
+        )
+    what = "Robust accuracy against the distance to the nearest adversarial image found"
+    if alone:
+        what += f": {plain(first.defense)}"
+    figure = sheet(PAGE, 2.8 + 0.16 * len(lines), what, _caption(runs))
     axes = figure.subplots()
     rows: list[tuple[object, ...]] = []
-    told: list[str] = []
-    for place, run, name, curve in curves:
-        kind = names.index(name)
-        colour, style = (COLOURS[kind], DASHES[kind]) if alone else (COLOURS[place], DASHES[kind])
+    for colour, (run, name, curve) in zip(COLOURS, lines, strict=False):
         share = 100 * curve.robust / curve.n
-        label = line_label(run, runs, name, len(names))
-        told.append(f"{label} {_told_of(curve)}")
-        look: dict[str, Any] = {"color": colour, "label": plain(label)}
-        marker = MARKERS[kind if alone else place]
-        axes.step(curve.distance, share, where="post", linestyle=style, **look)
-        axes.plot(curve.end, share[-1], marker, color=colour, markersize=3.5, clip_on=False)
+        label = plain(f"{line_label(run, runs, name, 1)} ({_told_of(curve)})")
+        style = "--" if alone and name == ALL else "-"
+        axes.step(curve.distance, share, where="post", color=colour, linestyle=style, label=label)
+        axes.plot(curve.end, share[-1], "o", color=colour, markersize=3.5, clip_on=False)
         rows += _rows(run.record, name, curve)
-    axes.set_xlim(0, 1.03 * max(curve.end for *_, curve in curves))
+    axes.set_xlim(0, 1.03 * max(curve.end for *_, curve in lines))
     axes.set_ylim(0, 101)
     axes.set_xlabel(_axis(Norm(first.norm)))
     axes.set_ylabel("still robust (% of all examples)")
@@ -109,6 +113,16 @@ def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
     figure.legend(loc="outside lower center", ncols=legend_columns(width), handlelength=3.2)
     name = f"distance-{first.run_id}" if alone else "distance"
     return Drawing(name, figure, COLUMNS, rows, _caption(runs, told))
+
+
+def _lines(run: Run, alone: bool) -> list[tuple[Run, str, Reach]]:
+    """What is drawn of a run: its columns if it is drawn alone, and all of them together if there are more."""
+    names, eps = _columns(run), Fraction(run.record.eps)
+    lines = [(run, name, reach([run.outcomes[name]], eps)) for name in names]
+    if len(names) == 1:
+        return lines
+    together = (run, ALL, reach([run.outcomes[name] for name in names], eps))
+    return [*lines, together] if alone else [together]
 
 
 def _caption(runs: Sequence[Run], told: Sequence[str]) -> str:

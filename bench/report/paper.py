@@ -1,4 +1,4 @@
-"""How figures look in a paper: sizes, type, colours; and how they are written, with their numbers beside."""
+"""How figures look in a paper: sizes, type, colours; and how they are written, with numbers and caption."""
 
 from __future__ import annotations
 
@@ -40,11 +40,23 @@ CLASS_COLOURS = (
 )
 """One for each class: Paul Tol's muted scheme."""
 
-RIGHT, WRONG = "#009E73", "#D55E00"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""One for each defense, so that nobody needs the colours."""
+
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (4, 1.5)),
+    (0, (1, 1)),
+    (0, (4, 1, 1, 1)),
+    (0, (6, 3)),
+    (0, (2, 2)),
+    (0, (8, 1, 1, 1, 1, 1)),
+)
+"""The same for lines."""
+
+RIGHT, WRONG = "#0072B2", "#D55E00"
 
 GRAY = "#666666"
-
-_HEADING = 0.17  # inches for each line of the heading
 
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -59,11 +71,11 @@ _STYLE: dict[str, Any] = {
     "axes.formatter.use_mathtext": True,
     "grid.linewidth": 0.4,
     "grid.color": "#DDDDDD",
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
-    "legend.fontsize": 7,
+    "legend.fontsize": 8,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
     "lines.markersize": 3,
@@ -78,12 +90,13 @@ _STYLE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and the numbers that it shows."""
+    """A figure, the numbers that it shows, and what to print below it."""
 
     name: str  # of the file, without its ending
     figure: Figure
     columns: tuple[str, ...]
     rows: Sequence[tuple[object, ...]]
+    caption: str  # whole sentences in one line; the figure itself has no title
 
 
 @contextmanager
@@ -93,42 +106,15 @@ def paper() -> Iterator[None]:
         yield
 
 
-def sheet(width: float, height: float, what: str, about: str) -> Figure:
-    """An empty figure below its heading: what the reader sees, and of what."""
-    letters = int(width * 17)
-    first = textwrap.wrap(what, letters - 20) or [""]
-    second = [part for line in about.splitlines() for part in textwrap.wrap(line, letters + 8)]
-    heading = _HEADING * len(first + second) + 0.08
-    whole = height + heading
-    figure = Figure(figsize=(width, whole), layout="constrained")
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(rect=(0.0, 0.0, 1.0, height / whole))  # type: ignore[call-arg]
-    at = 1 - 0.04 / whole
-    for line in first:
-        figure.text(0.01, at, line, va="top", weight="bold")
-        at -= _HEADING / whole
-    for line in second:
-        figure.text(0.01, at, line, va="top", size=7, color=GRAY)
-        at -= _HEADING / whole
-    return figure
+def sheet(width: float, height: float) -> Figure:
+    """An empty figure, in inches; what it shows is for its caption to say."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def about(figures: Diagnostics, knowledge: bool = True) -> str:
     """Data, budget, attack (and what its attacker sees) and number of examples in one line."""
     attack = attack_name(figures) if knowledge else attack_name(figures).rpartition(" ")[2]
-    return f"{plain(figures.data)}, {budget(figures)}, {attack}, n = {figures.examples:,}"
-
-
-def budget(figures: Diagnostics) -> str:
-    """The budget with its norm as a symbol."""
-    return f"{_symbol(figures.norm)} {figures.eps}"
-
-
-def train_budget(figures: Diagnostics) -> str:
-    """The same of the attack inside training."""
-    norm, _, eps = figures.train_budget.partition(" ")
-    return f"{_symbol(norm)} {eps}"
+    return f"{figures.data}, {figures.budget}, {attack}, n = {figures.examples:,}"
 
 
 def attack_name(figures: Diagnostics) -> str:
@@ -145,7 +131,7 @@ def attack_name(figures: Diagnostics) -> str:
 
 def labels(found: Sequence[Diagnosed]) -> list[str]:
     """A name for each, told apart by seed and id only where that is needed."""
-    names = [plain(one.figures.defense) for one in found]
+    names = [one.figures.defense for one in found]
     seeded = [f"{name}, seed {one.figures.seed}" for name, one in zip(names, found, strict=True)]
     exact = [f"{name}, {one.figures.id[:6]}" for name, one in zip(seeded, found, strict=True)]
     return [
@@ -180,7 +166,7 @@ def require_few(found: Sequence[Diagnosed]) -> None:
 
 
 def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:
-    """The figure and, beside it, its numbers; the same figure gives the same bytes."""
+    """The figure and, beside it, its numbers and its caption; the same figure gives the same bytes."""
     picture, text = io.BytesIO(), io.StringIO()
     dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[form]
     drawing.figure.savefig(picture, format=form, metadata=dated)
@@ -190,14 +176,11 @@ def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:
     files = {
         folder / f"{drawing.name}.{form}": picture.getvalue(),
         folder / f"{drawing.name}.csv": text.getvalue().encode(),
+        folder / f"{drawing.name}.caption.txt": (drawing.caption + "\n").encode(),
     }
     for path, content in files.items():
         write_atomically(path, content)
     return list(files)
-
-
-def _symbol(norm: str) -> str:
-    return {"Linf": r"$L_\infty$", "L2": "$L_2$", "L1": "$L_1$", "L0": "$L_0$"}.get(norm, norm)
 
 
 def _cell(value: object) -> object:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from bench.core.outcomes import Outcomes
 from bench.core.survival import Survival, survival
 from bench.core.threat import DECISIONS, SCORES
 from bench.errors import BadValue
 from bench.records.record import Record
-from bench.report import paper
-from bench.report.paper import COLOURS, PAGE, Drawing, plain, sheet
+from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
 
 QUERY_BASED = (SCORES.label, DECISIONS.label)
 """The knowledge of attackers who have nothing but the answers to their queries."""
 
 COLUMNS = ("run", "defense", "column", "knowledge", "queries", "robust", "n", "robust_accuracy")
-
-STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 3)), (0, (2, 2)))
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Run:
     outcomes: Mapping[str, Outcomes]
 
 
-def queries(runs: Sequence[Run], every_column: bool = False) -> Drawing:
+def queries(runs: Sequence[Run], every_column: bool = False, width: float = COLUMN) -> Drawing:
     """A line for each query-based column of each run, or for every column.
 
     Raises:
@@ -41,22 +38,22 @@ def queries(runs: Sequence[Run], every_column: bool = False) -> Drawing:
     names = list(dict.fromkeys(name for _, columns in chosen for name in columns))
     alone = len(runs) == 1
     require_few(len(runs), len(names))
-    what = "Robust accuracy against the queries spent on an example"
-    if alone or len(names) == 1:
-        what += f": {plain(first.defense if alone else names[0])}"
-    of = f"{plain(first.data)}, {paper.budget(cast(Any, first))}, n = {first.examples:,}"  # norm and eps
-    about = f"{of}; lines end where the attack stopped asking, at its query limit at the latest"
-    figure = sheet(PAGE, 2.6 + 0.12 * len(runs) * len(names), what, about)
+    figure = sheet(width, legend_height(len(runs) * len(names), width) + 2.2)
     axes = figure.subplots()
     rows: list[tuple[object, ...]] = []
     for place, (run, columns) in enumerate(chosen):
         for name in columns:
             curve, kind = survival(run.outcomes[name]), names.index(name)
-            colour, style = (COLOURS[kind], "-") if alone else (COLOURS[place], STYLES[kind])
+            colour, style = (
+                (COLOURS[kind], DASHES[kind])
+                if alone
+                else (COLOURS[place], DASHES[kind if len(names) > 1 else place])
+            )
             share = 100 * curve.robust / curve.n
             label = plain(line_label(run, runs, name, len(names)))
-            axes.step(curve.queries, share, where="post", color=colour, linestyle=style, label=label)
-            axes.plot(curve.queries[-1], share[-1], "o", color=colour, markersize=3.5, clip_on=False)
+            marker = MARKERS[kind if alone else place]
+            look: dict[str, Any] = {"color": colour, "marker": marker, "markevery": [-1], "clip_on": False}
+            axes.step(curve.queries, share, where="post", linestyle=style, label=label, **look)
             rows += _rows(run.record, name, curve)
     axes.set_xscale("symlog", linthresh=1, linscale=0.4)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -65,8 +62,19 @@ def queries(runs: Sequence[Run], every_column: bool = False) -> Drawing:
     axes.set_xlabel("queries" if not every_column else "forward passes charged to an example")
     axes.set_ylabel("still robust (% of all examples)")
     axes.grid()
-    figure.legend(loc="outside lower center", ncols=3, handlelength=3.2)
-    return Drawing(f"queries-{first.run_id}" if alone else "queries", figure, COLUMNS, rows)
+    figure.legend(loc="outside lower center", ncols=legend_columns(width), handlelength=3.2)
+    name = f"queries-{first.run_id}" if alone else "queries"
+    return Drawing(name, figure, COLUMNS, rows, _caption([run.record for run in runs], names))
+
+
+def legend_columns(width: float) -> int:
+    """How many names of lines have room beside each other."""
+    return max(1, int(width / 1.6))
+
+
+def legend_height(entries: int, width: float) -> float:
+    """Inches for a legend below a figure."""
+    return 0.17 * -(-entries // legend_columns(width))
 
 
 def _columns(run: Run, every_column: bool) -> list[str]:
@@ -87,7 +95,7 @@ def require_few(runs: int, columns: int) -> None:
     """As many as can be told apart: one run has a colour for each column, several have one for each run."""
     for count, most, what in (
         (runs, len(COLOURS), "runs"),
-        (columns, len(COLOURS if runs == 1 else STYLES), "columns"),
+        (columns, len(DASHES), "columns"),
     ):
         if count > most:
             raise BadValue(f"{count} {what} are more than one figure can show, expected at most {most}")
@@ -104,6 +112,15 @@ def line_label(run: Run, runs: Sequence[Run], column: str, columns: int) -> str:
         if sum(other.seed == record.seed for other in same) > 1:
             name += f", {record.suite}, {record.run_id[:6]}"
     return f"{name}: {column}" if columns > 1 else name
+
+
+def _caption(records: Sequence[Record], columns: Sequence[str]) -> str:
+    first, names = records[0], dict.fromkeys(record.defense for record in records)
+    return (
+        f"Share of all examples still robust against the queries spent on an example, of {', '.join(names)} "
+        f"under {', '.join(columns)}; lines end where the attack stopped asking, at its query limit at the "
+        f"latest. {first.data}, {first.budget}, n = {first.examples:,}."
+    )
 
 
 def _rows(record: Record, column: str, curve: Survival) -> list[tuple[object, ...]]:

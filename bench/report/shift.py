@@ -8,7 +8,7 @@ from typing import cast
 from bench.errors import BadValue
 from bench.records.record import Interval
 from bench.records.shift import Mean, Shift
-from bench.report.paper import COLOURS, COLUMN, Drawing, plain, sheet
+from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, plain, sheet
 from bench.report.render import Cell, Column, Kind, Table, percent
 
 NUMBERS = (
@@ -16,8 +16,6 @@ NUMBERS = (
     *("n", "refused", "distance"),
 )
 """Of the CSV: a line for each corruption and severity of each defense, shares as fractions."""
-
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 _NOT = (
     "computed from the test images by the formulas of Hendrycks and Dietterich (ICLR 2019), without frost; "
@@ -53,7 +51,7 @@ def shift_table(found: Sequence[Shift]) -> Table:
     return Table("shift", columns, rows, tuple(facts), tuple(notes))
 
 
-def shift_figure(found: Sequence[Shift]) -> Drawing:
+def shift_figure(found: Sequence[Shift], width: float = COLUMN) -> Drawing:
     """A row for each corruption: the mean over severities as a mark, severities 1 to 5 as a line.
 
     Raises:
@@ -64,15 +62,19 @@ def shift_figure(found: Sequence[Shift]) -> Drawing:
         raise BadValue(
             f"{len(found)} shifts are more than one figure can show, expected at most {len(COLOURS)}"
         )
+    if not first.corrupted:
+        raise BadValue(
+            f"the shift {first.id} of {first.network.defense} has poses alone, which are few figures and "
+            "need no picture, expected corruptions",
+            f"bench shift {first.network.defense}",
+        )
     names = first.names
     rows = max(1, len(names))
-    of = f"{plain(first.data)}, n = {first.examples:,}"
-    about = f"{of}\nmark: mean of 5 severities; line: best to worst of them"
-    figure = sheet(COLUMN, 0.6 + (0.1 + 0.06 * len(found)) * rows, "Accuracy under common corruptions", about)
+    figure = sheet(width, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * rows)
     axes = figure.subplots()
     for place, (label, one) in enumerate(zip(labels(found), found, strict=True)):
         away = 0.0 if len(found) == 1 else 0.6 * (place / (len(found) - 1) - 0.5)
-        colour, marker = COLOURS[place], _MARKERS[place]
+        colour, marker = COLOURS[place], MARKERS[place]
         for row, name in enumerate(names):
             shares = [100 * held.accuracy.value for held in one.of(name)]
             axes.plot([min(shares), max(shares)], [row + away] * 2, color=colour, linewidth=0.7, alpha=0.6)
@@ -86,7 +88,7 @@ def shift_figure(found: Sequence[Shift]) -> Drawing:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=3, handlelength=1.2)
-    return Drawing("shift", figure, NUMBERS, numbers(found))
+    return Drawing("shift", figure, NUMBERS, numbers(found), caption(found))
 
 
 def caption(found: Sequence[Shift]) -> str:
@@ -103,7 +105,7 @@ def caption(found: Sequence[Shift]) -> str:
         if one.posed:
             worst = percent(one.posed.worst)
             sentences.append(f"{label} keeps {worst} % in the worst of {_poses(one)}.")
-    return " ".join(sentences) + "\n"
+    return " ".join(sentences)
 
 
 def number_table(found: Sequence[Shift]) -> Table:
@@ -202,10 +204,16 @@ def _same_ground(found: Sequence[Shift]) -> Shift:
     for one in found[1:]:
         if _ground(one) != _ground(first):
             raise BadValue(
-                f"shifts cannot be compared: {first.id} is of {_ground(first)}, {one.id} of {_ground(one)}, "
-                "expected the same of all"
+                f"shifts cannot be compared: {first.id} is of {_told(first)}, {one.id} of {_told(one)}, "
+                "expected the same of all",
+                f"bench plot shift NAME... --data {first.data} --examples {first.examples}",
             )
     return first
+
+
+def _told(one: Shift) -> str:
+    posed = ", without poses" if one.posed is None else ""
+    return f"{one.data}, {one.examples} examples, seed {one.seed}, {len(one.names)} corruptions{posed}"
 
 
 def _ground(one: Shift) -> tuple[object, ...]:

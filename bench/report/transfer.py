@@ -58,14 +58,11 @@ def transfer_table(found: Transfer) -> Table:
     return Table("transfer matrix", columns, tuple(rows), facts, notes)
 
 
-def heat_map(found: Transfer) -> Drawing:
+def heat_map(found: Transfer, width: float | None = None) -> Drawing:
     """The matrix in colours, with its numbers; outlined where a network is attacked by itself."""
     values = 100 * np.array([[cell.value for cell in row] for row in found.robust])
     count = len(values)
-    width = COLUMN if count <= 3 else PAGE
-    of = paper.about(cast(Any, found))  # it asks for what every measurement has
-    what = "Robust accuracy under images made on other networks"
-    figure = sheet(width, 1.2 + 0.4 * count, what, f"{of}\nbold: white-box, images made on this very network")
+    figure = sheet(width or (COLUMN if count <= 3 else PAGE), 0.9 + 0.4 * count)
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     down, across = _ticks(found)
@@ -86,7 +83,12 @@ def heat_map(found: Transfer) -> Drawing:
     bar = figure.colorbar(shown, ax=axes)
     bar.set_label("robust accuracy (%)")
     bar.outline.set_linewidth(0.6)
-    return Drawing("transfer", figure, COLUMNS, _rows(found))
+    of = paper.about(cast(Any, found))  # it asks for what every measurement has
+    caption = (
+        f"Robust accuracy (%) under images made on other networks: {', '.join(found.labels)}. {of}; bold: "
+        "white-box, images made on this very network."
+    )
+    return Drawing("transfer", figure, COLUMNS, _rows(found), caption)
 
 
 COLUMNS = (

@@ -29,7 +29,12 @@ from bench.runner.portraits import ATTACK, ATTACKS, PORTRAITS, SHOWN, Subject, a
 from bench.runner.stale import listed, sources_behind
 from bench.runner.summary import provenance, training_of
 
-_OWN = ("bench.core.fidelity", "bench.evaluate.portrait", "bench.evaluate.unstopped")
+_OWN = (
+    "bench.core.fidelity",
+    "bench.evaluate.landscape",
+    "bench.evaluate.portrait",
+    "bench.evaluate.unstopped",
+)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from bench.core.seeds import seed_for
 from bench.core.threat import GRAY_BOX_CLASSIFIER, WHITE_BOX
 from bench.data.dataset import Dataset, test_subset
 from bench.errors import BadValue
+from bench.evaluate import landscape as landscapes
 from bench.evaluate import portrait
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena
@@ -37,6 +38,9 @@ from bench.train.fit import Trained
 
 SHOWN = 6
 """Examples whose pictures are kept: the first of each class, as many as there are, then the first others."""
+
+SURFACES = 3
+"""Examples around which the loss is looked at."""
 
 ATTACK = PGD(steps=20, step_size=Fraction(1, 4))
 
@@ -253,12 +257,49 @@ def training(subject: Subject) -> tuple[records.Curve, Arrays]:
     return curve, {}
 
 
+def gallery(subject: Subject) -> tuple[records.Gallery, Arrays]:
+    """How sure the defense is of clean and adversarial images, and what a purifier makes of the latter."""
+    x_adv = subject.attacked[0]
+    at = torch.from_numpy(subject.shown).to(subject.x.device)
+    arrays = {f"confidence_{s}": _sure(subject, x) for s, x in (("clean", subject.x), ("adversarial", x_adv))}
+    purifier = _purifier(subject)
+    if purifier is not None:
+        with torch.no_grad():
+            arrays["gallery_purified"] = subject.arena.batches.map(purifier, x_adv[at]).float().cpu().numpy()
+    change = float((x_adv[at] - subject.x[at]).abs().max())
+    return records.Gallery(purifier is not None, round(change, 6)), arrays
+
+
+def landscape(subject: Subject) -> tuple[records.Landscape, Arrays]:
+    """The loss around the first shown images that the attack has moved."""
+    moved = (subject.attacked[0] != subject.x).flatten(1).any(dim=1).cpu().numpy()
+    right = (subject.arena.referee.classify(subject.x) == subject.y).cpu().numpy()
+    rows = np.array([e for e in subject.shown if right[e] and moved[e]][:SURFACES], dtype=np.int64)
+    if len(rows) == 0:
+        raise Lacking("no shown image is right when clean and moved by the attack")
+    at = torch.from_numpy(rows).to(subject.x.device)
+    found = landscapes.landscape(
+        subject.deployed.predict,
+        subject.x[at],
+        subject.attacked[0][at],
+        subject.y[at],
+        seed_for(subject.identity, "landscape"),
+        subject.arena.batches,
+    )
+    arrays = {"landscape_examples": rows, "landscape_at": found.at}
+    arrays |= {"landscape_loss": found.loss, "landscape_margin": found.margin}
+    arrays["landscape_class"] = found.classes
+    return records.Landscape(len(found.at), float(found.at[-1])), arrays
+
+
 PORTRAITS: Mapping[Kind, Callable[[Subject], tuple[Any, Arrays]]] = {
     "attention": attention,
     "embedding": embedding,
     "contributions": contributions,
     "purification": purification,
     "training": training,
+    "gallery": gallery,
+    "landscape": landscape,
 }
 """Each raises Lacking where the defense does not have what it shows."""
 
@@ -275,6 +316,29 @@ def _taught(subject: Subject) -> tuple[str, NDArray[np.float64], NDArray[np.floa
         _mapped(subject.see(look, x), subject.stage) for x in (subject.x, subject.attacked[0])
     )
     return spec.id, clean, adversarial
+
+
+def _sure(subject: Subject, x: Tensor) -> NDArray[np.float32]:
+    """The softmax of the largest logit of the deployed defense, [n]."""
+    with torch.no_grad():
+        found = subject.arena.batches.map(
+            lambda part: subject.deployed.predict(part).float().softmax(dim=1).amax(dim=1), x
+        )
+    sure: NDArray[np.float32] = found.cpu().numpy()
+    return sure
+
+
+def _purifier(subject: Subject) -> nn.Module | None:
+    """What stands before the classifier and makes images of images; None: nothing does."""
+    purifier = subject.deployed.purifier
+    if purifier is None:
+        try:
+            purifier = portrait.purifier_of(subject.net)[0]
+        except Lacking:
+            return None
+    with torch.no_grad():
+        fits = purifier(subject.x[:2]).shape == subject.x[:2].shape
+    return purifier if fits and not isinstance(purifier, nn.Identity) else None
 
 
 def _last_layer(subject: Subject, seen: Seen) -> NDArray[np.float64]:

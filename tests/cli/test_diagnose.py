@@ -118,6 +118,37 @@ def test_features_are_those_behind_the_purifier(kept, images):
     assert kept.figures.left_out == {"training": "its training wrote no log"}
 
 
+def test_the_gallery_says_how_sure_and_the_landscape_what_numpy_computes(kept, images):
+    (weight, bias), ids = weights(), kept.array("ids")
+    x, y = images["x_test"][ids].astype(np.float64), images["y_test"][ids]
+
+    def logits(shown):
+        return (shown / 2 + 0.25).reshape(len(shown), -1) @ weight.T + bias
+
+    shares = np.exp(logits(x)) / np.exp(logits(x)).sum(axis=1, keepdims=True)
+    assert np.allclose(kept.array("confidence_clean"), shares.max(axis=1), atol=1e-5)
+    shown = kept.array("shown")
+    halved = kept.array("image_adversarial").astype(np.float64) / 2 + 0.25
+    assert kept.figures.gallery.is_purified and np.allclose(kept.array("gallery_purified"), halved)
+    assert kept.figures.gallery.largest_change == pytest.approx(1 / 20, abs=1e-6)
+
+    rows, at = kept.array("landscape_examples"), kept.array("landscape_at")
+    right = [e for e in shown if says(x[e : e + 1] / 2 + 0.25)[0] == y[e]]
+    assert rows.tolist() == right[:3] and at[0] == -1.5 and at[-1] == 1.5
+    zero, one = (int(np.flatnonzero(np.isclose(at, value))[0]) for value in (0, 1))
+    for place, e in enumerate(rows):
+        attacked = kept.array("image_adversarial")[np.flatnonzero(shown == e)[0]].astype(np.float64)
+        for across, a in enumerate(at):  # the line through image and adversarial image
+            around = np.clip(x[e] + a * (attacked - x[e]), 0, 1)[None]
+            loss = np.log(np.exp(logits(around)).sum()) - logits(around)[0, y[e]]
+            assert kept.array("landscape_loss")[place, zero, across] == pytest.approx(loss, abs=1e-4)
+            margin = logits(around)[0, y[e]] - logits(around)[0, 1 - y[e]]
+            assert kept.array("landscape_margin")[place, zero, across] == pytest.approx(margin, abs=1e-4)
+        assert kept.array("landscape_class")[place, zero, zero] == y[e]
+        told = kept.array("class_adversarial")[e]
+        assert kept.array("landscape_class")[place, zero, one] == told
+
+
 def test_what_is_kept_is_answered_at_once_and_the_embedding_changes_no_image(look, kept, tmp_path):
     again = look()
     assert "are complete: nothing was computed" in again.err
@@ -154,7 +185,9 @@ def test_what_a_defense_lacks_is_left_out_with_the_reason(look, linear):
         assert f"{kind:<15}none: the deployed network lends no features" in told.out
     assert "purification   none: the defense has no purifier" in told.out
     told = json.loads(look("--json", defense=linear).out)
-    assert set(told["left_out"]) == set(KINDS) and all(told[kind] is None for kind in KINDS)
+    there = {"gallery", "landscape"}
+    assert set(told["left_out"]) == set(KINDS) - there and not told["gallery"]["is_purified"]
+    assert all(told[kind] is None for kind in set(KINDS) - there)
 
 
 def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
@@ -190,12 +223,11 @@ def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     written = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    kinds = ("attention", "contributions", "embedding", "training")
-    assert written == sorted(f"{kind}-{figures['id']}.{end}" for kind in kinds for end in ("csv", "pdf"))
+    kinds = ("attention", "embedding", "contributions", "training", "gallery", "landscape")
+    ends = ("pdf", "csv", "caption.txt")
+    assert written == sorted(f"{kind}-{figures['id']}.{end}" for kind in kinds for end in ends)
     assert done.stdout.split() == [
-        str(tmp_path / "figures" / f"{kind}-{figures['id']}.{end}")
-        for kind in ("attention", "embedding", "contributions", "training")
-        for end in ("pdf", "csv")
+        str(tmp_path / "figures" / f"{kind}-{figures['id']}.{end}") for kind in kinds for end in ends
     ]
 
 
@@ -222,12 +254,15 @@ def test_a_bad_word_is_one_sentence(look, tmp_path, words, told):
 def test_what_cannot_be_drawn_is_one_sentence(bench, kept, look, linear, tmp_path):
     bare = json.loads(look("--json", defense=linear).out)["id"]
     here = ["--store", tmp_path / "runs", "--out", tmp_path / "figures"]
-    known, held = f"expected a folder of them or one of {min(bare, kept.figures.id)}", kept.figures.id
+    known, held = f"expected a defense, a folder or one of {min(bare, kept.figures.id)}", kept.figures.id
     for words, told in (
         (["zzz"], f"'zzz' leads to no diagnostics, {known}"),
         ([tmp_path], "leads to no diagnostics"),
         ([held, "--kind", "training"], "hold no training (its training wrote no log), expected attention"),
-        ([bare], "hold no attention (the deployed network lends no features (forward_features))"),
+        ([bare, "--kind", "attention"], "hold no attention (the deployed network lends no features"),
+        (["training"], "training is a kind of figure and nothing is named to draw"),
+        (["trainig", held], "'trainig' is no kind of figure"),
+        (["queries", held], f"'{held}' leads to diagnostics, expected a run"),
         ([held, "--kind", "features"], "'features'"),
         ([held, "--format", "jpg"], "'jpg'"),
         ([], "missing argument"),

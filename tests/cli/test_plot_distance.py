@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -95,8 +96,11 @@ def test_the_curve_by_hand() -> None:
         distance=np.array([0.0, 1, 3, 2]), forwards=nothing, backwards=nothing, first_success=nothing + NEVER,
         moved=no, lost=no, invalid=no,
     )  # fmt: skip
-    curve = reach(outcomes, Fraction(4))
+    curve = reach([outcomes], Fraction(4))
     assert curve.distance.tolist() == [0, 1, 3, 4] and curve.robust.tolist() == [3, 2, 1, 1]
+    other = replace(outcomes, attacked=np.array([1, 0, 1, 1]), distance=np.array([0.0, 9, 2, 3]))
+    both = reach([outcomes, other], Fraction(4))
+    assert both.distance.tolist() == [0, 1, 2, 3, 4] and both.robust.tolist() == [3, 2, 1, 0, 0]
     assert curve.area == pytest.approx((0 + 1 + 3 + 4) / 4) and curve.median == 1 and curve.end == 4
 
 

@@ -28,6 +28,7 @@ def test_the_curve_ends_at_the_robust_accuracy_of_the_record(bench, run_id, tmp_
     assert done.returncode == 0, done.stderr
     numbers = tmp_path / "out" / f"queries-{run_id}.csv"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"queries-{run_id}.caption.txt",
         numbers.name,
         numbers.with_suffix(".pdf").name,
     ]
@@ -49,10 +50,10 @@ def test_the_curve_ends_at_the_robust_accuracy_of_the_record(bench, run_id, tmp_
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("zzz --kind queries", ["'zzz' leads to no complete run", "bench list runs"]),
-        ("zzz --kind queries --kind training", ["--kind training", "expected one of them"]),
-        ("zzz --every-column", ["--every-column", "--kind queries"]),
-        ("zzz --kind query", ["'query'"]),
+        ("queries zzz", ["'zzz' leads to no run", "bench list runs"]),
+        ("zzz --kind queries", ["'zzz' leads to no run"]),
+        ("zzz --every-column", ["--every-column", "queries"]),
+        ("zzz --kind query", ["'query' is no kind of figure", "bench plot queries zzz"]),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(bench, tmp_path, words, told):

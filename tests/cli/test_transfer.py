@@ -86,6 +86,7 @@ def test_every_cell_is_its_closed_form(bench, words, arrays):
 def test_the_table_and_the_files_tell_the_same(bench, words, arrays, tmp_path, linear):
     told = bench(*words, "--out", tmp_path / "out")
     assert told.code == 0 and sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "transfer.caption.txt",
         "transfer.csv",
         "transfer.md",
         "transfer.pdf",

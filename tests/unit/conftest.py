@@ -47,6 +47,13 @@ def arrays(seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
         **{f"psnr_{name}": np.full(N, np.inf if name == "clean" else 20.5) for name in PICTURES},
         **{f"ssim_{name}": np.full(N, 1.0 if name == "clean" else 0.75) for name in PICTURES},
         **{f"verdict_{name}": labels for name in PICTURES},
+        **{f"confidence_{s}": generator.random(N, dtype=np.float32) for s in STATES},
+        "gallery_purified": pictures["adversarial_white_purified"],
+        "landscape_examples": np.array([0, 5]),
+        "landscape_at": np.array([-1.0, 0.0, 1.0]),
+        "landscape_loss": generator.random((2, 3, 3), dtype=np.float32),
+        "landscape_margin": np.linspace(2, -1, 3, dtype=np.float32) * np.ones((2, 3, 1), dtype=np.float32),
+        "landscape_class": np.where(np.arange(3) < 2, labels[[0, 5], None, None], 1).repeat(3, axis=1),
     }
 
 
@@ -100,6 +107,8 @@ def diagnostics(**changes: Any) -> Diagnosed:
         arrays_sha256="",
         spec={"run": {"training": {"recipe": {"validation_steps": 10}}}},
         provenance=Provenance("0.1", None, None, {}, {}, "3.11", "cpu", "2026-01-01T00:00:00+00:00", 1.0),
+        gallery=records.Gallery(True, 0.25),
+        landscape=records.Landscape(3, 1.0),
     )
     held = arrays(changes.pop("arrays_seed", 0))
     return Diagnosed(dataclasses.replace(figures, **changes), held)

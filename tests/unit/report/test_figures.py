@@ -1,4 +1,4 @@
-"""Figures from diagnostics made by hand: whole files, type that publishers take, numbers beside them."""
+"""Figures from diagnostics made by hand: whole files, type that publishers take, numbers and captions."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def coarse(monkeypatch):
     ("kind", "form"), [*((kind, "png") for kind in KINDS), ("contributions", "pdf"), ("training", "svg")]
 )
 def test_every_kind_is_a_whole_file_with_its_numbers(diagnosed, tmp_path, kind, form):
-    picture, numbers = draw([diagnosed()], [kind], tmp_path, form)
+    picture, numbers, caption = draw([diagnosed()], [kind], tmp_path, form)
     content = picture.read_bytes()
     assert picture.name == f"{kind}-0123456789ab.{form}" and numbers == picture.with_suffix(".csv")
     assert content.startswith(BEGINS[form]) and len(content) > 5000
+    assert caption.name == f"{kind}-0123456789ab.caption.txt" and caption.read_text().count("\n") == 1
     rows = table(numbers)
     assert rows and {row["id"] for row in rows} == {"0123456789ab"}
     if form == "png":
@@ -55,7 +56,7 @@ def test_every_kind_is_a_whole_file_with_its_numbers(diagnosed, tmp_path, kind, 
     if form == "pdf":
         assert b"/FontFile2" in content and b"/Type3" not in content, "type 42"
     if form == "svg":
-        assert b"<text" in content and b"8/255" in content, "words stay words"
+        assert b"<text" in content and b"learning rate" in content, "words stay words"
 
 
 def test_the_same_figure_is_the_same_bytes(diagnosed, tmp_path):
@@ -78,6 +79,9 @@ def test_without_a_kind_all_that_there_is_is_drawn(diagnosed, tmp_path, monkeypa
         "contributions.png",
         "purification-0123456789ab.png",
         "training.png",
+        "gallery-0123456789ab.png",
+        "gallery-bbbbbbbbbbbb.png",
+        "landscape.png",
     ]
     with pytest.raises(BadValue, match=r"hold no purification \(b\), expected embedding, contributions"):
         draw([diagnosed(), bare], ["purification"], tmp_path, "svg")
@@ -86,7 +90,7 @@ def test_without_a_kind_all_that_there_is_is_drawn(diagnosed, tmp_path, monkeypa
 def test_numbers_beside_the_figure_are_those_of_the_record(diagnosed, tmp_path):
     one, two = diagnosed(), diagnosed(id="bbbbbbbbbbbb", defense="standard", arrays_seed=1)
     with paper.paper():
-        drawings = [drawing for kind in KINDS for drawing in figures.DRAW[kind]([one, two])]
+        drawings = [drawing for kind in KINDS for drawing in figures.drawings(kind, [one, two])]
     held = {
         drawing.name: [dict(zip(drawing.columns, row, strict=True)) for row in drawing.rows]
         for drawing in drawings
@@ -111,12 +115,12 @@ def test_numbers_beside_the_figure_are_those_of_the_record(diagnosed, tmp_path):
     assert {row["example"] for row in purified} == {100, 101, 105}
 
 
-def test_headings_say_what_is_seen_and_of_what(diagnosed):
+def test_captions_say_what_is_seen_and_of_what_and_figures_have_no_title(diagnosed):
     with paper.paper():
         (drawing,) = attention([diagnosed()])
         seen = texts(drawing.figure)
-    for words in ("agkd_bml and its teacher", "digits", "8/255", "white-box PGD-20", "n = 12", "0.188"):
-        assert words in seen
+    for words in ("agkd_bml and its teacher", "digits", "Linf 8/255", "white-box PGD-20", "n = 12", "0.188"):
+        assert words in drawing.caption and words not in seen
     assert "says one" in seen and "true: zero" in seen
 
 

@@ -11,7 +11,7 @@ import pytest
 from bench.core.outcomes import NEVER, Outcomes
 from bench.errors import BadValue
 from bench.report import paper
-from bench.report.figures import draw_queries
+from bench.report.figures import draw
 from bench.report.queries import Run, queries, survival
 
 
@@ -102,7 +102,7 @@ def run(make_record, make_trial):
 
 
 def lines(drawing):
-    """What is drawn: label -> (x, y) of every step, without the dots at the ends."""
+    """What is drawn: label -> (x, y) of every step."""
     (axes,) = drawing.figure.axes
     return {
         line.get_label(): (line.get_xdata().tolist(), line.get_ydata().tolist())
@@ -136,7 +136,8 @@ def test_several_runs_are_told_apart_by_what_differs(run):
 
 
 def test_numbers_beside_the_picture_are_the_curve(run, tmp_path):
-    picture, numbers = draw_queries([run()], False, tmp_path, "png")
+    picture, numbers, caption = draw([run()], ["queries"], tmp_path, "png")
+    assert "of pgd_at under square, rays" in caption.read_text()
     assert picture.read_bytes().startswith(b"\x89PNG") and numbers == picture.with_suffix(".csv")
     with numbers.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["column"] == "square"]

@@ -1,0 +1,116 @@
+"""What names on a command line lead to: results of every kind in a store, by id, folder, file or defense."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BadData, BadValue
+
+PUBLISHED = "records"
+"""The folder in which boards keep the records of their rows."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of result that lies in a store, each in a file."""
+
+    name: str  # as sentences say it
+    folder: str  # below the store; "": the store itself
+    file: str  # with a star where its id is in the file's name
+    command: str  # what makes or lists them
+
+    @property
+    def told(self) -> str:
+        """One of them in a sentence."""
+        return self.name if self is DIAGNOSTICS else f"a {self.name}"
+
+    def id_of(self, path: Path) -> str:
+        """The id of the result in a file."""
+        if "*" not in self.file:
+            return path.stem if path.parent.name == PUBLISHED else path.parent.name
+        before, after = self.file.split("*")
+        return path.name[len(before) : len(path.name) - len(after)]
+
+    def in_store(self, store: Path, beginning: str = "") -> list[Path]:
+        """The files of a store whose ids begin so."""
+        found = (store / self.folder).glob(f"*/{self.file}")
+        return sorted((p for p in found if self.id_of(p).startswith(beginning)), key=self.id_of)
+
+    def within(self, place: Path) -> list[Path]:
+        """The files in a folder: its own, those of folders in it, of a store, of boards; or a file itself."""
+        if place.is_file():
+            return [place] if place.match(self.file) or self._is_published(place) else []
+        patterns = [self.file, f"*/{self.file}", f"{self.folder}/*/{self.file}", f"{PUBLISHED}/*.json"]
+        found = {path for pattern in patterns for path in place.glob(pattern.lstrip("/"))}
+        return sorted(path for path in found if path.match(self.file) or self._is_published(path))
+
+    def _is_published(self, path: Path) -> bool:
+        return self is RUN and path.parent.name == PUBLISHED and path.suffix == ".json"
+
+
+RUN = Source("run", "", "record.json", "bench list runs")
+DIAGNOSTICS = Source("diagnostics", "diagnostics", "diagnostics.json", "bench diagnose --defense NAME")
+CURVE = Source("curve", "curves", "curve.json", "bench curve NAME --over eps")
+MATRIX = Source("transfer matrix", "transfer", "transfer.json", "bench transfer NAME NAME")
+DETECTION = Source("detection", "detection", "detection.json", "bench detect --defense NAME")
+SHIFT = Source("shift", "shift", "shift-*.json", "bench shift NAME")
+
+SOURCES = (RUN, DIAGNOSTICS, CURVE, MATRIX, DETECTION, SHIFT)
+
+
+def find(names: Iterable[str], store: Path, source: Source) -> list[Path]:
+    """The files of results that names lead to, each once, in the order of the names.
+
+    A name is an id or its beginning, a folder, a file, or a defense, which stands for all of its results.
+
+    Raises:
+        BadData: a name leads nowhere.
+        BadValue: a beginning leads to several.
+    """
+    found: dict[Path, None] = {}
+    for name in names:
+        files = led_to(name, store, source)
+        if not files:
+            raise BadData(f"{name!r} {_instead(name, store, source)}", source.command)
+        found.update(dict.fromkeys(path.resolve() for path in files))
+    return list(found)
+
+
+def led_to(name: str, store: Path, source: Source) -> list[Path]:
+    """The files of results of one kind that a name leads to; empty: none.
+
+    Raises:
+        BadValue: it is the beginning of several ids.
+    """
+    begun = source.in_store(store, name) if name.isalnum() else []
+    if len(begun) > 1:
+        ids = ", ".join(source.id_of(path) for path in begun[:6]) + ", ..." * (len(begun) > 6)
+        what = source.name if source is DIAGNOSTICS else f"{source.name}s"
+        raise BadValue(f"{name!r} is the beginning of several {what} ({ids}), expected one")
+    if begun:
+        return begun
+    of_defense = [path for path in source.in_store(store) if name in _defenses(path)]
+    return of_defense or source.within(Path(name))
+
+
+def _defenses(path: Path) -> set[object]:
+    """Whose result lies in a file; a damaged one is nobody's, and told of when it is asked for by its id."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        return {held.get("defense"), held.get("network", {}).get("defense")}
+    except (OSError, ValueError, AttributeError):
+        return set()
+
+
+def _instead(name: str, store: Path, source: Source) -> str:
+    """What a name leads to instead, or what there is."""
+    others = [other.told for other in SOURCES if other is not source and led_to(name, store, other)]
+    if others:
+        return f"leads to {' and '.join(others)}, expected {source.told}"
+    ids = [source.id_of(path) for path in source.in_store(store)]
+    more = f" and {len(ids) - 4} more" if len(ids) > 4 else ""
+    told = f"one of {', '.join(ids[:4])}{more} in {str(store)!r}" if ids else f"an id, but {store} holds none"
+    return f"leads to no {source.name}, expected a defense, a folder or {told}"

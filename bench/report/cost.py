@@ -1,0 +1,130 @@
+"""Strength of attacks against their cost: robust accuracy over the passes spent on an example."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from bench.errors import BadValue
+from bench.records.record import Column, Interval, Record
+from bench.report.ground import ground
+from bench.report.labels import name_points
+from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
+
+COLUMNS = (
+    *("run", "defense", "seed", "suite", "column", "knowledge", "forwards", "backwards", "passes"),
+    *("robust_accuracy", "low", "high", "n", "is_strongest_so_far"),
+)
+"""Of the CSV: a line for each column of each record; passes: forwards and backwards, means per example."""
+
+
+def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
+    """A mark for each column of each record; a line steps along the strongest attack for each price.
+
+    Raises:
+        BadValue: the records are of different images or budgets, too many, or counted no passes.
+    """
+    _require_alike(records)
+    alone = len(records) == 1
+    figure = sheet(width, (2.3 if width == COLUMN else 3.0) + (0 if alone else 0.14 * len(records)))
+    axes = figure.subplots()
+    rows: list[tuple[object, ...]] = []
+    points, names = [], []
+    for place, record in enumerate(records):
+        best, colour = 1.0, COLOURS[place]
+        front: list[tuple[float, float]] = []
+        for column, robust, passes in _priced(record):
+            is_strongest = robust.value < best
+            if is_strongest:
+                best = robust.value
+                front.append((passes, 100 * robust.value))
+            look: dict[str, Any] = {"color": colour, "mfc": colour if is_strongest else "white"}
+            axes.plot(passes, 100 * robust.value, MARKERS[place], **look)
+            axes.vlines(passes, 100 * robust.low, 100 * robust.high, color=colour, linewidth=0.6, alpha=0.6)
+            points.append((passes, 100 * robust.value))
+            names.append(column.name)
+            rows.append(_row(record, column, robust, passes, is_strongest))
+        axes.step(
+            *np.transpose(front), where="post", color=colour, linestyle=DASHES[place], linewidth=0.8, zorder=1
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.set_xlabel("forward and backward passes per example")
+    axes.set_ylabel("robust accuracy (%)")
+    axes.margins(0.1)
+    axes.grid()
+    if not alone:
+        handles = [
+            Line2D([], [], color=c, marker=m, linestyle=d, label=plain(name))
+            for c, m, d, name in zip(COLOURS, MARKERS, DASHES, _names(records), strict=False)
+        ]
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=2 if width == COLUMN else 4, handlelength=3
+        )
+    if alone:
+        name_points(axes, points, [plain(name) for name in names])
+    return Drawing(f"cost-{records[0].run_id}" if alone else "cost", figure, COLUMNS, rows, _caption(records))
+
+
+def _priced(record: Record) -> list[tuple[Column, Interval, float]]:
+    """The columns whose passes were counted, the cheapest first."""
+    found = [
+        (column, column.robust, column.forwards + column.backwards)
+        for column in record.columns
+        if column.robust is not None and column.forwards is not None and column.backwards is not None
+    ]
+    priced = sorted((one for one in found if one[2] > 0), key=lambda one: one[2])
+    if not priced:
+        raise BadValue(
+            f"run {record.run_id} of {record.defense} has no column that spent a pass, expected a complete "
+            "run",
+            "bench list runs",
+        )
+    return priced
+
+
+def _require_alike(records: Sequence[Record]) -> None:
+    first = records[0]
+    if len(records) > len(COLOURS):
+        raise BadValue(
+            f"{len(records)} runs are more than one figure can show, expected at most {len(COLOURS)}",
+            f"--suite {first.suite.partition('@')[0]} --data {first.data}",
+        )
+    for record in records:
+        if (ground(record), record.data_digest) != (ground(first), first.data_digest):
+            raise BadValue(
+                f"cost cannot compare runs {first.run_id} ({ground(first).label}) and {record.run_id} "
+                f"({ground(record).label}), expected the same images and budget",
+                f"--data {first.data} --eps {first.eps} --examples {first.examples}",
+            )
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """A name for each, with seed and suite only where they differ."""
+    seeds, suites = len({r.seed for r in records}) > 1, len({r.suite for r in records}) > 1
+    return [
+        ", ".join([r.defense, *([f"seed {r.seed}"] if seeds else []), *([r.suite] if suites else [])])
+        for r in records
+    ]
+
+
+def _row(
+    record: Record, column: Column, robust: Interval, passes: float, is_strongest: bool
+) -> tuple[object, ...]:
+    who = (record.run_id, record.defense, record.seed, record.suite, column.name, column.knowledge)
+    spent = (column.forwards, column.backwards, passes)
+    return (*who, *spent, robust.value, robust.low, robust.high, robust.n, int(is_strongest))
+
+
+def _caption(records: Sequence[Record]) -> str:
+    first = records[0]
+    return (
+        f"Robust accuracy of {', '.join(dict.fromkeys(_names(records)))} under each column of "
+        f"{', '.join(dict.fromkeys(r.suite for r in records))} against the forward and backward passes that "
+        "it spent on an example, on average (an example costs nothing more once it is broken); filled marks "
+        "and line: the strongest for that price; vertical lines: 95 % Wilson intervals. "
+        f"{ground(first).label}."
+    )

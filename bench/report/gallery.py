@@ -1,0 +1,51 @@
+"""Images as readers see them: clean, what the attack changed, adversarial, purified; each with its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bench.records.diagnostics import Diagnosed
+from bench.report.paper import PAGE, Drawing, about
+from bench.report.pictures import below, class_name, fitting, grid, images, true_classes
+
+COLUMNS = ("id", "defense", "example", "label", "picture", "class", "confidence", "largest_change")
+"""Of the CSV: a line for each shown example and state; changes in pixel units."""
+
+
+def gallery(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
+    """For each defense: a column for each shown example."""
+    return [_gallery(one, width) for one in found]
+
+
+def _gallery(one: Diagnosed, width: float) -> Drawing:
+    figures, part = one.figures, one.figures.gallery
+    assert part is not None
+    clean, adversarial = one.array("image_clean"), one.array("image_adversarial")
+    change = adversarial - clean
+    scale = max(part.largest_change, 1e-12)
+    figure, axes = grid(4 if part.is_purified else 3, fitting(len(clean), width), width)
+    images(axes[0], clean, "clean")
+    images(axes[1], np.clip(0.5 + change / (2 * scale), 0, 1), f"change\n(÷ {2 * scale:.2g})")
+    images(axes[2], adversarial, "adversarial")
+    if part.is_purified:
+        images(axes[3], one.array("gallery_purified"), "purified")
+    true_classes(axes[0], one)
+    rows: list[tuple[object, ...]] = []
+    for place, e in enumerate(one.array("shown")):
+        label, number = int(one.array("labels")[e]), int(one.array("ids")[e])
+        for state, row in (("clean", axes[0]), ("adversarial", axes[2])):
+            said, sure = int(one.array(f"class_{state}")[e]), float(one.array(f"confidence_{state}")[e])
+            if place < len(row):
+                told = "" if said < 0 else f" ({100 * sure:.0f} %)"
+                below(row[place], f"{class_name(one, said)}{told}", said == label)
+            moved = float(np.abs(change[place]).max()) if state == "adversarial" else 0.0
+            rows.append((figures.id, figures.defense, number, label, state, said, sure, moved))
+    purified = ", and what the purifier makes of them" if part.is_purified else ""
+    caption = (
+        f"The first image of each class, adversarial images against {figures.defense}{purified}; below: the "
+        "answer of the deployed defense with its softmax, bold where it is wrong. Change: gray is none, "
+        f"black and white are {part.largest_change:.3g} in pixel units. {about(figures)}."
+    )
+    return Drawing(f"gallery-{figures.id}", figure, COLUMNS, rows, caption)
