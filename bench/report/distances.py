@@ -59,7 +59,7 @@ class Reach:
 
 
 def reach(columns: Sequence[Outcomes], eps: Fraction) -> Reach:
-    """The curve of one column, or of several together, over all examples; those wrong when clean stand nowhere.
+    """The curve of columns together, over all examples; those wrong when clean stand nowhere.
 
     An example falls at the distance of the nearest mistake that any of them found; the defense is known no
     farther than the radius, because no image beyond it was judged.
@@ -87,23 +87,19 @@ def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
     first = _same_ground(runs)
     alone = len(runs) == 1
     lines = [line for run in runs for line in _lines(run, alone)]
-    if len(lines) > len(COLOURS):
-        raise BadValue(
-            f"{len(lines)} lines are more than one figure can show, expected at most {len(COLOURS)} "
-            f"{'columns' if alone else 'runs'}"
-        )
-    what = "Robust accuracy against the distance to the nearest adversarial image found"
-    if alone:
-        what += f": {plain(first.defense)}"
-    figure = sheet(PAGE, 2.8 + 0.16 * len(lines), what, _caption(runs))
+    require_few(*((1, len(lines)) if alone else (len(lines), 1)))
+    figure = sheet(width, legend_height(len(lines), width) + 2.2)
     axes = figure.subplots()
     rows: list[tuple[object, ...]] = []
-    for colour, (run, name, curve) in zip(COLOURS, lines, strict=False):
+    told = []
+    for place, (run, name, curve) in enumerate(lines):
         share = 100 * curve.robust / curve.n
-        label = plain(f"{line_label(run, runs, name, 1)} ({_told_of(curve)})")
-        style = "--" if alone and name == ALL else "-"
-        axes.step(curve.distance, share, where="post", color=colour, linestyle=style, label=label)
-        axes.plot(curve.end, share[-1], "o", color=colour, markersize=3.5, clip_on=False)
+        label = line_label(run, runs, name, 1)
+        told.append(f"{label} ({_told_of(curve)})")
+        last = int(np.searchsorted(curve.distance, curve.end))
+        look: dict[str, Any] = {"marker": MARKERS[place], "markevery": [last], "clip_on": False}
+        look |= {"color": COLOURS[place], "linestyle": DASHES[place]}
+        axes.step(curve.distance[: last + 1], share[: last + 1], where="post", label=plain(label), **look)
         rows += _rows(run.record, name, curve)
     axes.set_xlim(0, 1.03 * max(curve.end for *_, curve in lines))
     axes.set_ylim(0, 101)
@@ -116,7 +112,7 @@ def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
 
 
 def _lines(run: Run, alone: bool) -> list[tuple[Run, str, Reach]]:
-    """What is drawn of a run: its columns if it is drawn alone, and all of them together if there are more."""
+    """What is drawn of a run: its columns if it is drawn alone, and all together if there are more."""
     names, eps = _columns(run), Fraction(run.record.eps)
     lines = [(run, name, reach([run.outcomes[name]], eps)) for name in names]
     if len(names) == 1:
