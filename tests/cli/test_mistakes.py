@@ -66,7 +66,7 @@ def files(folder):
         ("--arch resnet81", ["'resnet81'", "did you mean 'resnet18'?"]),
         ("--arch wide_resnet_17_4", ["'wide_resnet_17_4'", "6n + 4"]),
         ("--recipe shrt", ["'shrt'", "short"]),
-        ("--norm l3", ["'l3'", "Linf or L2"]),
+        ("--norm l3", ["'l3'", "one of Linf, L2, L1, L0"]),
         ("--norm L2", ["L2", "without a radius", "--norm L2 --eps 0.5"]),
         ("--eps 8/25x", ["--eps is '8/25x'", "8/255"]),
         ("--eps -1/255", ["--eps is '-1/255'", "at least 0"]),
