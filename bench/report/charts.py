@@ -126,7 +126,7 @@ def _features(
 def _name_classes(panel: Axes, one: Diagnosed) -> None:
     """The name of each class at the mean of its clean points: the colours need not be told apart."""
     labels, plane = one.array("labels"), one.array("embedding_clean")
-    outline = [withStroke(linewidth=1.5, foreground="white")]
+    outline: list[Any] = [withStroke(linewidth=1.5, foreground="white")]
     for label in np.unique(labels):
         x, y = plane[labels == label].mean(axis=0)
         name = plain(one.figures.classes[int(label)])[:9]

@@ -79,7 +79,7 @@ def _holds(one: Any, kind: str) -> bool:
 
 def _there(found: Sequence[Diagnosed]) -> list[str]:
     """The kinds that some diagnostics hold."""
-    kinds = [kind for kind in diagnostics.KINDS if any(kind in one.figures.kinds for one in found)]
+    kinds: list[str] = [kind for kind in diagnostics.KINDS if any(kind in one.figures.kinds for one in found)]
     if not kinds:
         raise BadValue(*_lacking(found[0], diagnostics.KINDS[0]))
     return kinds

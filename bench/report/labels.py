@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,15 +26,16 @@ def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequen
 
     A name for which there is no room goes where it covers least.
     """
-    figure = axes.figure
-    FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]  # the layout decides where points are
+    figure: Any = axes.figure
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.draw()  # the layout decides where points are
     frame = np.array(axes.get_window_extent().extents)
     marks = [_around(axes.transData.transform(point), _ROOM + 2.5 * figure.dpi / 72) for point in points]
     taken: list[Box] = list(marks)
     placed = []
     for point, mark, name in zip(points, marks, names, strict=True):
         text = axes.annotate(name, point, (0, 0), textcoords="offset points", size=7, annotation_clip=False)
-        extent = text.get_window_extent(FigureCanvasAgg(figure).get_renderer())  # type: ignore[no-untyped-call]
+        extent = text.get_window_extent(canvas.get_renderer())
         size = np.array([extent.width, extent.height])
         others = [box for box in taken if box is not mark]
         away, box = _place(axes.transData.transform(point), size, others, frame, figure.dpi / 72)

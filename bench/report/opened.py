@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.errors import BadData, BadValue
 from bench.records import curves, detection, diagnostics, documents, shift, transfer
@@ -132,7 +132,8 @@ def _example_by_example(path: Path) -> Run:
 
 
 def _curve(path: Path) -> curves.Curve:
-    return _there(documents.read(path, curves.Curve, curves.SCHEMA, "bench curve with --rerun"), path)
+    found = documents.read(path, curves.Curve, curves.SCHEMA, "bench curve with --rerun")
+    return cast(curves.Curve, _there(found, path))
 
 
 def _detection(path: Path) -> tuple[detection.Detection, Mapping[str, detection.Scored]]:

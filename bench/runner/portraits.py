@@ -261,7 +261,9 @@ def gallery(subject: Subject) -> tuple[records.Gallery, Arrays]:
     """How sure the defense is of clean and adversarial images, and what a purifier makes of the latter."""
     x_adv = subject.attacked[0]
     at = torch.from_numpy(subject.shown).to(subject.x.device)
-    arrays = {f"confidence_{s}": _sure(subject, x) for s, x in (("clean", subject.x), ("adversarial", x_adv))}
+    arrays: dict[str, NDArray[Any]] = {
+        f"confidence_{s}": _sure(subject, x) for s, x in (("clean", subject.x), ("adversarial", x_adv))
+    }
     purifier = _purifier(subject)
     if purifier is not None:
         with torch.no_grad():
@@ -286,7 +288,7 @@ def landscape(subject: Subject) -> tuple[records.Landscape, Arrays]:
         seed_for(subject.identity, "landscape"),
         subject.arena.batches,
     )
-    arrays = {"landscape_examples": rows, "landscape_at": found.at}
+    arrays: dict[str, NDArray[Any]] = {"landscape_examples": rows, "landscape_at": found.at}
     arrays |= {"landscape_loss": found.loss, "landscape_margin": found.margin}
     arrays["landscape_class"] = found.classes
     return records.Landscape(len(found.at), float(found.at[-1])), arrays

@@ -1,0 +1,205 @@
+"""`bench plot` as it is typed: every kind of runs from records by hand, whose figures can be counted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.core.outcomes import NEVER, Outcomes, worst_case
+from bench.records.store import RunFolder
+from bench.report.figures import DRAW
+from bench.report.kinds import KINDS, kinds_of
+
+N = 40
+OF_RECORDS = ("scatter", "claims", "cost")
+
+
+def outcomes(broken: list[int]) -> Outcomes:
+    """Forty examples of four classes; the first two are wrong when clean, the named ones fall."""
+    labels = np.arange(N) % 4
+    clean = np.where(np.arange(N) < 2, (labels + 1) % 4, labels)
+    fell = np.isin(np.arange(N), broken) & (clean == labels)
+    attacked = np.where(fell, (labels + 1) % 4, clean)
+    no, nothing = np.zeros(N, dtype=bool), np.zeros(N, dtype=np.int64)
+    first = np.where(fell, 3, NEVER)
+    return Outcomes(
+        ids=np.arange(N), labels=labels, clean=clean, attacked=attacked, distance=np.full(N, 0.1),
+        forwards=nothing + 10, backwards=nothing + 10, first_success=first, moved=no, lost=no, invalid=no,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path, make_record, make_trial) -> Path:
+    """Complete runs of three defenses on MNIST, two seeds of the first; `pgd_at` and `trades` have claims."""
+    place = tmp_path / "runs"
+    spec = {"suite": {"name": "whitebox", "trials": []}}
+    runs = (("pgd_at", 0, [2, 3, 4]), ("pgd_at", 1, [2, 3]), ("trades", 0, [6]), ("mine", 0, list(range(N))))
+    for number, (defense, seed, broken) in enumerate(runs):
+        weak, strong = outcomes(broken[:1]), outcomes(broken)
+        columns = tuple(
+            dataclasses.replace(
+                make_trial(name, int(held.robust.sum()), N, knowledge=knowledge),
+                forwards=passes / 2, backwards=passes / 2,
+            )
+            for name, held, knowledge, passes in (
+                ("fgsm", weak, "white-box", 2.0), ("square", strong, "black-box, logits", 5000.0),
+            )
+        )  # fmt: skip
+        right, left = int(strong.correct.sum()), int(worst_case([weak, strong]).sum())
+        record = dataclasses.replace(
+            make_record(run_id=f"{number}{'a' * 11}", defense=defense, seed=seed, data="mnist", eps="0.3"),
+            examples=N, architecture="small_cnn", columns=columns, spec=spec,
+            clean=make_trial("clean", right, N).robust, worst_case=make_trial("worst", left, N).robust,
+        )  # fmt: skip
+        RunFolder(place / record.run_id).finish(record, {"fgsm": weak, "square": strong})
+    return place
+
+
+@pytest.fixture
+def plot(bench, store, tmp_path):
+    """`bench plot` of that store into a folder of this test."""
+
+    def call(*words):
+        return bench("plot", *words, "--store", store, "--out", tmp_path / "out")
+
+    return call
+
+
+def test_every_kind_is_told_and_drawn_by_something(plot, bench):
+    told = " ".join(bench("plot", "--help").out.split())
+    assert set(KINDS) == set(DRAW)
+    for name, kind in KINDS.items():
+        assert f"{name} {kind.shows} ({kind.made_by})" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [("scatter", "pdf"), ("claims", "svg"), ("cost", "pdf"), ("classes", "pdf"), ("queries", "png")],
+)
+def test_three_files_the_same_bytes_again_and_type_that_publishers_take(plot, tmp_path, kind, form):
+    words = (kind, "pgd_at", "trades", "--format", form, "--width", "column")
+    told = plot(*words)
+    assert told.code == 0, told.err
+    names = [Path(line).name for line in told.out.splitlines()]
+    assert names == [f"{kind}.{form}", f"{kind}.csv", f"{kind}.caption.txt"]
+    before = [(tmp_path / "out" / name).read_bytes() for name in names]
+    if form == "pdf":
+        assert b"/FontFile2" in before[0] and b"/Type3" not in before[0]
+    assert before[2].decode().count("\n") == 1 and b"mnist, Linf 0.3" in before[2]
+    assert plot(*words).code == 0
+    assert [(tmp_path / "out" / name).read_bytes() for name in names] == before
+
+
+def test_the_scatter_has_a_point_for_each_training_and_the_published_ones(plot, store, tmp_path):
+    assert plot("scatter", store).code == 0
+    rows = pd.read_csv(tmp_path / "out" / "scatter.csv")
+    own = rows[rows["kind"] == "this"].set_index("run")
+    assert sorted(own.index) == [f"{number}{'a' * 11}" for number in range(4)]
+    for run, row in own.iterrows():
+        record = json.loads((store / run / "record.json").read_text())
+        for name, held in (("clean", record["clean"]), ("robust", record["worst_case"])):
+            assert row[f"{name}_accuracy"] == pytest.approx(held["value"])
+            assert row[f"{name}_low"] == pytest.approx(held["low"], rel=1e-4)
+    said = rows[rows["kind"] != "this"].set_index("defense")
+    assert said.loc["trades", "clean_accuracy"] == 0.9948 and said.loc["trades", "robust_accuracy"] == 0.956
+    assert sorted(said.index) == ["pgd_at", "trades"], "nobody published anything of mine"
+
+
+def test_claims_are_those_of_the_table_beside_what_was_measured(plot, tmp_path):
+    assert plot("claims", "trades", "mine").code == 0
+    rows = pd.read_csv(tmp_path / "out" / "claims.csv")
+    assert rows[["defense", "kind", "robust_accuracy"]].values.tolist() == [
+        ["trades", "this", 37 / 40],
+        ["trades", "claimed", 0.956],
+        ["trades", "measured", 0.9281],
+    ]
+
+
+def test_classes_count_by_hand(plot, tmp_path):
+    assert plot("classes", "0").code == 0
+    rows = pd.read_csv(tmp_path / "out" / f"classes-0{'a' * 11}.csv").set_index(["state", "class"])
+    # 10 in a class; 0 and 1 wrong when clean; 2, 3, 4 fall
+    assert [rows.loc[("clean", str(c)), "right"] for c in range(4)] == [9, 9, 10, 10]
+    assert [rows.loc[("robust", str(c)), "right"] for c in range(4)] == [8, 9, 9, 9]
+    assert rows.loc[("robust", "all"), "right"] == 35 and rows.loc[("robust", "all"), "n"] == 40
+
+
+def test_cost_counts_forwards_and_backwards_and_knows_the_strongest(plot, tmp_path):
+    assert plot("cost", "pgd_at", "--examples", "40").code == 0
+    rows = pd.read_csv(tmp_path / "out" / "cost.csv")
+    first = rows[rows["run"] == f"0{'a' * 11}"]
+    assert first["passes"].tolist() == [2, 5000] and first["column"].tolist() == ["fgsm", "square"]
+    assert first["robust_accuracy"].tolist() == [37 / 40, 35 / 40]
+    assert first["is_strongest_so_far"].tolist() == [1, 1]
+
+
+def test_published_records_are_enough_for_what_needs_no_examples(bench, store, tmp_path):
+    boards = tmp_path / "boards" / "records"
+    boards.mkdir(parents=True)
+    for path in store.glob("*/record.json"):
+        (boards / f"{path.parent.name}.json").write_bytes(path.read_bytes())
+    for kind in OF_RECORDS:
+        assert bench("plot", kind, boards.parent, "--out", tmp_path / "out").code == 0
+    refused = bench("plot", "classes", boards.parent, "--out", tmp_path / "out")
+    assert refused.code == 2 and "published record" in refused.err and len(refused.err.splitlines()) == 1
+
+
+def test_records_are_drawn_without_torch(store, tmp_path):
+    code = (
+        "import sys, atexit; from bench.cli.main import main; "
+        "atexit.register(lambda: print('torch' in sys.modules)); main(sys.argv[1:])"
+    )
+    words = ["plot", "scatter", str(store), "--store", str(store), "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["landscape", "trades"], "'trades' leads to a run, expected diagnostics"),
+        (["eps", "zzz"], "'zzz' leads to no curve"),
+        (["scater", "trades"], "'scater' is no kind of figure"),
+        (["scatter"], "nothing is named to draw"),
+        (["trades"], f"expected a kind of figure: {', '.join(kinds_of(kinds_of.__globals__['RUN']))}"),
+        (["claims", "mine"], "no robust accuracy of mine is published for mnist, Linf 0.3"),
+        (["scatter", "trades", "--suite", "blackbox"], "--suite blackbox leaves nothing of 1"),
+        (["scatter", "trades", "--eps", "big"], "'big'"),
+        (["scatter", "trades", "--every-column"], "--every-column comes without"),
+        (["distance", "trades"], "has no column whose attack looked for the nearest"),
+        (["scatter", "trades", "--width", "wide"], "'wide'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(plot, tmp_path, words, told):
+    refused = plot(*words)
+    assert refused.code == 2 and refused.out == "" and len(refused.err.splitlines()) == 1, refused.err
+    assert told in refused.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_budgets_are_not_compared_and_can_be_left_out(plot, store, make_record, tmp_path):
+    other = make_record(run_id="b" * 12, defense="awp", data="mnist", eps="0.1")
+    other = dataclasses.replace(other, examples=N)
+    held = outcomes(list(range(18)))
+    RunFolder(store / other.run_id).finish(other, {name: held for name in ("fgsm", "pgd_20")})
+    refused = plot("scatter", store)
+    assert refused.code == 2 and "the eps (0.3 and 0.1)" in refused.err and "--eps 0.3" in refused.err
+    assert plot("scatter", store, "--eps", "3/10").code == 0
+    assert "awp" not in (tmp_path / "out" / "scatter.csv").read_text()
+
+
+def test_the_beginning_of_several_ids_is_refused_and_a_damaged_file_is_named(plot, store):
+    (store / ("0" + "b" * 11)).mkdir()
+    twin = store / ("0" + "b" * 11) / "record.json"
+    twin.write_bytes((store / ("0" + "a" * 11) / "record.json").read_bytes())
+    assert "'0' is the beginning of several runs" in plot("scatter", "0").err
+    twin.write_text("{")
+    refused = plot("scatter", "0b")
+    assert refused.code == 2 and "is not JSON" in refused.err
