@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "detect": ("bench.cli.detect:detect", "Do detectors find attacks, and what if attackers know them?"),
     "shift": ("bench.cli.shift:shift", "Accuracy under corruptions, rotations and translations."),
     "diagnose": ("bench.cli.diagnose:diagnose", "Look inside a defense: attention, features, purifier."),
-    "plot": ("bench.cli.plot:plot", "Draw what bench diagnose kept."),
+    "plot": ("bench.cli.plot:plot", "Draw figures for a paper of what other commands kept."),
     "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),
     "export": ("bench.cli.export:export", "Write records in the form of another board, RobustBench's."),
     "site": ("bench.cli.site:site", "Write a page of boards and records that people can browse."),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from bench.core.threat import format_eps, parse_eps
 from bench.errors import BadValue
@@ -187,6 +188,8 @@ def _scale(axes: Any, found: Sequence[Curve]) -> None:
     if first.axis in ("steps", "queries"):
         axes.set_xscale("symlog", linthresh=1, linscale=0.4)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    if first.axis == "restarts":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0, last)
     if first.axis == "eps":
         usual = float(parse_eps(first.eps))

@@ -131,7 +131,7 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE
                 axes.set_title(plain(attack))
             if across == 0:
                 axes.set_ylabel(f"{what} found (%)")
-    figure.supxlabel("false positives (share)", size=8)
+    grid[-1][(len(attacks) - 1) // 2].set_xlabel("false positives (share)")  # once: it is wide
     drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
     handles = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
     names, lines = list(handles), list(handles.values())
@@ -139,7 +139,7 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE
     figure.legend(lines, names, loc="outside lower center", ncols=across, handlelength=2.4)
     caption = (
         f"What detectors before {found.defense} find, against what they flag in error; white-box attacks "
-        "that no detector was fitted on; numbers: AUROC in %; dotted: false positives at the threshold. "
+        "that no detector was fitted on; numbers: AUROC in %, in the order of the legend; dotted: false positives at the threshold. "
         f"{found.data}, {found.norm} {found.eps}, n = {found.examples:,}."
     )
     return Drawing(f"roc-{found.id}", figure, CURVE, rows, caption)
@@ -164,7 +164,7 @@ def _panel(
             label=guard.detector,
         )
         at = (0.03, 0.92 - 0.075 * place)  # where only detectors without fault come by
-        axes.text(*at, f"{100 * area.value:.1f}", transform=axes.transAxes, size=6, color=colour)
+        axes.text(*at, f"{100 * area.value:.1f}", transform=axes.transAxes, size=7, color=colour)
         rows += [
             (found.id, found.defense, attack, task, guard.detector, float(false), float(true))
             for false, true in zip(curve.false_positives, curve.true_positives, strict=True)
