@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bench.errors import BadData, BadValue
@@ -92,17 +93,18 @@ def led_to(name: str, store: Path, source: Source) -> list[Path]:
         raise BadValue(f"{name!r} is the beginning of several {what} ({ids}), expected one")
     if begun:
         return begun
-    of_defense = [path for path in source.in_store(store) if name in _defenses(path)]
+    of_defense = [p for p in source.in_store(store) if name in _defenses(p, p.stat().st_mtime_ns)]
     return of_defense or source.within(Path(name))
 
 
-def _defenses(path: Path) -> set[object]:
+@cache
+def _defenses(path: Path, _changed: int) -> frozenset[object]:
     """Whose result lies in a file; a damaged one is nobody's, and told of when it is asked for by its id."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        return {held.get("defense"), held.get("network", {}).get("defense")}
+        return frozenset({held.get("defense"), held.get("network", {}).get("defense")})
     except (OSError, ValueError, AttributeError):
-        return set()
+        return frozenset()
 
 
 def _instead(name: str, store: Path, source: Source) -> str:

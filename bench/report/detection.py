@@ -139,7 +139,8 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE
     figure.legend(lines, names, loc="outside lower center", ncols=across, handlelength=2.4)
     caption = (
         f"What detectors before {found.defense} find, against what they flag in error; white-box attacks "
-        "that no detector was fitted on; numbers: AUROC in %, in the order of the legend; dotted: false positives at the threshold. "
+        "that no detector was fitted on; numbers: AUROC in %, in the order of the legend; dotted: false "
+        "positives at the threshold. "
         f"{found.data}, {found.norm} {found.eps}, n = {found.examples:,}."
     )
     return Drawing(f"roc-{found.id}", figure, CURVE, rows, caption)
