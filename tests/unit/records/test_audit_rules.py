@@ -164,7 +164,10 @@ def test_special_parts_ask_for_attacks_that_are_not_weaker(make_case: Callable[.
     own = ("apgd_bpda", "APGD", BPDA, 80)
     assert verdict("A15", make_case(PGD20, traits=("preprocessing",))) == "open"
     assert verdict("A15", make_case(PGD20, own, traits=("preprocessing",))) == "pass"
-    assert verdict("A15", make_case(PGD20, ("b", "APGD", BPDA, 160), traits=("preprocessing",))) == "block"
+    assert verdict("A15", make_case(PGD20, ("b", "APGD", BPDA, 160), traits=("preprocessing",))) == "pass"
+    assert (
+        verdict("A15", make_case(PGD20, ("b", "APGD", BPDA, 160), traits=("non-differentiable",))) == "block"
+    )
 
 
 def test_refused_examples_count_as_standing(make_case: Callable[..., Case]) -> None:
