@@ -10,6 +10,7 @@ import pytest
 
 from bench.errors import BadData, BadValue
 from bench.records import diagnostics as records
+from bench.records.found import DIAGNOSTICS, find
 from bench.train import loop
 
 
@@ -72,19 +73,23 @@ def test_a_missing_array_is_named(diagnosed):
 
 
 def test_ids_beginnings_and_folders_lead_there_once(stored, tmp_path):
-    store = tmp_path / "runs"
+    store, file = tmp_path / "runs", (stored / "diagnostics.json").resolve()
+
+    def led(*names, store=store):
+        return find(names, store, DIAGNOSTICS)
+
     for name in (stored.name, stored.name[:3], str(stored), str(store / records.FOLDER)):
-        assert records.find([name], store) == [stored]
-    assert records.find([stored.name, str(stored)], store) == [stored]
+        assert led(name) == [file]
+    assert led(stored.name, str(stored)) == [file]
     other = stored.with_name(f"{stored.name[:5]}fffffff")
     other.mkdir()
     (other / records.FIGURES).touch()
     with pytest.raises(BadValue, match="several diagnostics"):
-        records.find([stored.name[:3]], store)
-    with pytest.raises(BadData, match=f"expected a folder of them or one of {stored.name}"):
-        records.find(["zzz"], store)
+        led(stored.name[:3])
+    with pytest.raises(BadData, match=f"expected a defense, a folder or one of {stored.name}"):
+        led("zzz")
     with pytest.raises(BadData, match="holds none"):
-        records.find(["zzz"], tmp_path)
+        led("zzz", store=tmp_path)
 
 
 def test_the_log_is_read_with_its_gaps(tmp_path):
