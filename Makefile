@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -q -m "not gpu"
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/pytest -q -m "not gpu" -n auto --dist loadfile
 
 benchmark: setup
 	@$(BIN)/python -m benchmarks.run --save benchmarks/records/latest.json $(ARGS)
