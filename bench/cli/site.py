@@ -27,8 +27,8 @@ def site(records: tuple[Path, ...], out: Path) -> None:
     """
     from bench.errors import BadData
     from bench.publish import read_records
-    from bench.report.site import site_files, write_site
     from bench.report.site.extras import extras
+    from bench.report.site.pages import site_files, write_site
 
     began = time.perf_counter()
     found = {}

@@ -152,8 +152,8 @@ def adaptive(case: Case) -> Check:
     made = [c for c in columns if c.is_adaptive]
     if not made:
         return unknown("A15", f"no attack was made against its {parts}", case.ask("--suite adaptive"))
-    if "preprocessing" in case.parts:  # through the purifier and past it are two ways of one attack
-        made = columns
+    if all(c.gradients == "bpda" for c in made):  # through a purifier and past it: two ways of one attack
+        made = columns if "preprocessing" in case.parts else made
     usual = [c for c in columns if c not in made]
     figures = f"{parts}: adaptive attacks leave {percent(left_by(made).mean())}"
     if usual:

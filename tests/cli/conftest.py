@@ -42,6 +42,12 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
     return call
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as they like, whatever terminal the tests run in."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+
 @pytest.fixture
 def environment() -> dict[str, str]:
     """For commands in processes of their own, which must compute with as many threads as this one."""

@@ -68,8 +68,11 @@ def test_decisions_are_one_hot_for_foolbox_and_their_number_is_kept(run):
         (["--attack", "pdg"], "did you mean 'pgd'?"),
         (["--attack", "torchatack:PGD"], "did you mean 'torchattacks:PGD'?"),
         (["--attack", "torchattacks:PDG"], "did you mean 'torchattacks:PGD'?"),
-        (["--attack", "torchattacks:PGDL2"], "keeps to L2, expected an attack under Linf"),
-        (["--attack", "torchattacks:PGD", "--norm", "L2", "--eps", "1"], "keeps to Linf"),
+        (["--attack", "torchattacks:PGDL2"], "has L2, but the budget's norm is Linf"),
+        (
+            ["--attack", "torchattacks:PGD", "--norm", "L2", "--eps", "1"],
+            "has Linf, but the budget's norm is L2",
+        ),
         (["--attack", "torchattacks:LGV"], "needs trainloader"),
         (["--attack", "pgd", "--attack", "pgd"], "the column pgd twice"),
         (["--attack", "pgd", "--set", "attack.pdg.steps=3"], "did you mean 'pgd'?"),
@@ -101,7 +104,7 @@ def test_show_attack_lists_fields_with_defaults(bench):
     out = bench("show", "attack", "pgd").out
     assert "step_size = 1/4" in out and "of eps" in out and "--set attack.pgd.NAME=VALUE" in out
     told = json.loads(bench("show", "attack", "torchattacks:OnePixel", "--json").out)
-    assert told["needs"] == "scores" and "is measured by L0" in told["refused"]
+    assert told["needs"] == "scores" and told["norms"] == "L0" and "refused" not in told
     assert {"name": "steps", "type": "int", "value": 10}.items() <= told["fields"][1].items()
 
 

@@ -75,6 +75,7 @@ def start(environment):
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
         )
         return running[-1]

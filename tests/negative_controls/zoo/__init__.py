@@ -1,1 +1,0 @@
-"""A zoo of defenses and attacks that are broken in a known way, and of honest ones that are not."""
