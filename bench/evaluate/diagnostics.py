@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.api import Deployed
 from bench.core.outcomes import Outcomes
-from bench.core.threat import Budget
+from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency
 from bench.records.record import Finding
 
@@ -97,8 +97,9 @@ def from_history(deployed: Deployed, fresh: Deployed, x: Tensor) -> list[Finding
 def from_budget(outcomes: Mapping[str, Outcomes], budget: Budget) -> Iterable[Finding]:
     """Images that were judged although they lie outside the budget: a fault of the harness itself."""
     for name, column in outcomes.items():
-        # eps as the projection knows it, in float32, and the rounding of one subtraction there
-        outside = int((column.distance > budget.radius * (1 + 1e-6) + 1e-6).sum())
+        # eps as the projection knows it, in float32, and the rounding there: of one subtraction, or of all
+        rounding = 1e-6 if budget.norm is Norm.LINF else 1e-5
+        outside = int((column.distance > budget.radius * (1 + 1e-6) + rounding).sum())
         if outside:
             detail = f"{name}: {outside} of {len(column)} judged images lie outside {budget.label}"
             yield Finding("outside-budget", "block", detail)

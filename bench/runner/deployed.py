@@ -80,17 +80,7 @@ class Measured:
 
     def network(self, clean: Interval) -> Network:
         """How records name it."""
-        training = self.run.training
-        defense = training.named.defense
-        made_by = defense.made_by if isinstance(defense, Foreign) else None
-        return Network(
-            defense=training.named.label,
-            architecture=made_by or training.architecture,
-            recipe=self.recipe,
-            training_id=training.id,
-            sha256=self.trained.sha256,
-            clean=clean,
-        )
+        return named(self.run, self.recipe, self.trained, clean)
 
     def provenance(self, sources: Mapping[str, str], options: Options) -> Provenance:
         """Where a number measured until now comes from."""
@@ -122,4 +112,19 @@ def measured(run: RunSpec, options: Options) -> Measured:
         trained=trained,
         recipe=recipe,
         compiled=options.compiled,
+    )
+
+
+def named(run: RunSpec, recipe: str, trained: Trained, clean: Interval) -> Network:
+    """How records name a network whose clean accuracy is known."""
+    training = run.training
+    defense = training.named.defense
+    made_by = defense.made_by if isinstance(defense, Foreign) else None
+    return Network(
+        defense=training.named.label,
+        architecture=made_by or training.architecture,
+        recipe=recipe,
+        training_id=training.id,
+        sha256=trained.sha256,
+        clean=clean,
     )

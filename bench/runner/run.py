@@ -78,6 +78,7 @@ class _Run:
         findings += as_many_as_fit(
             lambda n: diagnostics.from_history(opened.deployed, opened.anew(), images[:n]), len(images)
         )
+        findings += diagnostics.from_budget(cells.outcomes, spec.budget)
         findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
         gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
         findings += diagnostics.from_gates(sorted(gates), cells.outcomes)

@@ -35,12 +35,12 @@ from bench.records import transfer as records
 from bench.records.record import Interval
 from bench.records.transfer import Images, Network, Transfer
 from bench.registry import ATTACKS
+from bench.runner.deployed import named
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import listed, sources_behind
 from bench.runner.summary import interval_of, provenance, training_of
 from bench.runner.weights import build_trained, fit, load_data
 from bench.train.fit import Trained
-from bench.train.foreign import Foreign
 
 USUAL = "pgd_100"
 """The attack of whoever names none: the one that gray-box attackers use."""
@@ -284,14 +284,4 @@ def _holds(arena: Arena, x_adv: Tensor, x: Tensor, y: Tensor, seed: int) -> NDAr
 
 
 def _network(player: _Player, clean: NDArray[np.bool_]) -> Network:
-    training = player.run.training
-    defense = training.named.defense
-    made_by = defense.made_by if isinstance(defense, Foreign) else None
-    return Network(
-        defense=training.named.label,
-        architecture=made_by or training.architecture,
-        recipe=player.recipe,
-        training_id=training.id,
-        sha256=player.trained.sha256,
-        clean=interval_of(clean),
-    )
+    return named(player.run, player.recipe, player.trained, interval_of(clean))

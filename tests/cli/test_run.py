@@ -160,6 +160,15 @@ def test_a_file_of_ones_own_is_the_same_defense_wherever_one_stands(run, linear,
     assert near.run_id == far.run_id and near.defense == "linear_defense.py:Linear"
 
 
+def test_an_image_judged_beyond_the_budget_blocks_the_row(run, monkeypatch):
+    from bench.evaluate.referee import Referee
+
+    measured = Referee.distance
+    monkeypatch.setattr(Referee, "distance", lambda *given: measured(*given) * 3)  # a referee that is off
+    record = from_json(run("--json").out)
+    assert {("outside-budget", "block")} == {(found.code, found.severity) for found in record.findings}
+
+
 def test_a_failed_column_exits_1_and_is_computed_again(run, bench, tmp_path, monkeypatch):
     from bench.attacks.fgsm import FGSM
 

@@ -81,12 +81,12 @@ def _manifest(folder: Path) -> set[str]:
     path = folder / MANIFEST
     if path.is_file():
         try:
-            names = json.loads(path.read_text(encoding="utf-8"))
-            return {
-                str(name) for name in names if not Path(name).is_absolute() and ".." not in Path(name).parts
-            }
+            names = [Path(name) for name in json.loads(path.read_text(encoding="utf-8"))]
         except (ValueError, TypeError):
-            pass  # as if it were not there: told below
+            raise BadValue(
+                f"{path} is damaged, expected the list of an earlier page's files", "--out NEW_FOLDER"
+            ) from None
+        return {name.as_posix() for name in names if not name.is_absolute() and ".." not in name.parts}
     if folder.is_dir() and any(folder.iterdir()):
         raise BadValue(
             f"{str(folder)!r} is not empty and holds no page of bench (no {MANIFEST}), expected a new or an "
