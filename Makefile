@@ -31,7 +31,7 @@ run: setup
 	$(BIN)/bench run --defense agkd_bml --suite whitebox --data digits --board runs/boards
 
 lint: setup
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from bad_attacks import NotANumber
+from zoo import broken_attacks as attacks
 
 from bench.api import Attack, Trial
 from bench.attacks.apgd import TargetedAPGD
@@ -17,7 +18,6 @@ from bench.attacks.pgd import PGD
 from bench.attacks.square import Square
 from bench.core.rules import RULE_OF
 from bench.core.threat import SCORES, WHITE_BOX, WHITE_BOX_BPDA
-from zoo import broken_attacks as attacks
 
 ATHALYE = "Athalye, Carlini & Wagner, ICML 2018"
 TRAMER = "Tramèr, Carlini, Brendel & Madry, NeurIPS 2020"

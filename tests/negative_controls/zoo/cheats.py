@@ -10,6 +10,8 @@ from typing import ClassVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from zoo import layers
+from zoo.layers import Chain
 
 from bench.api import Attack, Batch, Defense, Deployed, FitContext, Task, Terms, Trait
 from bench.attacks.fgsm import FGSM
@@ -17,8 +19,6 @@ from bench.data.load import load
 from bench.nn.architectures import network
 from bench.nn.normalize import Normalize
 from bench.train.loop import fit_classifier
-from zoo import layers
-from zoo.layers import Chain
 
 Cheat = Callable[[nn.Module], Deployed]
 """A trained network -> what its authors deploy."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from zoo.animals import Control
+
 from bench.api import Suite
 from bench.core.progress import Progress, Silent
 from bench.core.rules import RULE_OF, RULES
@@ -16,7 +18,6 @@ from bench.records.store import Store
 from bench.runner.audit import audit
 from bench.runner.options import Options
 from bench.runner.run import run
-from zoo.animals import Control
 
 EXAMPLES = 100
 """Of the digits."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.core.rules import RULE_OF
 from zoo.animals import CONTROLS, UNSEEN, Control
 from zoo.judge import EXAMPLES, Judged
+
+from bench.core.rules import RULE_OF
 
 NAMED, BESIDES, MISSED, FALSE = "●", "○", "MISSED", "FALSE"
 """The fault's own finding; a true consequence; and the two mistakes."""
