@@ -20,7 +20,7 @@ from bench.errors import BenchError, QueriesSpent
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.nearest import Nearest
-from bench.evaluate.oracle import Access, MeteredOracle, Numerics
+from bench.evaluate.oracle import Access, MeteredOracle, NoDerivative, Numerics
 from bench.evaluate.referee import TOLERANCE, Referee
 
 
@@ -112,7 +112,8 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
         except BenchError:  # a mistake of the user, such as a package that is not installed
             raise
         except Exception as error:  # whatever an attack does wrong is this column's failure alone
-            message = f"{type(error).__name__}: {error}"
+            told = isinstance(error, NoDerivative)  # a sentence already; other people's errors need their name
+            message = str(error) if told else f"{type(error).__name__}: {error}"
             return Cell(None, time.perf_counter() - started, error=message)
         outcomes, broken = _settle(referee, ledger, candidate, chunk, clean, rows, before)
     return Cell(outcomes, time.perf_counter() - started, int(ledger.flat.sum()), broken=broken)

@@ -37,6 +37,16 @@ PLAIN = Numerics(fold=False, channels_last=False)
 """Every shortcut off."""
 
 
+class NoDerivative(Exception):
+    """What is climbed answers without a graph back to the images: a fault of the defense, in one sentence."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the defense answers without a derivative, expected logits with a graph back to the images; "
+            "give Deployed an `attackable` for BPDA, or attack its scores: --suite blackbox"
+        )
+
+
 def samples_of(deployed: Deployed, numerics: Numerics) -> int:
     """How many passes a gradient of this defense is the mean of: 1 unless it is randomized.
 
@@ -111,6 +121,8 @@ class Access:
                 self._fast = cast(nn.Module, torch.compile(self._fast, dynamic=True))
         with self._autocast(x.device):
             logits: Tensor = self._fast(x).float()
+        if x.requires_grad and not logits.requires_grad:
+            raise NoDerivative
         return logits
 
     def features(self, x: Tensor) -> Features:

@@ -19,6 +19,7 @@ from bench.core.threat import (
     SCORES,
     TRANSFER,
     WHITE_BOX,
+    WHITE_BOX_BPDA,
     Budget,
     Feedback,
     Knowledge,
@@ -253,6 +254,25 @@ def test_bf16_success_is_confirmed_in_full_precision():
     climb = asked.climb(cross_entropy, x, y)
     assert climb.logits.argmax(1) != y, "bfloat16 sees a success"
     assert not climb.broken.any(), "full precision does not"
+
+
+def test_a_defense_without_a_derivative_is_a_sentence_and_its_scores_can_be_attacked():
+    class Cut(Threshold):
+        def forward(self, x):
+            return super().forward(x.detach())
+
+    x, y = images(0.45, 0.9), torch.tensor([0, 1])
+    chunk = Chunk(0, x, y, torch.arange(2))
+
+    def broken(deployed, attack, knowledge):
+        cell = play(
+            Arena(deployed, LINF, 2, {}, PLAIN, Batches(8)), Trial("one", attack, knowledge), chunk, seed=0
+        )
+        return cell.error or (~cell.outcomes.robust).tolist()
+
+    assert broken(Deployed(Cut()), FGSM(), WHITE_BOX).startswith("the defense answers without a derivative")
+    assert broken(Deployed(Cut()), Square(queries=20), SCORES) == [True, False]
+    assert broken(Deployed(Cut(), attackable=Threshold()), FGSM(), WHITE_BOX_BPDA) == [True, False]
 
 
 def test_noise_and_fgsm_on_the_threshold_break_exactly_what_the_budget_reaches():
