@@ -112,7 +112,7 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
         except BenchError:  # a mistake of the user, such as a package that is not installed
             raise
         except Exception as error:  # whatever an attack does wrong is this column's failure alone
-            told = isinstance(error, NoDerivative)  # a sentence already; other people's errors need their name
+            told = isinstance(error, NoDerivative)  # a sentence already; others need their name
             message = str(error) if told else f"{type(error).__name__}: {error}"
             return Cell(None, time.perf_counter() - started, error=message)
         outcomes, broken = _settle(referee, ledger, candidate, chunk, clean, rows, before)
