@@ -1,22 +1,22 @@
-"""Boards: the defenses of many records, ranked by what they keep in the worst case."""
+"""Boards: the defenses of many records, ranked by what they keep in the worst case over shared suites."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from bench.core.threat import format_eps
-from bench.core.traits import ANSWERED_BY
 from bench.errors import BadValue
 from bench.records.claims import Claim, claim_of, link
 from bench.records.record import Record
 from bench.report.exchange import AUTOATTACK, Published
+from bench.report.footnotes import footnotes
 from bench.report.ground import distinct, ground, grounds, in_order, shared, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown, values
 from bench.report.rows import Row, ranks_of, rows_of
 
 
 def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Table:
-    """Rank trainings by the lowest of their worst cases over suites; a suite not run ranks after all others.
+    """Rank trainings by their worst case over the suites that most of them met; who lacks one ranks last.
 
     Rows that others published for the same data and budget stand below, without a rank.
 
@@ -25,9 +25,10 @@ def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Tab
     """
     place = shared(records)
     others = [row for row in published if row.fits(place)]
-    suites = in_order([*map(suite_label, records), *([AUTOATTACK] if others else [])])
+    met = in_order(map(suite_label, records))
+    suites = in_order([*met, *([AUTOATTACK] if others else [])])
     lowest = len(suites) > 1
-    rows = rows_of(distinct(records), in_order(map(suite_label, records)))
+    rows = rows_of(distinct(records), met)
     claims = {row.first.defense: claim for row in rows if (claim := claim_of(row.first)) is not None}
     marks = _marks(rows)
     columns = _columns(suites, rows, lowest, claimed=bool(claims))
@@ -40,7 +41,7 @@ def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Tab
         place.label,
         columns,
         tuple(tuple(held.get(column.name) for column in columns) for held in cells),
-        notes=_notes(rows, marks, claims, lowest, bool(others)),
+        notes=footnotes(rows, met, marks, claims, bool(others)),
         quiet=frozenset(range(len(rows), len(cells))),
     )
 
@@ -99,6 +100,7 @@ def origin(records: Sequence[Record], local: bool = False) -> str:
 def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: bool) -> tuple[Column, ...]:
     """CSV has all of them on every board; docs/boards.md says what they hold."""
     imported = any(record.imported for row in rows for record in row.records)
+    apart = any(row.ranked != row.lowest for row in rows)
     of_suites = []
     for suite in suites:
         of_suites += [
@@ -118,6 +120,7 @@ def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: 
         Column("clean %", "clean", Kind.INTERVAL),
         *of_suites,
         Column("best known %", "best_known", Kind.INTERVAL, only_csv=not imported),
+        Column("ranked by %", "ranked", Kind.SHARE, only_csv=not apart),
         Column("lowest %", "lowest", Kind.SHARE, only_csv=not lowest),
         Column("published %", "published", Kind.SHARE, only_csv=not claimed, dispensable=3),
         Column("difference", "published_difference", Kind.POINTS, only_csv=not claimed, dispensable=3),
@@ -139,7 +142,8 @@ def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: 
 
 def _cells(row: Row, rank: int, marks: Mapping[str, str], claim: Claim | None) -> dict[str, Cell]:
     first, trained = row.first, row.first.training
-    mark = marks.get(first.defense, "") + ("!" if row.missing else "") + ("*" if row.owed else "")
+    signs = {"!": row.missing, "*": row.owed, "+": row.met_more}
+    mark = marks.get(first.defense, "") + "".join(sign for sign, holds in signs.items() if holds)
     held: dict[str, Cell] = {
         "rank": rank,
         "defense": Marked(first.defense, mark, link(first.defense)),
@@ -152,6 +156,7 @@ def _cells(row: Row, rank: int, marks: Mapping[str, str], claim: Claim | None) -
         "parameters": trained.parameters if trained else None,
         "clean": first.clean,
         "best_known": row.best_known,
+        "ranked": row.ranked,
         "lowest": row.lowest,
         "findings": ", ".join(row.codes) or None,
         "seed": first.seed,
@@ -198,37 +203,3 @@ def _share(percent: float | None) -> float | None:
 def _marks(rows: Sequence[Row]) -> dict[str, str]:
     reconstructed = sorted({row.first.defense for row in rows if row.first.reconstruction})
     return {defense: f" [{number}]" for number, defense in enumerate(reconstructed, start=1)}
-
-
-def _notes(
-    rows: Sequence[Row], marks: Mapping[str, str], claims: Mapping[str, Claim], lowest: bool, others: bool
-) -> tuple[str, ...]:
-    notes = []
-    for defense, mark in marks.items():
-        text = next(row.first.reconstruction for row in rows if row.first.defense == defense)
-        notes.append(f"{mark.strip()} {defense} is a reconstruction: {text}")
-    for row in rows:
-        if row.missing:
-            why = "; ".join(f"{suite} {what}" for suite, what in row.missing.items())
-            notes.append(f"! {row.name} is ranked after the complete rows: {why}")
-    for row in rows:
-        if row.owed:
-            lacking = "; ".join(f"{trait} asks for {ANSWERED_BY[trait]}" for trait in row.owed)
-            notes.append(f"* {row.name} owes an adaptive attack: {lacking} (--suite adaptive)")
-    notes += [f"{row.masked.code}: {row.name}: {row.masked.detail}" for row in rows if row.masked]
-    for defense, claim in sorted(claims.items()):
-        who = "claimed by its authors" if claim.kind == "claimed" else "measured by others"
-        notes.append(
-            f"published: {defense} keeps {100 * claim.robust:.1f} % under {claim.attack} on "
-            f"{claim.architecture}, {who} ({claim.source})"
-        )
-    if claims:
-        notes.append("difference: lowest minus published, in points; other weights, often other networks")
-    if any(record.imported for row in rows for record in row.records):
-        notes.append("best known: the lowest number, with images that others made and bench import judged")
-    if others:
-        notes.append("(published): figures of others on weights of theirs, from their files; never ranked")
-    over = "the lowest worst case over suites" if lowest else "the worst case"
-    notes.append(f"rank: by {over}; accuracies are over all n examples, with 95 % Wilson intervals")
-    notes.append("forwards and backwards: per example, all trials together; seconds: of the attacks")
-    return tuple(notes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
 
@@ -20,7 +21,8 @@ class Row:
 
     records: tuple[Record, ...]
     worst: dict[str, tuple[Interval, str] | None]  # suite -> worst case and the column that did most of it
-    missing: dict[str, str]  # suite -> why it has no worst case
+    missing: dict[str, str]  # suite -> why it has no worst case, where that puts the row behind complete ones
+    counted: frozenset[str]  # the suites that its rank is by
 
     @property
     def first(self) -> Record:
@@ -39,10 +41,31 @@ class Row:
 
     @property
     def lowest(self) -> float | None:
-        """What the rank is by: the lowest worst case, images of others included."""
+        """The lowest that is known: of every suite, counted or not, and of images of others."""
         measured = [found[0].value for found in self.worst.values() if found]
         imported = [record.imported[-1].best_known.value for record in self.records if record.imported]
         return min([*measured, *imported], default=None)
+
+    @property
+    def shared(self) -> Interval | None:
+        """The worst case over the suites that count; None: it has none of them."""
+        found = [self.worst[suite] for suite in self.counted]
+        return min((held[0] for held in found if held), key=lambda held: held.value, default=None)
+
+    @property
+    def met_more(self) -> bool:
+        """Whether something that the rank does not count took it lower."""
+        return self.shared is not None and self.lowest is not None and self.lowest < self.shared.value
+
+    @property
+    def has_a_hole(self) -> bool:
+        """What no other row need have met took it below the interval that its rank would stand for."""
+        return self.shared is not None and self.lowest is not None and self.lowest < self.shared.low
+
+    @property
+    def ranked(self) -> float | None:
+        """What the rank is by: a figure whose interval is known to be wrong is no longer used."""
+        return self.lowest if self.shared is None or self.has_a_hole else self.shared.value
 
     @property
     def best_known(self) -> Interval | None:
@@ -103,7 +126,7 @@ class Row:
     @property
     def score(self) -> tuple[bool, float]:
         """Equal scores share a rank; a lower one is better."""
-        return bool(self.missing), -(self.lowest if self.lowest is not None else -1.0)
+        return bool(self.missing), -(self.ranked if self.ranked is not None else -1.0)
 
     @property
     def order(self) -> tuple[tuple[bool, float], str, int, str, str]:
@@ -122,7 +145,22 @@ def rows_of(records: Sequence[Record], suites: Sequence[str]) -> list[Row]:
         training = record.training.training_id if record.training else ""
         key = (record.defense, record.seed, record.architecture, training)
         found.setdefault(key, []).append(record)
-    return sorted((_row(group, suites) for group in found.values()), key=lambda row: row.order)
+    counted = counted_among(suites, found.values())
+    return sorted((_row(group, suites, counted) for group in found.values()), key=lambda row: row.order)
+
+
+def counted_among(suites: Sequence[str], trainings: Collection[Sequence[Record]]) -> frozenset[str]:
+    """The suites that ranks are by: those that more than half of the trainings were put under.
+
+    So nobody sinks for having met an attack that others were spared, nobody rises by leaving out what most
+    have met, and one row alone changes nothing. Where no suite is that common, the most common ones count.
+    Adaptive suites are asked of who owes them, so they count for all only where all met them.
+    """
+    met = Counter(suite for group in trainings for suite in {suite_label(record) for record in group})
+    common = [suite for suite in suites if not _is_adaptive(suite) or met[suite] == len(trainings)] or suites
+    most = [suite for suite in common if 2 * met[suite] > len(trainings)]
+    highest = max((met[suite] for suite in common), default=0)
+    return frozenset(most or [suite for suite in common if met[suite] == highest])
 
 
 def ranks_of(rows: Sequence[Row]) -> list[int]:
@@ -139,7 +177,7 @@ def ranks_of(rows: Sequence[Row]) -> list[int]:
     return ranks
 
 
-def _row(group: Sequence[Record], suites: Sequence[str]) -> Row:
+def _row(group: Sequence[Record], suites: Sequence[str], common: frozenset[str]) -> Row:
     by_suite: dict[str, Record] = {}
     for record in group:
         suite = suite_label(record)
@@ -149,18 +187,20 @@ def _row(group: Sequence[Record], suites: Sequence[str]) -> Row:
                 f"(seed {record.seed}) under {suite}, expected one of them"
             )
         by_suite[suite] = record
+    # of whom nobody noted what it is made of, no adaptive attack is asked either
+    asked = {suite for suite in suites if _is_adaptive(suite) and any(record.traits for record in group)}
     worst: dict[str, tuple[Interval, str] | None] = {}
     missing: dict[str, str] = {}
     for suite in suites:
         worst[suite] = None
         record_of_it = by_suite.get(suite)
         why = _lack(record_of_it)
-        if why and not (_is_not_needed(suite, group) and why in (_NOT_RUN, _NO_WORST_CASE)):
+        if why and (suite in common | asked or why not in (_NOT_RUN, _NO_WORST_CASE)):
             missing[suite] = why
         if record_of_it is not None and record_of_it.worst_case is not None:
             measured = [(c.robust.value, c.name) for c in record_of_it.columns if c.robust is not None]
             worst[suite] = record_of_it.worst_case, min(measured)[1] if measured else ""
-    return Row(tuple(group), worst, missing)
+    return Row(tuple(group), worst, missing, common | asked)
 
 
 _NOT_RUN, _NO_WORST_CASE = "was not run", "has no worst case"
@@ -176,9 +216,8 @@ def _lack(record: Record | None) -> str | None:
     return None if record.worst_case is not None else _NO_WORST_CASE
 
 
-def _is_not_needed(suite: str, group: Sequence[Record]) -> bool:
-    """Who owes no adaptive attack, or of whom nobody noted whether it does, lacks nothing without one."""
-    return suite.partition("@")[0] == "adaptive" and not any(record.traits for record in group)
+def _is_adaptive(suite: str) -> bool:
+    return suite.partition("@")[0] == "adaptive"
 
 
 def _sum(figures: Iterable[float]) -> float:

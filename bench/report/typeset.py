@@ -105,7 +105,7 @@ _RUN_TITLES = {"robust_accuracy": "accuracy", "attack_success_rate": "success"}
 
 _PASSES = " Forwards and backwards: means for each image."
 
-_RECONSTRUCTED, _INCOMPLETE, _OWES = "†", "!", "*"
+_RECONSTRUCTED, _INCOMPLETE, _OWES, _LOWER = "†", "!", "*", "+"
 
 
 def _bold(
@@ -170,7 +170,9 @@ def _cell(column: Column, row: Mapping[str, Cell], letters: Mapping[str, str], w
     if column.name == "defense" and isinstance(cell, Marked):
         incomplete = _INCOMPLETE if "!" in cell.mark else ""
         owes = _OWES if row["adaptive"] == "owed" else ""
-        marks = ["†" if row["reconstruction"] else "", incomplete, owes, *(letters[c] for c in _codes(row))]
+        lower = _LOWER if "+" in cell.mark else ""
+        marks = ["†" if row["reconstruction"] else "", incomplete, owes, lower]
+        marks += [letters[code] for code in _codes(row)]
         return Marked(cell.text, "".join(marks))
     if isinstance(cell, Interval) and column.kind is Kind.SHARE:
         return cell.value
@@ -194,8 +196,9 @@ def _notes(rows: Sequence[Mapping[str, Cell]], letters: Mapping[str, str]) -> tu
             f"{_RECONSTRUCTED} reconstructed without its full text",
             lambda: any(r["reconstruction"] for r in rows),
         ),
-        (f"{_INCOMPLETE} not every suite was run", lambda: "!" in marks),
+        (f"{_INCOMPLETE} not every suite that counts was run", lambda: "!" in marks),
         (f"{_OWES} owes an adaptive attack", lambda: any(row["adaptive"] == "owed" for row in rows)),
+        (f"{_LOWER} lower under attacks that not all rows met", lambda: "+" in marks),
     ]
     notes = [text for text, holds in told if holds()]
     notes += [f"{letter}: {code}" for code, letter in letters.items()]

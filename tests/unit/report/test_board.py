@@ -23,6 +23,11 @@ def frame_of(records: list[Record]) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(csv(board(records))))
 
 
+def one_suite(make_record: Maker, **worst: int) -> list[Record]:
+    """A row for each name, under whitebox@1."""
+    return [make_record(run_id=f"{name}1", defense=name, worst=count) for name, count in worst.items()]
+
+
 def test_the_rank_is_the_lowest_worst_case_over_suites(make_record: Maker) -> None:
     frame = frame_of(
         [
@@ -56,13 +61,70 @@ def test_missing_suites_rank_last_and_are_told(make_record: Maker) -> None:
         make_record(run_id="a1", defense="complete", worst=100),
         make_record(run_id="a2", defense="complete", worst=100, suite="blackbox@1"),
         make_record(run_id="b1", defense="evader", worst=900),
+        make_record(run_id="c1", defense="other", worst=90),
+        make_record(run_id="c2", defense="other", worst=90, suite="blackbox@1"),
     ]
     table = board(records)
-    assert [str(getattr(row[1], "text", "")) for row in table.rows] == ["complete", "evader"]
+    assert [str(getattr(row[1], "text", "")) for row in table.rows] == ["complete", "other", "evader"]
     assert any(
         "evader (seed 0) is ranked after the complete rows: blackbox@1 was not run" in n for n in table.notes
     )
     assert "evader!" in terminal(table, 200)
+
+
+def test_nobody_sinks_for_an_attack_that_most_were_spared(make_record: Maker) -> None:
+    """Of three rows the best alone met a fourth suite, which took a few images more, within the interval."""
+    records = [
+        *one_suite(make_record, a=500, b=490, c=10),
+        make_record(run_id="a2", defense="a", worst=480, suite="autoattack@1"),
+    ]
+    frame, table = frame_of(records), board(records)
+    assert list(frame["defense"]) == ["a", "b", "c"] and list(frame["rank"]) == [1, 2, 3]
+    assert list(frame["ranked"]) == [0.5, 0.49, 0.01] and list(frame["lowest"]) == [0.48, 0.49, 0.01]
+    assert table.rows[0][1].mark == "+" and table.rows[1][1].mark == ""  # type: ignore[union-attr]
+    (told,) = [note for note in table.notes if note.startswith("+ ")]
+    assert "a (seed 0) falls to 48.0 % under autoattack@1" in told and "ranked by 50.0 [" in told
+    assert any("over whitebox@1; autoattack@1 ranks nobody" in note for note in table.notes)
+    assert "| ranked by % | lowest % |" in markdown(table)
+
+
+def test_a_known_hole_is_not_forgiven(make_record: Maker) -> None:
+    """The interval of 500 of 1,000 is [46.9, 53.1] %: 468 lie outside it, 470 inside."""
+    for found, place in ((468, 3), (470, 1)):
+        records = [
+            *one_suite(make_record, a=500, b=490, c=480),
+            make_record(run_id="a2", defense="a", worst=found, suite="autoattack@1"),
+        ]
+        frame = frame_of(records).set_index("defense")
+        assert frame["rank"]["a"] == place and frame["lowest"]["a"] == found / 1000
+        assert frame["ranked"]["a"] == (found / 1000 if place == 3 else 0.5)
+        assert any("so it is ranked by it" in note for note in board(records).notes) == (place == 3)
+
+
+def test_a_suite_counts_once_more_than_half_met_it(make_record: Maker) -> None:
+    def places(fast: str) -> list[str]:
+        records = one_suite(make_record, a=500, b=490, c=480, d=470)
+        records += [make_record(run_id=f"{n}2", defense=n, worst=450, suite="fast@1") for n in fast]
+        return list(frame_of(records)["defense"])
+
+    assert places("cd") == ["a", "b", "c", "d"]
+    assert places("bcd") == ["b", "c", "d", "a"], "a lacks what most have met"
+
+
+def test_an_adaptive_attack_counts_for_who_is_made_of_what_asks_for_it(make_record: Maker) -> None:
+    noisy = {"defense": "noisy", "traits": ("randomized",), "eot_samples": 3}
+    records = [
+        make_record(run_id="a1", defense="plain", worst=500, eot_samples=1),
+        make_record(run_id="a2", defense="plain", worst=485, eot_samples=1, suite="adaptive@1"),
+        make_record(run_id="b1", worst=510, **noisy),
+        make_record(run_id="b2", worst=490, suite="adaptive@1", **noisy),
+        make_record(run_id="c1", defense="other", worst=495, eot_samples=1),
+    ]
+    frame = frame_of(records)
+    assert list(frame["defense"]) == ["plain", "other", "noisy"]
+    assert list(frame["ranked"]) == [0.5, 0.495, 0.49]
+    assert any("and adaptive@1 where a defense is made of" in note for note in board(records).notes)
+    assert list(frame_of(records[:4])["defense"]) == ["noisy", "plain"], "where all met it, it counts for all"
 
 
 def test_failed_columns_rank_last(make_record: Maker, make_trial: Callable[..., Column]) -> None:

@@ -86,10 +86,14 @@ def test_doubts_are_marked(make_record: Maker) -> None:
             make_record(run_id="a", defense="fdml", reconstruction="its loss", findings=(doubt,)),
             make_record(run_id="b", defense="noisy", traits=("randomized",), eot_samples=3),
             make_record(run_id="c", defense="noisy", traits=("randomized",), eot_samples=3, suite="fast@1"),
+            make_record(run_id="d", defense="other"),
+            make_record(run_id="e", defense="other", suite="fast@1", worst=400),
+            make_record(run_id="f", defense="other", suite="autoattack@1", worst=390),
         ]
     )
     assert r"fdml\textsuperscript{\textdagger{}!a}" in text and r"noisy\textsuperscript{*}" in text
-    for told in (r"\textdagger{} reconstructed", "! not every suite was run", "* owes", "a: zero-gradients"):
+    assert r"other\textsuperscript{+}" in text and "+ lower under attacks that not all rows met" in text
+    for told in (r"\textdagger{} reconstructed", "! not every suite", "* owes", "a: zero-gradients"):
         assert told in text
 
 
