@@ -40,7 +40,7 @@ from bench.evaluate.adaptive import nested
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.oracle import Numerics
 from bench.nn.architectures import module_of
-from bench.registry import ATTACKS, DEFENSES, SUITES, needs
+from bench.registry import ATTACKS, DEFENSES, PLAYED_BY, SUITES, needs
 from bench.train.foreign import Foreign, Place
 from bench.train.recipe import Recipe
 from bench.train.recipes import LOADED, published, recipe
@@ -564,10 +564,10 @@ def _suite(request: Request) -> Suite:
             f"--attack pgd --knowledge {request.knowledge}",
         )
     name = request.suite.partition("@")[0]
-    if name == "detection":  # it fits detectors and chooses thresholds, which no table of attacks does
+    if name in PLAYED_BY:  # it fits detectors and chooses thresholds, which no table of attacks does
         raise BadValue(
-            f"the suite is {request.suite!r}, which has a command of its own, expected bench detect",
-            f"bench detect --defense {request.defense} --data {request.data}",
+            f"the suite is {request.suite!r}, which has a command of its own, expected {PLAYED_BY[name]}",
+            f"{PLAYED_BY[name]} --defense {request.defense} --data {request.data}",
         )
     suite = SUITES.get(name)
     if "@" in request.suite and suite.id != request.suite:

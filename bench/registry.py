@@ -275,11 +275,16 @@ def _suites() -> Mapping[str, str]:
         "autoattack_plus": "bench.suites.autoattack:AUTOATTACK_PLUS",
         "autoattack_rand": "bench.suites.autoattack:AUTOATTACK_RAND",
         "blackbox": "bench.suites.blackbox:BLACKBOX",
+        "detection": "bench.suites.detection:DETECTION",
         "fast": "bench.suites.fast:FAST",
         "graybox": "bench.suites.graybox:GRAYBOX",
         "smoke": "bench.suites.smoke:SMOKE",
         "whitebox": "bench.suites.whitebox:WHITEBOX",
     }
+
+
+PLAYED_BY: Mapping[str, str] = {"detection": "bench detect"}
+"""Suites that do more than attack, so are no columns of a run: the command of their own."""
 
 
 DEFENSES: Registry[Defense] = Registry("defense", _defenses, _schemes)

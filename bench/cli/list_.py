@@ -130,6 +130,15 @@ def _plug_ins(table: str) -> Callable[[Path], list[Entry]]:
     return entries
 
 
+def _suites(store: Path) -> list[Entry]:
+    from bench.registry import PLAYED_BY, SUITES
+
+    return [
+        {"name": name, "summary": f"{SUITES.summary(name)}{f' ({played})' if played else ''}"}
+        for name, played in ((name, PLAYED_BY.get(name)) for name in SUITES.names())
+    ]
+
+
 def _attacks(store: Path) -> list[Entry]:
     from bench.registry import ATTACKS, BACKENDS, NORMS, needs
 
@@ -206,7 +215,7 @@ def _runs(store: Path) -> list[Entry]:
 _KINDS: Mapping[str, Callable[[Path], list[Entry]]] = {
     "defenses": _plug_ins("DEFENSES"),
     "attacks": _attacks,
-    "suites": _plug_ins("SUITES"),
+    "suites": _suites,
     "data": _data,
     "architectures": _architectures,
     "recipes": _recipes,

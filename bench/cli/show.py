@@ -21,6 +21,7 @@ from bench.errors import BadValue, UnknownName
 if TYPE_CHECKING:
     from bench.api import Trial
     from bench.records.record import Record
+    from bench.suites.detection import Protocol
 
 
 @click.group(cls=options.Commands)
@@ -36,7 +37,7 @@ def suite(name: str, as_json: bool) -> None:
     from bench.core.digest import content_id
     from bench.core.encoding import describe, encode
     from bench.core.threat import Feedback, Source
-    from bench.registry import SUITES
+    from bench.registry import PLAYED_BY, SUITES
 
     plain, _, version = name.partition("@")
     found = SUITES.get(plain)
@@ -45,7 +46,8 @@ def suite(name: str, as_json: bool) -> None:
             f"there is no suite {name!r}, this version of bench has {found.id}", "bench list suites"
         )
     if as_json:
-        click.echo(json.dumps(encode(found), indent=1))
+        more = {"protocol": encode(_protocol())} if plain in PLAYED_BY else {}
+        click.echo(json.dumps({**encode(found), **more}, indent=1))
         return
     examples = (
         "the whole test set" if found.examples is None else f"the first {found.examples} of a fixed shuffle"
@@ -57,6 +59,7 @@ def suite(name: str, as_json: bool) -> None:
             "chunk": f"{found.chunk} examples share a random stream",
             "budget": "the data set's customary one, or --norm and --eps; step sizes are shares of eps",
             "digest": content_id(encode(found)),
+            **(_detection(PLAYED_BY[plain]) if plain in PLAYED_BY else {}),
         }
     )
     for trial in found.trials:
@@ -295,6 +298,28 @@ def _print_fields(found: Any, fields: list[dict[str, Any]], part: str) -> None:
     for field in fields:
         stated = f"{field['name']} = {describe(getattr(found, field['name']))}"
         click.echo(f"  {stated:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
+
+
+def _protocol() -> Protocol:
+    from bench.suites.detection import Protocol
+
+    return Protocol()
+
+
+def _detection(command: str) -> dict[str, str]:
+    """What the detection suite does besides attacking, and which figures come of it."""
+    from bench.core.encoding import describe
+
+    usual = _protocol()
+    refused = f"{100 * float(usual.false_positives):g} %"
+    return {
+        "command": f"{command} --defense NAME",
+        "detectors": "; ".join(f"{name}: {describe(held)}" for name, held in usual.detectors.items()),
+        "fitted on": f"{usual.fit_examples:,} clean training images",
+        "thresholds": f"refuse {refused} of clean validation images",
+        "computes": "for each detector and attack AUROC, AUPR and FPR at 95 % TPR, adversarial against clean "
+        "and wrong against right; joint accuracy, also under the attacker who knows the detector",
+    }
 
 
 def _goes_on(trial: Trial) -> dict[str, str]:

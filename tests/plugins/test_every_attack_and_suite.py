@@ -39,6 +39,7 @@ PUBLISHED = {
     "autoattack_plus@1": "668f5575bfc0",
     "autoattack_rand@1": "6363db79eca0",
     "blackbox@1": "9b597fa5581d",
+    "detection@1": "0b8f1d252be1",
     "fast@1": "9ba7f6f40b27",
     "graybox@1": "371215115375",
     "smoke@1": "5fa23062c6fb",
