@@ -167,7 +167,9 @@ def test_a_suite_with_a_command_of_its_own_is_known_by_it(capsys: pytest.Capture
     told = " ".join(out.split())
     assert code == 0 and "command: bench detect --defense NAME" in told
     assert "refuse 5 % of clean" in told and "10,000 clean training images" in told
-    assert all(name in told for name in ("max_softmax", "gmm_10", "AUROC", "joint accuracy", "cw_100", "aware"))
+    assert all(
+        name in told for name in ("max_softmax", "gmm_10", "AUROC", "joint accuracy", "cw_100", "aware")
+    )
     found = json.loads(run(capsys, "show", "suite", "detection", "--json")[1])
     assert found["protocol"]["false_positives"] == "1/20" and len(found["trials"]) == 4
     code, _, err = run(capsys, "run", "--defense", "pgd_at", "--suite", "detection")
