@@ -29,7 +29,7 @@ from bench.runner.executors import Chain, Executor, InThisProcess, Processes
 from bench.runner.opened import Opened, open_run
 from bench.runner.options import Options
 from bench.runner.stale import sources_behind, stored_record
-from bench.runner.summary import Cells, provenance, summarise
+from bench.runner.summary import Cells, findings_of, provenance, summarise
 
 
 def run(spec: RunSpec, options: Options) -> Record:
@@ -78,10 +78,7 @@ class _Run:
         findings += as_many_as_fit(
             lambda n: diagnostics.from_history(opened.deployed, opened.anew(), images[:n]), len(images)
         )
-        findings += diagnostics.from_budget(cells.outcomes, spec.budget)
-        findings += diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients)
-        gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
-        findings += diagnostics.from_gates(sorted(gates), cells.outcomes)
+        findings += findings_of(spec, cells)
         evidence = None
         if options.evidence and cells.outcomes and not cells.failed:
             evidence, told = keep(opened, self.folder, cells.outcomes, options.progress)
@@ -126,7 +123,7 @@ class _Run:
 
     def _admitted(self, trial: Trial, opened: Opened, cells: Cells) -> bool:
         """Whether a column is played, as far as is known; if not, it is noted why."""
-        reason = opened.closed(trial) or _needless(trial, cells)
+        reason = opened.closed(trial) or needless(trial, cells)
         if reason:
             cells.skipped[trial.column] = reason
         elif isinstance(trial, Sequel) and cells.failed:
@@ -219,7 +216,7 @@ def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Cells
         cells.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
 
 
-def _needless(trial: Trial, cells: Cells) -> str | None:
+def needless(trial: Trial, cells: Cells) -> str | None:
     """Why a gate stays shut, and what that is worth."""
     if not isinstance(trial, Sequel) or trial.gate not in cells.outcomes:
         return None

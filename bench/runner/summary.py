@@ -24,9 +24,11 @@ from bench.core.outcomes import Outcomes, worst_case
 from bench.core.threat import format_eps
 from bench.data.dataset import Dataset
 from bench.errors import BadValue
+from bench.evaluate import diagnostics
 from bench.evaluate.adaptive import answered_by
 from bench.evaluate.engine import Arena
 from bench.evaluate.oracle import samples_of
+from bench.evaluate.sequel import Sequel
 from bench.plan import RunSpec
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
@@ -102,6 +104,16 @@ def summarise(
         eot_samples=samples_of(arena.deployed, spec.numerics),
         robust_examples=None if worst is None else verdicts_of(first, worst),
     )
+
+
+def findings_of(spec: RunSpec, cells: Cells) -> list[Finding]:
+    """What the cells themselves give away."""
+    gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
+    return [
+        *diagnostics.from_budget(cells.outcomes, spec.budget),
+        *diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients),
+        *diagnostics.from_gates(sorted(gates), cells.outcomes),
+    ]
 
 
 def provenance(

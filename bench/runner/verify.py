@@ -12,22 +12,21 @@ import torch
 
 from bench.api import Trial
 from bench.core.digest import file_sha256, source_digests
-from bench.core.outcomes import Outcomes, concatenate, worst_case
+from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError, StaleRecord
 from bench.evaluate.engine import part_of
 from bench.evaluate.sequel import Sequel
-from bench.plan import RunSpec
 from bench.records.record import Record
 from bench.records.store import RunFolder
-from bench.records.verdicts import verdicts_of
 from bench.runner.evidence import score
 from bench.runner.executors import Chain, InThisProcess
 from bench.runner.opened import Opened, open_run
 from bench.runner.options import Options
 from bench.runner.restore import restored
+from bench.runner.retold import columns_differ, findings_lacking, retold, stored_cells, summary_differs
 from bench.runner.stale import listed
-from bench.runner.summary import PACKAGES, interval_of, version_of
+from bench.runner.summary import PACKAGES, Cells, version_of
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,10 @@ def verify(
     opened = open_run(spec, options)
     yield _weights(record, opened)
     yield Proof("data", opened.data.digest == record.data_digest, f"{opened.data.name}, {opened.data.digest}")
-    stored = _stored(spec, folder, opened)
-    yield from _columns(record, folder, stored)
+    opened.lay_out()  # as for the run, so that the same arithmetic judges
+    kept = stored_cells(folder, opened)
+    stored = kept.outcomes
+    yield from _told(record, opened, folder, kept)
     yield from _evidence(record, folder, opened)
     yield from _again(record, opened, folder, stored, cells, options)
 
@@ -90,36 +91,27 @@ def _weights(record: Record, opened: Opened) -> Proof:
     )
 
 
-def _stored(spec: RunSpec, folder: RunFolder, opened: Opened) -> dict[str, Outcomes]:
-    """The columns that are in the store, whole."""
-    found: dict[str, Outcomes] = {}
-    for trial in spec.suite.trials:
-        cells = [folder.cell(trial.column, number) for number in range(len(opened.rows))]
-        parts = [cell.outcomes for cell in cells if cell is not None]
-        if len(parts) == len(cells):
-            found[trial.column] = concatenate(parts)
-    return found
-
-
-def _columns(record: Record, folder: RunFolder, stored: Mapping[str, Outcomes]) -> Iterator[Proof]:
-    """Whether the record's numbers follow from the cells."""
-    wrong = []
-    claimed = {column.name: column.robust for column in record.columns if column.robust is not None}
-    for name, robust in claimed.items():
-        if name not in stored:
-            wrong.append(f"{name} has no cells")
-        elif (found := interval_of(stored[name].robust)) != robust:
-            wrong.append(f"{name} is {found.count} of {found.n} by its cells, {robust.count} in the record")
-    yield Proof("columns", not wrong, "; ".join(wrong) or f"{len(claimed)} columns follow from their cells")
-    if set(stored) != set(claimed) or record.worst_case is None:
+def _told(record: Record, opened: Opened, folder: RunFolder, cells: Cells) -> Iterator[Proof]:
+    """Whether what the record says follows from its run and its cells: every field, not the counts alone."""
+    if not cells.outcomes:
+        yield Proof("columns", False, "no column has all its cells")
         return
-    worst = worst_case(list(stored.values()))
-    count, told = int(worst.sum()), record.worst_case
-    holds = interval_of(worst) == told
+    now = retold(record, opened, cells)
+    wrong = list(columns_differ(record, now))
+    yield Proof(
+        "columns", not wrong, "; ".join(wrong) or f"{len(cells.outcomes)} columns follow from their cells"
+    )
+    holds = record.worst_case == now.worst_case
     if record.robust_examples is not None:
-        holds &= verdicts_of(next(iter(stored.values())), worst) == record.robust_examples
-    yield Proof("worst case", holds, f"{count} of {len(worst)} by the cells, {told.count} in the record")
-    yield _table(folder, stored)
+        holds &= record.robust_examples == now.robust_examples
+    due, told = now.worst_case, record.worst_case
+    ours = f"{due.count} of {due.n}" if due else "none"
+    yield Proof("worst case", holds, f"{ours} by the cells, {told.count if told else 'none'} in the record")
+    wrong = list(summary_differs(record, now))
+    yield Proof("summary", not wrong, "; ".join(wrong) or "all else follows from the run and its cells")
+    lacking = list(findings_lacking(record, now, opened))
+    yield Proof("findings", not lacking, f"not told: {', '.join(lacking)}" if lacking else "none is left out")
+    yield _table(folder, cells.outcomes)
 
 
 def _table(folder: RunFolder, stored: Mapping[str, Outcomes]) -> Proof:

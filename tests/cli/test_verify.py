@@ -70,7 +70,7 @@ def test_a_sound_run_holds_to_the_last_bit(verify):
     assert told.code == 0 and not failed(told), told.out
     assert told.out.count("all arrays of 40 examples are equal") == 3
     assert told.out.count("all arrays of 20 examples are equal") == 3
-    assert told.out.splitlines()[-1] == f"run {verify.run.name}: 13 of 13 hold"
+    assert told.out.splitlines()[-1] == f"run {verify.run.name}: 15 of 15 hold"
     assert sum("chunk" in line for line in verify("--cells", 2).out.splitlines()) == 2
     plain = json.loads(verify("--json").out)
     assert plain["holds"] and {"what", "holds", "detail"} == set(plain["proofs"][0])
@@ -147,6 +147,52 @@ def test_changed_weights_and_numbers_are_found(verify, store):
     record["training"]["sha256"] = "0" * 64
     (verify.run / "record.json").write_text(json.dumps(record))
     assert set(failed(verify())) == {"weights", "worst case"}
+
+
+FORGED = {
+    "clean accuracy": (lambda r: r["clean"].update(count=r["clean"]["count"] - 1), "summary", "clean is"),
+    "another budget": (lambda r: r.update(eps="0.3"), "summary", "eps is 0.2"),
+    "more examples": (lambda r: r.update(examples=61), "summary", "examples is 60"),
+    "a custom run on a board": (lambda r: r.update(custom=False), "summary", "custom is True"),
+    "a traded success rate": (
+        lambda r: r["columns"][1].update(attack_success_rate=0.0),
+        "columns",
+        "fgsm.attack_success_rate",
+    ),
+    "cheaper queries": (lambda r: r["columns"][2].update(queries_mean=9e9), "columns", "pgd_10.queries_mean"),
+    "the strongest column skipped": (lambda r: without_the_strongest(r), "columns", "pgd_10.skipped is None"),
+    "the strongest column deleted": (lambda r: r["columns"].pop(), "columns", "the suite has the columns"),
+}
+
+
+def without_the_strongest(record):
+    record["columns"][2].update(robust=None, attack_success_rate=None, skipped="it was not needed")
+    record.update(worst_case=record["columns"][0]["robust"], robust_examples=None, evidence=None)
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED)
+def test_whatever_does_not_follow_from_the_cells_is_found(verify, change):
+    forge, proof, told = change
+    record = json.loads((verify.run / "record.json").read_text())
+    forge(record)
+    (verify.run / "record.json").write_text(json.dumps(record))
+    found = verify("--cells", 1)
+    assert found.code == 1 and proof in failed(found), found.out
+    assert told in found.out
+    if record["robust_examples"] is None:
+        assert "worst case" in failed(found), "it is the one of fewer columns"
+
+
+def test_a_skipped_column_needs_its_reason_and_a_finding_its_place(verify, monkeypatch):
+    """Cells deleted with the numbers they gave; and a sign that the cells show and the record hides."""
+    shutil.rmtree(verify.run / "cells" / "pgd_10")
+    record = json.loads((verify.run / "record.json").read_text())
+    without_the_strongest(record)
+    (verify.run / "record.json").write_text(json.dumps(record))
+    monkeypatch.setattr("bench.evaluate.diagnostics.SLACK", -1)
+    found = verify("--cells", 1)
+    assert {"columns", "worst case", "findings"} <= set(failed(found)), found.out
+    assert "pgd_10 is said to be skipped" in found.out and "left-budget" in found.out
 
 
 def test_other_code_is_refused_and_can_be_shown_to_change_nothing(verify):
