@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from bench.cli import options
-from bench.cli.run import trained_by_others
 from bench.errors import BadValue, TrainingFailed, UnknownName
 
 if TYPE_CHECKING:  # a list of rows must not load torch
@@ -45,7 +44,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @options.examples
 @options.checkpoint
 @options.batch_size
-@trained_by_others
+@options.network
 @click.option(
     "--only",
     multiple=True,

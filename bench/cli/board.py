@@ -119,6 +119,8 @@ def board(
 def records_of(names: Iterable[str], store: Path) -> list[Record]:
     """The records that run ids (or their beginnings), record files and folders of records name.
 
+    The store is a folder of runs, or of published records.
+
     Raises BadData for a name that leads to no record, BadValue for a beginning that leads to several.
     """
     from bench.publish import read_records
@@ -126,11 +128,11 @@ def records_of(names: Iterable[str], store: Path) -> list[Record]:
     found: dict[str, Record] = {}
     for name in names:
         path = Path(name)
-        inside = sorted(store.glob(f"{name}*/record.json")) if name.isalnum() else []
+        inside = _by_id(name, store) if name.isalnum() else {}
         if len(inside) > 1:
-            ids = ", ".join(held.parent.name for held in inside)
-            raise BadValue(f"{name!r} is the beginning of several runs ({ids}), expected one")
-        records = read_records(inside[0]) if inside else read_records(path) if path.exists() else []
+            raise BadValue(f"{name!r} is the beginning of several runs ({', '.join(inside)}), expected one")
+        path = next(iter(inside.values()), path)
+        records = read_records(path) if path.exists() else []
         if not records:
             raise BadData(
                 f"{name!r} leads to no record, expected a run in {str(store)!r}, a record.json or a folder",
@@ -138,6 +140,14 @@ def records_of(names: Iterable[str], store: Path) -> list[Record]:
             )
         found.update({record.run_id: record for record in records})
     return list(found.values())
+
+
+def _by_id(start: str, store: Path) -> dict[str, Path]:
+    """Run id -> its record's file, of all ids that begin so."""
+    from bench.publish import RECORDS
+
+    runs = {path.parent.name: path for path in sorted(store.glob(f"{start}*/record.json"))}
+    return runs or {path.stem: path for path in sorted(store.glob(f"{RECORDS}/{start}*.json"))}
 
 
 def width() -> int:

@@ -12,7 +12,7 @@ from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
 from bench.records.record import Record
-from bench.report.ground import ground, suite_label, unlike
+from bench.report.ground import ground, require_alike, suite_label
 
 
 @dataclass(frozen=True)
@@ -106,19 +106,7 @@ def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:
         raise BadValue(
             f"{' and '.join(found)} lead to one record, expected at least two to compare", "bench compare A B"
         )
-    first = records[0]
-    for record in records:
-        if record.worst_case is None:
-            raise BadValue(
-                f"run {record.run_id} of {record.defense} has no worst case, expected a complete run",
-                "bench list runs",
-            )
-        if difference := unlike(first, record):
-            raise BadValue(
-                f"runs {first.run_id} ({first.defense}) and {record.run_id} ({record.defense}) cannot be "
-                f"compared: {difference}",
-                "bench list runs",
-            )
+    require_alike(records)
     return records
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
-from bench.cli.transfer import shared_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,21 +41,13 @@ if TYPE_CHECKING:
 )
 @options.norm
 @options.eps
-@click.option(
-    "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: 1000]"
-)
+@options.examples_or(1000)
 @options.checkpoint
 @options.factory
 @options.batch_size
 @options.compiled
-@shared_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Also write the table as markdown, the numbers as CSV, the figure as PNG and PDF, and its caption.  "
-    "[default: none]",
-)
+@options.networks
+@options.also_out("the table as markdown, the numbers as CSV, the figure as PNG and PDF, and its caption")
 @options.as_json
 def curve(
     names: tuple[str, ...],

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
-from bench.cli.run import trained_by_others
 
 if TYPE_CHECKING:
     from bench.records.detection import Detection
@@ -45,19 +44,12 @@ if TYPE_CHECKING:
 )
 @options.norm
 @options.eps
-@click.option(
-    "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: 1000]"
-)
+@options.examples_or(1000)
 @options.checkpoint
 @options.factory
 @options.batch_size
-@trained_by_others
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Also write the tables as CSV and markdown, and the ROC curves, there.  [default: none]",
-)
+@options.network
+@options.also_out("the tables as CSV and markdown, and the ROC curves")
 @options.as_json
 def detect(
     defense: str,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from bench.cli import options
-from bench.cli.run import trained_by_others
 
 if TYPE_CHECKING:
     from bench.records.diagnostics import Diagnostics
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 @options.defense
 @options.norm
 @options.eps
-@click.option(
-    "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: 200]"
-)
+@options.examples_or(200)
 @options.checkpoint
 @options.factory
 @options.batch_size
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Whose feature map gives the attention, from 0; -1: the last.",
 )
-@trained_by_others
+@options.network
 @options.as_json
 def diagnose(
     defense: str,

@@ -150,6 +150,20 @@ init = click.option(
 examples = click.option(
     "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: the suite's]"
 )
+
+
+def examples_or(default: int) -> Callable[[F], F]:
+    """`--examples` of a command that has no suite to say how many."""
+    about = f"Test images, the first N of a fixed shuffle.  [default: {default}]"
+    return click.option("--examples", metavar="N|all", help=about)
+
+
+def also_out(what: str) -> Callable[[F], F]:
+    """`--out` of a command that prints anyway: where it also writes what."""
+    about = f"Also write {what} there.  [default: none]"
+    return click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help=about)
+
+
 checkpoint = click.option(
     "--checkpoint",
     default="best",
@@ -201,6 +215,16 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
         return function
 
     return decorate
+
+
+_WHOSE = (data, data_root, arch, recipe, train_eps)
+_HOW = (seed, device, devices, store, settings, rerun, accept_stale, offline)
+
+network = several(*_WHOSE, init, *_HOW)
+"""What decides how one network is trained, and where it is kept."""
+
+networks = several(*_WHOSE, *_HOW)
+"""The same for several, which cannot all begin with one file."""
 
 
 class Commands(click.Group):

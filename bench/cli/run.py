@@ -16,24 +16,6 @@ from bench.core.threat import Budget, Source, format_eps
 if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.api import Trial
 
-trained_by_others = options.several(
-    options.data,
-    options.data_root,
-    options.arch,
-    options.recipe,
-    options.train_eps,
-    options.init,
-    options.seed,
-    options.device,
-    options.devices,
-    options.store,
-    options.settings,
-    options.rerun,
-    options.accept_stale,
-    options.offline,
-)
-"""What `bench run` and `bench train` share."""
-
 
 @click.command()
 @options.defense
@@ -50,7 +32,7 @@ trained_by_others = options.several(
 @options.compiled
 @options.workers
 @options.no_evidence
-@trained_by_others
+@options.network
 @click.option(
     "--board",
     type=click.Path(path_type=Path),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
-from bench.cli.transfer import shared_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,20 +24,12 @@ if TYPE_CHECKING:
     help="A corruption (fog), a group of them (noise, blur, weather, digital), or poses; repeatable.  "
     "[default: all]",
 )
-@click.option(
-    "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: 1000]"
-)
+@options.examples_or(1000)
 @options.checkpoint
 @options.factory
 @options.batch_size
-@shared_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Also write the table as markdown, the numbers as CSV, the figure of the corruptions as PNG and "
-    "PDF with its caption.  [default: none]",
-)
+@options.networks
+@options.also_out("the table as markdown, the numbers as CSV, the corruptions as PNG and PDF with a caption")
 @options.as_json
 def shift(
     names: tuple[str, ...],

@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from bench.cli import options
-from bench.cli.run import trained_by_others
 
 
 @click.command()
 @options.defense
-@trained_by_others
+@options.network
 @options.as_json
 def train(defense: str, as_json: bool, **shared: Any) -> int:
     """Train a defense, its parents first; a training that was killed goes on at the last epoch."""

@@ -12,22 +12,6 @@ from bench.cli import options
 if TYPE_CHECKING:
     from bench.records.transfer import Transfer
 
-shared_options = options.several(
-    options.data,
-    options.data_root,
-    options.arch,
-    options.recipe,
-    options.train_eps,
-    options.seed,
-    options.device,
-    options.devices,
-    options.store,
-    options.settings,
-    options.rerun,
-    options.accept_stale,
-    options.offline,
-)
-
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="DEFENSE[@ARCH]...")
@@ -41,18 +25,10 @@ shared_options = options.several(
 )
 @options.norm
 @options.eps
-@click.option(
-    "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: 1000]"
-)
+@options.examples_or(1000)
 @options.batch_size
-@shared_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Also write transfer.csv, transfer.md, and the heat map as PNG and PDF with its caption.  "
-    "[default: none]",
-)
+@options.networks
+@options.also_out("transfer.csv, transfer.md, and the heat map as PNG and PDF with its caption")
 @options.as_json
 def transfer(
     names: tuple[str, ...],

@@ -11,9 +11,8 @@ from bench.errors import BadValue
 from bench.records.claims import Claim, claim_of
 from bench.records.claims import claims as published
 from bench.records.record import Interval, Record
-from bench.report.ground import ground, suite_label
+from bench.report.ground import ground, require_alike, suite_label
 from bench.report.paper import COLOURS, COLUMN, Drawing, plain, sheet
-from bench.report.scatter import require_alike
 
 COLUMNS = (
     *("defense", "run", "seed", "kind", "architecture", "attack"),
@@ -28,7 +27,7 @@ def claims(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     Raises:
         BadValue: none has one, or the records cannot be compared.
     """
-    require_alike(records, "claims")
+    require_alike(records)
     held = [record for record in records if claim_of(record) is not None]
     if not held:
         first = records[0]

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from bench.core.metrics import Proportion, proportion
 from bench.core.outcomes import worst_case
-from bench.report.ground import ground, suite_label
+from bench.report.ground import ground, require_alike, suite_label
 from bench.report.paper import COLOURS, COLUMN, PAGE, Drawing, folded, plain, sheet
 from bench.report.queries import Run
-from bench.report.scatter import require_alike
 
 COLUMNS = ("run", "defense", "seed", "class", "state", "accuracy", "low", "high", "right", "n")
 """Of the CSV: a line for each class and state (clean, robust) of each run, and for all classes."""
@@ -33,7 +32,7 @@ def classes(runs: Sequence[Run], width: float | None = None) -> Drawing:
     Raises:
         BadValue: the runs cannot be compared.
     """
-    require_alike([run.record for run in runs], "classes")
+    require_alike([run.record for run in runs])
     shares = [_shares(run) for run in runs]
     names = list(dict.fromkeys(name for found in shares for name, _ in found))
     first = runs[0].record

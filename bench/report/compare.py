@@ -102,10 +102,8 @@ def column_table(one: Network, other: Network) -> Table:
         Column("p by Holm", "p_holm", Kind.TEXT),
     )
     plain = tuple((*row[:6], f"{row[6]:.2g}", row[7]) for row in rows)
-    notes = (
-        f"p: exact McNemar; by Holm over the {len(names)} columns, the worst case by itself; "
-        f"*: under {LEVEL}",
-    )
+    over = f"; by Holm over the {len(names)} columns, the worst case by itself" if names else ""
+    notes = (f"p: exact McNemar{over}; *: under {LEVEL}",)
     return Table(f"{one.name} against {other.name}", columns, plain, _facts([one, other]), notes)
 
 

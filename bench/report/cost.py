@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from bench.errors import BadValue
 from bench.records.record import Column, Interval, Record
-from bench.report.ground import ground
+from bench.report.ground import ground, require_same_images
 from bench.report.labels import name_points
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
 
@@ -27,7 +27,7 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     Raises:
         BadValue: the records are of different images or budgets, too many, or counted no passes.
     """
-    _require_alike(records)
+    _require_comparable(records)
     alone = len(records) == 1
     figure = sheet(width, (2.3 if width == COLUMN else 3.0) + (0 if alone else 0.14 * len(records)))
     axes = figure.subplots()
@@ -86,20 +86,14 @@ def _priced(record: Record) -> list[tuple[Column, Interval, float]]:
     return priced
 
 
-def _require_alike(records: Sequence[Record]) -> None:
+def _require_comparable(records: Sequence[Record]) -> None:
     first = records[0]
     if len(records) > len(COLOURS):
         raise BadValue(
             f"{len(records)} runs are more than one figure can show, expected at most {len(COLOURS)}",
             f"--suite {first.suite.partition('@')[0]} --data {first.data}",
         )
-    for record in records:
-        if (ground(record), record.data_digest) != (ground(first), first.data_digest):
-            raise BadValue(
-                f"cost cannot compare runs {first.run_id} ({ground(first).label}) and {record.run_id} "
-                f"({ground(record).label}), expected the same images and budget",
-                f"--data {first.data} --eps {first.eps} --examples {first.examples}",
-            )
+    require_same_images(records, "cost")
 
 
 def _names(records: Sequence[Record]) -> list[str]:

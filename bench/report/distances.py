@@ -14,6 +14,7 @@ from bench.core.outcomes import Outcomes
 from bench.core.threat import Norm
 from bench.errors import BadValue
 from bench.records.record import Record
+from bench.report.ground import require_same_images
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
 from bench.report.queries import Run, legend_columns, legend_height, line_label, require_few
 
@@ -84,7 +85,8 @@ def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
     Raises:
         BadValue: a run has no such column, the runs cannot be compared, or there are too many lines.
     """
-    first = _same_ground(runs)
+    require_same_images([run.record for run in runs], "distances", any_radius=True)
+    first = runs[0].record
     alone = len(runs) == 1
     lines = [line for run in runs for line in _lines(run, alone)]
     require_few(*((1, len(lines)) if alone else (len(lines), 1)))
@@ -168,24 +170,3 @@ def _rows(record: Record, column: str, curve: Reach) -> list[tuple[object, ...]]
         (*who, float(far), int(left), curve.n, left / curve.n, curve.area, median)
         for far, left in zip(curve.distance, curve.robust, strict=True)
     ]
-
-
-def _same_ground(runs: Sequence[Run]) -> Record:
-    """The first, after all were found to be of the same images and norm; radii may differ."""
-    first = runs[0].record
-    for record in (run.record for run in runs):
-        if _ground(record) != _ground(first):
-            raise BadValue(
-                f"distances cannot be compared: run {first.run_id} is of {_told(first)}, {record.run_id} of "
-                f"{_told(record)}, expected the same of all",
-                "bench plot with one of them at a time",
-            )
-    return first
-
-
-def _ground(record: Record) -> tuple[object, ...]:
-    return record.data_digest, record.norm, record.examples
-
-
-def _told(record: Record) -> str:
-    return f"{record.data}, {record.norm}, {record.examples} examples"

@@ -119,4 +119,42 @@ def unlike(one: Record, other: Record) -> str | None:
     return f"they differ in {' and '.join(told)}" if told else None
 
 
+def require_alike(records: Sequence[Record]) -> None:
+    """Raise BadValue unless all are complete, and of the same images and budget under one suite."""
+    first = records[0]
+    for record in records:
+        if record.worst_case is None:
+            raise BadValue(
+                f"run {record.run_id} of {record.defense} has no worst case, expected a complete run",
+                "bench list runs",
+            )
+        if difference := unlike(first, record):
+            raise BadValue(
+                f"runs {first.run_id} ({first.defense}) and {record.run_id} ({record.defense}) cannot be "
+                f"compared: {difference}",
+                f"--suite {suite_label(first)} --data {first.data} --eps {first.eps} "
+                f"--examples {first.examples}",
+            )
+
+
+def require_same_images(records: Sequence[Record], kind: str, any_radius: bool = False) -> None:
+    """Raise BadValue unless all are of the same images and budget, whatever the suite."""
+
+    def of(record: Record) -> tuple[object, ...]:
+        place = ground(record)
+        return record.data_digest, place.norm, place.n, None if any_radius else place.eps
+
+    def told(record: Record) -> str:
+        return f"{record.data}, {record.norm if any_radius else record.budget}, {record.examples:,} examples"
+
+    first = records[0]
+    for record in records:
+        if of(record) != of(first):
+            raise BadValue(
+                f"{kind} cannot be compared: run {first.run_id} is of {told(first)}, {record.run_id} of "
+                f"{told(record)}, expected the same of all",
+                f"--data {first.data} --eps {first.eps} --examples {first.examples}",
+            )
+
+
 _SUITES = ("whitebox", "graybox", "blackbox", "adaptive", "fast", "autoattack")

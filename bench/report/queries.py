@@ -11,6 +11,7 @@ from bench.core.survival import Survival, survival
 from bench.core.threat import DECISIONS, SCORES
 from bench.errors import BadValue
 from bench.records.record import Record
+from bench.report.ground import require_same_images
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
 
 QUERY_BASED = (SCORES.label, DECISIONS.label)
@@ -33,7 +34,8 @@ def queries(runs: Sequence[Run], every_column: bool = False, width: float = COLU
     Raises:
         BadValue: a run has no such column, the runs cannot be compared, or there are too many lines.
     """
-    first = _same_ground(runs)
+    require_same_images([run.record for run in runs], "queries")
+    first = runs[0].record
     chosen = [(run, _columns(run, every_column)) for run in runs]
     names = list(dict.fromkeys(name for _, columns in chosen for name in columns))
     alone = len(runs) == 1
@@ -129,24 +131,3 @@ def _rows(record: Record, column: str, curve: Survival) -> list[tuple[object, ..
         (record.run_id, record.defense, column, knowledge, int(spent), int(left), curve.n, left / curve.n)
         for spent, left in zip(curve.queries, curve.robust, strict=True)
     ]
-
-
-def _same_ground(runs: Sequence[Run]) -> Record:
-    """The first, after all were found to be of the same images and budget."""
-    first = runs[0].record
-    for record in (run.record for run in runs):
-        if _ground(record) != _ground(first):
-            raise BadValue(
-                f"queries cannot be compared: run {first.run_id} is of {_told(first)}, {record.run_id} of "
-                f"{_told(record)}, expected the same of all",
-                "bench plot with one of them at a time",
-            )
-    return first
-
-
-def _ground(record: Record) -> tuple[object, ...]:
-    return record.data_digest, record.norm, record.eps, record.examples
-
-
-def _told(record: Record) -> str:
-    return f"{record.data}, {record.budget}, {record.examples} examples"

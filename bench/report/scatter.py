@@ -9,10 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bench.errors import BadValue
 from bench.records.claims import Claim, claim_of
 from bench.records.record import Interval, Record
-from bench.report.ground import ground, suite_label, unlike
+from bench.report.ground import ground, require_alike, suite_label
 from bench.report.labels import name_points
 from bench.report.paper import COLOURS, COLUMN, GRAY, MARKERS, Drawing, plain, sheet
 
@@ -32,7 +31,7 @@ def scatter(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     Raises:
         BadValue: a record has no worst case, or they cannot be compared.
     """
-    require_alike(records, "scatter")
+    require_alike(records)
     names = list(dict.fromkeys(record.defense for record in records))
     published = {name: _published(records, name) for name in names}
     is_named = len(names) <= _NAMED * width
@@ -73,24 +72,6 @@ def scatter(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     name_points(axes, [first[name] for name in names], told)
     rows = [*(_row(record) for record in records), *(_claim_row(claim) for claim in shown)]
     return Drawing("scatter", figure, COLUMNS, rows, _caption(records, shown))
-
-
-def require_alike(records: Sequence[Record], kind: str) -> None:
-    """Raise BadValue unless all records are complete, of the same images and budget, under one suite."""
-    first = records[0]
-    for record in records:
-        if record.worst_case is None:
-            raise BadValue(
-                f"run {record.run_id} of {record.defense} has no worst case, expected a complete run",
-                "bench list runs",
-            )
-        if difference := unlike(first, record):
-            raise BadValue(
-                f"{kind} cannot compare runs {first.run_id} ({first.defense}) and {record.run_id} "
-                f"({record.defense}): {difference}",
-                f"--suite {suite_label(first)} --data {first.data} --eps {first.eps} "
-                f"--examples {first.examples}",
-            )
 
 
 def _look(place: int) -> dict[str, Any]:

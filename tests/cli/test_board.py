@@ -124,3 +124,15 @@ def test_a_run_in_every_form(bench: Run, store: Path) -> None:
     assert json.loads(bench(*words, "--json")[1])["defense"] == "trades"
     code, _, err = bench("show", "record", store, "--json")
     assert code == 2 and "leads to 4 records, expected one for JSON" in err
+
+
+def test_a_published_run_is_found_by_the_beginning_of_its_id(
+    bench: Run, tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    (tmp_path / "records").mkdir()
+    for run_id in ("abc1", "abc2"):
+        (tmp_path / "records" / f"{run_id}.json").write_text(to_json(make_record(run_id=run_id)))
+    code, out, _ = bench("show", "record", "abc1", "--store", tmp_path, "--json")
+    assert code == 0 and json.loads(out)["run_id"] == "abc1"
+    code, _, err = bench("show", "record", "abc", "--store", tmp_path)
+    assert code == 2 and "the beginning of several runs (abc1, abc2)" in err
