@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from bench.attacks.geometry import project
 from bench.core.bitmap import packed
 from bench.core.digest import file_sha256, source_digests
 from bench.core.outcomes import REFUSED, worst_case
 from bench.core.seeds import seed_for
 from bench.core.succession import changed_modules
+from bench.core.threat import Budget
 from bench.errors import BadData, BadValue, StaleRecord
 from bench.evaluate.referee import TOLERANCE
 from bench.records.evidence import write
@@ -158,7 +161,7 @@ def _part(opened: Opened, number: int, images: NDArray[Any]) -> Judged:
     given = np.ascontiguousarray(images[ids[there]], dtype=np.float32)
     candidate = x.clone()
     candidate[torch.from_numpy(there).to(x.device)] = torch.from_numpy(given).to(x.device)
-    far = referee.distance(candidate, x) > opened.spec.budget.radius + TOLERANCE
+    far = beyond(candidate, x, opened.spec.budget)
     candidate = torch.where(far[:, None, None, None], x, candidate)
     with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
         torch.manual_seed(seed_for(opened.spec.id, "imported", number))
@@ -174,6 +177,15 @@ def _part(opened: Opened, number: int, images: NDArray[Any]) -> Judged:
         broken=ids[broken.cpu().numpy()],
         images=verdict.x[broken].cpu().numpy(),
     )
+
+
+def beyond(candidate: Tensor, x: Tensor, budget: Budget) -> Tensor:
+    """[n] bool: images that the way back into budget and box would change by more than rounding.
+
+    Pixel by pixel, as the referee has it: in a distance thousands of roundings add up.
+    """
+    moved = project(candidate, x, budget) - candidate
+    return moved.flatten(1).abs().amax(1) > TOLERANCE
 
 
 def _noted(record: Record, folder: RunFolder, file: Path, note: str | None, judged: Judged) -> Record:
