@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from bench.cli.main import main
 from bench.core.outcomes import Outcomes
 from bench.registry import SUITES
-from bench.runner.run import _needless
+from bench.runner.run import needless
 from bench.runner.summary import Cells
 
 LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"
@@ -79,7 +79,7 @@ SIEGE = SUITES.get("fast").trials[2]
 )
 def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
     cells = Cells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233)})
-    said = _needless(SIEGE, cells)
+    said = needless(SIEGE, cells)
     assert (said is None) == plays
     if left and not plays:
         found = re.fullmatch(
