@@ -54,7 +54,7 @@ def objections(record: Record, sources: Digests = source_digests) -> list[str]:
     now = sources(list(made.sources))
     changed = changed_modules(made.sources, now)
     if changed:
-        more = f" and {len(changed) - 1} more modules have" if len(changed) > 1 else " has"
+        more = f" and {len(changed) - 1} more have" if len(changed) > 1 else " has"
         why.append(f"{_STALE} ({changed[0]}{more} changed since)")
     if made.dirty is None or made.commit is None:
         why.append("was made outside a git checkout, so nobody can find its code")
@@ -79,7 +79,7 @@ def write_board(records: Sequence[Record], folder: Path, published: Sequence[Pub
 
 def differing(folder: Path) -> list[Path]:
     """The boards of a published folder that its own records do not make, byte by byte; missing ones too."""
-    made = board_files(read_records(folder))
+    made = board_files(_published(folder))
     wrong = [folder / name for name, text in made.items() if _text(folder / name) != text]
     extra = [
         path
@@ -91,7 +91,7 @@ def differing(folder: Path) -> list[Path]:
 
 def rebuild(folder: Path) -> list[Path]:
     """Write the boards of a published folder again, from its records."""
-    return _write(folder, board_files(read_records(folder)))
+    return _write(folder, board_files(_published(folder)))
 
 
 def read_records(place: Path) -> list[Record]:
@@ -117,6 +117,17 @@ def frame_of(places: Iterable[str | Path]) -> pd.DataFrame:
 
 
 _STALE = "is stale"
+
+
+def _published(folder: Path) -> list[Record]:
+    """The records behind the boards of a folder; BadData if there are none: nothing follows from nothing."""
+    found = read_records(folder)
+    if not found:
+        raise BadData(
+            f"{str(folder)!r} holds no record, expected published boards with their {RECORDS} folder",
+            "bench publish RUN_ID",
+        )
+    return found
 
 
 def _text(path: Path) -> str | None:

@@ -101,7 +101,7 @@ class Registry(Generic[T]):
             place = name.rpartition(":")[0] if ".py:" in name else module.__name__
             near = difflib.get_close_matches(attribute, vars(module), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnknownName(f"{place} has no {attribute!r}, expected the class of a {self.kind}{hint}")
+            raise UnknownName(f"{place} has no {attribute!r}, expected the class of one {self.kind}{hint}")
         if self.scheme(name) is not None:
             return cast(T, found(name))
         try:

@@ -101,6 +101,8 @@ def board(
                 f"{path} does not follow from the records; try: bench board --rebuild {verify}", err=True
             )
         return 1 if wrong else 0
+    if write is not None:
+        require_writable(write, "folder of boards", "--write FOLDER")
     found = _chosen(records_of(records or (str(store),), store), data, eps)
     others = _published(published, found)
     text = _text(found, "json" if as_json else shape, wide, others)

@@ -86,11 +86,11 @@ def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[
         found[name] = [record for record in there if record.defense == name and wanted.admits(record)]
         found[name].sort(key=lambda record: record.seed)
         if not found[name]:
-            suites = sorted({suite_label(record) for record in there if record.defense == name})
+            held = sorted({_told(record) for record in there if record.defense == name})
             raise BadValue(
-                f"{name} has no record under {wanted.suite} with what was asked for, its records are under "
-                f"{', '.join(suites)}",
-                f"--suite {suites[0]}, or bench run --defense {name} --suite {wanted.suite}",
+                f"{name} has no record under {wanted.suite} with what was asked for, its records are of "
+                f"{'; '.join(held)}",
+                f"bench run --defense {name} --suite {wanted.suite}, or another --suite, --data or --eps",
             )
     return _of_one_kind(_on_one_ground(found), labels)
 
@@ -113,8 +113,8 @@ def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:
 def _on_one_ground(found: dict[str, list[Record]]) -> dict[str, list[Record]]:
     """Of defenses with records on several grounds, those on the one that all share."""
 
-    def place(record: Record) -> tuple[str, str, str]:
-        return ground(record).label, record.data_digest, suite_label(record)
+    def place(record: Record) -> tuple[str, str]:
+        return _told(record), record.data_digest
 
     places = {name: {place(record) for record in records} for name, records in found.items()}
     several = sorted(name for name, held in places.items() if len(held) > 1)
@@ -123,11 +123,15 @@ def _on_one_ground(found: dict[str, list[Record]]) -> dict[str, list[Record]]:
         listed = "; ".join(sorted(label for label, *_ in common))
         raise BadValue(
             f"{' and '.join(several)} can be compared on {len(common)} grounds ({listed}), expected one",
-            "--data NAME, --eps RADIUS or --examples N",
+            "--suite NAME, --data NAME, --eps RADIUS or --examples N",
         )
     if not several or not common:
         return found
     return {name: [r for r in records if place(r) in common] for name, records in found.items()}
+
+
+def _told(record: Record) -> str:
+    return f"{ground(record).label}, {suite_label(record)}"
 
 
 def _of_one_kind(found: dict[str, list[Record]], labels: set[str]) -> dict[str, list[Record]]:

@@ -197,6 +197,8 @@ def _runs(store: Path) -> list[Entry]:
     from bench.records.holdings import holdings
     from bench.report.render import percent
 
+    if store.is_file():
+        raise BadValue(f"--store is {str(store)!r}, a file, expected a folder of runs", "--store FOLDER")
     runs = [
         {
             "kind": RUNS,

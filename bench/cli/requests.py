@@ -55,7 +55,7 @@ def as_request(
     return Request(
         defense=defense,
         data=data,
-        suite=suite or "whitebox",
+        suite="whitebox" if suite is None else suite,
         attacks=attacks,
         knowledge=knowledge,
         recipe=recipe,

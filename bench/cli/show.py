@@ -161,6 +161,7 @@ def data_(name: str, as_json: bool) -> None:
     told.pop("name")
     told.pop("title")
     told["budget"] = found.budget.label
+    told = {key: "as the files say" if value is None else value for key, value in told.items()}
     _pairs({key: value if isinstance(value, str) else describe(value) for key, value in told.items()})
 
 

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.errors import BadData
+from bench.core.threat import parse_eps
+from bench.errors import BadData, BadValue
 
 SCHEMA = 1
 
@@ -221,11 +222,16 @@ def from_json(text: str, origin: str = "the record") -> Record:
     if schema != SCHEMA:
         raise BadData(f"{origin} has schema {schema!r}, expected {SCHEMA}", "bench run again with --rerun")
     try:
-        return _adapter().validate_python(data)
+        found = _adapter().validate_python(data)
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise BadData(f"{origin} is not a valid record at {place}: {problem['msg']}") from None
+    try:
+        parse_eps(found.eps)
+    except BadValue as error:
+        raise BadData(f"{origin} is not a valid record: {error.message}") from None
+    return found
 
 
 @functools.cache

@@ -196,8 +196,11 @@ def read_record(path: Path) -> Record:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected a record.json", "bench list runs") from None
+    except UnicodeDecodeError:
+        raise BadData(f"{path} is not text in UTF-8, expected a record.json", "bench list runs") from None
+    except OSError as error:
+        why = error.strerror or error
+        raise BadData(f"{path} cannot be read ({why}), expected a record.json", "bench list runs") from None
     return from_json(text, origin=str(path))
 
 

@@ -175,6 +175,8 @@ _UNRELIABLE = (
 def _published(path: Path) -> Published:
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise BadData(f"{path} is not text in UTF-8, expected a file of RobustBench's model_info") from None
     except (OSError, ValueError) as error:
         raise BadData(
             f"{path} cannot be read ({error}), expected a file of RobustBench's model_info"

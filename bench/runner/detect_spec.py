@@ -141,5 +141,8 @@ def _detector(text: str) -> tuple[str, Detector]:
             raise BadValue(f"{item!r} in {text!r} is no setting, expected field=value")
         if sign:
             settings[key.strip()] = value.strip()
-    changed: Detector = override(DETECTORS[name], settings)
+    try:
+        changed: Detector = override(DETECTORS[name], settings)
+    except BadValue as error:  # it would name the option --set
+        raise BadValue(f"--detector {text!r}: {error.message}", f"--detector {name}") from None
     return text.strip() if settings else name, changed

@@ -103,12 +103,30 @@ def test_what_others_published_is_told_where_it_fits_nowhere(
         (["--format", "tex"], "'tex' is not one of 'table', 'markdown', 'csv', 'latex'"),
         (["--out", "."], "is a directory"),
         (["--published", "nowhere"], "does not exist"),
+        (["--verify", "."], "'.' holds no record, expected published boards"),
+        (["--rebuild", "."], "'.' holds no record, expected published boards"),
+        (["--write", "file"], "'file' cannot be written to (not a directory)"),
+        (["no_text"], "no_text is not text in UTF-8"),
+        (["no_radius"], "no_radius is not a valid record: eps is 'wide', expected a number"),
         (["--rebuild", ".", "--json"], "--rebuild FOLDER takes its own records"),
         (["--verify", ".", "--data", "svhn"], "--verify FOLDER takes its own records"),
         (["--rebuild", ".", "--verify", "."], "exclude each other"),
     ],
 )
-def test_mistakes_are_one_sentence(bench: Run, store: Path, words: list[str], told: str) -> None:
+def test_mistakes_are_one_sentence(
+    bench: Run,
+    store: Path,
+    words: list[str],
+    told: str,
+    tmp_path: Path,
+    make_record: Callable[..., Record],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+    (here / "file").write_text("")
+    (here / "no_text").write_bytes(b"\xff\xfe")
+    (here / "no_radius").write_text(to_json(make_record(eps="wide")))
     code, out, err = bench("board", "--store", store, *words)
     assert code == 2 and told in err and out == "" and err.count("\n") == 1
 

@@ -172,7 +172,7 @@ def test_what_must_not_be_compared_is_refused(bench, stored, changes, told):
     [
         (["ours"], "expected at least two"),
         (["ours", "nobody"], "'nobody' leads to no record"),
-        (["ours", "theirs", "--suite", "fast"], "its records are under whitebox@1"),
+        (["ours", "theirs", "--suite", "fast"], "cifar10, Linf 8/255, 200 examples, whitebox@1"),
         (["ours", "theirs", "--examples", "many"], "--examples is 'many'"),
         (["ours", "theirs", "--eps", "8/25x"], "8/25x"),
         ([], "missing argument"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -92,6 +93,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["show", "siute", "smoke"], "did you mean 'suite'?"),
         (["show", "suite", "smokee"], "did you mean 'smoke'?"),
         (["show", "suite", "smoke@99"], "this version of bench has smoke@"),
+        (["list", "runs", "--store", __file__], "a file, expected a folder of runs"),
         (["show", "record", "nothing"], "'nothing' leads to no record"),
         (["board", "--verify", "x", "--rebuild", "y"], "does not exist"),
     ],
@@ -116,15 +118,14 @@ def test_an_interrupt_exits_130_and_says_that_the_run_resumes(
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(
-    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "record.json").write_text(to_json(make_record()))
-    (tmp_path / "file").write_text("")
-    code, _, err = run(
-        capsys, "board", str(tmp_path / "record.json"), "--write", str(tmp_path / "file" / "in")
-    )
-    assert code == 2
-    assert err.startswith("bench: cannot write ") and err.count("\n") == 1
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/record.json")
+
+    monkeypatch.setattr(list_, "callback", full)
+    told = "bench: cannot write 'runs/record.json' (No space left on device), expected a folder that can be written"
+    assert run(capsys, "list") == (2, "", f"{told}\n")
 
 
 def test_faults_of_ours_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def files(folder):
         ("--defense pgd_at[3]", ["'3'", "expected field=value"]),
         ("--defense gone.py:Mine", ["'gone.py'", "PATH.py:CLASS"]),
         ("--defense gone.py", ["'gone.py'", "PATH.py:CLASS"]),
+        ("--suite=", ["no suite is named ''"]),
         ("--suite whitebx", ["'whitebx'", "did you mean 'whitebox'?"]),
         ("--suite whitebox@7", ["'whitebox@7'", "has whitebox@1"]),
         ("--data digts", ["'digts'", "did you mean 'digits'?"]),
