@@ -124,8 +124,8 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
         raise OSError(errno.ENOSPC, "No space left on device", "runs/record.json")
 
     monkeypatch.setattr(list_, "callback", full)
-    told = "bench: cannot write 'runs/record.json' (No space left on device), expected a folder that can be written"
-    assert run(capsys, "list") == (2, "", f"{told}\n")
+    told = "bench: cannot write 'runs/record.json' (No space left on device), expected a folder that can be"
+    assert run(capsys, "list") == (2, "", f"{told} written\n")
 
 
 def test_faults_of_ours_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
