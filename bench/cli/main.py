@@ -67,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; the same command goes on from where it stopped", INTERRUPTED)
     except OSError as error:
+        if error.errno in _FULL:  # told by a write, which knows no name
+            _fail(
+                f"the disk is full ({error.strerror}), expected room for what is written; what is stored is "
+                "whole, and the same command goes on from there",
+                USAGE,
+            )
         if error.errno not in _UNWRITABLE or not error.filename:
             raise
         _fail(
@@ -107,12 +113,12 @@ def bench() -> None:
     """Measure how robust defenses of image classifiers are, and doubt the numbers."""
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 _UNWRITABLE = {
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
-    errno.ENOSPC,
-    errno.EDQUOT,
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,

@@ -95,11 +95,11 @@ def column_table(one: Network, other: Network) -> Table:
         Column("column", "column"),
         Column(f"{one.name} %", "one", Kind.SHARE),
         Column(f"{other.name} %", "other", Kind.SHARE),
-        Column(f"only {one.name} keeps", "won", Kind.COUNT),
-        Column(f"only {other.name} keeps", "lost", Kind.COUNT),
+        Column(f"only {one.name} keeps", "won", Kind.COUNT, dispensable=2),
+        Column(f"only {other.name} keeps", "lost", Kind.COUNT, dispensable=2),
         Column("difference in points", "difference", Kind.DIFFERENCE),
-        Column("p", "p", Kind.TEXT),
-        Column("p by Holm", "p_holm", Kind.TEXT),
+        Column("p", "p", dispensable=1),
+        Column("p by Holm", "p_holm"),
     )
     plain = tuple((*row[:6], f"{row[6]:.2g}", row[7]) for row in rows)
     over = f"; by Holm over the {len(names)} columns, the worst case by itself" if names else ""
@@ -112,10 +112,10 @@ def pair_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
     columns = (
         Column("one", "one"),
         Column("other", "other"),
-        Column("only one keeps", "won", Kind.COUNT),
-        Column("only other keeps", "lost", Kind.COUNT),
+        Column("only one keeps", "won", Kind.COUNT, dispensable=2),
+        Column("only other keeps", "lost", Kind.COUNT, dispensable=2),
         Column("difference in points", "difference", Kind.DIFFERENCE),
-        Column("p", "p"),
+        Column("p", "p", dispensable=1),
         Column("p by Holm", "p_holm"),
     )
     ordered = sorted(found, key=lambda pair: (pair.p, -abs(pair.difference.value), pair.one, pair.other))

@@ -121,11 +121,25 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(**_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "runs/record.json")
+        raise OSError(errno.EROFS, "Read-only file system", "runs/record.json")
 
     monkeypatch.setattr(list_, "callback", full)
-    told = "bench: cannot write 'runs/record.json' (No space left on device), expected a folder that can be"
+    told = "bench: cannot write 'runs/record.json' (Read-only file system), expected a folder that can be"
     assert run(capsys, "list") == (2, "", f"{told} written\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_disk_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        with open("/dev/full", "wb", buffering=0) as file:
+            file.write(b"weights")
+
+    monkeypatch.setattr(list_, "callback", full)
+    code, out, err = run(capsys, "list")
+    assert code == 2 and out == "" and err.count("\n") == 1
+    assert err.startswith("bench: the disk is full (No space left on device)")
 
 
 def test_faults_of_ours_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
