@@ -71,7 +71,7 @@ def recipe_of(record: Record) -> str:
 
 
 def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[Record]]:
-    """The records behind each name, as it was typed: a defense's by what is wanted, else run ids and paths.
+    """The records behind each name, as it was typed: a run id's or a file's as it is, others by what is wanted.
 
     Raises:
         BenchError: a name leads nowhere, or to networks of several kinds.
@@ -80,17 +80,21 @@ def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[
     labels = {record.defense for record in there}
     found: dict[str, list[Record]] = {}
     for name in names:
-        if name not in labels:
-            found[name] = records_of((name,), store)
-            continue
-        found[name] = [record for record in there if record.defense == name and wanted.admits(record)]
-        found[name].sort(key=lambda record: record.seed)
+        if name in labels:
+            behind = [record for record in there if record.defense == name]
+        else:
+            behind = records_of((name,), store)
+            if len(behind) == 1:
+                found[name] = behind
+                continue
+        found[name] = sorted(filter(wanted.admits, behind), key=lambda record: record.seed)
         if not found[name]:
-            held = sorted({_told(record) for record in there if record.defense == name})
+            held = sorted({_told(record) for record in behind})
             raise BadValue(
                 f"{name} has no record under {wanted.suite} with what was asked for, its records are of "
                 f"{'; '.join(held)}",
-                f"bench run --defense {name} --suite {wanted.suite}, or another --suite, --data or --eps",
+                "another --suite, --data, --eps, --examples, --arch or --recipe"
+                + (f"; or bench run --defense {name} --suite {wanted.suite}" if name in labels else ""),
             )
     return _of_one_kind(_on_one_ground(found), labels)
 

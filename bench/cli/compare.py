@@ -28,7 +28,7 @@ SEVERAL = 4
     default="whitebox",
     show_default=True,
     metavar="NAME",
-    help="Suite whose records stand for a defense that is given by name.",
+    help="Suite whose records stand for a defense that is given by name, or for a folder.",
 )
 @click.option("--data", metavar="NAME", help="Their data set.  [default: the one that all names share]")
 @options.norm
@@ -61,9 +61,10 @@ def compare(
 ) -> None:
     """Compare networks on the same examples: exact McNemar tests, with Holm where there are several.
 
-    A defense's name stands for its records in the store, all seeds of them; a run id (or its beginning), a
-    record file or a folder of records for what it holds. Networks that differ in data, norm, eps, number of
-    examples or suite are never compared. --store also takes a folder of published records, leaderboards.
+    A defense's name stands for its records in the store, all seeds of them, a folder for those that it holds,
+    as far as they are of --suite, --data and the like; a run id (or its beginning) or a record file for itself.
+    Networks that differ in data, norm, eps, number of examples or suite are never compared. --store also takes
+    a folder of published records, leaderboards.
     """
     from bench.cli.board import width
     from bench.cli.chosen import Wanted, alike, chosen

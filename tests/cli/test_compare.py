@@ -107,6 +107,19 @@ def test_several_are_corrected_by_holm(bench, stored):
     assert "by Holm over 3 pairs" in printed
 
 
+def test_a_folder_stands_for_what_was_asked_of_it(bench, stored):
+    stored("a" * 12, "ours", kept((0, 100)))
+    stored("b" * 12, "theirs", kept((0, 88)))
+    stored("c" * 12, "ours", kept((0, 50)), suite="blackbox@1")
+    stored("d" * 12, "ours", kept((0, 50)), data="svhn")
+    told = bench("compare", stored.store, "--data", "cifar10")
+    assert told.code == 0 and "ours keeps 12 of 200 examples that theirs loses" in told.out
+    several = bench("compare", stored.store)
+    assert several.code == 2 and "can be compared on 2 grounds" in several.err
+    none = bench("compare", stored.store, "--suite", "fast")
+    assert none.code == 2 and "no record under fast" in none.err and "blackbox@1" in none.err
+
+
 def test_seeds_are_one_method_and_tested_over_trainings(bench, stored):
     counts = {"ours": (110, 114, 121), "theirs": (100, 96, 104)}
     for name, each in counts.items():

@@ -133,7 +133,7 @@ def test_a_full_disk_is_one_sentence(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(**_: object) -> None:
-        with open("/dev/full", "wb", buffering=0) as file:
+        with Path("/dev/full").open("wb", buffering=0) as file:
             file.write(b"weights")
 
     monkeypatch.setattr(list_, "callback", full)
