@@ -71,7 +71,7 @@ def recipe_of(record: Record) -> str:
 
 
 def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[Record]]:
-    """The records behind each name, as it was typed: a run id's or a file's as it is, others by what is wanted.
+    """The records behind each name, as it was typed: a run id's or a file's own, else those that are wanted.
 
     Raises:
         BenchError: a name leads nowhere, or to networks of several kinds.

@@ -61,10 +61,10 @@ def compare(
 ) -> None:
     """Compare networks on the same examples: exact McNemar tests, with Holm where there are several.
 
-    A defense's name stands for its records in the store, all seeds of them, a folder for those that it holds,
-    as far as they are of --suite, --data and the like; a run id (or its beginning) or a record file for itself.
-    Networks that differ in data, norm, eps, number of examples or suite are never compared. --store also takes
-    a folder of published records, leaderboards.
+    A defense's name stands for its records in the store, all seeds of them, and a folder for those in it, as
+    far as they are of --suite, --data and the like; a run id (or its beginning) or a record file for itself.
+    Networks that differ in data, norm, eps, number of examples or suite are never compared. --store also
+    takes a folder of published records, leaderboards.
     """
     from bench.cli.board import width
     from bench.cli.chosen import Wanted, alike, chosen
