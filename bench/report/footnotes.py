@@ -75,7 +75,7 @@ def _told_of_rank(rows: Sequence[Row], suites: Sequence[str]) -> str:
     if of_some:
         told += f", and {_listed(of_some)} where a defense is made of what asks for it"
     if of_none:
-        told += f"; {_listed(of_none)} ranks nobody, too few rows met it"
+        told += f"; {_listed(of_none)}, which too few rows met, only where a note says so (+)"
     return told
 
 
