@@ -81,7 +81,8 @@ batch_size = click.option(
     default="auto",
     show_default=True,
     metavar="N|auto",
-    help="Images attacked at once, halved when memory runs out; results do not depend on it.",
+    help="Images attacked at once, halved when memory runs out; results do not depend on it, unless the "
+    "defense is randomized.",
 )
 compiled = click.option(
     "--compile",

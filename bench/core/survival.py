@@ -23,7 +23,8 @@ def survival(outcomes: Outcomes) -> Survival:
     """The curve of one column over all its examples, those wrong when clean among them.
 
     An example stands until its first confirmed success; one without any stands to the end, which is the
-    largest number of queries that the attack spent on an example: beyond the limit nothing is known.
+    largest number of queries that the attack spent on an example: beyond the limit nothing is known. Of a
+    column that goes on from another, what that one broke has fallen from the start.
     """
     if not len(outcomes):
         raise ValueError("no examples, so no curve")
@@ -32,4 +33,5 @@ def survival(outcomes: Outcomes) -> Survival:
     when = np.sort(outcomes.first_success[broken])
     steps = np.unique(np.concatenate([[0], when, [end]])).astype(np.int64)
     fallen = np.searchsorted(when, steps, side="right")
-    return Survival(steps, int(outcomes.correct.sum()) - fallen.astype(np.int64), len(outcomes))
+    standing = int((outcomes.robust | broken).sum())
+    return Survival(steps, standing - fallen.astype(np.int64), len(outcomes))

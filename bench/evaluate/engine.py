@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from bench.api import Deployed, Trial
 from bench.attacks.norms import require_norm
 from bench.core.outcomes import NEVER, Outcomes
+from bench.core.seeds import seed_for
 from bench.core.threat import Budget, Knowledge, Source
 from bench.errors import BenchError, QueriesSpent
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.nearest import Nearest
 from bench.evaluate.oracle import Access, MeteredOracle, NoDerivative, Numerics
-from bench.evaluate.referee import TOLERANCE, Referee
+from bench.evaluate.referee import TOLERANCE, Referee, Verdict, fools
+from bench.evaluate.streams import seeded
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Cell:
 class Arena:
     """A deployed defense, ready to be attacked: everything that cells of one run share.
 
-    `others` holds the networks that are not the victim, by what an attacker calls them.
+    `others` holds the networks that are not the victim, by what an attacker calls them. `seed` is what the
+    verdicts on a randomized defense are drawn from.
     """
 
     def __init__(
@@ -68,8 +71,10 @@ class Arena:
         numerics: Numerics,
         batches: Batches,
         compiled: bool = False,
+        seed: int = 0,
     ) -> None:
         self.deployed, self.budget, self.num_classes = deployed, budget, num_classes
+        self._seed = seed
         self._compiled = compiled
         self.batches = batches
         self.referee = Referee(deployed, budget, batches)
@@ -84,6 +89,15 @@ class Arena:
             )
         return self._open[knowledge]
 
+    def verdicts(self, chunk: Chunk, x: Tensor) -> Tensor:
+        """The classes [n] of images [n, C, H, W], one for each example of a chunk; no attack sees the draws.
+
+        A randomized defense draws the same for the clean images and for those of every column, so columns
+        differ by their images and not by luck, and the worst case over them does not choose among draws.
+        """
+        with seeded(seed_for(self._seed, "verdict", chunk.number), chunk.x.device):
+            return self.referee.classify(x)
+
 
 def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes | None = None) -> Cell:
     """Attack the examples of a chunk that are right when clean, and judge the result.
@@ -94,12 +108,10 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
     """
     started = time.perf_counter()
     generator = torch.Generator(chunk.x.device).manual_seed(seed)
-    devices = [chunk.x.device] if chunk.x.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        require_norm(trial.attack, arena.budget, trial.column)
-        referee = arena.referee
-        clean = referee.classify(chunk.x)
+    require_norm(trial.attack, arena.budget, trial.column)
+    referee = arena.referee
+    clean = arena.verdicts(chunk, chunk.x)
+    with seeded(seed, chunk.x.device):
         standing = clean == chunk.y
         if before is not None:
             standing &= torch.as_tensor(before.robust, device=standing.device)
@@ -115,7 +127,7 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
             told = isinstance(error, NoDerivative)  # a sentence already; others need their name
             message = str(error) if told else f"{type(error).__name__}: {error}"
             return Cell(None, time.perf_counter() - started, error=message)
-        outcomes, broken = _settle(referee, ledger, candidate, chunk, clean, rows, before)
+        outcomes, broken = _settle(arena, ledger, candidate, chunk, clean, rows, before)
     return Cell(outcomes, time.perf_counter() - started, int(ledger.flat.sum()), broken=broken)
 
 
@@ -139,7 +151,7 @@ def _propose(
 
 
 def _settle(
-    referee: Referee,
+    arena: Arena,
     ledger: Ledger,
     candidate: Tensor,
     chunk: Chunk,
@@ -147,21 +159,17 @@ def _settle(
     rows: Tensor,
     before: Outcomes | None,
 ) -> tuple[Outcomes, Broken]:
-    """The final word: the kept success where there is one, else the verdict on what the attack returned.
+    """What became of every example of the chunk, and the images of what this trial broke.
 
-    Examples that were not attacked are as they were: before, or when clean. The images of what this trial
-    broke are given too.
+    Examples that were not attacked are as they were: before, or when clean.
     """
+    referee = arena.referee
     verdict = referee.judge(candidate, ledger.x)
-    fooled = (verdict.classes != ledger.y) & (verdict.classes >= 0)
-    late = fooled & ~ledger.found
-    first = torch.where(late, ledger.forwards, ledger.first_success)
-    kept = ledger.found
-    if ledger.nearest:  # what it returns may be nearer than all that it asked about
-        kept = kept & ~(fooled & (referee.distance(verdict.x, ledger.x) < ledger.length))
-    judged = torch.where(kept[:, None, None, None], ledger.witness, verdict.x)
-    classes = torch.where(kept, ledger.witness_class, verdict.classes)
-    told = not (ledger.nearest or referee.deployed.randomized)
+    fooled = fools(verdict.classes, ledger.y)
+    judged, classes, fell = _last_word(arena, ledger, verdict, chunk, rows)
+    first = torch.where(ledger.first_success == NEVER, ledger.forwards, ledger.first_success)
+    first = torch.where(fell, first, NEVER)
+    told = not (ledger.nearest or arena.deployed.randomized)
     n, device = len(chunk.y), chunk.y.device
     attacked: Tensor = clean if before is None else torch.as_tensor(before.attacked, device=device)
     moved_by = 0.0 if before is None else torch.as_tensor(before.distance, device=device)
@@ -191,9 +199,29 @@ def _settle(
         lost=spread(ledger.found & ~fooled & ~ledger.misled & told, False, boolean).cpu().numpy(),
         invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
     )
-    fell = (classes != ledger.y) & (classes >= 0)
     images = judged[fell].to(torch.float32).contiguous().cpu().numpy()
     return outcomes, Broken(chunk.ids[rows[fell].to(chunk.ids.device)].cpu().numpy(), images)
+
+
+def _last_word(
+    arena: Arena, ledger: Ledger, verdict: Verdict, chunk: Chunk, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The image that counts for each example, its class, and whether it fooled the defense.
+
+    The kept success where there is one, else what the attack returned. Of a randomized defense votes choose
+    one of the two, and what was chosen is judged by draws of its own: whoever asks often wins votes by luck.
+    """
+    fooled, kept = fools(verdict.classes, ledger.y), ledger.found
+    if ledger.nearest:  # what it returns may be nearer than all that it asked about
+        kept = kept & ~(fooled & (arena.referee.distance(verdict.x, ledger.x) < ledger.length))
+    elif arena.deployed.randomized:
+        kept = kept & ~(fooled & (verdict.agreed > ledger.agreed))
+    judged = torch.where(kept[:, None, None, None], ledger.witness, verdict.x)
+    if arena.deployed.randomized:
+        classes = arena.verdicts(chunk, chunk.x.index_copy(0, rows, judged))[rows]
+    else:
+        classes = torch.where(kept, ledger.witness_class, verdict.classes)
+    return judged, classes, fools(classes, ledger.y)
 
 
 def _nearest_beyond(ledger: Ledger, candidate: Tensor) -> Tensor:

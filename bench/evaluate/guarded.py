@@ -89,7 +89,11 @@ def guarded(
             return found | own(x)
         return found if own_suspicion is None else found | (own_suspicion(x) > 0)
 
-    return replace(deployed, detector=refused, suspicion=lambda x: climbed(x) - threshold)
+    def suspicion(x: Tensor) -> Tensor:
+        beyond = climbed(x) - threshold
+        return beyond if own_suspicion is None else torch.maximum(beyond, own_suspicion(x))
+
+    return replace(deployed, detector=refused, suspicion=suspicion)
 
 
 def _last_layers(network: nn.Module, num_classes: int) -> Look:

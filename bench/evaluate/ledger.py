@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.attacks.geometry import project
 from bench.core.outcomes import NEVER
-from bench.evaluate.referee import Referee
+from bench.evaluate.referee import Referee, Verdict, fools
 
 CHECKED_EVERY = {"cuda": 8}
 """After how many queries successes are looked for, by kind of device: looking makes the host wait for a GPU.
@@ -26,7 +26,7 @@ class Ledger:
     """What was spent on each of n examples, and the first confirmed success of each.
 
     With `nearest`, the nearest success of each instead; and none of them is called broken, so that attacks
-    go on.
+    go on. Of a randomized defense the surest success is kept: the image that most draws are fooled by.
     """
 
     def __init__(self, x: Tensor, y: Tensor, num_classes: int, nearest: bool = False) -> None:
@@ -34,9 +34,10 @@ class Ledger:
         self.x, self.y, self.nearest = x, y, nearest
         self.first_success = torch.full((n,), NEVER, dtype=torch.int64, device=device)
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
-        self.found = torch.zeros_like(self.broken) if nearest else self.broken  # a success is confirmed
+        self.found = torch.zeros_like(self.broken)  # a success is confirmed
         self.misled = torch.zeros_like(self.broken)  # answered for another image than was asked about
         self.length = torch.full((n,), torch.inf, device=device)  # of the witness; only with `nearest`
+        self.agreed = torch.zeros(n, device=device)  # share of draws that the witness fools
         self.exhausted = torch.zeros(n, dtype=torch.bool, device=device)  # have spent all their queries
         self.witness = x.clone()
         self.witness_class = y.clone()
@@ -175,18 +176,41 @@ class Meter:
             self._keep_nearest(query.x[suspects], candidates, later)
             return
         verdict = self._referee.judge(query.x[suspects], ledger.x[candidates])
-        wrong = _fools(verdict.classes, ledger.y[candidates]) & ~verdict.invalid
+        wrong = fools(verdict.classes, ledger.y[candidates]) & ~verdict.invalid
+        if self._referee.draws > 1:
+            wrong = self._keep_surest(verdict, wrong, candidates, later)
         fresh, found = candidates[wrong], suspects[wrong]
         if len(fresh) == 0:
             return
-        ledger.broken[fresh] = True
+        ledger.broken[fresh] = ledger.found[fresh] = True
         ledger.witness[fresh] = verdict.x[wrong]
         ledger.witness_class[fresh] = verdict.classes[wrong]
-        ledger.first_success[fresh] = ledger.forwards[fresh] - later
+        first, now = ledger.first_success[fresh], ledger.forwards[fresh] - later
+        ledger.first_success[fresh] = torch.where(first == NEVER, now, first)
         ledger.logits[fresh] = query.logits[found]
         if query.loss is not None:
             ledger.loss[fresh] = query.loss[found].to(ledger.loss.dtype)
         ledger.changes += 1
+
+    def _keep_surest(self, verdict: Verdict, wrong: Tensor, rows: Tensor, later: int) -> Tensor:
+        """Of images [m] that won a vote, those that fool more draws than what their examples had are kept.
+
+        A vote that is won may be luck, and among many queries one is lucky: so an attack goes on until every
+        draw of two votes is fooled. Returns of which images [m] that is so.
+        """
+        ledger = self.ledger
+        order = verdict.agreed.argsort(stable=True)
+        order = order[(wrong & (verdict.agreed > ledger.agreed[rows]))[order]]
+        kept = order[_last_of_each(rows[order], len(ledger.y))]
+        fresh = rows[kept]
+        ledger.witness[fresh], ledger.witness_class[fresh] = verdict.x[kept], verdict.classes[kept]
+        ledger.agreed[fresh], ledger.found[fresh] = verdict.agreed[kept], True
+        first = fresh[ledger.first_success[fresh] == NEVER]
+        ledger.first_success[first] = ledger.forwards[first] - later
+        sure = (wrong & (verdict.agreed == 1)).nonzero().squeeze(1)
+        again = self._referee.judge(verdict.x[sure], ledger.x[rows[sure]])
+        decided = (again.agreed == 1) & fools(again.classes, ledger.y[rows[sure]])
+        return torch.zeros_like(wrong).index_fill_(0, sure[decided], True)
 
     def _keep_nearest(self, x: Tensor, rows: Tensor, later: int) -> None:
         """Of images [m, C, H, W], those that are nearer than what their examples had and that fool."""
@@ -199,10 +223,8 @@ class Meter:
             return
         x, rows, length = x[order], rows[order], length[order]
         verdict = referee.judge(x, ledger.x[rows])
-        wrong = _fools(verdict.classes, ledger.y[rows]).nonzero().squeeze(1)
-        place = torch.arange(len(wrong), device=rows.device)
-        last = torch.full_like(ledger.first_success, -1).scatter_reduce_(0, rows[wrong], place, "amax")
-        kept = wrong[last[rows[wrong]] == place]
+        wrong = fools(verdict.classes, ledger.y[rows]).nonzero().squeeze(1)
+        kept = wrong[_last_of_each(rows[wrong], len(ledger.y))]
         fresh = rows[kept]
         ledger.witness[fresh], ledger.witness_class[fresh] = verdict.x[kept], verdict.classes[kept]
         ledger.length[fresh], ledger.found[fresh] = length[kept], True
@@ -210,6 +232,8 @@ class Meter:
         ledger.first_success[first] = ledger.forwards[first] - later
 
 
-def _fools(classes: Tensor, y: Tensor) -> Tensor:
-    """Wrong and not refused: turning an attack away is a success of the defense."""
-    return (classes != y) & (classes >= 0)
+def _last_of_each(rows: Tensor, n: int) -> Tensor:
+    """[m] bool: whether no later place holds the same of n rows."""
+    place = torch.arange(len(rows), device=rows.device)
+    last = torch.full((n,), -1, dtype=torch.int64, device=rows.device).scatter_reduce_(0, rows, place, "amax")
+    return last[rows] == place

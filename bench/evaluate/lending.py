@@ -63,7 +63,7 @@ class Attribution:
     def inside(self, x: Tensor, rows: Tensor) -> Tensor:
         """[m] bool: within budget and box around the clean images of these rows."""
         clean, budget = self._clean[rows], self._budget
-        if budget.norm in (Norm.L1, Norm.L0):  # thousands of roundings add up: each value may have its own
+        if budget.norm is not Norm.LINF:  # thousands of roundings add up: each value may have its own
             nearest = project(x.nan_to_num(), clean, budget)
             return (nearest - x).abs().flatten(1).amax(1) <= TOLERANCE
         near = distance(x, clean, budget.norm) <= budget.radius + TOLERANCE

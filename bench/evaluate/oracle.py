@@ -79,8 +79,7 @@ class Access:
         self.queries_victim = knowledge.feedback is not Feedback.NOTHING
         self.knows_victim = self.climbs_victim or self.queries_victim  # so it learns of its successes
         self.limit = knowledge.max_queries if self.queries_victim else None
-        self.randomized = deployed.randomized and self.climbs_victim
-        self.samples = samples_of(deployed, numerics) if self.climbs_victim else 1
+        self.samples = samples_of(deployed, numerics) if _of_the_defense(deployed, knowledge) else 1
         self.objective: Objective | None = deployed.adaptive_loss if self.climbs_victim else None
         self.suspicion = deployed.suspicion if self.climbs_victim else None
         self.climbed = _climbed(deployed, knowledge.gradients, others)
@@ -184,6 +183,16 @@ def _folded(network: nn.Module, example: Tensor, layout: bool) -> nn.Module:
         vars(module).clear()
         vars(module).update(attributes)
     return folded
+
+
+def _of_the_defense(deployed: Deployed, knowledge: Knowledge) -> bool:
+    """Whether what is climbed is made like the deployed defense, so that it draws where that draws.
+
+    A twin is; the bare classifier is where there is nothing around it.
+    """
+    if knowledge.gradients is Source.CLASSIFIER:
+        return deployed.classifier is None
+    return knowledge.gradients in CLIMBS_VICTIM or knowledge.gradients is Source.TWIN
 
 
 def _climbed(deployed: Deployed, source: Source, others: Mapping[Source, nn.Module]) -> nn.Module | None:

@@ -22,6 +22,7 @@ from bench.evaluate.consistency import nearby
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import MeteredOracle, Numerics
+from bench.evaluate.streams import seeded
 from bench.evaluate.subject import Subject, Undone
 from bench.records.case import broken, kept, percent
 from bench.records.record import Check
@@ -115,8 +116,7 @@ def averages(subject: Subject) -> Check:
         return kept("A17", "the defense is not randomized")
     access = subject.arena().access(WHITE_BOX)
     x, y = subject.chunk.x[:32], subject.chunk.y[:32]
-    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
-        torch.manual_seed(seed_for(subject.identity, "A17"))
+    with seeded(seed_for(subject.identity, "A17"), x.device):
         one, other = (access.gradients(cross_entropy, x, (y,))[0].flatten(1) for _ in range(2))
     cosine = float(torch.nn.functional.cosine_similarity(one, other).median())
     chunk = subject.few(100)
@@ -212,8 +212,7 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [n, K]."""
-        with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
-            torch.manual_seed(0)
+        with seeded(0, x.device):
             logits: Tensor = self.network(x)
         return logits
 

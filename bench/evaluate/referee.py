@@ -22,7 +22,8 @@ class Verdict:
     """What the referee found for m candidates."""
 
     x: Tensor  # [m, C, H, W] the judged images, inside budget and box
-    classes: Tensor  # [m] int64, or REFUSED
+    classes: Tensor  # [m] int64, or REFUSED; the number of classes where the answer was not a number
+    agreed: Tensor  # [m] share of the draws that gave this class; 1 unless the defense is randomized
     moved: Tensor  # [m] bool: the candidate lay outside and was projected
     invalid: Tensor  # [m] bool: the candidate held NaN or infinity, and the clean image was judged
 
@@ -30,7 +31,8 @@ class Verdict:
 class Referee:
     """Judges candidates against the deployed defense in eval mode, full precision, without gradients.
 
-    A randomized defense is judged by the most frequent class of `draws` independent answers.
+    A randomized defense is judged by the most frequent class of `draws` independent answers; of classes that
+    are as frequent, the one that was answered first, which favours nobody.
     """
 
     def __init__(self, deployed: Deployed, budget: Budget, batches: Batches, draws: int = 9) -> None:
@@ -43,10 +45,7 @@ class Referee:
     @torch.no_grad()
     def classify(self, x: Tensor) -> Tensor:
         """The class of each image [m], or REFUSED where the detector turns it away."""
-        if len(x) == 0:
-            return torch.empty(0, dtype=torch.int64, device=x.device)
-        votes = torch.stack([self.batches.map(self._answer, x) for _ in range(self.draws)])
-        return votes[0] if self.draws == 1 else votes.mode(dim=0).values
+        return self._vote(x)[0]
 
     def judge(self, candidate: Tensor, clean: Tensor) -> Verdict:
         """Project candidates [m, C, H, W] to budget and box around their clean images, and classify them."""
@@ -55,16 +54,34 @@ class Referee:
         candidate = torch.where(invalid[:, None, None, None], clean, candidate)
         x = project(candidate, clean, self.budget)
         moved = (x - candidate).flatten(1).abs().amax(dim=1) > TOLERANCE
-        return Verdict(x, self.classify(x), moved, invalid)
+        return Verdict(x, *self._vote(x), moved, invalid)
 
     def distance(self, x: Tensor, clean: Tensor) -> Tensor:
         """How far each image was moved [m], in the budget's norm."""
         return distance(x, clean, self.budget.norm)
 
+    @torch.no_grad()
+    def _vote(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Classes [m] and the share of draws behind each."""
+        if len(x) == 0:
+            return torch.empty(0, dtype=torch.int64, device=x.device), x.new_empty(0)
+        votes = torch.stack([self.batches.map(self._answer, x) for _ in range(self.draws)])
+        if self.draws == 1:
+            return votes[0], x.new_ones(len(x))
+        counts = (votes[:, None] == votes).sum(dim=1)  # [draws, m]: how many say what this draw says
+        most, first = counts.max(dim=0).values, counts.argmax(dim=0)
+        return votes.gather(0, first[None])[0], most / self.draws
+
     def _answer(self, x: Tensor) -> Tensor:
-        classes: Tensor = self.deployed.predict(x).argmax(dim=1)
+        logits = self.deployed.predict(x)
+        classes = torch.where(logits.isnan().any(dim=1), logits.shape[1], logits.argmax(dim=1))
         if self.deployed.detector is not None:
             classes = torch.where(self.deployed.detector(x), REFUSED, classes)
         elif self.deployed.suspicion is not None:
             classes = torch.where(self.deployed.suspicion(x) > 0, REFUSED, classes)
         return classes
+
+
+def fools(classes: Tensor, y: Tensor) -> Tensor:
+    """[m] bool: wrong and not refused; turning an attack away is a success of the defense."""
+    return (classes != y) & (classes >= 0)

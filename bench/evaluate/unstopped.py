@@ -19,6 +19,7 @@ from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena
 from bench.evaluate.oracle import Access
 from bench.evaluate.referee import Verdict
+from bench.evaluate.streams import seeded
 
 
 @dataclass
@@ -75,9 +76,7 @@ def adversarial_images(
 ) -> Verdict:
     """What an attack makes of all images [n, C, H, W], judged; everything random comes from `seed`."""
     generator = torch.Generator(x.device).manual_seed(seed)
-    devices = [x.device] if x.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with seeded(seed, x.device):
         nothing = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         oracle: Oracle = Unstopped(arena.access(knowledge), arena.batches, arena.num_classes, nothing)
         return arena.referee.judge(attack(oracle, x, y, arena.budget, generator), x)

@@ -25,6 +25,7 @@ from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.guarded import Watch, climbable, guarded
 from bench.evaluate.portrait import Lacking
+from bench.evaluate.streams import seeded
 from bench.evaluate.unstopped import adversarial_images
 from bench.records import detection as records
 from bench.records.detection import Detection, Scored
@@ -195,9 +196,8 @@ class _Detecting:
                     return held
             except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 path.unlink()
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):  # for a randomized defense
-            torch.manual_seed(seed_for(self.spec.run.id, "scores", name, number))
+        seed = seed_for(self.spec.run.id, "scores", name, number)
+        with seeded(seed, self.device):  # for a randomized defense
             scored = make()
         write_atomically(path, records.pack({name: scored}))
         return scored

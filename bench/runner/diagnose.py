@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 
 from bench.core.digest import content_id, source_digests
@@ -21,6 +20,7 @@ from bench.core.threat import format_eps
 from bench.data.catalog import source
 from bench.errors import BadValue, StaleRecord
 from bench.evaluate.portrait import Lacking, Method
+from bench.evaluate.streams import seeded
 from bench.plan import Request, RunSpec, plan_training
 from bench.records import diagnostics as records
 from bench.records.diagnostics import Diagnostics
@@ -125,10 +125,8 @@ def _look(subject: Subject) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Every portrait, or why there is none; the same wherever and whenever it is made."""
     progress = subject.options.progress
     progress.start(f"looking into {subject.spec.training.named.label}", len(PORTRAITS), "portraits")
-    cuda = [subject.x.device] if subject.x.device.type == "cuda" else []
     left_out: dict[str, str] = {}
-    with torch.random.fork_rng(cuda):
-        torch.manual_seed(seed_for(subject.identity, "look"))
+    with seeded(seed_for(subject.identity, "look"), subject.x.device):
         clean, adversarial, held = answers(subject)
         parts: dict[str, Any] = {"clean": clean, "adversarial": adversarial}
         arrays = dict(held)

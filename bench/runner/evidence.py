@@ -20,6 +20,7 @@ from bench.core.seeds import seed_for
 from bench.errors import BadData
 from bench.evaluate.batches import Batches
 from bench.evaluate.referee import TOLERANCE, Referee
+from bench.evaluate.streams import seeded
 from bench.records.evidence import FILE, Images, cell_images, drop_cell_images, images, write
 from bench.records.record import Evidence, Finding
 from bench.records.store import RunFolder
@@ -158,8 +159,7 @@ def _scored(opened: Opened, number: int, found: Images) -> tuple[Held, Held, int
     place = {int(example): row for row, example in enumerate(found.ids)}
     rows = np.array([row for row, example in enumerate(ids) if int(example) in place], dtype=np.int64)
     referee = _another(opened.arena.referee, len(rows))
-    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
-        torch.manual_seed(seed_for(opened.spec.id, "evidence", number))
+    with seeded(seed_for(opened.spec.id, "evidence", number), x.device):
         again = referee.classify(x) == y
         rounded = again.clone()
         if len(rows) == 0:

@@ -21,6 +21,7 @@ from bench.core.succession import changed_modules
 from bench.core.threat import Budget
 from bench.errors import BadData, BadValue, StaleRecord
 from bench.evaluate.referee import TOLERANCE
+from bench.evaluate.streams import seeded
 from bench.records.evidence import write
 from bench.records.record import Imported, Record, to_json
 from bench.records.store import RunFolder, write_atomically
@@ -85,15 +86,15 @@ def import_images(
 
 def _array(file: Path) -> NDArray[Any]:
     """What is in the file, as it is, and not read into memory before it is needed."""
+    expected, again = "expected a NumPy array of images (.npy)", "np.save('adv.npy', images)"
+    if not file.is_file():
+        raise BadData(f"{file} is {'a folder' if file.is_dir() else 'not there'}, {expected}", again)
     try:
         found: Any = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        objects = "allow_pickle" in str(error) or "Python object" in str(error)
-        reason = "it holds Python objects" if objects else error
-        raise BadData(
-            f"{file} cannot be read ({reason}), expected a NumPy array of images (.npy)",
-            "np.save('adv.npy', images)",
-        ) from None
+    except OSError as error:
+        raise BadData(f"{file} cannot be read ({error.strerror or error}), {expected}", again) from None
+    except (ValueError, EOFError):  # what is no array numpy takes for pickled objects, which are not read
+        raise BadData(f"{file} is no array, or one of Python objects, {expected}", again) from None
     if not isinstance(found, np.ndarray):
         raise BadData(f"{file} holds several arrays, expected one", "np.save('adv.npy', images)")
     if not np.issubdtype(found.dtype, np.floating):
@@ -163,8 +164,7 @@ def _part(opened: Opened, number: int, images: NDArray[Any]) -> Judged:
     candidate[torch.from_numpy(there).to(x.device)] = torch.from_numpy(given).to(x.device)
     far = beyond(candidate, x, opened.spec.budget)
     candidate = torch.where(far[:, None, None, None], x, candidate)
-    with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
-        torch.manual_seed(seed_for(opened.spec.id, "imported", number))
+    with seeded(seed_for(opened.spec.id, "imported", number), x.device):
         correct = referee.classify(x) == y
         verdict = referee.judge(candidate, x)
     stands = (verdict.classes == y) | (verdict.classes == REFUSED)

@@ -70,6 +70,15 @@ def open_run(spec: RunSpec, options: Options) -> Opened:
     deployed = spec.training.named.defense.deploy(net.to(device))
     others = {who: attackers_network(who, other, trained, options, data) for who, other in spec.others}
     batches = Batches(options.batch_size or AUTO.get(device.type, 128))
-    arena = Arena(deployed, spec.budget, data.num_classes, others, spec.numerics, batches, options.compiled)
+    arena = Arena(
+        deployed,
+        spec.budget,
+        data.num_classes,
+        others,
+        spec.numerics,
+        batches,
+        options.compiled,
+        seed=spec.training.seed,
+    )
     rows = torch.split(test_subset(data, spec.suite.examples), spec.suite.chunk)
     return Opened(spec, device, data, trained, net, deployed, arena, rows)

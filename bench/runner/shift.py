@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from bench.evaluate.corruptions import CORRUPTIONS, GROUPS, NAMES, SEVERITIES, C
 from bench.evaluate.engine import Chunk
 from bench.evaluate.referee import Referee
 from bench.evaluate.spatial import Grid, in_random_pose, in_worst_pose
+from bench.evaluate.streams import seeded
 from bench.plan import Request, RunSpec
 from bench.records import documents
 from bench.records.shift import FOLDER, SCHEMA, Corrupted, Mean, Posed, Shift
@@ -217,7 +217,7 @@ class _Computation:
         cell = self.folder.cell(name, chunk.number)
         if cell is None:
             started = time.perf_counter()
-            with _seeded(chunk.x.device, seed_for(self.spec.run.id, name, chunk.number)):
+            with seeded(seed_for(self.spec.run.id, name, chunk.number), chunk.x.device):
                 outcomes = judge()
             cell = StoredCell(outcomes, time.perf_counter() - started, 0)
             self.folder.keep_cell(name, chunk.number, cell)
@@ -227,7 +227,7 @@ class _Computation:
 
     def _clean(self, referee: Referee, chunk: Chunk) -> Tensor:
         if chunk.number not in self.clean:
-            with _seeded(chunk.x.device, seed_for(self.spec.run.id, "clean", chunk.number)):
+            with seeded(seed_for(self.spec.run.id, "clean", chunk.number), chunk.x.device):
                 self.clean[chunk.number] = referee.classify(chunk.x)
         return self.clean[chunk.number]
 
@@ -254,14 +254,6 @@ class _Computation:
             lost=no,
             invalid=no,
         )
-
-
-@contextmanager
-def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """What a randomized defense draws within comes from the seed, and nobody outside notices."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
 
 
 def _right(outcomes: Outcomes) -> NDArray[np.bool_]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -29,6 +28,7 @@ from bench.data.dataset import test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena
+from bench.evaluate.streams import seeded
 from bench.evaluate.unstopped import adversarial_images
 from bench.plan import Request, RunSpec, parse_network, plan_white_box
 from bench.records import transfer as records
@@ -210,7 +210,7 @@ class _Matrix:
         """Which examples [n] a network gets right before any attack."""
         right = []
         for number, (x, y, _) in enumerate(self._batches()):
-            with _seeded(x.device, seed_for(player.run.id, "clean", number)):
+            with seeded(seed_for(player.run.id, "clean", number), x.device):
                 right.append((player.arena.referee.classify(x) == y).cpu().numpy())
         return np.concatenate(right)
 
@@ -267,17 +267,9 @@ class _Matrix:
         return [(*test.batch(rows), test.ids[rows.to(test.ids.device)].cpu().numpy()) for rows in self.chunks]
 
 
-@contextmanager
-def _seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """What is random within comes from the seed, and nobody outside notices."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
 def _holds(arena: Arena, x_adv: Tensor, x: Tensor, y: Tensor, seed: int) -> NDArray[np.bool_]:
     """Which images [m] a network classifies right or refuses, once they are within the budget."""
-    with _seeded(x.device, seed):
+    with seeded(seed, x.device):
         classes = arena.referee.judge(x_adv, x).classes
     held: NDArray[np.bool_] = ((classes == y) | (classes == REFUSED)).cpu().numpy()
     return held
