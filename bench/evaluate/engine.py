@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.api import Deployed, Trial
 from bench.attacks.norms import require_norm
+from bench.attacks.streams import seeded
 from bench.core.outcomes import NEVER, Outcomes
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget, Knowledge, Source
@@ -23,7 +24,6 @@ from bench.evaluate.ledger import Ledger
 from bench.evaluate.nearest import Nearest
 from bench.evaluate.oracle import Access, MeteredOracle, NoDerivative, Numerics
 from bench.evaluate.referee import TOLERANCE, Referee, Verdict, fools
-from bench.evaluate.streams import seeded
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
     require_norm(trial.attack, arena.budget, trial.column)
     referee = arena.referee
     clean = arena.verdicts(chunk, chunk.x)
-    with seeded(seed, chunk.x.device):
+    apart = seed_for("defense", seed) if arena.deployed.randomized else seed  # from what the attack draws
+    with seeded(apart, chunk.x.device):
         standing = clean == chunk.y
         if before is not None:
             standing &= torch.as_tensor(before.robust, device=standing.device)

@@ -14,6 +14,7 @@ from bench.attacks.apgd import APGD
 from bench.attacks.geometry import project, random_start
 from bench.attacks.losses import cross_entropy, margin
 from bench.attacks.pgd import PGD
+from bench.attacks.streams import seeded
 from bench.core.outcomes import REFUSED
 from bench.core.seeds import seed_for
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
@@ -22,7 +23,6 @@ from bench.evaluate.consistency import nearby
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import MeteredOracle, Numerics
-from bench.evaluate.streams import seeded
 from bench.evaluate.subject import Subject, Undone
 from bench.records.case import broken, kept, percent
 from bench.records.record import Check

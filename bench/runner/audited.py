@@ -51,7 +51,7 @@ def case_of(record: Record, options: Options) -> Case:
 def changed_since(record: Record) -> list[str]:
     """The modules behind a record whose code is another now."""
     made = record.provenance.sources
-    return changed_modules(made, source_digests(made))
+    return changed_modules(made, source_digests(made), randomized=record.draws > 1)
 
 
 def ran(record: Record) -> str:

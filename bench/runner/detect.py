@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Deployed, Trial
+from bench.attacks.streams import seeded
 from bench.core.detection import threshold_at
 from bench.core.digest import source_digests
 from bench.core.outcomes import Outcomes, concatenate
@@ -25,7 +26,6 @@ from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.guarded import Watch, climbable, guarded
 from bench.evaluate.portrait import Lacking
-from bench.evaluate.streams import seeded
 from bench.evaluate.unstopped import adversarial_images
 from bench.records import detection as records
 from bench.records.detection import Detection, Scored

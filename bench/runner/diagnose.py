@@ -12,6 +12,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from bench.attacks.streams import seeded
 from bench.core.digest import content_id, source_digests
 from bench.core.encoding import describe
 from bench.core.seeds import seed_for
@@ -20,7 +21,6 @@ from bench.core.threat import format_eps
 from bench.data.catalog import source
 from bench.errors import BadValue, StaleRecord
 from bench.evaluate.portrait import Lacking, Method
-from bench.evaluate.streams import seeded
 from bench.plan import Request, RunSpec, plan_training
 from bench.records import diagnostics as records
 from bench.records.diagnostics import Diagnostics

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.attacks.streams import seeded
 from bench.core.digest import file_sha256
 from bench.core.outcomes import REFUSED, Outcomes, worst_case
 from bench.core.progress import Progress
@@ -20,7 +21,6 @@ from bench.core.seeds import seed_for
 from bench.errors import BadData
 from bench.evaluate.batches import Batches
 from bench.evaluate.referee import TOLERANCE, Referee
-from bench.evaluate.streams import seeded
 from bench.records.evidence import FILE, Images, cell_images, drop_cell_images, images, write
 from bench.records.record import Evidence, Finding
 from bench.records.store import RunFolder

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.attacks.geometry import project
+from bench.attacks.streams import seeded
 from bench.core.bitmap import packed
 from bench.core.digest import file_sha256, source_digests
 from bench.core.outcomes import REFUSED, worst_case
@@ -21,7 +22,6 @@ from bench.core.succession import changed_modules
 from bench.core.threat import Budget
 from bench.errors import BadData, BadValue, StaleRecord
 from bench.evaluate.referee import TOLERANCE
-from bench.evaluate.streams import seeded
 from bench.records.evidence import write
 from bench.records.record import Imported, Record, to_json
 from bench.records.store import RunFolder, write_atomically
@@ -65,7 +65,9 @@ def import_images(
         BenchError: the run, its weights, or its data are not at hand.
     """
     spec = restored(record, options.store, data, code)
-    changed = changed_modules(record.provenance.sources, source_digests(spec.modules))
+    changed = changed_modules(
+        record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
+    )
     if changed and options.stale == "refuse":
         raise StaleRecord(
             f"run {record.run_id} was made by other code ({listed(changed)} changed since)",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.api import Suite
+from bench.attacks.streams import seeded
 from bench.core.digest import content_id, source_digests
 from bench.core.encoding import encode
 from bench.core.outcomes import NEVER, REFUSED, Outcomes, concatenate
@@ -24,7 +25,6 @@ from bench.evaluate.corruptions import CORRUPTIONS, GROUPS, NAMES, SEVERITIES, C
 from bench.evaluate.engine import Chunk
 from bench.evaluate.referee import Referee
 from bench.evaluate.spatial import Grid, in_random_pose, in_worst_pose
-from bench.evaluate.streams import seeded
 from bench.plan import Request, RunSpec
 from bench.records import documents
 from bench.records.shift import FOLDER, SCHEMA, Corrupted, Mean, Posed, Shift

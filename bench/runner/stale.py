@@ -27,7 +27,7 @@ def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Option
     record = folder.record()
     if record is None:
         return None
-    changed = changed_modules(record.provenance.sources, sources)
+    changed = changed_modules(record.provenance.sources, sources, randomized=record.draws > 1)
     if changed and options.stale == "refuse":
         raise StaleRecord(
             f"run {record.run_id} was made by other code ({listed(changed)} changed since)",

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench.api import Suite, Trial
 from bench.attacks.pgd import PGD
+from bench.attacks.streams import seeded
 from bench.core.digest import content_id, source_digests
 from bench.core.encoding import describe
 from bench.core.outcomes import REFUSED
@@ -28,7 +29,6 @@ from bench.data.dataset import test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena
-from bench.evaluate.streams import seeded
 from bench.evaluate.unstopped import adversarial_images
 from bench.plan import Request, RunSpec, parse_network, plan_white_box
 from bench.records import transfer as records

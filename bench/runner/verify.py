@@ -61,7 +61,9 @@ def verify(
             "--store FOLDER, or bench run with --rerun",
         )
     spec = restored(record, options.store, data, code)
-    changed = changed_modules(record.provenance.sources, source_digests(spec.modules))
+    changed = changed_modules(
+        record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
+    )
     if changed and options.stale == "refuse":
         raise StaleRecord(
             f"run {record.run_id} was made by other code ({listed(changed)} changed since)",

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import importlib
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Generator, nn
 
 from bench.api import Oracle
+from bench.attacks import streams
 from bench.errors import AccessDenied, MissingExtra
 
 
@@ -46,17 +45,8 @@ def lent(oracle: Oracle, eot: bool = True) -> nn.Module:
 def seeded(generator: Generator) -> Iterator[int]:
     """Everyone's random numbers from one seed that the generator gives, and afterwards as they were."""
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device))
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = [generator.device] if generator.device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices=devices):
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            yield seed
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+    with streams.seeded(seed, generator.device):
+        yield seed
 
 
 def library(module: str, extra: str | None = None) -> ModuleType:

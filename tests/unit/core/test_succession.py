@@ -38,3 +38,9 @@ def test_every_succession_says_what_changed_and_how_it_was_shown():
         assert step.change and step.shown and step.digests
         for module, (before, after) in step.digests.items():
             assert before != after, f"{module} did not change"
+
+
+def test_a_change_of_randomized_verdicts_leaves_results_on_randomized_defenses_stale():
+    step = Succession("votes", "cells of deterministic runs", {"referee": ("1", "2")}, of_randomized=False)
+    assert changed_modules({"referee": "1"}, {"referee": "2"}, [step]) == []
+    assert changed_modules({"referee": "1"}, {"referee": "2"}, [step], randomized=True) == ["referee"]

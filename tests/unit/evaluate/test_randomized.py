@@ -15,6 +15,7 @@ from bench.attacks.combine import Restarts
 from bench.attacks.noise import UniformNoise
 from bench.attacks.pgd import PGD
 from bench.attacks.square import Square
+from bench.attacks.streams import seeded
 from bench.core.outcomes import NEVER, worst_case
 from bench.core.survival import survival
 from bench.core.threat import GRAY_BOX_CLASSIFIER, GRAY_BOX_TWIN, SCORES, WHITE_BOX, Budget, Norm, Source
@@ -23,7 +24,6 @@ from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.oracle import PLAIN, Access, Numerics
 from bench.evaluate.referee import Referee
 from bench.evaluate.sequel import Sequel
-from bench.evaluate.streams import seeded
 
 BUDGET = Budget(Norm.LINF, Fraction(1, 20))
 N = 400

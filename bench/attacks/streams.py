@@ -15,16 +15,11 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Whatever draws from a global generator within draws from `seed`; afterwards all are as they were."""
     pythons, numpys = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        reseed(seed)
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         try:
             yield
         finally:
             random.setstate(pythons)
             np.random.set_state(numpys)
-
-
-def reseed(seed: int) -> None:
-    """The global generators begin at `seed`."""
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
