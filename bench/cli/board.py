@@ -104,7 +104,7 @@ def board(
     if write is not None:
         require_writable(write, "folder of boards", "--write FOLDER")
     found = _chosen(records_of(records or (str(store),), store), data, eps)
-    others = _published(published, found)
+    others = published_rows(published, found)
     text = _text(found, "json" if as_json else shape, wide, others)
     if out is None:
         click.echo(text, nl=False)
@@ -152,6 +152,24 @@ def _by_id(start: str, store: Path) -> dict[str, Path]:
     return runs or {path.stem: path for path in sorted(store.glob(f"{RECORDS}/{start}*.json"))}
 
 
+def published_rows(folder: Path | None, records: Sequence[Record]) -> list[Published]:
+    """What others published, and a sentence where some of it fits none of these boards."""
+    if folder is None:
+        return []
+    from bench.report.exchange import published
+    from bench.report.ground import ground
+
+    rows, places = published(folder), {ground(record) for record in records}
+    without = [row.id for row in rows if not any(row.fits(place) for place in places)]
+    if without:
+        click.echo(
+            f"{len(without)} of {len(rows)} published rows share data, norm and eps with no board here: "
+            f"{', '.join(without[:5])}{', ...' if len(without) > 5 else ''}",
+            err=True,
+        )
+    return rows
+
+
 def width() -> int:
     """How wide a printed table may be: the terminal's width, or enough to break no cell in a file."""
     return shutil.get_terminal_size((160, 24)).columns
@@ -195,24 +213,6 @@ def _chosen(records: Sequence[Record], data: str | None, eps: str | None) -> lis
         asked = " ".join(part for part in (data, eps) if part)
         raise BadValue(f"no record is of {asked!r}, expected one of {', '.join(held)}", "--data NAME")
     return left
-
-
-def _published(folder: Path | None, records: Sequence[Record]) -> list[Published]:
-    """What others published, and a sentence where some of it fits none of these boards."""
-    if folder is None:
-        return []
-    from bench.report.exchange import published
-    from bench.report.ground import ground
-
-    rows, places = published(folder), {ground(record) for record in records}
-    without = [row.id for row in rows if not any(row.fits(place) for place in places)]
-    if without:
-        click.echo(
-            f"{len(without)} of {len(rows)} published rows share data, norm and eps with no board here: "
-            f"{', '.join(without[:5])}{', ...' if len(without) > 5 else ''}",
-            err=True,
-        )
-    return rows
 
 
 def _exclude(rebuild: Path | None, verify: Path | None, *others: object) -> None:

@@ -17,7 +17,13 @@ import click
     metavar="FOLDER",
     help="Where the page goes: a new or empty folder, or one with an earlier page, which is replaced.",
 )
-def site(records: tuple[Path, ...], out: Path) -> None:
+@click.option(
+    "--published",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="RobustBench's model_info files, as grey rows below, never ranked.  [default: none]",
+)
+def site(records: tuple[Path, ...], out: Path, published: Path | None) -> None:
     """Write a page of boards and records: files of records, folders of boards or of runs.
 
     Folders of runs also lend the adversarial images and the curves that they hold.
@@ -25,6 +31,7 @@ def site(records: tuple[Path, ...], out: Path) -> None:
     Without any, leaderboards/ is shown. The folder can be opened from disk or put on any web server: nothing
     in it asks for anything outside. Boards can be sorted and filtered, two rows be put side by side.
     """
+    from bench.cli.board import published_rows
     from bench.errors import BadData
     from bench.publish import read_records
     from bench.report.site.extras import extras
@@ -40,7 +47,9 @@ def site(records: tuple[Path, ...], out: Path) -> None:
             )
         found.update({record.run_id: record for record in read_records(place)})
     beside = extras(place for place in records if place.is_dir())
-    written = write_site(site_files([found[run_id] for run_id in sorted(found)], beside), out)
+    chosen = [found[run_id] for run_id in sorted(found)]
+    others = published_rows(published, chosen)
+    written = write_site(site_files(chosen, beside, others), out)
     seconds = time.perf_counter() - began
     click.echo(f"{len(found)} records on {len(written)} pages and files in {seconds:.1f} s", err=True)
     click.echo(out / "index.html")

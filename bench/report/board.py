@@ -187,7 +187,7 @@ def _published(row: Published) -> dict[str, Cell]:
     return {
         "defense": Marked(row.id, " (published)", row.link or None),
         "origin": "published",
-        "paper": ", ".join(part for part in (row.authors, row.name, row.venue) if part),
+        "paper": row.source,
         "link": row.link or None,
         "architecture": row.architecture or None,
         "clean": _share(row.clean),

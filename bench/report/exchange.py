@@ -51,6 +51,11 @@ class Published:
         """The number that their rank uses."""
         return self.external if self.external is not None else self.autoattack
 
+    @property
+    def source(self) -> str:
+        """Authors, title and venue."""
+        return ", ".join(part for part in (self.authors, self.name, self.venue) if part)
+
     def fits(self, place: Ground) -> bool:
         """Whether it may stand below a board: the same data, norm and eps; their n is their own."""
         if self.norm is None or self.eps is None:

@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.records.record import Interval, Record
+from bench.report.exchange import AUTOATTACK, Published
 from bench.report.site.views import BoardView, Row
 
 
 def rows_to_compare(boards: Sequence[BoardView]) -> dict[str, Any]:
-    """Board -> its title and rows: clean, worst cases and columns, with what held example by example."""
+    """Board -> its title and rows: clean, worst cases and columns, with what held example by example.
+
+    Of published rows there are figures in percent alone, and whose they are.
+    """
     return {
-        board.stem: {"title": board.place.label, "rows": {row.key: _row(row) for row in board.rows}}
+        board.stem: {
+            "title": board.place.label,
+            "rows": {row.key: _row(row) for row in board.rows}
+            | {row.key: _published(row, row.published) for row in board.others if row.published},
+        }
         for board in boards
     }
 
@@ -22,6 +30,7 @@ def _row(row: Row) -> dict[str, Any]:
     return {
         "name": row.name,
         "facts": {
+            "measured by": "the records of this page",
             "paper": first.paper,
             "architecture": first.architecture,
             "recipe": first.training.recipe if first.training else "nothing was trained",
@@ -29,7 +38,26 @@ def _row(row: Row) -> dict[str, Any]:
             "findings": ", ".join(row.findings) or "none",
         },
         "clean": _share(first.clean),
+        "lowest": None if row.lowest is None else round(100 * row.lowest, 2),
         "suites": {suite: _suite(record) for suite, record in row.records.items()},
+    }
+
+
+def _published(row: Row, theirs: Published) -> dict[str, Any]:
+    return {
+        "name": f"{row.name} (published)",
+        "published": theirs.source,
+        "facts": {
+            "measured by": f"others, on weights of theirs ({theirs.id}.json)",
+            "paper": theirs.source,
+            "architecture": theirs.architecture or "not said",
+            "recipe": "not said",
+            "reconstruction": "no",
+            "findings": "nobody looked here",
+        },
+        "clean": theirs.clean,
+        "lowest": theirs.robust,
+        "suites": {AUTOATTACK: {"worst": theirs.autoattack, "held": None, "columns": []}},
     }
 
 

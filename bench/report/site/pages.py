@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.errors import BadValue
 from bench.records.record import Record, to_json
 from bench.records.store import require_writable, write_atomically
+from bench.report.exchange import Published
 from bench.report.site.compare import rows_to_compare
 from bench.report.site.extras import Extras
 from bench.report.site.views import board_views, record_view
@@ -20,10 +21,13 @@ MANIFEST = "site.json"
 STATIC = ("site.css", "site.js")
 
 
-def site_files(records: Sequence[Record], beside: Extras | None = None) -> dict[str, str]:
+def site_files(
+    records: Sequence[Record], beside: Extras | None = None, published: Sequence[Published] = ()
+) -> dict[str, str]:
     """File name -> content of the whole page; the same records, the same bytes.
 
-    `beside` holds what a store has besides: adversarial images, and curves.
+    `beside` holds what a store has besides: adversarial images, and curves. `published` are rows of others,
+    which stand below the boards of their data and budget.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -35,7 +39,7 @@ def site_files(records: Sequence[Record], beside: Extras | None = None) -> dict[
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    boards = board_views(records)
+    boards = board_views(records, published)
     home = {found.run_id: found for board in boards for found in board.places}
     made = {
         "index.html": environment.get_template("index.html").render(root="", boards=boards),

@@ -12,8 +12,9 @@ from bench.records.claims import claim_of, link
 from bench.records.record import Check, Finding, Interval, Record
 from bench.records.record import Column as Trial
 from bench.report import board as boards
+from bench.report.exchange import Published
 from bench.report.ground import Ground, ground, grounds, in_order, suite_label
-from bench.report.render import Cell, Column, Kind, Marked, read_cell
+from bench.report.render import Cell, Column, Kind, Marked, Table, read_cell
 from bench.report.site.commands import reproduce
 from bench.report.table import note
 
@@ -22,6 +23,9 @@ LEFT_OUT = ("records", "n")
 
 _SPENT = 3
 """Columns that tables drop this late or later on narrow terminals are shown on demand."""
+
+_Cells = tuple[Cell, ...]
+_Shown = Sequence[tuple[int, Column]]
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,15 @@ class Head:
 
 @dataclass(frozen=True)
 class Row:
-    """One training on a board, with its records by suite."""
+    """One training on a board, with its records by suite; or what others published, without any."""
 
     key: str
     name: str
     places: tuple[Place, ...]
     records: Mapping[str, Record]
-    findings: tuple[str, ...]
+    findings: tuple[str, ...]  # as the board shows them: of the records, of audits, and of all suites together
+    lowest: float | None  # the lowest share that is known
+    published: Published | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class BoardView:
     suites: tuple[str, ...]
     heads: tuple[Head, ...]
     rows: tuple[Row, ...]
+    others: tuple[Row, ...]  # published ones, never ranked
     notes: tuple[str, ...]
 
     @property
@@ -149,8 +156,8 @@ def share(found: Interval) -> Share:
     )
 
 
-def board_views(records: Sequence[Record]) -> list[BoardView]:
-    """Every board that these records make, in order."""
+def board_views(records: Sequence[Record], published: Sequence[Published] = ()) -> list[BoardView]:
+    """Every board that these records make, in order; published rows stand where data and budget are theirs."""
     views: list[BoardView] = []
     for group in grounds(records):
         place = ground(group[0])
@@ -159,7 +166,7 @@ def board_views(records: Sequence[Record]) -> list[BoardView]:
             stem = f"{stem}-n{place.n}"
         if any(view.stem == stem for view in views):
             stem = f"{stem}-{group[0].data_digest}"
-        views.append(_board(stem, place, group))
+        views.append(_board(stem, place, group, published))
     return views
 
 
@@ -182,43 +189,71 @@ def record_view(record: Record, located: Located | None) -> RecordView:
     )
 
 
-def _board(stem: str, place: Ground, group: Sequence[Record]) -> BoardView:
-    table = boards.board(group)
-    names = [column.name for column in table.columns]
-    suites = tuple(in_order(map(suite_label, group)))
+def _board(
+    stem: str, place: Ground, group: Sequence[Record], published: Sequence[Published]
+) -> BoardView:
+    table = boards.board(group, published)
     shown = [
         (number, column)
         for number, column in enumerate(table.columns)
         if not column.only_csv and column.name not in LEFT_OUT
     ]
-    by_id = {record.run_id: record for record in group}
-    rows = []
-    for cells in table.rows:
-        ids = str(cells[names.index("records")] or "").split(", ")
-        held = {suite_label(by_id[run_id]): by_id[run_id] for run_id in ids if run_id in by_id}
-        if not held:  # published by others: there is nothing of ours to show
-            continue
-        first = next(iter(held.values()))
-        seed = (
-            f", seed {first.seed}"
-            if sum(other.defense == first.defense for other in group) > len(held)
-            else ""
-        )
-        findings = sorted({finding.code for record in held.values() for finding in record.findings})
-        rows.append(
-            Row(
-                key=first.run_id,
-                name=f"{first.defense}{seed}",
-                places=tuple(_place(column, cells[number], held) for number, column in shown),
-                records=held,
-                findings=tuple(findings),
-            )
-        )
-    heads = tuple(
-        Head(column.title, column.name, column.kind is not Kind.TEXT, column.dispensable >= _SPENT)
-        for _, column in shown
+    measured = [cells for number, cells in enumerate(table.rows) if number not in table.quiet]
+    quiet = [cells for number, cells in enumerate(table.rows) if number in table.quiet]
+    fitting = [row for row in published if row.fits(place)]  # in the order of the board
+    return BoardView(
+        stem,
+        place,
+        tuple(in_order(map(suite_label, group))),
+        tuple(_head(column) for _, column in shown),
+        tuple(_measured(table, cells, shown, group) for cells in measured),
+        tuple(
+            _published(row, f"published {number} {row.id}", table, cells, shown)
+            for number, (row, cells) in enumerate(zip(fitting, quiet, strict=True), start=1)
+        ),
+        table.notes,
     )
-    return BoardView(stem, place, suites, heads, tuple(rows), table.notes)
+
+
+def _head(column: Column) -> Head:
+    return Head(
+        column.title, column.name, column.kind is not Kind.TEXT, spent=column.dispensable >= _SPENT
+    )
+
+
+def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record]) -> Row:
+    by_id = {record.run_id: record for record in group}
+    ids = str(_cell(table, cells, "records")).split(", ")
+    held = {suite_label(by_id[run_id]): by_id[run_id] for run_id in ids}
+    first = next(iter(held.values()))
+    several = sum(other.defense == first.defense for other in group) > len(held)
+    findings = _cell(table, cells, "findings")
+    lowest = _cell(table, cells, "lowest")
+    return Row(
+        key=first.run_id,
+        name=f"{first.defense}, seed {first.seed}" if several else first.defense,
+        places=tuple(_place(column, cells[number], held) for number, column in shown),
+        records=held,
+        findings=tuple(str(findings).split(", ")) if findings else (),
+        lowest=lowest if isinstance(lowest, float) else None,
+    )
+
+
+def _published(row: Published, key: str, table: Table, cells: _Cells, shown: _Shown) -> Row:
+    lowest = _cell(table, cells, "lowest")
+    return Row(
+        key=key,
+        name=row.id,
+        places=tuple(_place(column, cells[number], {}) for number, column in shown),
+        records={},
+        findings=(),
+        lowest=lowest if isinstance(lowest, float) else None,
+        published=row,
+    )
+
+
+def _cell(table: Table, cells: _Cells, name: str) -> Cell:
+    return cells[[column.name for column in table.columns].index(name)]
 
 
 def _place(column: Column, cell: Cell, held: Mapping[str, Record]) -> Place:
@@ -226,10 +261,13 @@ def _place(column: Column, cell: Cell, held: Mapping[str, Record]) -> Place:
     href = f"../records/{suite.run_id}.html" if suite else None
     if isinstance(cell, Interval):
         return Place("", f"{cell.value:.6f}", share(cell), href)
+    if isinstance(cell, Marked) and not held:  # published by others: what a file links to may be anything
+        safe = cell.link if cell.link and cell.link.startswith(("https://", "http://")) else None
+        return Place(cell.text, cell.text, None, safe)
     if isinstance(cell, Marked):
         lowest = min(held.values(), key=lambda record: record.worst_case.value if record.worst_case else 2.0)
         return Place(cell.text, cell.text, None, f"../records/{lowest.run_id}.html", cell.mark.strip())
-    text = read_cell(column, cell)
+    text = "" if cell is None and not held else read_cell(column, cell)
     order = "" if cell is None else f"{cell}" if isinstance(cell, (int, float)) else text
     return Place(text, order, None, href)
 
