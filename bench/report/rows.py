@@ -14,6 +14,9 @@ from bench.records.record import Finding, Interval, Record
 from bench.report.audit import signs
 from bench.report.ground import suite_label
 
+BEYOND_CHANCE = 6
+"""Examples that only one of two attacks breaks, and the other none: from six on McNemar's test says 5 %."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -59,8 +62,14 @@ class Row:
 
     @property
     def has_a_hole(self) -> bool:
-        """What no other row need have met took it below the interval that its rank would stand for."""
-        return self.shared is not None and self.lowest is not None and self.lowest < self.shared.low
+        """What no other row need have met took it below the interval that its rank would stand for.
+
+        And not by an example or two: of few that stand, the interval's end is near one.
+        """
+        if self.shared is None or self.lowest is None:
+            return False
+        more = round((self.shared.value - self.lowest) * self.shared.n)  # fell, on the same examples
+        return self.lowest < self.shared.low and more >= BEYOND_CHANCE
 
     @property
     def ranked(self) -> float | None:

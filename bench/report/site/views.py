@@ -71,7 +71,9 @@ class Row:
     name: str
     places: tuple[Place, ...]
     records: Mapping[str, Record]
-    findings: tuple[str, ...]  # as the board shows them: of the records, of audits, and of all suites together
+    findings: tuple[
+        str, ...
+    ]  # as the board shows them: of the records, of audits, and of all suites together
     lowest: float | None  # the lowest share that is known
     published: Published | None = None
 
@@ -189,9 +191,7 @@ def record_view(record: Record, located: Located | None) -> RecordView:
     )
 
 
-def _board(
-    stem: str, place: Ground, group: Sequence[Record], published: Sequence[Published]
-) -> BoardView:
+def _board(stem: str, place: Ground, group: Sequence[Record], published: Sequence[Published]) -> BoardView:
     table = boards.board(group, published)
     shown = [
         (number, column)
@@ -216,9 +216,7 @@ def _board(
 
 
 def _head(column: Column) -> Head:
-    return Head(
-        column.title, column.name, column.kind is not Kind.TEXT, spent=column.dispensable >= _SPENT
-    )
+    return Head(column.title, column.name, column.kind is not Kind.TEXT, spent=column.dispensable >= _SPENT)
 
 
 def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record]) -> Row:

@@ -101,6 +101,18 @@ def test_a_known_hole_is_not_forgiven(make_record: Maker) -> None:
         assert any("so it is ranked by it" in note for note in board(records).notes) == (place == 3)
 
 
+def test_one_example_of_few_is_no_hole(make_record: Maker) -> None:
+    """The interval of 1 of 1,000 begins above 0, and of 6 at 0.27 %: one example is chance, six are not."""
+    for stood, fell_to, place in ((1, 0, 1), (5, 0, 1), (6, 0, 2)):
+        records = [
+            *one_suite(make_record, a=stood, b=0),
+            make_record(run_id="a2", defense="a", worst=fell_to, suite="autoattack@1"),
+            make_record(run_id="c", defense="c", worst=1),
+        ]
+        frame = frame_of(records).set_index("defense")
+        assert (frame["ranked"]["a"] == fell_to / 1000) == (place == 2), stood
+
+
 def test_a_suite_counts_once_more_than_half_met_it(make_record: Maker) -> None:
     def places(fast: str) -> list[str]:
         records = one_suite(make_record, a=500, b=490, c=480, d=470)
