@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from bench.core.bitmap import packed
 from bench.publish import read_records
 from bench.records.record import Interval, Record, Verdicts
+from bench.report.exchange import Published
 from bench.report.site.pages import site_files, write_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -148,6 +149,63 @@ def test_compare_two_rows_with_the_test_that_scipy_gives(visit):
     page.get_by_label("Second").select_option(label="trades")
     (same,) = [text for text in page.locator(".sentence").all_inner_texts() if "graybox@1" in text]
     assert "keeps 0 of 500" in same and "p = 1.000: no significant difference" in same
+
+
+def theirs(name: str, robust: float, clean: float, link: str = "https://example.org/paper") -> Published:
+    return Published(
+        name,
+        f"Title of {name}",
+        "A. Author",
+        "Venue 2020",
+        link,
+        "CNN",
+        "mnist",
+        "Linf",
+        "0.3",
+        clean,
+        robust,
+        None,
+    )
+
+
+@pytest.fixture(scope="module")
+def with_theirs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("published")
+    others = [theirs("Strong2020", 99.0, 99.5), theirs("Weak2019", 1.0, 90.0, "javascript:alert(1)")]
+    write_site(site_files(read_records(BOARDS), published=others), folder)
+    return str(folder)
+
+
+def test_published_rows_stay_below_and_are_never_tested_against_ours(visit, with_theirs):
+    page = visit(f"../{Path(with_theirs).name}/{BOARD}")
+    names = page.locator("tbody th[scope=row]").all_inner_texts()
+    assert len(names) == 34 and {name.split()[0] for name in names[-2:]} == {"Strong2020", "Weak2019"}
+    for column in ("clean", "defense", "lowest", "rank"):
+        for _ in range(2):
+            page.locator(f'th[data-column="{column}"] button').click()
+            last = page.locator("tbody th[scope=row]").all_inner_texts()[-2:]
+            assert {name.split()[0] for name in last} == {"Strong2020", "Weak2019"}, column
+    assert page.locator('.published td[data-column="rank"]').all_inner_texts() == ["", ""]
+    assert page.locator('.published a[href^="javascript"]').count() == 0
+    rows = page.locator("[data-filter-origin]")
+    rows.select_option("published")
+    assert page.locator("[data-shown]").inner_text() == "2 of 34 rows"
+    rows.select_option("measured")
+    assert page.locator("tbody.published tr:visible").count() == 0
+    rows.select_option("")
+    page.get_by_label("Compare trades").check()
+    page.get_by_label("Compare Strong2020 (published)").check()
+    page.get_by_role("link", name="Compare").click()
+    page.wait_for_url(re.compile("compare.html#.+/.+/.+"))
+    (told,) = page.locator(".sentence").all_inner_texts()
+    assert (
+        "not measured by the same hand, so no difference is tested" in told and "Title of Strong2020" in told
+    )
+    assert "McNemar" not in page.locator("[data-comparison]").inner_text()
+    lowest = (
+        page.locator("[data-comparison] tr", has_text="lowest that is known").locator("td").all_inner_texts()
+    )
+    assert lowest[1:] == ["82.0", "99.0", "–"]
 
 
 def test_everything_can_be_reached_by_keyboard(visit):

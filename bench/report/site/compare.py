@@ -52,7 +52,7 @@ def _published(row: Row, theirs: Published) -> dict[str, Any]:
             "paper": theirs.source,
             "architecture": theirs.architecture or "not said",
             "recipe": "not said",
-            "reconstruction": "no",
+            "reconstruction": "not said",
             "findings": "nobody looked here",
         },
         "clean": theirs.clean,

@@ -71,9 +71,7 @@ class Row:
     name: str
     places: tuple[Place, ...]
     records: Mapping[str, Record]
-    findings: tuple[
-        str, ...
-    ]  # as the board shows them: of the records, of audits, and of all suites together
+    findings: tuple[str, ...]  # as the board shows them: of records, of audits, of all suites together
     lowest: float | None  # the lowest share that is known
     published: Published | None = None
 
@@ -159,7 +157,7 @@ def share(found: Interval) -> Share:
 
 
 def board_views(records: Sequence[Record], published: Sequence[Published] = ()) -> list[BoardView]:
-    """Every board that these records make, in order; published rows stand where data and budget are theirs."""
+    """Every board that these records make, in order; published rows where data and budget are theirs."""
     views: list[BoardView] = []
     for group in grounds(records):
         place = ground(group[0])

@@ -30,7 +30,9 @@
   }
 
   function board(table) {
-    const body = table.tBodies[0];
+    const bodies = [...table.tBodies];  // measured rows, and published ones, which stay below
+    const rowsOf = (body) => [...body.rows].filter((row) => row.dataset.key);
+    const every = () => bodies.flatMap(rowsOf);
     const heads = all(table, "thead th[data-column]");
     heads.forEach((head, place) => head.querySelector("button").addEventListener("click", () => sort(head, place + 1)));
 
@@ -43,18 +45,20 @@
       head.setAttribute("aria-sort", direction);
       const sign = direction === "ascending" ? 1 : -1;
       const order = (row) => row.cells[place].dataset.order;
-      const rows = [...body.rows].sort((a, b) => {
-        const [x, y] = [order(a), order(b)];
-        if (x === "" || y === "") return (x === "") - (y === "");  // what is not known is last, either way
-        return sign * (number ? x - y : x.localeCompare(y));
-      });
-      body.append(...rows);
+      for (const body of bodies) {
+        body.append(...rowsOf(body).sort((a, b) => {
+          const [x, y] = [order(a), order(b)];
+          if (x === "" || y === "") return (x === "") - (y === "");  // what is not known is last, either way
+          return sign * (number ? x - y : x.localeCompare(y));
+        }));
+      }
     }
 
     const filters = document.querySelector("[data-filters]");
     const text = filters.querySelector("[data-filter-text]");
     const findings = filters.querySelector("[data-filter-findings]");
     const suite = filters.querySelector("[data-filter-suite]");
+    const origin = filters.querySelector("[data-filter-origin]");
     const costs = filters.querySelector("[data-costs]");
     const shown = filters.querySelector("[data-shown]");
     filters.addEventListener("submit", (event) => event.preventDefault());
@@ -68,26 +72,34 @@
     function filter() {
       const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
       let count = 0;
-      for (const row of body.rows) {
-        const said = row.textContent.toLowerCase();
-        const found = row.dataset.findings !== "";
-        const kept = words.every((word) => said.includes(word)) && (!findings.value || (findings.value === "some") === found);
-        row.hidden = !kept;
-        count += kept;
+      for (const body of bodies) {
+        const published = "published" in body.dataset;
+        const wanted = !origin || !origin.value || (origin.value === "published") === published;
+        let here = 0;
+        for (const row of rowsOf(body)) {
+          const said = row.textContent.toLowerCase();
+          const found = row.dataset.findings !== "";
+          const looked = !findings.value || (!published && (findings.value === "some") === found);  // nobody looked at theirs
+          const kept = wanted && looked && words.every((word) => said.includes(word));
+          row.hidden = !kept;
+          here += kept;
+        }
+        for (const title of all(body, "[data-title]")) title.hidden = !here;
+        count += here;
       }
       table.classList.toggle("costs", costs.checked);
       for (const head of heads.filter((head) => head.classList.contains("suite"))) {
         const hidden = Boolean(suite && suite.value && suite.value !== head.dataset.column);
         for (const cell of all(table, `[data-column="${CSS.escape(head.dataset.column)}"]`)) cell.hidden = hidden;
       }
-      shown.textContent = `${count} of ${body.rows.length} rows`;
+      shown.textContent = `${count} of ${every().length} rows`;
     }
 
     const picked = document.querySelector("[data-picked]");
     const link = picked.querySelector("[data-compare]");
-    const boxes = () => all(body, "[data-pick]");
+    const boxes = () => all(table, "[data-pick]");
     let order = [];  // the two that were chosen last
-    body.addEventListener("change", (event) => {
+    table.addEventListener("change", (event) => {
       if (!event.target.matches("[data-pick]")) return;
       order = order.filter((box) => box !== event.target);
       if (event.target.checked) order.push(event.target);
@@ -143,20 +155,24 @@
 
   function compared(one, other) {
     const parts = [];
+    const theirs = [one, other].filter((row) => row.published);
+    for (const row of theirs) parts.push(make("p", `${row.name}: figures of others, on weights of theirs (${row.published}). ` +
+      "They were not measured by the same hand, so no difference is tested.", { class: "sentence" }));
     const suites = Object.keys(one.suites).filter((suite) => other.suites[suite]);
     const rows = [["clean", "", one.clean, other.clean]];
     for (const suite of suites) {
       const [x, y] = [one.suites[suite], other.suites[suite]];
-      parts.push(make("p", sentence(one.name, other.name, suite, x, y), { class: "sentence" }));
+      if (!theirs.length) parts.push(make("p", sentence(one.name, other.name, suite, x, y), { class: "sentence" }));
       rows.push([`${suite}, worst case`, "", x.worst, y.worst]);
       for (const column of x.columns) {
         const twin = y.columns.find((candidate) => candidate.name === column.name);
         if (twin) rows.push([column.name, column.knowledge, column.robust, twin.robust]);
       }
     }
-    if (!suites.length) parts.push(make("p", "No suite was run on both of them.", { class: "sentence" }));
+    if (theirs.length) rows.push(["lowest that is known", "", one.lowest, other.lowest]);
+    if (!suites.length && !theirs.length) parts.push(make("p", "No suite was run on both of them.", { class: "sentence" }));
     parts.push(table(["", "knowledge", `${one.name} %`, `${other.name} %`, "difference"], rows.map(([name, knowledge, x, y]) =>
-      [name, knowledge, written(x), written(y), x && y ? signed(100 * (x[0] / x[1] - y[0] / y[1])) : "–"])));
+      [name, knowledge, written(x), written(y), x && y && !theirs.length ? signed(100 * (x[0] / x[1] - y[0] / y[1])) : "–"])));
     const facts = Object.keys(one.facts).map((name) => [name, one.facts[name], other.facts[name]]);
     parts.push(make("h2", "Setting"), table(["", one.name, other.name], facts, false));
     return parts;
@@ -195,7 +211,7 @@
   }
 
   const percent = (share) => `${(100 * share[0] / share[1]).toFixed(1)} % [${share[2].toFixed(1)}, ${share[3].toFixed(1)}]`;
-  const written = (share) => share ? `${(100 * share[0] / share[1]).toFixed(1)} [${share[2].toFixed(1)}, ${share[3].toFixed(1)}]` : "–";
+  const written = (share) => typeof share === "number" ? share.toFixed(1) : share ? `${(100 * share[0] / share[1]).toFixed(1)} [${share[2].toFixed(1)}, ${share[3].toFixed(1)}]` : "–";
   const signed = (points) => `${points > 0.049 ? "+" : points < -0.049 ? "−" : ""}${Math.abs(points).toFixed(1)}`;
 
   function table(heads, rows, numbers = true) {
