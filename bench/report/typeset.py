@@ -30,10 +30,12 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
     table, place = board(records, published), ground(records[0])
     names = [column.name for column in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in table.rows]
-    suites = [column.name for column in table.columns if f"{column.name}_column" in names]
+    met = [column.name for column in table.columns if f"{column.name}_column" in names]
+    suites = [suite for suite in met if 2 * sum(row[suite] is not None for row in rows) >= len(rows)] or met
+    rare = [suite for suite in met if suite not in suites]
     tested, silent = _bold(records, rows, suites)
     letters = _letters(rows)
-    chosen = _columns(table, rows, suites, wide)
+    chosen = _columns(table, rows, suites, wide, rare=len(rare))
     shown = Table(
         "",
         chosen,
@@ -42,9 +44,14 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
         quiet=table.quiet,
     )
     bold = " ".join([*([TESTED] if tested else []), *silent])
-    told = [_shared(rows), "Passes: forwards and backwards for each image, of all attacks."]
+    told = [_shared(rows)]
+    if any(column.name == "passes" for column in chosen):
+        told.append("Passes: forwards and backwards for each image, of all attacks.")
     if any(column.name == "published" for column in chosen):
         told.append("Published: what was said of the method on other weights, often other networks.")
+    if rare:
+        few = escape(", ".join(rare))
+        told.append(f"Lowest: over all suites, those that few rows met among them ({few}).")
     more = " ".join(told)
     reach = max(
         (_reach(cell) for row in rows for cell in row.values() if isinstance(cell, Interval)), default=0.0
@@ -57,12 +64,14 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
         place.norm,
         str(place.eps),
         place.n,
-        [suite for suite in suites if any(row[suite] is not None for row in rows)],
+        suites,
         bold,
         more,
         intervals,
     )
-    style = _SMALL if wide and len(suites) < _MANY else _SMALLER
+    style = _SMALL if wide and len(met) < _MANY else _SMALLER if not rare else _TIGHT
+    if len(rare) >= _CROWDED:
+        style = _TIGHTEST
     return latex(shown, said, f"tab:{place.stem}", tested, origin(distinct(records)), wide, style)
 
 
@@ -95,9 +104,12 @@ def run_latex(record: Record, wide: bool = False) -> str:
 
 
 _MANY = 3  # suites beside each other ask for smaller print
+_CROWDED = 2  # suites that few rows met, besides those that most did: costs must go, and print be smallest
 
 _SMALL = r"\small\setlength{\tabcolsep}{4pt}"
 _SMALLER = r"\footnotesize\setlength{\tabcolsep}{2.7pt}"
+_TIGHT = r"\footnotesize\setlength{\tabcolsep}{1.9pt}"
+_TIGHTEST = r"\scriptsize\setlength{\tabcolsep}{1.2pt}"
 
 _SHORT = {"whitebox": "white", "graybox": "gray", "blackbox": "black", "autoattack": "AutoAttack"}
 
@@ -137,7 +149,7 @@ def _bold(
 
 
 def _columns(
-    table: Table, rows: Sequence[Mapping[str, Cell]], suites: Sequence[str], wide: bool
+    table: Table, rows: Sequence[Mapping[str, Cell]], suites: Sequence[str], wide: bool, rare: int
 ) -> tuple[Column, ...]:
     """Those that tell rows apart, and in the wide form what the narrow one has no room for."""
     kind = Kind.INTERVAL if wide else Kind.SHARE
@@ -152,12 +164,15 @@ def _columns(
     found += [
         Column(title, suite, kind, group="worst case") for title, suite in zip(titles, suites, strict=True)
     ]
+    if rare:
+        found.append(Column("lowest", "lowest", Kind.SHARE, group="worst case"))
     if "best_known" in shown:
         found.append(Column("best known", "best_known", kind))
     if wide and "published" in shown:
         found.append(Column("published", "published", Kind.SHARE))
-    found.append(Column("passes", "passes", Kind.COUNT))
-    if wide:
+    if wide or rare < _CROWDED:
+        found.append(Column("passes", "passes", Kind.COUNT))
+    if wide and rare < _CROWDED:
         found.append(Column("train s", "training_seconds", Kind.COUNT))
     return tuple(found)
 

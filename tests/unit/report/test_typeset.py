@@ -109,8 +109,9 @@ TWO_COLUMNS = (
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX with booktabs")
-def test_published_boards_fit_the_page_of_a_conference(tmp_path: Path) -> None:
-    published = [r for r in read_records(BOARDS) if (r.data, r.eps) == ("fashion_mnist", "0.1")]
+@pytest.mark.parametrize("ground", [("fashion_mnist", "0.1"), ("mnist", "0.3"), ("digits", "0.2")])
+def test_published_boards_fit_the_page_of_a_conference(tmp_path: Path, ground: tuple[str, str]) -> None:
+    published = [r for r in read_records(BOARDS) if (r.data, r.eps) == ground]
     tables = [board_latex(published), board_latex(published, wide=True)]
     tables += [run_latex(published[0]), run_latex(published[0], wide=True)]
     lines = [TWO_COLUMNS, PREAMBLE, r"\begin{document}", *tables, r"\end{document}"]
@@ -119,3 +120,13 @@ def test_published_boards_fit_the_page_of_a_conference(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull" not in done.stdout
+
+
+def test_suites_that_few_rows_met_are_in_the_lowest_and_the_caption_names_them(make_record: Maker) -> None:
+    records = [make_record(run_id=name, defense=name, worst=500) for name in "abc"]
+    assert "Lowest" not in board_latex(records)
+    records.append(make_record(run_id="a2", defense="a", worst=480, suite="autoattack@1"))
+    made = board_latex(records)
+    assert r"those that few rows met among them (autoattack@1)" in made
+    (row,) = [line for line in made.splitlines() if line.lstrip().startswith("a") and "50.0" in line]
+    assert "48.0" in row
