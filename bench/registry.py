@@ -244,7 +244,7 @@ BACKENDS: Mapping[str, tuple[str, str, str]] = {
     "art": ("Adversarial Robustness Toolbox", "Linf, L2, L1, L0", "art"),
     "autoattack": ("pyautoattack", "Linf, L2, L1", ""),
     "foolbox": ("Foolbox", "Linf, L2, L1, L0", "foolbox"),
-    "torchattacks": ("torchattacks", "Linf, L2, L1, L0", ""),
+    "torchattacks": ("torchattacks", "Linf, L2, L1, L0", "torchattacks"),
 }
 """prefix -> the library whose attacks it names, the norms that some of them keep to, the extra to install."""
 

@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import json
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ import click
 
 from bench import __version__
 from bench.cli import options
+from bench.core import lock
+from bench.errors import MissingExtra
 
 State = Literal["ok", "note", "problem"]
 
@@ -39,12 +42,20 @@ class Finding:
 @click.command()
 @options.data_root
 @options.store
+@click.option(
+    "--fix",
+    is_flag=True,
+    help="Install RobustBench again where torchattacks, whose wheel holds an old copy of it, wrote over it.  "
+    "[default: only look]",
+)
 @options.as_json
-def doctor(data_root: Path | None, store: Path, as_json: bool) -> int:
-    """Look at the installation: versions, device, packages that disturb each other, data, store.
+def doctor(data_root: Path | None, store: Path, fix: bool, as_json: bool) -> int:
+    """Look at the installation: versions, the lock, device, packages that disturb each other, data, store.
 
     Exits with 1 if something is broken.
     """
+    if fix and any(found.state == "problem" for found in examine(data_root, store, "robustbench files")):
+        reinstall("robustbench")
     findings = list(examine(data_root, store))
     broken = [finding for finding in findings if finding.state == "problem"]
     if as_json:
@@ -64,6 +75,7 @@ def examine(data_root: Path | None, store: Path, only: str | None = None) -> Ite
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": _python,
         "packages": _packages,
+        "lock": _lock,
         "plug-ins": _plug_ins,
         "torchvision": _torchvision,
         "device": _device,
@@ -90,9 +102,9 @@ def robustbench(origin: Path | None) -> Iterator[Finding]:
     The wheel of torchattacks carries an old copy, which does not export `benchmark`; of the two packages, the
     one installed last wins, file by file.
     """
-    remedy = "pip install --force-reinstall --no-deps robustbench"
-    if origin is None:
-        yield Finding("robustbench", "problem", "not installed", "pip install robustbench")
+    if origin is None or lock.installed_version("robustbench") is None:
+        found = "not installed: no networks of RobustBench"
+        yield Finding("robustbench", "note", found, lock.to_install("zoo"))
         return
     exported = {
         alias.name
@@ -102,9 +114,38 @@ def robustbench(origin: Path | None) -> Iterator[Finding]:
     }
     if "benchmark" not in exported:
         found = f"the old copy that torchattacks brings, in {origin.parent}: it lacks `benchmark`"
-        yield Finding("robustbench", "problem", found, remedy)
+        yield Finding("robustbench", "problem", found, _FIX)
         return
     yield Finding("robustbench", "ok", f"the real one, in {origin.parent}")
+
+
+def reinstall(package: str) -> None:
+    """Install a package again in the version that is there, by pip or uv; by hash where the lock has it.
+
+    Raises:
+        MissingExtra: neither pip nor uv is there, or the installation fails.
+    """
+    version = lock.installed_version(package)
+    exact = lock.locked().get(package) == version
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = Path(folder) / "requirements.txt"
+        lines = lock.entry(package) if exact else None
+        wanted.write_text(lines or f"{package}=={version}", encoding="utf-8")
+        command = [*_installer(package), "--no-deps", "-r", str(wanted)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = " ".join((done.stderr or done.stdout).split())[-300:]
+        raise MissingExtra(f"{package} {version} cannot be installed again ({reason})", "make clean setup")
+
+
+def _installer(package: str) -> list[str]:
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "install", "--quiet", "--force-reinstall"]
+    uv = shutil.which("uv")
+    if uv is None:
+        what = f"{package} cannot be installed again, for neither pip nor uv is there"
+        raise MissingExtra(what, "make clean setup")
+    return [uv, "pip", "install", "--quiet", "--python", sys.executable, "--reinstall"]
 
 
 def writable(folder: Path) -> Iterator[Finding]:
@@ -124,15 +165,16 @@ def writable(folder: Path) -> Iterator[Finding]:
 
 
 _REINSTALL = "make clean setup, or pip install -e . again"
+_FIX = "bench doctor --fix"
 
 
 def _python() -> Iterator[Finding]:
-    enough = sys.version_info >= (3, 10)
+    enough = sys.version_info >= (3, 11)
     yield Finding(
         "python",
         "ok" if enough else "problem",
         f"{platform.python_version()} on {platform.platform(terse=True)}",
-        "" if enough else "install Python 3.10 or newer",
+        "" if enough else "install Python 3.11 or newer",
     )
     yield Finding("bench", "ok", f"{__version__} in {Path(__file__).parents[1]}")
 
@@ -140,13 +182,12 @@ def _python() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     from packaging.requirements import Requirement
 
-    for line in importlib.metadata.requires("robust-bench-harness") or []:
+    for line in importlib.metadata.requires(lock.DISTRIBUTION) or []:
         wanted = Requirement(line)
         if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
             continue
-        try:
-            version = importlib.metadata.version(wanted.name)
-        except importlib.metadata.PackageNotFoundError:
+        version = lock.installed_version(wanted.name)
+        if version is None:
             yield Finding(wanted.name, "problem", "not installed", f'pip install "{line}"')
             continue
         fits = wanted.specifier.contains(version, prereleases=True)
@@ -157,6 +198,23 @@ def _packages() -> Iterator[Finding]:
             f"{version}{expected}",
             "" if fits else f'pip install "{line}"',
         )
+    if lock.installed_version("torchattacks") is None:
+        found = "not installed: no attacks of torchattacks"
+        yield Finding("torchattacks", "note", found, lock.to_install("torchattacks"))
+
+
+def _lock() -> Iterator[Finding]:
+    """Whether numbers are computed with the packages that the lock names."""
+    pinned, other, absent = lock.locked(), lock.differing(), lock.missing()
+    have = f"{len(pinned) - len(absent)} of {len(pinned)} packages of {lock.PATH.name} {lock.digest()}"
+    if not other:
+        yield Finding("lock", "ok", f"{have}, each in its version")
+        return
+    told = [f"{name} {version} (lock: {pinned[name]})" for name, version in sorted(other.items())]
+    more = f" and {len(told) - 4} more" if len(told) > 4 else ""
+    found = f"{have}, but {', '.join(told[:4])}{more}; records will say so"
+    remedy = f"make clean setup, or pip install --require-hashes --no-deps -r {lock.PATH}"
+    yield Finding("lock", "note", found, remedy)
 
 
 def _plug_ins() -> Iterator[Finding]:
@@ -206,6 +264,8 @@ def _device() -> Iterator[Finding]:
 
 
 def _pkg_resources() -> Iterator[Finding]:
+    if lock.installed_version("robustbench") is None:
+        return
     there = importlib.util.find_spec("pkg_resources") is not None
     yield Finding(
         "pkg_resources",
@@ -218,6 +278,8 @@ def _pkg_resources() -> Iterator[Finding]:
 
 
 def _robustbench_whole() -> Iterator[Finding]:
+    if lock.installed_version("robustbench") is None:
+        return
     overwritten = [
         str(file)
         for file in importlib.metadata.files("robustbench") or []
@@ -225,8 +287,7 @@ def _robustbench_whole() -> Iterator[Finding]:
     ]
     if overwritten:
         found = f"{len(overwritten)} of its files are another package's, such as {overwritten[0]}"
-        remedy = "pip install --force-reinstall --no-deps robustbench"
-        yield Finding("robustbench files", "problem", found, remedy)
+        yield Finding("robustbench files", "problem", found, _FIX)
     else:
         yield Finding("robustbench files", "ok", "as its wheel brought them")
 
@@ -244,6 +305,8 @@ def _robustbench_imports() -> Iterator[Finding]:
 
     Tried in a process of its own, so that nothing stays behind in this one.
     """
+    if lock.installed_version("robustbench") is None:
+        return
     aliased = (
         "import sys, pyautoattack, pyautoattack.state; "
         "sys.modules['autoattack'] = pyautoattack; sys.modules['autoattack.state'] = pyautoattack.state; "

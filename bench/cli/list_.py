@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from bench.cli import options
+from bench.core.lock import to_install
 from bench.errors import BadValue, MissingExtra, UnknownName
 
 Entry = dict[str, str]
@@ -148,7 +149,7 @@ def _attacks(store: Path) -> list[Entry]:
     ]
     for name in ATTACKS.schemes():
         library, norms, extra = BACKENDS[name.partition(":")[0]]
-        install = f" (pip install 'robust-bench-harness[{extra}]')" if extra else ""
+        install = f" ({to_install(extra)})" if extra else ""
         told = {"backend": library, "needs": "as each says", "norms": norms, "extra": extra}
         own.append({"name": name, "summary": ATTACKS.summary(name) + install, **told})
     return own

@@ -156,6 +156,8 @@ class Provenance:
     started: str  # ISO 8601, UTC
     seconds: float
     threads: int | None = None  # they order sums, so change weights; None: made before they were noted
+    lock: str | None = None  # the digest of bench/requirements.lock; None: made before there was one
+    unlocked: tuple[str, ...] = ()  # packages in another version than the lock's: "torch 2.13.0"
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class Measured:
     trained: Trained
     recipe: str  # its name, with what was overridden
     compiled: bool
-    started: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.timezone.utc))
+    started: datetime.datetime = field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
     clock: float = field(default_factory=time.perf_counter)
 
     @property

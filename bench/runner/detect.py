@@ -90,7 +90,7 @@ class _Detecting:
         self, spec: DetectSpec, options: Options, folder: RunFolder, sources: Mapping[str, str]
     ) -> None:
         self.spec, self.options, self.folder, self.sources = spec, options, folder, sources
-        self.started, self.clock = datetime.datetime.now(datetime.timezone.utc), time.perf_counter()
+        self.started, self.clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         self.device = pick_device(options.device)
         self.data: Dataset = load_data(spec.run.training, options)
         self.trained: Trained = fit(spec.run.training, options, self.data)

@@ -84,7 +84,7 @@ def diagnose(spec: DiagnoseSpec, options: Options) -> Diagnostics:
     if found is not None:
         options.progress.say(f"diagnostics {spec.id} are complete: nothing was computed")
         return found
-    started, clock = datetime.datetime.now(datetime.timezone.utc), time.perf_counter()
+    started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     subject = subject_of(spec.run, options, spec.run.id, spec.stage, spec.embedding)
     shared, arrays = _look(subject)
     content = records.pack(arrays)

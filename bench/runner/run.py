@@ -55,7 +55,7 @@ class _Run:
         self, spec: RunSpec, options: Options, folder: RunFolder, sources: Mapping[str, str]
     ) -> None:
         self.spec, self.options, self.folder, self.sources = spec, options, folder, sources
-        self.started = datetime.datetime.now(datetime.timezone.utc)
+        self.started = datetime.datetime.now(datetime.UTC)
         self.clock = time.perf_counter()
 
     def record(self) -> Record:

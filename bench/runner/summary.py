@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.metadata
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from torch import nn
 
 import bench
 from bench.api import Trial
+from bench.core import lock
 from bench.core.encoding import describe, differences
 from bench.core.metrics import attack_success_rate, proportion, queries_to_success
 from bench.core.outcomes import Outcomes, worst_case
@@ -127,21 +127,15 @@ def provenance(
         commit=commit,
         dirty=dirty,
         sources=dict(sources),
-        packages={name: version_of(name) for name in PACKAGES},
+        packages={name: lock.installed_version(name) or "absent" for name in PACKAGES},
         python=platform.python_version(),
         device=f"{device.type} ({name})",
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         threads=torch.get_num_threads(),
+        lock=lock.digest(),
+        unlocked=tuple(f"{name} {version}" for name, version in sorted(lock.differing().items())),
     )
-
-
-def version_of(package: str) -> str:
-    """The installed version of a package, or "absent"."""
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
 
 
 def _column(trial: Trial, cells: Cells, arena: Arena) -> Column:

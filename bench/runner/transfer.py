@@ -162,7 +162,7 @@ class _Matrix:
 
     def __init__(self, spec: TransferSpec, options: Options, sources: Mapping[str, str]) -> None:
         self.spec, self.options, self.sources = spec, options, sources
-        self.started, self.clock = datetime.datetime.now(datetime.timezone.utc), time.perf_counter()
+        self.started, self.clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
         self.device = pick_device(options.device)
         self.data = load_data(spec.runs[0].training, options)
         self.batches = Batches(options.batch_size or AUTO.get(self.device.type, 128))

@@ -12,6 +12,7 @@ import torch
 
 from bench.api import Trial
 from bench.core.digest import file_sha256, source_digests
+from bench.core.lock import installed_version
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError, StaleRecord
@@ -26,7 +27,7 @@ from bench.runner.options import Options
 from bench.runner.restore import restored
 from bench.runner.retold import columns_differ, findings_lacking, retold, stored_cells, summary_differs
 from bench.runner.stale import listed
-from bench.runner.summary import PACKAGES, Cells, version_of
+from bench.runner.summary import PACKAGES, Cells
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def _circumstances(record: Record, opened: Opened) -> Iterator[str]:
     if made.threads != torch.get_num_threads():
         yield f"threads: {torch.get_num_threads()} now, {made.threads} then (OMP_NUM_THREADS)"
     for name in PACKAGES:
-        then, now = made.packages.get(name, "absent"), version_of(name)
+        then, now = made.packages.get(name, "absent"), installed_version(name) or "absent"
         if then != now:
             yield f"{name}: {now} now, {then} then"
     if not made.device.startswith(opened.device.type):

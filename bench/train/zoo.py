@@ -22,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from bench.core.lock import installed_version, to_install
 from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName
 from bench.train.checkpoints import weights_of
 from bench.train.foreign import Place
@@ -179,11 +180,19 @@ def _check(path: Path) -> None:
 
 def _robustbench() -> Any:
     """The part of the package that knows the zoo; it prints and warns while it is imported."""
+    if installed_version("robustbench") is None:  # torchattacks alone brings an old copy of its files
+        raise MissingExtra("robustbench, whose networks these are, is not installed", to_install("zoo"))
     try:
         with _quiet(), _autoattack():
-            return importlib.import_module("robustbench.utils")
+            whole: Any = importlib.import_module("robustbench")
+            found = importlib.import_module("robustbench.utils")
     except ImportError as error:
         raise MissingExtra(f"robustbench cannot be imported ({_first_line(error)})", "bench doctor") from None
+    if not hasattr(whole, "benchmark"):
+        raise MissingExtra(
+            "torchattacks wrote an old copy over robustbench, expected the real one", "bench doctor --fix"
+        )
+    return found
 
 
 @contextlib.contextmanager

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from bench.cli import doctor
 from bench.cli.main import main
+from bench.core import lock
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -42,12 +50,95 @@ def test_the_old_copy_of_robustbench_is_recognised(tmp_path: Path) -> None:
     old.write_text("from .data import load_cifar10\nfrom .utils import load_model\n")
     (found,) = doctor.robustbench(old)
     assert found.state == "problem" and "torchattacks" in found.found
-    assert found.remedy == "pip install --force-reinstall --no-deps robustbench"
+    assert found.remedy == "bench doctor --fix"
     old.write_text(old.read_text() + "from .eval import benchmark\n")
     (found,) = doctor.robustbench(old)
     assert found.state == "ok"
     (found,) = doctor.robustbench(None)
-    assert found.state == "problem" and found.remedy == "pip install robustbench"
+    assert found.state == "note" and found.remedy == "pip install 'robust-bench-harness[zoo]'"
+
+
+def test_what_is_no_part_of_the_base_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name in ("torchattacks", "robustbench"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return look(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    abouts = ("packages", "robustbench", "robustbench files", "robustbench import", "pkg_resources")
+    rows = {row.about: row for about in abouts for row in doctor.examine(None, Path(), about)}
+    assert not [row for row in rows.values() if row.state == "problem"]
+    assert rows["torchattacks"].remedy == "pip install 'robust-bench-harness[torchattacks]'"
+    assert rows["robustbench"].remedy == "pip install 'robust-bench-harness[zoo]'"
+    assert not {"robustbench files", "robustbench import", "pkg_resources"} & set(rows)
+
+
+def test_packages_in_another_version_than_the_locks_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    (row,) = doctor.examine(None, Path(), "lock")
+    assert lock.digest() in row.found
+    pinned = {**lock.locked(), "click": "0.0.1"}
+    monkeypatch.setattr(lock, "locked", lambda path=lock.PATH: pinned)
+    (row,) = doctor.examine(None, Path(), "lock")
+    click = importlib.metadata.version("click")
+    assert row.state == "note" and f"click {click} (lock: 0.0.1)" in row.found
+    assert str(lock.PATH) in row.remedy
+
+
+def wheel_of(folder: Path, name: str, version: str, files: dict[str, str]) -> Path:
+    """A wheel of a few files, as an index would serve it."""
+    info = f"{name}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    tags = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    held = {**files, f"{info}/METADATA": metadata, f"{info}/WHEEL": tags}
+
+    def line(path: str, text: str) -> str:
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        return f"{path},sha256={digest},{len(text)}"
+
+    listed = [line(path, text) for path, text in held.items()]
+    path = folder / f"{name}-{version}-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for inside, text in {**held, f"{info}/RECORD": "\n".join([*listed, f"{info}/RECORD,,"])}.items():
+            archive.writestr(inside, text)
+    return path
+
+
+@pytest.mark.slow
+def test_what_was_written_over_is_put_right(tmp_path: Path) -> None:
+    real = {
+        "robustbench/__init__.py": "from .utils import load_model\nfrom .eval import benchmark\n",
+        "robustbench/utils.py": "load_model = None\n",
+        "robustbench/eval.py": "benchmark = None\n",
+    }
+    old = {"robustbench/__init__.py": "from .utils import load_model\n", "old_copy.py": ""}
+    wheels = [wheel_of(tmp_path, *of) for of in (("robustbench", "9.9", real), ("torchattacks", "9.9", old))]
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    (site,) = (tmp_path / "env" / "lib").glob("python*/site-packages")
+    (site / "beside.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{ROOT}\n")
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
+
+    def call(*words: str) -> str:
+        command = [str(python), "-m", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, **pip}, capture_output=True, text=True, check=False
+        )
+        assert done.stdout or not done.returncode, done.stderr
+        return done.stdout
+
+    def look(*words: str) -> dict[str, str]:
+        told = call("bench", "doctor", "--json", "--store", "runs", *words)
+        return {row["about"]: row["state"] for row in json.loads(told)}
+
+    call("pip", "install", "-q", "--no-deps", "--ignore-installed", str(wheels[0]))
+    call("pip", "install", "-q", "--no-deps", "--ignore-installed", str(wheels[1]))
+    before = look()
+    assert before["robustbench"] == before["robustbench files"] == "problem"
+    after = look("--fix")
+    assert after["robustbench"] == after["robustbench files"] == after["robustbench import"] == "ok"
+    assert (site / "robustbench" / "__init__.py").read_text() == real["robustbench/__init__.py"]
 
 
 @pytest.mark.slow

@@ -137,7 +137,7 @@ def _norms(attack: Any) -> tuple[tuple[Norm, ...], str | None]:
 @functools.cache
 def _package() -> Any:
     with quiet():
-        return library("torchattacks")
+        return library("torchattacks", "torchattacks")
 
 
 _: type[Attack] = TorchattacksAttack

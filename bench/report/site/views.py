@@ -9,7 +9,7 @@ from typing import Any
 from bench.core.rules import RULES
 from bench.core.threat import format_eps
 from bench.records.claims import claim_of, link
-from bench.records.record import Check, Finding, Interval, Record
+from bench.records.record import Check, Finding, Interval, Provenance, Record
 from bench.records.record import Column as Trial
 from bench.report import board as boards
 from bench.report.exchange import Published
@@ -334,6 +334,7 @@ def _made(record: Record) -> tuple[tuple[str, str], ...]:
         ("took", f"{made.seconds:,.0f} s"),
         ("device", made.device),
         ("threads", "not recorded" if made.threads is None else str(made.threads)),
+        ("packages", _locked(made)),
         ("Python", made.python),
         *((name, version) for name, version in sorted(made.packages.items())),
     ]
@@ -348,6 +349,12 @@ def _made(record: Record) -> tuple[tuple[str, str], ...]:
             ("rounded to 8 bits", _read(kept.rounded)),
         ]
     return tuple(found)
+
+
+def _locked(made: Provenance) -> str:
+    if made.lock is None:
+        return "made before there was a lock"
+    return f"lock {made.lock}{', but ' if made.unlocked else ''}{', '.join(made.unlocked)}"
 
 
 def _read(found: Interval) -> str:
