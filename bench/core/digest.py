@@ -6,7 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -32,23 +32,11 @@ def content_id(data: object) -> str:
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes."""
     with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _sha256(path)
-        )
-
-
-def _sha256(path: Path) -> str:  # Python 3.10 has no file_digest
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_digest(source: str) -> str:
-    """Name Python code by what it does: comments, layout and docstrings do not count.
+    """Name Python code by what it does: comments, layout and docstrings do not count, nor Python's version.
 
     >>> source_digest("x = 1  # one") == source_digest("x=1")
     True
@@ -60,7 +48,30 @@ def source_digest(source: str) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(node, body[0]):
             body.pop(0)
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12]
+    return hashlib.sha256(_dump(tree).encode()).hexdigest()[:12]
+
+
+def _dump(node: object) -> str:
+    """What `ast.dump` of Python 3.11 gives.
+
+    Newer ones tell of type parameters and not of empty lists, and 3.12.1 ends format specifications with "".
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    return f"{type(node).__name__}({', '.join(f'{name}={_dump(value)}' for name, value in _fields(node))})"
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, object]]:
+    for name, value in ast.iter_fields(node):
+        optional = value is None and getattr(type(node), name, ...) is None
+        if optional or (name == "type_params" and not value):
+            continue
+        if isinstance(node, ast.JoinedStr):
+            yield name, [one for one in value if getattr(one, "value", None) != ""]
+        else:
+            yield name, value
 
 
 def _is_docstring(owner: ast.AST, first: ast.stmt) -> bool:

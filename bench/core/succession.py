@@ -55,6 +55,11 @@ SUCCESSIONS: tuple[Succession, ...] = (
         },
         of_randomized=False,
     ),
+    Succession(
+        change="the digest of a module is the same on Python 3.11, 3.12 and 3.13",
+        shown="the digests of all 459 files by the function before, on 3.11, and by this one on each: equal",
+        digests={"bench.core.digest": ("3348807f668d", "40595b6d5251")},
+    ),
 )
 """In the order in which they were made."""
 
