@@ -30,6 +30,7 @@ class Source:
     mean: tuple[float, ...] | None  # of each channel of the training images
     std: tuple[float, ...] | None
     loader: str  # "module:function", called with (Request, Progress) -> Splits
+    mixed: bool = False  # its training images lie with classes mixed as published: the first n are like all
 
 
 def _linf(eps: str) -> Budget:
@@ -54,6 +55,7 @@ CATALOG: Mapping[str, Source] = _table(
         mean=(0.3053,),
         std=(0.3761,),
         loader="bench.data.digits:read",
+        mixed=True,
     ),
     Source(
         name="mnist",
@@ -66,6 +68,7 @@ CATALOG: Mapping[str, Source] = _table(
         mean=(0.1307,),
         std=(0.3081,),
         loader=_TORCHVISION,
+        mixed=True,
     ),
     Source(
         name="fashion_mnist",
@@ -78,6 +81,7 @@ CATALOG: Mapping[str, Source] = _table(
         mean=(0.2860,),
         std=(0.3530,),
         loader=_TORCHVISION,
+        mixed=True,
     ),
     Source(
         name="cifar10",
@@ -90,6 +94,7 @@ CATALOG: Mapping[str, Source] = _table(
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
         loader=_TORCHVISION,
+        mixed=True,
     ),
     Source(
         name="cifar100",
@@ -102,6 +107,7 @@ CATALOG: Mapping[str, Source] = _table(
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
         loader=_TORCHVISION,
+        mixed=True,
     ),
     Source(
         name="svhn",
@@ -114,6 +120,7 @@ CATALOG: Mapping[str, Source] = _table(
         mean=(0.4377, 0.4438, 0.4728),
         std=(0.1980, 0.2010, 0.1970),
         loader=_TORCHVISION,
+        mixed=True,
     ),
     Source(
         name="tiny_imagenet",
@@ -138,6 +145,7 @@ CATALOG: Mapping[str, Source] = _table(
         mean=(0.375,),
         std=(0.245,),
         loader="bench.data.synthetic:read",
+        mixed=True,
     ),
 )
 """Name -> data set."""

@@ -15,7 +15,7 @@ from bench.api import Task
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget
 from bench.data.catalog import Augmentation, Source
-from bench.data.splits import Splits, hold_out, permutation
+from bench.data.splits import Splits, are_mixed, hold_out, interleaved, permutation
 from bench.errors import BadData, BadValue
 
 LARGEST_VALIDATION = 5000
@@ -92,7 +92,8 @@ class Dataset:
 def assemble(source: Source, splits: Splits) -> Dataset:
     """A checked data set with its validation split, from what a reader found.
 
-    The same name and labels give the same validation images everywhere. Raises BadData.
+    The same name and labels give the same validation images everywhere, in an order whose first n have every
+    class in proportion. Raises BadData.
     """
     all_train = _images(splits.x_train, splits.y_train, f"{source.name}, training set")
     test = _images(splits.x_test, splits.y_test, f"{source.name}, test set")
@@ -121,7 +122,7 @@ def assemble(source: Source, splits: Splits) -> Dataset:
         architecture=source.architecture,
         classes=splits.classes or tuple(str(label) for label in range(num_classes)),
         train=_part(all_train, kept),
-        validation=_part(all_train, away),
+        validation=_validation(source, _part(all_train, away)),
         test=test,
         digest=_digest(all_train, test),
     )
@@ -196,6 +197,17 @@ def _count_classes(labels: Tensor, place: str) -> int:
 def _part(images: Images, rows: NDArray[np.int64]) -> Images:
     taken = images.take(torch.from_numpy(rows))
     return replace(taken, ids=torch.arange(len(rows)))
+
+
+def _validation(source: Source, images: Images) -> Images:
+    """Validation images in the order of their files only where that is known to be no order of classes.
+
+    A copy under a published name may have been sorted, so its labels are asked, too.
+    """
+    labels = images.y.numpy()
+    if source.mixed and are_mixed(labels):
+        return images
+    return images.take(torch.from_numpy(interleaved(labels, seed_for("validation order", source.name))))
 
 
 def _shape(x: Tensor) -> tuple[int, int, int]:

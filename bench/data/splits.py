@@ -97,6 +97,25 @@ def hold_out(labels: NDArray[Any], size: int, seed: int) -> tuple[NDArray[np.int
     return np.setdiff1d(np.arange(len(labels)), away), away
 
 
+def interleaved(labels: NDArray[Any], seed: int) -> NDArray[np.int64]:
+    """An order of all rows in which the first n, whatever n is, have every class in proportion.
+
+    The examples of a class, shuffled, lie evenly spaced over the order from a random start on.
+    """
+    order = permutation(seed, len(labels))
+    state = np.random.RandomState([seed & 0xFFFFFFFF, seed >> 32])
+    place = np.empty(len(labels))
+    for value in np.unique(labels):
+        own = np.flatnonzero(labels[order] == value)
+        place[own] = (np.arange(len(own)) + state.uniform()) / len(own)
+    return order[np.argsort(place, kind="stable")]
+
+
+def are_mixed(labels: NDArray[Any]) -> bool:
+    """Whether most neighbours are of different classes, which in sorted data hardly any are."""
+    return bool(2 * np.count_nonzero(labels[1:] != labels[:-1]) >= len(labels) - 1)
+
+
 def _proportional(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """`size` places shared out in proportion to `counts`, none left empty-handed that can spare one."""
     exact = counts * (size / max(1, int(counts.sum())))

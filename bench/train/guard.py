@@ -1,4 +1,4 @@
-"""When a training run is beyond hope: not a number, diverged, or catastrophically overfitted."""
+"""When a training is beyond hope (not a number, diverged, catastrophically overfitted), or learns nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.errors import TrainingFailed
+from bench.train.recipe import Recipe
 
 _TIMES = 10.0  # a diverged epoch's loss against the best epoch's
 _FLOOR = 5.0  # and by how much more: losses near zero may rise tenfold in good health
 _FALL = 0.15  # robust accuracy lost since its best epoch
 _PATIENCE = 2  # epochs in a row: one bad epoch is noise
+_ERRORS = 2.0  # standard errors by which luck may exceed chance
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,33 @@ def check_history(history: Sequence[EpochFigures], adversarial: bool, learning_r
     _check_divergence(history, learning_rate)
     if adversarial:
         _check_overfitting(history)
+
+
+def at_chance(
+    history: Sequence[EpochFigures], counts: Sequence[int], recipe: Recipe, adversarial: bool
+) -> str | None:
+    """What to say where the last two epochs were right hardly more often than one answer to all would be.
+
+    `counts`: validation images of each class. Up to two standard errors above the share of the commonest one
+    is chance. It is said and not raised: a hard problem may take some epochs to begin with.
+    """
+    patience = min(_PATIENCE, recipe.epochs)
+    right = [epoch.clean_accuracy for epoch in history[-patience:] if epoch.clean_accuracy is not None]
+    if len(right) < patience:
+        return None
+    n = sum(counts)
+    constant = max(counts) / n
+    if max(right) > constant + _ERRORS * math.sqrt(constant * (1 - constant) / n):
+        return None
+    gentler = f"--set recipe.learning_rate={recipe.learning_rate / 10:.3g}"
+    if adversarial and not recipe.eps_warmup:
+        gentler = f"--set recipe.eps_warmup=0.4 or {gentler}"
+    last = history[-1]
+    return (
+        f"nothing is learnt: after epoch {last.epoch} (loss {last.loss:.3g}) {_percent(right[-1])} of the "
+        f"validation images are right, and one answer to all of them would be right on {_percent(constant)}; "
+        f"try: {gentler}"
+    )
 
 
 def _check_divergence(history: Sequence[EpochFigures], learning_rate: float) -> None:

@@ -15,7 +15,7 @@ from bench.errors import BadValue
 from bench.train.average import Average
 from bench.train.checkpoints import Row, Weights, weights_of
 from bench.train.context import TrainContext
-from bench.train.guard import EpochFigures, check_finite, check_history
+from bench.train.guard import EpochFigures, at_chance, check_finite, check_history
 from bench.train.model import training_model
 from bench.train.recipe import Recipe
 from bench.train.schedule import attack_strength, learning_rate
@@ -47,9 +47,9 @@ def fit_classifier(
     """Train a network in place by the recipe; the sum of the step's terms is minimised over its parameters.
 
     `judge` is what is validated, images to logits, where `net` is only a part of it. `keep` says which
-    epoch's weights stay: of the best robust or clean validation accuracy, or the last; None chooses "robust"
-    if the steps ask for attacks and "clean" if not. A recipe that selects the last overrules it. May be
-    called several times, once for each stage of a training.
+    epoch's weights stay: of the best robust or clean validation accuracy, or the last; None chooses "clean"
+    if no step asks for attacks, else "robust" among the epochs since the first that did. A recipe that
+    selects the last overrules it. May be called several times, once for each stage of a training.
     """
     if not isinstance(context, TrainContext):
         raise TypeError(
@@ -103,7 +103,9 @@ class _Fitting:
         self.optimizer: Any = context.fabric.setup_optimizers(self.inner_optimizer)
         self.average = Average(net, recipe.ema_decay) if recipe.ema_decay else None
         self.done = 0  # completed epochs
+        self.calm = 0  # epochs before the first attack
         self.best: dict[str, Any] = {}  # epoch, score, weights
+        self.told = False  # that nothing is learnt
 
     def resume(self, saved: dict[str, Any]) -> None:
         """Go on after the last completed epoch."""
@@ -119,6 +121,7 @@ class _Fitting:
         self.context.fabric.strategy.precision.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load(saved["average"])
+        self.calm = saved.get("calm", 0)  # not in states of before attacks could begin late
         self.best = saved["best"]
         if self.best:
             self._write_best()  # the file may be of an epoch that was cut short
@@ -152,7 +155,7 @@ class _Fitting:
 
     def _epoch(self) -> None:
         context, begun = self.context, time.perf_counter()
-        means, rate = self._train()
+        means, loss, rate = self._train()
         seconds = time.perf_counter() - begun
         with self._judged():
             self._share_buffers()
@@ -164,7 +167,7 @@ class _Fitting:
             "epoch": self.done,
             "lr": rate,
             **means,
-            "loss": sum(means.values()),
+            "loss": loss,
             "clean_accuracy": clean,
             "robust_accuracy": robust,
             "images_per_second": len(context.train) / seconds,
@@ -173,10 +176,14 @@ class _Fitting:
         context.history.append(row)
         self._write()
 
-    def _train(self) -> tuple[dict[str, float], float]:
-        """One pass over the training images: the mean of each term, and the last learning rate."""
+    def _train(self) -> tuple[dict[str, float], float, float]:
+        """One pass over the training images: the mean of each term, of the loss, and the last learning rate.
+
+        A term's mean is over the images of the steps that had it.
+        """
         context, batches = self.context, self.context.batches
         sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
         lost = torch.zeros((), dtype=torch.bool, device=context.device)
         seen = reported = 0
         rate = 0.0
@@ -189,17 +196,18 @@ class _Fitting:
                 # what comes after the first value that is not finite is its consequence, not a cause
                 weighted = torch.where(lost, 0.0, term.detach().float() * len(batch))
                 sums[name] = sums[name] + weighted if name in sums else weighted
+                counts[name] = counts.get(name, 0) + len(batch)
             lost = ~torch.stack(list(sums.values())).isfinite().all()
             seen += len(batch)
             if number % _LOOK == _LOOK - 1 or number == batches - 1:
-                means = self._means(sums, seen)
+                means, loss = self._means(sums, counts, seen)
                 check_finite(
                     means, self.done + 1, seen * context.fabric.world_size, self.recipe.learning_rate
                 )
                 amount = (seen - reported) * context.fabric.world_size
-                context.progress.advance(amount, epoch=self.done + 1, loss=sum(means.values()))
+                context.progress.advance(amount, epoch=self.done + 1, loss=loss)
                 reported = seen
-        return means, rate
+        return means, loss, rate
 
     def _step(self, batch: Any, rate: float) -> dict[str, Tensor]:
         for group in self.inner_optimizer.param_groups:
@@ -247,20 +255,30 @@ class _Fitting:
         mean: Tensor = self.context.fabric.all_reduce(tensor, reduce_op="mean")  # type: ignore[assignment]
         return mean
 
-    def _means(self, sums: dict[str, Tensor], seen: int) -> dict[str, float]:
-        total = self._all_mean(torch.stack(list(sums.values())) / seen)
-        return dict(zip(sums, total.tolist(), strict=True))
+    def _means(
+        self, sums: dict[str, Tensor], counts: dict[str, int], seen: int
+    ) -> tuple[dict[str, float], float]:
+        """The mean of each term over its own images, and of the loss over all that were seen."""
+        totals = torch.stack(list(sums.values()))
+        images = torch.tensor([seen, *counts.values()], dtype=totals.dtype, device=totals.device)
+        totals, images = self._all_mean(totals), self._all_mean(images)
+        means = dict(zip(sums, (totals / images[1:]).tolist(), strict=True))
+        return means, sum((totals / images[0]).tolist())
 
     def _judged(self) -> AbstractContextManager[None]:
         """The weights that are validated and kept are in the network."""
         return nullcontext() if self.average is None else self.average.swapped()
 
     def _remember_best(self, clean: float | None, robust: float | None) -> None:
-        keep = self.keep or ("robust" if self.context.attacked else "clean")
+        attacked = self.context.attacked
+        if not attacked:
+            self.calm = self.done
+        keep = self.keep or ("robust" if attacked else "clean")
         if keep == "last" or clean is None or robust is None:
             return
         score = [robust, clean] if keep == "robust" else [clean, robust]
-        if not self.best or score > self.best["score"]:
+        of_before = self.keep is None and attacked and self.best.get("epoch", 0) <= self.calm
+        if of_before or not self.best or score > self.best["score"]:
             self.best = {"epoch": self.done, "score": score, "weights": weights_of(self.net)}
             self.context.save_weights("best")
 
@@ -275,6 +293,7 @@ class _Fitting:
         context.save(
             epoch=self.done,
             attacked=context.attacked,
+            calm=self.calm,
             whole=self._whole(),
             net=weights_of(self.net),
             optimizer=self.inner_optimizer.state_dict(),
@@ -294,10 +313,19 @@ class _Fitting:
             EpochFigures(
                 int(row["epoch"] or 0), float(row["loss"] or 0), row["clean_accuracy"], row["robust_accuracy"]
             )
-            for row in rows
+            for row in rows[self.calm if self.context.attacked else 0 :]  # what went before had another loss
         ]
         adversarial = self.context.attacked and self.keep in (None, "robust")
         check_history(figures, adversarial, self.recipe.learning_rate)
+        self._warn(figures)
+
+    def _warn(self, figures: list[EpochFigures]) -> None:
+        """Say once that nothing is learnt, and again at the end if it stayed so."""
+        labels = self.context.validation.y[: self.recipe.validation_examples]
+        told = at_chance(figures, labels.bincount().tolist(), self.recipe, self.context.attacked)
+        if told is not None and (not self.told or self.done == self.recipe.epochs):
+            self.context.progress.say(told)
+            self.told = True
 
 
 def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:

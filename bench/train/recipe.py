@@ -40,7 +40,7 @@ class Recipe:
     precision: Precision = "fp32"  # of training and its inner attack; validation verdicts are always fp32
     channels_last: bool = False
     validation_steps: int = 10  # of the PGD that measures robustness after each epoch
-    validation_examples: int = 1000  # the first held-out images; 0: no validation
+    validation_examples: int = 1000  # held-out images that it looks at, all classes; 0: no validation
     select: Select = "best"  # which epoch is kept
     source: str = "chosen for this benchmark"  # where the numbers come from
 

@@ -17,7 +17,7 @@ _CHUNK = 500
 
 
 def validate(judge: nn.Module, context: TrainContext) -> tuple[float | None, float | None]:
-    """Fractions of the first held-out images that are right, and right before and after PGD.
+    """Fractions of the first held-out images, which are of all classes, that are right, also after PGD.
 
     The random starts are those of every other epoch, so accuracies of epochs differ by weights alone.
     Gradients have the recipe's precision, verdicts full precision. None, None where nothing is held out.

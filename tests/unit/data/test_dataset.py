@@ -9,7 +9,7 @@ from bench.data import dataset as module
 from bench.data.catalog import CATALOG, source
 from bench.data.dataset import Images, assemble, check
 from bench.data.load import load
-from bench.data.splits import Splits, hold_out, permutation
+from bench.data.splits import Splits, hold_out, interleaved, permutation
 from bench.errors import BadData, BadValue
 
 GENERATOR = np.random.default_rng(0)
@@ -118,6 +118,60 @@ def test_validation_is_the_same_again_and_another_for_another_name():
     first, again, other = own(600), own(600), own(600, "npz:other.npz")
     assert torch.equal(first.validation.x, again.validation.x)
     assert not torch.equal(first.validation.x, other.validation.x)
+
+
+def sorted_data(name, counts):
+    """A training set in the order of its classes, and every image the number of its row."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    x = np.arange(len(labels), dtype=np.float32).reshape(-1, 1, 1, 1) / len(labels) * np.ones((1, 1, 4, 4))
+    return assemble(source(name), Splits(x, labels, x[:: len(labels) // 10], labels[:: len(labels) // 10]))
+
+
+@pytest.mark.parametrize("first", [10, 50, 100, 333])
+def test_the_first_validation_images_of_sorted_data_are_of_all_classes(first):
+    found = sorted_data("folder:sorted", [1000] * 10)
+    counts = found.validation.y[:first].bincount(minlength=10)
+    assert (counts - first / 10).abs().max() <= 1
+    assert counts.sum() == first
+
+
+def test_so_they_are_where_classes_are_rare():
+    counts = [3000, 900, 300, 40, 20]
+    found = sorted_data("npz:rare", counts).validation.y
+    held = found.bincount(minlength=5)
+    assert held.tolist() == [300, 90, 30, 4, 2]
+    for first in (10, 71, 142, 213, 426):
+        assert ((found[:first].bincount(minlength=5) - held * first / len(found)).abs() < 2).all()
+
+
+def test_with_more_classes_than_images_that_are_looked_at_each_is_of_another_class():
+    labels = np.repeat(np.arange(200), 25)
+    assert np.bincount(labels[interleaved(labels, 1)[:50]]).max() <= 2
+    assert np.bincount(labels[interleaved(labels, 1)][:1000]).tolist() == pytest.approx([5] * 200, abs=1)
+
+
+def test_the_order_of_validation_images_is_a_shuffle_that_keeps_their_ids():
+    found = sorted_data("folder:sorted", [100, 200])
+    ids = found.validation.ids
+    assert sorted(ids.tolist()) == list(range(30)) and ids.tolist() != list(range(30))
+    in_order = found.validation.take(torch.argsort(ids))
+    assert in_order.x.flatten(1)[:, 0].tolist() == sorted(in_order.x.flatten(1)[:, 0].tolist())
+    assert torch.equal(found.validation.x, sorted_data("folder:sorted", [100, 200]).validation.x)
+    assert not torch.equal(ids, sorted_data("folder:another", [100, 200]).validation.ids)
+
+
+def test_validation_images_of_published_data_lie_as_they_were_published():
+    labels = np.random.RandomState(0).permutation(np.repeat(np.arange(10), 60))
+    x = np.zeros((600, 1, 28, 28), np.uint8)
+    found = assemble(CATALOG["mnist"], Splits(x, labels, x[:10], labels[:10]))
+    assert found.validation.ids.tolist() == list(range(60))  # so trainings have the weights they had
+
+
+def test_a_sorted_copy_of_published_data_is_noticed():
+    labels = np.repeat(np.arange(10), 60)
+    x = np.zeros((600, 1, 28, 28), np.uint8)
+    found = assemble(CATALOG["mnist"], Splits(x, labels, x[:10], labels[:10]))
+    assert len(found.validation.y[:20].unique()) == 10
 
 
 def test_at_most_5000_are_held_out():

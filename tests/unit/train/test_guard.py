@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from bench.errors import TrainingFailed
-from bench.train.guard import EpochFigures, check_finite, check_history
+from bench.train.guard import EpochFigures, at_chance, check_finite, check_history
+from bench.train.recipe import Recipe
 
 
 def _history(
@@ -79,3 +81,46 @@ def test_a_term_that_is_not_finite_is_named(value: float) -> None:
     check_finite({"clean": 1.0, "metric": 0.0}, 1, 640, 0.1)
     with pytest.raises(TrainingFailed, match="'metric' is not finite within the first 640 images of epoch 2"):
         check_finite({"clean": 1.0, "metric": value}, 2, 640, 0.1)
+
+
+RECIPE = Recipe("r", epochs=4, learning_rate=0.1)
+
+
+def test_a_training_at_chance_is_told_of_in_its_second_epoch() -> None:
+    history = _history([0.1] * 3, [0.1, 0.104, 0.098], [2.31, 2.302, 2.303])
+    assert at_chance(history[:1], [100] * 10, RECIPE, True) is None  # one epoch may be a slow start
+    told = at_chance(history[:2], [100] * 10, RECIPE, True)
+    assert told is not None
+    assert "after epoch 2 (loss 2.3) 10.4 % of the validation images are right" in told
+    assert "would be right on 10.0 %" in told
+    assert told.endswith("try: --set recipe.eps_warmup=0.4 or --set recipe.learning_rate=0.01")
+
+
+def test_what_is_tried_already_is_not_recommended() -> None:
+    history = _history([0.1] * 2, [0.1, 0.1])
+    for recipe, adversarial in ((replace(RECIPE, eps_warmup=0.2), True), (RECIPE, False)):
+        told = at_chance(history, [100] * 10, recipe, adversarial)
+        assert told is not None and told.endswith("try: --set recipe.learning_rate=0.01")
+
+
+@pytest.mark.parametrize(
+    ("clean", "counts"),
+    [
+        ([0.1, 0.12], [100] * 10),  # 0.1 + 2 sqrt(0.1 * 0.9 / 1000) = 0.119
+        ([0.12, 0.1], [100] * 10),  # it has learnt something before
+        ([0.92, 0.92], [900, 100]),  # 0.9 + 2 sqrt(0.9 * 0.1 / 1000) = 0.919
+        ([None, None], [100] * 10),
+    ],
+)
+def test_more_than_chance_is_no_chance(clean: list[float | None], counts: list[int]) -> None:
+    assert at_chance(_history([0.0, 0.0], clean), counts, RECIPE, True) is None
+
+
+def test_of_unbalanced_data_chance_is_the_share_of_the_commonest_class() -> None:
+    history = _history([0.9, 0.9], [0.9, 0.9])
+    assert "90.0 %" in (at_chance(history, [900, 100], RECIPE, True) or "")
+    assert at_chance(history, [100] * 10, RECIPE, True) is None
+
+
+def test_a_recipe_of_one_epoch_is_told_after_it() -> None:
+    assert at_chance(_history([0.1], [0.1]), [100] * 10, replace(RECIPE, epochs=1), True) is not None

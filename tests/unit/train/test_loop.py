@@ -11,15 +11,18 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from bench.api import Batch, FeatureNetwork, Terms
 from bench.attacks.pgd import PGD
 from bench.core.progress import Silent
+from bench.data.load import load
 from bench.errors import BadValue, TrainingFailed
 from bench.train.checkpoints import load_weights
 from bench.train.context import TrainContext
 from bench.train.loop import fit_classifier
+from bench.train.validate import validate
 
 Make = Callable[..., TrainContext]
 MakeNet = Callable[[], nn.Module]
@@ -146,6 +149,23 @@ def test_the_log_is_the_mean_of_every_term(make_context: Make, make_net: MakeNet
     assert (log["robust_accuracy"] <= log["clean_accuracy"]).all()
 
 
+def test_a_term_that_some_steps_lack_has_the_mean_of_those_that_have_it(
+    make_context: Make, make_net: MakeNet, tmp_path: Path
+) -> None:
+    net, seen = make_net(), []
+
+    def step(model: nn.Module, batch: Batch) -> Terms:
+        seen.append(len(batch))
+        terms = {"clean": F.cross_entropy(model(batch.x), batch.y)}
+        return terms if len(seen) % 2 else {**terms, "seldom": 3.0 + 0 * terms["clean"]}
+
+    fit_classifier(net, make_context(net, epochs=1, batch_size=100), step)
+    assert seen == [100, 100, 57]
+    log = pd.read_csv(tmp_path / "log.csv")
+    assert log["seldom"][0] == pytest.approx(3.0)
+    assert log["loss"][0] == pytest.approx(log["clean"][0] + 3.0 * 100 / 257, rel=1e-5)
+
+
 @dataclass
 class Recording(Silent):
     calls: list[tuple[Any, ...]] = field(default_factory=list)
@@ -156,6 +176,9 @@ class Recording(Silent):
     def advance(self, amount: int = 1, **figures: float) -> None:
         self.calls.append(("advance", amount))
         assert figures["loss"] > 0
+
+    def say(self, message: str) -> None:
+        self.calls.append(("say", message))
 
     def finish(self) -> None:
         self.calls.append(("finish",))
@@ -170,7 +193,7 @@ def test_progress_counts_every_image(make_context: Make, make_net: MakeNet) -> N
     assert images < len(context.train), "a last image alone is left out, and not counted"
     assert recording.calls[0] == ("start", 2 * images, "images", 0)
     assert recording.calls[-1] == ("finish",)
-    assert sum(call[1] for call in recording.calls[1:-1]) == 2 * images
+    assert sum(call[1] for call in recording.calls if call[0] == "advance") == 2 * images
 
 
 def _scripted(
@@ -221,6 +244,103 @@ def test_the_epoch_that_is_kept(
     last = make_net()
     load_weights(tmp_path / "last.safetensors", last)
     assert all(torch.equal(tensor, asked[3][name]) for name, tensor in last.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "begins", "kept"),
+    [
+        # the most accurate epoch is of before the attacks, the most robust one of after
+        ([(0.5, 0.02), (0.6, 0.04), (0.9, 0.06), (0.5, 0.3), (0.6, 0.55), (0.55, 0.4)], 4, 5),
+        # what a network kept by chance before is no measure, nor is it overfitting to lose it
+        ([(0.5, 0.5), (0.7, 0.4), (0.7, 0.1), (0.7, 0.12), (0.7, 0.11)], 3, 4),
+        # they come in the last epoch
+        ([(0.5, 0.02), (0.9, 0.06), (0.6, 0.3)], 3, 3),
+    ],
+)
+def test_a_defense_that_attacks_after_some_epochs_keeps_the_most_robust_one(
+    make_context: Make,
+    make_net: MakeNet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accuracies: list[tuple[float, float]],
+    begins: int,
+    kept: int,
+) -> None:
+    asked = _scripted(monkeypatch, accuracies)
+    net = make_net()
+    context = make_context(net, epochs=len(accuracies), ema_decay=0.0)
+
+    def step(model: nn.Module, batch: Batch) -> Terms:
+        now = len(asked) + 1 >= begins
+        x = context.attack(net, PGD(steps=1), batch.x, batch.y) if now else batch.x
+        if now and len(asked) == begins:  # the file is of the epoch that counts as soon as attacks begin
+            load_weights(tmp_path / "best.safetensors", found)
+            assert all(torch.equal(tensor, asked[-1][name]) for name, tensor in found.state_dict().items())
+        return {"loss_of_all": F.cross_entropy(model(x), batch.y)}
+
+    found = make_net()
+    fit_classifier(net, context, step)
+    assert context.finished[-1]["epoch"] == kept
+    assert all(torch.equal(tensor, asked[kept - 1][name]) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize("stopped", [2, 4])
+def test_interrupted_it_keeps_the_same_epoch(
+    make_context: Make, make_net: MakeNet, monkeypatch: pytest.MonkeyPatch, stopped: int
+) -> None:
+    asked = _scripted(monkeypatch, [(0.5, 0.5), (0.7, 0.4), (0.7, 0.1), (0.7, 0.12), (0.7, 0.11)])
+    stops = [stopped]
+
+    def step(model: nn.Module, batch: Batch) -> Terms:
+        if len(asked) in stops:
+            stops.clear()
+            raise KeyboardInterrupt
+        x = context.attack(net, PGD(steps=1), batch.x, batch.y) if len(asked) >= 2 else batch.x
+        return {"loss_of_all": F.cross_entropy(model(x), batch.y)}
+
+    net = make_net()
+    context = make_context(net, epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        fit_classifier(net, context, step)
+    net = make_net()
+    context = make_context(net, epochs=5)
+    fit_classifier(net, context, step)
+    assert len(asked) == 5 and context.finished[-1]["epoch"] == 4
+    assert all(torch.equal(tensor, asked[3][name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_loss_that_leaps_when_attacks_begin_has_not_diverged(
+    make_context: Make, make_net: MakeNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _scripted(monkeypatch, [(0.9, 0.0), (0.9, 0.0), (0.5, 0.1), (0.5, 0.2)])
+
+    def step(model: nn.Module, batch: Batch) -> Terms:
+        x = context.attack(net, PGD(steps=1), batch.x, batch.y) if len(asked) >= 2 else batch.x
+        return {"loss_of_all": F.cross_entropy(model(x), batch.y) + (30.0 if len(asked) >= 2 else 0.0)}
+
+    net = make_net()
+    context = make_context(net, epochs=4)
+    fit_classifier(net, context, step)
+    assert context.finished[-1]["epoch"] == 4
+
+
+def test_a_training_at_chance_says_so_early_and_at_its_end(
+    make_context: Make, make_net: MakeNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _scripted(monkeypatch, [(0.3, 0.3)] * 5)
+    net = make_net()
+    context = make_context(net, epochs=5)
+    context.progress = recording = Recording()
+
+    def step(model: nn.Module, batch: Batch) -> Terms:
+        recording.calls.append(("epoch", len(asked) + 1))
+        return _clean(model, batch)
+
+    fit_classifier(net, context, step)
+    said = [place for place, call in enumerate(recording.calls) if call[0] == "say"]
+    assert len(said) == 2
+    assert "after epoch 2" in recording.calls[said[0]][1] and "after epoch 5" in recording.calls[said[1]][1]
+    assert ("epoch", 3) not in recording.calls[: said[0]]  # before the third
 
 
 def test_averaged_weights_are_what_is_validated(
@@ -380,3 +500,23 @@ def test_the_attack_warms_up(make_context: Make, make_net: MakeNet) -> None:
     per_epoch = context.batches
     expected = [(k + 1) / per_epoch for k in range(per_epoch)] + [1.0] * per_epoch
     assert reach == pytest.approx(expected, rel=1e-3)
+
+
+def test_sorted_data_are_validated_on_all_classes(
+    make_context: Make, make_net: MakeNet, tmp_path: Path
+) -> None:
+    """A network that answers 0 to everything is right on a third, wherever the images of class 0 lie."""
+    folder = tmp_path / "sorted"
+    for part in ("train", "test"):
+        for name in ("a", "b", "c"):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(100 if part == "train" else 2):
+                pixels = torch.full((8, 8), number, dtype=torch.uint8).numpy()
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+    context = make_context(make_net(), load(f"folder:{folder}"), validation_examples=12)
+    assert validate(_Constant(), context) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+
+
+class _Constant(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([1.0, 0.0, 0.0]) + 0 * x.flatten(1).sum(1, keepdim=True)
