@@ -22,7 +22,8 @@ class Wanted:
     suite: str
     fields: Mapping[str, object]  # of records
     radius: Fraction | None = None
-    recipe: str | None = None
+    recipe: str | None = None  # its name, with what was overridden
+    train_radius: Fraction | None = None
 
     @classmethod
     def of(
@@ -35,6 +36,7 @@ class Wanted:
         examples: str | None = None,
         arch: str | None = None,
         recipe: str | None = None,
+        train_eps: str | None = None,
         seed: int | None = None,
     ) -> Wanted:
         """What was typed.
@@ -51,7 +53,8 @@ class Wanted:
             "architecture": arch,
             "seed": seed,
         }
-        return cls(suite, fields, None if eps is None else parse_eps(eps), recipe)
+        radius, inside = (None if text is None else parse_eps(text) for text in (eps, train_eps))
+        return cls(suite, fields, radius, recipe, inside)
 
     def admits(self, record: Record) -> bool:
         """Whether a record is of it; a custom suite only where its label is given in full."""
@@ -61,13 +64,13 @@ class Wanted:
             self.suite == named
             and all(value is None or getattr(record, name) == value for name, value in self.fields.items())
             and self.radius in (None, Fraction(record.eps))
-            and self.recipe in (None, recipe_of(record))
+            and (self.recipe is None or record.recipe in (self.recipe, f"{self.recipe}, {record.trained_at}"))
+            and (self.train_radius is None or self.train_radius == _radius_in_training(record))
         )
 
 
-def recipe_of(record: Record) -> str:
-    """How the network was trained, with what was overridden."""
-    return record.training.recipe if record.training else "nothing trained"
+def _radius_in_training(record: Record) -> Fraction | None:
+    return None if record.train_budget is None else record.train_budget.eps
 
 
 def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[Record]]:
@@ -93,7 +96,7 @@ def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[
             raise BadValue(
                 f"{name} has no record under {wanted.suite} with what was asked for, its records are of "
                 f"{'; '.join(held)}",
-                "another --suite, --data, --eps, --examples, --arch or --recipe"
+                "another --suite, --data, --eps, --examples, --arch, --recipe or --train-eps"
                 + (f"; or bench run --defense {name} --suite {wanted.suite}" if name in labels else ""),
             )
     return _of_one_kind(_on_one_ground(found), labels)
@@ -140,10 +143,10 @@ def _told(record: Record) -> str:
 
 def _of_one_kind(found: dict[str, list[Record]], labels: set[str]) -> dict[str, list[Record]]:
     for name in labels & set(found):
-        made = sorted({f"{record.architecture} by {recipe_of(record)}" for record in found[name]})
+        made = sorted({f"{record.architecture} by {record.recipe}" for record in found[name]})
         if len(made) > 1:
             raise BadValue(
                 f"{name} has networks of {len(made)} kinds ({', '.join(made)}), expected one",
-                "--arch NAME or --recipe NAME",
+                "--arch NAME, --recipe NAME or --train-eps RADIUS",
             )
     return found

@@ -36,6 +36,7 @@ SEVERAL = 4
 @click.option("--examples", metavar="N", help="Their number of examples.  [default: the one they share]")
 @options.arch
 @click.option("--recipe", metavar="NAME", help="Their recipe.  [default: the only one]")
+@click.option("--train-eps", metavar="RADIUS", help="Their radius in training.  [default: the only one]")
 @options.store
 @click.option(
     "--format",
@@ -55,6 +56,7 @@ def compare(
     examples: str | None,
     arch: str | None,
     recipe: str | None,
+    train_eps: str | None,
     store: Path,
     shape: str,
     as_json: bool,
@@ -72,7 +74,16 @@ def compare(
     from bench.report.networks import all_pairs, methods
     from bench.report.render import Table, markdown, terminal
 
-    wanted = Wanted.of(suite, data=data, norm=norm, eps=eps, examples=examples, arch=arch, recipe=recipe)
+    wanted = Wanted.of(
+        suite,
+        data=data,
+        norm=norm,
+        eps=eps,
+        examples=examples,
+        arch=arch,
+        recipe=recipe,
+        train_eps=train_eps,
+    )
     networks = _networks(alike(chosen(names, store, wanted)), store)
     groups = methods(networks)
     found = all_pairs(groups)
@@ -99,11 +110,19 @@ def _networks(records: Sequence[Record], store: Path) -> list[Network]:
     from bench.core.outcomes import worst_case
     from bench.records.store import Store
     from bench.records.verdicts import ids_digest, worst_case_of
+    from bench.report.names import told_apart
     from bench.report.networks import Network
 
+    names = told_apart(
+        [record.defense for record in records],
+        [f"@{record.architecture}" for record in records],
+        [f" trained at {record.train_budget.label}" if record.train_budget else "" for record in records],
+        [f" seed {record.seed}" for record in records],
+        [f" {record.run_id}" for record in records],
+    )
     found = []
     ids = {record.robust_examples.ids: record.run_id for record in records if record.robust_examples}
-    for record, name in zip(records, _names(records), strict=True):
+    for record, name in zip(records, names, strict=True):
         folder = Store(store).run(record.run_id)
         whole = (folder.path / "examples.csv").is_file() and (folder.path / "record.json").is_file()
         outcomes = folder.examples() if whole else {}
@@ -119,23 +138,6 @@ def _networks(records: Sequence[Record], store: Path) -> list[Network]:
             "bench run again with --rerun",
         )
     return found
-
-
-def _names(records: Sequence[Record]) -> list[str]:
-    """A name for each: the defense, with what tells it apart from another of that name."""
-    names = [record.defense for record in records]
-    parts = (
-        [f"@{record.architecture}" for record in records],
-        [f" seed {record.seed}" for record in records],
-        [f" {record.run_id}" for record in records],
-    )
-    for part in parts:
-        for name in {name for name in names if names.count(name) > 1}:
-            places = [place for place, held in enumerate(names) if held == name]
-            if len({part[place] for place in places}) > 1:
-                for place in places:
-                    names[place] += part[place]
-    return names
 
 
 def _of_methods(groups: Sequence[Method]) -> list[str]:

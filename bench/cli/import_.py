@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 @click.option("--examples", metavar="N", help="Its number of examples.  [default: the only one]")
 @options.arch
 @click.option("--recipe", metavar="NAME", help="Its recipe.  [default: the only one]")
+@click.option("--train-eps", metavar="RADIUS", help="Its radius in training.  [default: the only one]")
 @click.option("--note", metavar="TEXT", help="Who made the images, and how.  [default: nothing]")
 @options.code
 @options.data_root
@@ -54,6 +55,7 @@ def import_(
     examples: str | None,
     arch: str | None,
     recipe: str | None,
+    train_eps: str | None,
     note: str | None,
     code: tuple[str, ...],
     store: Path,
@@ -74,7 +76,15 @@ def import_(
     own = data if data is not None and data.partition(":")[0] in PREFIXES else None
     held = None if data is None else source(data).name
     wanted = Wanted.of(
-        suite, data=held, norm=norm, eps=eps, examples=examples, arch=arch, recipe=recipe, seed=seed
+        suite,
+        data=held,
+        norm=norm,
+        eps=eps,
+        examples=examples,
+        arch=arch,
+        recipe=recipe,
+        train_eps=train_eps,
+        seed=seed,
     )
     found = chosen((name,), store, wanted)[name]
     if len(found) != 1:

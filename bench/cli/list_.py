@@ -205,7 +205,7 @@ def _runs(store: Path) -> list[Entry]:
             "kind": RUNS,
             "name": record.run_id,
             "summary": f"{record.defense} under {record.suite} on {record.data}, {record.budget}, "
-            + f"seed {record.seed}: "
+            + f"seed {record.seed}{f', {record.trained_at}' if record.trained_at else ''}: "
             + (f"{percent(record.worst_case)} %" if record.worst_case else "no worst case")
             + ("" if record.status == "complete" else f" ({record.status})"),
         }

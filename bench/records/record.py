@@ -6,14 +6,21 @@ import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from bench.core.threat import parse_eps
+from bench.core.threat import Budget, Norm, parse_eps
 from bench.errors import BadData, BadValue
 
 SCHEMA = 1
+
+LOADED = "loaded"
+"""The recipe of weights that others trained."""
+
+UNTRAINED = "nothing was trained"
+"""What stands for a recipe where there is none."""
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -204,9 +211,36 @@ class Record:
         return f"{self.norm} {self.eps}"
 
     @property
+    def train_budget(self) -> Budget | None:
+        """What attacks in training could do, and its epoch was chosen by; None: nothing was trained here."""
+        return train_budget_of(self.spec, self.training)
+
+    @property
+    def trained_at(self) -> str | None:
+        """The same in words where it is another budget than this run's; None where it is the same, too."""
+        inside = self.train_budget
+        if inside is None or inside == Budget(Norm(self.norm), Fraction(self.eps)):
+            return None
+        return f"trained at {inside.label}"
+
+    @property
+    def recipe(self) -> str:
+        """How the weights came to be: the recipe with what was overridden, and `trained_at`."""
+        told = self.training.recipe if self.training else UNTRAINED
+        return ", ".join(part for part in (told, self.trained_at) if part)
+
+    @property
     def best_known(self) -> Interval | None:
         """The lowest number that is known: the worst case, or what others' images left of it."""
         return self.imported[-1].best_known if self.imported else self.worst_case
+
+
+def train_budget_of(run: Mapping[str, Any], training: Training | None) -> Budget | None:
+    """The budget in training, from the whole resolved run; None: nothing was trained here."""
+    held = run.get("training", {}).get("budget")
+    if held is None or training is None or training.recipe == LOADED:
+        return None
+    return Budget(Norm(held["norm"]), Fraction(held["eps"]))
 
 
 def to_json(record: Record) -> str:

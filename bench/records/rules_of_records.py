@@ -87,7 +87,7 @@ def seeds(case: Case) -> Check:
         for other in case.others
         if (other.defense, other.suite, other.budget, other.data_digest, other.examples)
         == (record.defense, record.suite, record.budget, record.data_digest, record.examples)
-        and _recipe(other) == _recipe(record)
+        and other.recipe == record.recipe
     ]
     accuracy = {o.seed: o.worst_case.value for o in [*same, record] if o.worst_case is not None}
     if len(accuracy) < SEEDS:
@@ -218,7 +218,3 @@ def _is_comparable(record: Record, other: Record) -> bool:
         return r.data_digest, r.budget, r.suite, r.examples, r.custom
 
     return ground(record) == ground(other) and record.defense != other.defense
-
-
-def _recipe(record: Record) -> str | None:
-    return None if record.training is None else record.training.recipe

@@ -123,7 +123,7 @@ def _facts(records: Sequence[Record]) -> tuple[tuple[str, str], ...]:
         ("data", f"{first.data}, {first.examples} examples"),
         ("budget", first.budget),
         ("architecture", first.architecture),
-        ("recipe", first.training.recipe if first.training else "nothing was trained"),
+        ("recipe", first.recipe),
         ("seed", str(first.seed)),
     ]
     return tuple([("paper", first.paper), *facts] if first.paper else facts)

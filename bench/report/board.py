@@ -101,6 +101,7 @@ def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: 
     """CSV has all of them on every board; docs/boards.md says what they hold."""
     imported = any(record.imported for row in rows for record in row.records)
     apart = any(row.ranked != row.lowest for row in rows)
+    trained_otherwise = any(row.first.trained_at for row in rows)
     of_suites = []
     for suite in suites:
         of_suites += [
@@ -116,6 +117,7 @@ def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: 
         Column("reconstruction", "reconstruction", only_csv=True),
         Column("adaptive", "adaptive", only_csv=True),
         Column("architecture", "architecture", dispensable=3),
+        Column("trained at", "trained_at", only_csv=not trained_otherwise, dispensable=1),
         Column("parameters", "parameters", Kind.COUNT, dispensable=7),
         Column("clean %", "clean", Kind.INTERVAL),
         *of_suites,
@@ -153,6 +155,7 @@ def _cells(row: Row, rank: int, marks: Mapping[str, str], claim: Claim | None) -
         "reconstruction": first.reconstruction,
         "adaptive": row.adaptive,
         "architecture": first.architecture,
+        "trained_at": first.train_budget.label if first.train_budget else None,
         "parameters": trained.parameters if trained else None,
         "clean": first.clean,
         "best_known": row.best_known,

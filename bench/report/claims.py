@@ -112,7 +112,7 @@ def _claim_row(claim: Claim) -> tuple[object, ...]:
 
 def _caption(records: Sequence[Record]) -> str:
     first = records[0]
-    made = sorted({f"{r.architecture} by {r.training.recipe}" for r in records if r.training})
+    made = sorted({f"{r.architecture} by {r.recipe}" for r in records if r.training})
     return (
         f"Robust accuracy measured here (worst case of {suite_label(first)}, lines: 95 % Wilson intervals, "
         f"{', '.join(made)}) and published: claimed by the authors, and the lowest that others measured on "

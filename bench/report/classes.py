@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bench.core.metrics import Proportion, proportion
 from bench.core.outcomes import worst_case
 from bench.report.ground import ground, require_alike, suite_label
+from bench.report.names import told_apart
 from bench.report.paper import COLOURS, COLUMN, PAGE, Drawing, folded, plain, sheet
 from bench.report.queries import Run
 
@@ -116,11 +117,13 @@ def _value(shares: Shares, name: str) -> float:
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
-    names = [run.record.defense for run in runs]
-    return [
-        name if names.count(name) == 1 else f"{name}, seed {run.record.seed}"
-        for name, run in zip(names, runs, strict=True)
-    ]
+    records = [run.record for run in runs]
+    return told_apart(
+        [record.defense for record in records],
+        [f", seed {record.seed}" for record in records],
+        [f", {record.recipe}" for record in records],
+        [f", {record.run_id[:6]}" for record in records],
+    )
 
 
 def _percent(shares: Sequence[Proportion]) -> list[float]:

@@ -211,7 +211,7 @@ def _plain(contest: Contest) -> dict[str, Any]:
 
 def _facts(networks: Sequence[Network]) -> tuple[tuple[str, str], ...]:
     first = networks[0].record
-    recipes = {n.record.training.recipe if n.record.training else "nothing trained" for n in networks}
+    recipes = {network.record.recipe for network in networks}
     return (
         ("data", f"{first.data}, {first.examples:,} examples, the same for all"),
         ("budget", ground(first).label.split(", ")[1]),

@@ -97,10 +97,18 @@ def _require_comparable(records: Sequence[Record]) -> None:
 
 
 def _names(records: Sequence[Record]) -> list[str]:
-    """A name for each, with seed and suite only where they differ."""
+    """A name for each, with seed, suite and budget in training only where they differ."""
     seeds, suites = len({r.seed for r in records}) > 1, len({r.suite for r in records}) > 1
+    budgets = len({r.trained_at for r in records}) > 1
     return [
-        ", ".join([r.defense, *([f"seed {r.seed}"] if seeds else []), *([r.suite] if suites else [])])
+        ", ".join(
+            [
+                r.defense,
+                *([f"seed {r.seed}"] if seeds else []),
+                *([r.trained_at] if budgets and r.trained_at else []),
+                *([r.suite] if suites else []),
+            ]
+        )
         for r in records
     ]
 

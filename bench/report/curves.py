@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.core.threat import format_eps, parse_eps
 from bench.errors import BadValue
 from bench.records.curves import Curve, CurvePoint
+from bench.report.names import told_apart
 from bench.report.paper import COLOURS, COLUMN, DASHES, GRAY, MARKERS, Drawing, plain, sheet
 from bench.report.render import Cell, Column, Kind, Table
 
@@ -119,12 +120,17 @@ def caption(found: Sequence[Curve]) -> str:
 
 
 def labels(found: Sequence[Curve]) -> list[str]:
-    """A name for each, with its architecture where they differ."""
+    """A name for each, with its architecture where they differ, and whatever else tells equal names apart."""
     several = len({curve.network.architecture for curve in found}) > 1
-    names = [curve.network.defense for curve in found]
-    if not several:
-        return names
-    return [f"{name}@{curve.network.architecture}" for name, curve in zip(names, found, strict=True)]
+    return told_apart(
+        [
+            f"{curve.network.defense}@{curve.network.architecture}" if several else curve.network.defense
+            for curve in found
+        ],
+        [f", seed {curve.seed}" for curve in found],
+        [f", {curve.network.recipe}" for curve in found],
+        [f", {curve.id[:6]}" for curve in found],
+    )
 
 
 def _alone(curve: Curve) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:

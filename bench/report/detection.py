@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.core import detection as metrics
 from bench.errors import BadValue
 from bench.records.detection import Area, Detection, Scored, Separation
-from bench.records.record import Interval
+from bench.records.record import Interval, train_budget_of
 from bench.report.paper import COLOURS, DASHES, GRAY, PAGE, Drawing, plain, sheet
 from bench.report.render import Cell, Column, Kind, Table
 
@@ -236,6 +236,7 @@ def _claim(found: Detection) -> list[str]:
 
 def _facts(found: Detection) -> tuple[tuple[str, str], ...]:
     trained = found.training
+    inside = train_budget_of(found.spec.get("run", {}), trained)
     epoch = f", {trained.checkpoint} epoch {trained.epoch} of {trained.epochs}" if trained.epochs else ""
     attacks = "; ".join(f"{one.name} = {one.attack}" for one in found.attacks)
     detectors = "; ".join(f"{guard.detector} = {guard.fitted}" for guard in found.guards)
@@ -248,6 +249,7 @@ def _facts(found: Detection) -> tuple[tuple[str, str], ...]:
         ("detectors", f"fitted on {found.fit_examples:,} clean training images; {detectors}"),
         ("architecture", found.architecture),
         ("recipe", f"{trained.recipe}{epoch}"),
+        *([("trained at", inside.label)] if inside and inside.label != found.budget else []),
         ("seed", str(found.seed)),
         ("detection", found.id),
     )

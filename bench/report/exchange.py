@@ -119,7 +119,8 @@ def model_id(record: Record) -> str:
 
     >>> from types import SimpleNamespace
     >>> paper = "Wang et al., AGKD-BML, ICCV 2021"
-    >>> record = {"paper": paper, "defense": "agkd_bml[margin=0.05]", "architecture": "small_cnn", "seed": 1}
+    >>> record = {"paper": paper, "defense": "agkd_bml[margin=0.05]", "architecture": "small_cnn", "seed": 1,
+    ...           "trained_at": None}
     >>> model_id(SimpleNamespace(**record))
     'Wang2021AGKD_agkd_bml_margin_0.05_small_cnn_seed1'
     """
@@ -128,7 +129,7 @@ def model_id(record: Record) -> str:
     author = re.match(r"\w*", _ascii(authors))
     word = re.match(r"\w*", _ascii(title))
     first = f"{author[0] if author else ''}{year[0] if year else ''}{word[0] if word else ''}"
-    parts = [first, record.defense, record.architecture, f"seed{record.seed}"]
+    parts = [first, record.defense, record.architecture, f"seed{record.seed}", record.trained_at or ""]
     return "_".join(_safe(part) for part in parts if part)
 
 
@@ -141,6 +142,7 @@ def _model_info(reference: Record, group: Sequence[Record]) -> dict[str, Any]:
         f"flags: {', '.join(findings) or 'none'}",
         f"n = {reference.examples:,}, 95 % Wilson interval {_interval(reference.worst_case)}",
         f"seed {reference.seed}",
+        *([reference.trained_at] if reference.trained_at else []),
         f"bench runs {', '.join(record.run_id for record in group)}",
     ]
     if reference.reconstruction:

@@ -42,6 +42,11 @@ def footnotes(
         notes.append("difference: lowest minus published, in points; other weights, often other networks")
     if any(record.imported for row in rows for record in row.records):
         notes.append("best known: the lowest number, with images that others made and bench import judged")
+    if any(row.first.trained_at for row in rows):
+        notes.append(
+            "trained at: the budget in training, of its attacks and of the choice of the epoch; "
+            "it need not be the board's"
+        )
     if others:
         notes.append("(published): figures of others on weights of theirs, from their files; never ranked")
     notes.append(

@@ -69,8 +69,7 @@ def methods(networks: Sequence[Network]) -> list[Method]:
     found: dict[tuple[str, str, str], list[Network]] = {}
     for network in networks:
         record = network.record
-        recipe = record.training.recipe if record.training else ""
-        found.setdefault((record.defense, record.architecture, recipe), []).append(network)
+        found.setdefault((record.defense, record.architecture, record.recipe), []).append(network)
     several = {name for name, _, _ in found if sum(key[0] == name for key in found) > 1}
     return [
         Method(f"{key[0]}@{key[1]}, {key[2]}" if key[0] in several else key[0], tuple(group))

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from bench.errors import BadValue
 from bench.records.diagnostics import Diagnosed, Diagnostics
 from bench.records.store import write_atomically
+from bench.report.names import told_apart
 
 Format = Literal["pdf", "png", "svg"]
 
@@ -130,14 +131,13 @@ def attack_name(figures: Diagnostics) -> str:
 
 
 def labels(found: Sequence[Diagnosed]) -> list[str]:
-    """A name for each, told apart by seed and id only where that is needed."""
-    names = [one.figures.defense for one in found]
-    seeded = [f"{name}, seed {one.figures.seed}" for name, one in zip(names, found, strict=True)]
-    exact = [f"{name}, {one.figures.id[:6]}" for name, one in zip(seeded, found, strict=True)]
-    return [
-        name if names.count(name) == 1 else seed if seeded.count(seed) == 1 else whole
-        for name, seed, whole in zip(names, seeded, exact, strict=True)
-    ]
+    """A name for each, told apart by seed, budget in training and id only where that is needed."""
+    return told_apart(
+        [one.figures.defense for one in found],
+        [f", seed {one.figures.seed}" for one in found],
+        [f", trained at {one.figures.train_budget}" for one in found],
+        [f", {one.figures.id[:6]}" for one in found],
+    )
 
 
 def plain(text: str) -> str:

@@ -111,7 +111,9 @@ def line_label(run: Run, runs: Sequence[Run], column: str, columns: int) -> str:
     same = [other.record for other in runs if other.record.defense == name]
     if len(same) > 1:
         name += f", seed {record.seed}"
-        if sum(other.seed == record.seed for other in same) > 1:
+        if record.trained_at and len({other.trained_at for other in same}) > 1:
+            name += f", {record.trained_at}"
+        if sum((o.seed, o.trained_at) == (record.seed, record.trained_at) for o in same) > 1:
             name += f", {record.suite}, {record.run_id[:6]}"
     return f"{name}: {column}" if columns > 1 else name
 

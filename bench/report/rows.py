@@ -35,7 +35,8 @@ class Row:
     @property
     def name(self) -> str:
         """How notes name it."""
-        return f"{self.first.defense} (seed {self.first.seed})"
+        told = [f"seed {self.first.seed}", self.first.trained_at]
+        return f"{self.first.defense} ({', '.join(part for part in told if part)})"
 
     @property
     def trials(self) -> list[Trial]:

@@ -104,7 +104,7 @@ def _published(records: Sequence[Record], name: str) -> Claim | None:
 
 def _row(record: Record) -> tuple[object, ...]:
     clean, robust = record.clean, _worst(record)
-    recipe = record.training.recipe if record.training else None
+    recipe = record.recipe if record.training else None
     who = (record.run_id, record.defense, record.architecture, recipe, record.seed, suite_label(record))
     shares = (clean.value, clean.low, clean.high, robust.value, robust.low, robust.high)
     return (*who, "this", *shares, robust.n, None)
@@ -117,7 +117,7 @@ def _claim_row(claim: Claim) -> tuple[object, ...]:
 
 def _caption(records: Sequence[Record], shown: Sequence[Claim]) -> str:
     first = records[0]
-    made = sorted({f"{r.architecture} by {r.training.recipe}" for r in records if r.training})
+    made = sorted({f"{r.architecture} by {r.recipe}" for r in records if r.training})
     of = f", {', '.join(made)}" if len(made) == 1 else ""
     told = (
         f"Clean accuracy against robust accuracy (worst case of {suite_label(first)}), a mark for each "

@@ -8,6 +8,7 @@ from typing import cast
 from bench.errors import BadValue
 from bench.records.record import Interval
 from bench.records.shift import Mean, Shift
+from bench.report.names import told_apart
 from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, plain, sheet
 from bench.report.render import Cell, Column, Kind, Table, percent
 
@@ -134,12 +135,17 @@ def numbers(found: Sequence[Shift]) -> list[tuple[object, ...]]:
 
 
 def labels(found: Sequence[Shift]) -> list[str]:
-    """A name for each, with its architecture where they differ."""
+    """A name for each, with its architecture where they differ, and whatever else tells equal names apart."""
     several = len({one.network.architecture for one in found}) > 1
-    names = [one.network.defense for one in found]
-    if not several:
-        return names
-    return [f"{name}@{one.network.architecture}" for name, one in zip(names, found, strict=True)]
+    return told_apart(
+        [
+            f"{one.network.defense}@{one.network.architecture}" if several else one.network.defense
+            for one in found
+        ],
+        [f", seed {one.seed}" for one in found],
+        [f", {one.network.recipe}" for one in found],
+        [f", {one.id[:6]}" for one in found],
+    )
 
 
 def _alone(one: Shift) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.core.traits import owed, told
+from bench.records.record import UNTRAINED, Record
 from bench.records.record import Column as Trial
-from bench.records.record import Record
 from bench.report.render import Cell, Column, Kind, Table, percent
 
 COLUMNS = (
@@ -114,10 +114,10 @@ def adaptive_notes(record: Record) -> list[str]:
 
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     trained = record.training
-    weights = "nothing was trained"
+    weights = record.recipe
     if trained:
         epoch = f"{trained.checkpoint} epoch {trained.epoch} of {trained.epochs}"
-        weights = f"{trained.recipe}, {epoch if trained.epochs else weights}"
+        weights = f"{weights}, {epoch if trained.epochs else UNTRAINED}"
     facts = [
         ("defense", record.defense),
         ("data", f"{record.data}, {record.examples} examples"),

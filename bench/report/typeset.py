@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
 from bench.records.record import Interval, Record
 from bench.report.board import board, origin
 from bench.report.exchange import Published
-from bench.report.ground import distinct, ground, suite_label
+from bench.report.ground import Ground, distinct, ground, suite_label
 from bench.report.latex import Place, caption, escape, latex
 from bench.report.render import Cell, Column, Kind, Marked, Table
 from bench.report.significance import LEVEL, best_records
@@ -44,7 +45,7 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
         quiet=table.quiet,
     )
     bold = " ".join([*([TESTED] if tested else []), *silent])
-    told = [_shared(rows)]
+    told = [_shared(rows, place)]
     if any(column.name == "passes" for column in chosen):
         told.append("Passes: forwards and backwards for each image, of all attacks.")
     if any(column.name == "published" for column in chosen):
@@ -157,9 +158,9 @@ def _columns(
     titles = [plain[at] if plain.count(plain[at]) == 1 else suite for at, suite in enumerate(suites)]
     shown = {column.name for column in table.columns if not column.only_csv}
     found = [Column("defense", "defense")]
-    for name, form in (("architecture", Kind.TEXT), ("seed", Kind.COUNT)):
+    for name, form in (("architecture", Kind.TEXT), ("trained_at", Kind.TEXT), ("seed", Kind.COUNT)):
         if _several(rows, name):
-            found.append(Column(name, name, form))
+            found.append(Column(name.replace("_", " "), name, form))
     found.append(Column("clean", "clean", kind))
     found += [
         Column(title, suite, kind, group="worst case") for title, suite in zip(titles, suites, strict=True)
@@ -222,12 +223,15 @@ def _notes(rows: Sequence[Mapping[str, Cell]], letters: Mapping[str, str]) -> tu
     return ("; ".join(notes),) if notes else ()
 
 
-def _shared(rows: Sequence[Mapping[str, Cell]]) -> str:
-    """What all measured rows have in common."""
+def _shared(rows: Sequence[Mapping[str, Cell]], place: Ground) -> str:
+    """What all measured rows have in common; the budget in training where it is not that of the board."""
     told = []
-    for name, title in (("architecture", "network"), ("recipe", "recipe"), ("seed", "seed")):
-        if not _several(rows, name) and rows[0][name] is not None:
-            told.append(f"{title} {escape(str(rows[0][name]))}")
+    own = Budget(Norm(place.norm), place.eps).label
+    names = {"architecture": "network", "recipe": "recipe", "trained_at": "trained at", "seed": "seed"}
+    for name, title in names.items():
+        held = rows[0][name]
+        if not _several(rows, name) and held not in (None, own):
+            told.append(f"{title} {escape(str(held))}")
     return f"Of all rows: {', '.join(told)}." if told else ""
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from bench.core.digest import source_digests
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
-from bench.core.threat import Budget, Norm, parse_eps
-from bench.data.catalog import source
+from bench.core.threat import Budget, Norm, format_eps, parse_eps
+from bench.data.catalog import Source, source
 from bench.errors import BadData, BenchError
 from bench.records.case import Case
 from bench.records.record import Check, Record
@@ -57,11 +57,8 @@ def changed_since(record: Record) -> list[str]:
 def ran(record: Record) -> str:
     """The command that made a record, without its suite."""
     words = ["bench", "run", *_which(record)]
-    try:
-        usual = source(record.data).budget
-    except BenchError:  # a data set of the user's, known by its path only
-        usual = None
-    if usual != Budget(Norm(record.norm), parse_eps(record.eps)):
+    usual = _usual(record.data)
+    if usual is None or usual.budget != Budget(Norm(record.norm), parse_eps(record.eps)):
         words += ["--norm", record.norm, "--eps", record.eps]
     return " ".join(map(shlex.quote, words))
 
@@ -96,7 +93,8 @@ def _which(record: Record) -> list[str]:
     words = ["--defense", record.defense, "--data", record.data]
     trained, spec = record.training, record.spec.get("training", {})
     architecture = spec.get("architecture")
-    if architecture and architecture != _usual_architecture(record.data):
+    usual = _usual(record.data)
+    if architecture and (usual is None or architecture != usual.architecture):
         words += ["--arch", architecture]
     match = _RECIPE.fullmatch(trained.recipe) if trained is not None else None
     if match is not None and match["name"] != "short":
@@ -104,6 +102,9 @@ def _which(record: Record) -> list[str]:
     for item in (match["fields"] or "").split(",") if match is not None else ():
         if "=" in item and not item.startswith("init="):
             words += ["--set", f"recipe.{item}"]
+    inside = record.train_budget
+    if inside is not None and (usual is None or inside != usual.budget):
+        words += ["--train-eps", format_eps(inside.eps)]
     if record.seed:
         words += ["--seed", str(record.seed)]
     if trained is not None and trained.checkpoint != "best":
@@ -111,9 +112,9 @@ def _which(record: Record) -> list[str]:
     return words
 
 
-def _usual_architecture(data: str) -> str | None:
+def _usual(data: str) -> Source | None:
     try:
-        return source(data).architecture
+        return source(data)
     except BenchError:  # a data set of the user's, known by its path only
         return None
 

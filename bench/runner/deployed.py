@@ -20,7 +20,7 @@ from bench.records.record import Interval, Provenance
 from bench.records.transfer import Network
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import sources_behind
-from bench.runner.summary import provenance, training_of
+from bench.runner.summary import provenance, recipe_of
 from bench.runner.weights import build_trained, fit, load_data
 from bench.train.fit import Trained
 from bench.train.foreign import Foreign
@@ -102,7 +102,7 @@ def measured(run: RunSpec, options: Options) -> Measured:
     data = load_data(run.training, options)
     trained = fit(run.training, options, data)
     net = build_trained(run.training, trained, data, run.checkpoint)
-    recipe = training_of(run, trained, net).recipe
+    recipe = recipe_of(run, trained, net)
     return Measured(
         run=run,
         data=data,

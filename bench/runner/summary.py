@@ -191,6 +191,7 @@ def training_of(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
         if training.init is not None:
             changed["init"] = training.init.sha256[:12]
     overrides = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
+    known = spec.checkpoint == "best" or trained.epoch == trained.epochs  # it was measured of the kept epoch
     return Training(
         training_id=training.id,
         recipe=f"{training.recipe.name}[{overrides}]" if overrides else training.recipe.name,
@@ -198,11 +199,19 @@ def training_of(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
         epoch=trained.epoch if spec.checkpoint == "best" else trained.epochs,
         epochs=trained.epochs,
         seconds=round(float(trained.seconds), 1),
-        validation_robust_accuracy=trained.validation_robust_accuracy,
+        validation_robust_accuracy=trained.validation_robust_accuracy if known else None,
         sha256=trained.sha256,
         parameters=sum(parameter.numel() for parameter in net.parameters()),
         parents={role: parent.id for role, parent in training.parents},
     )
+
+
+def recipe_of(spec: RunSpec, trained: Trained, net: nn.Module) -> str:
+    """How studies name a training: its recipe, and the budget inside where it is not that of the attacks."""
+    told = training_of(spec, trained, net).recipe
+    if spec.training.budget == spec.budget or isinstance(spec.training.named.defense, Foreign):
+        return told
+    return f"{told}, trained at {spec.training.budget.label}"
 
 
 def _commit() -> tuple[str | None, bool | None]:

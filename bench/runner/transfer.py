@@ -38,7 +38,7 @@ from bench.registry import ATTACKS
 from bench.runner.deployed import named
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import listed, sources_behind
-from bench.runner.summary import interval_of, provenance, training_of
+from bench.runner.summary import interval_of, provenance, recipe_of
 from bench.runner.weights import build_trained, fit, load_data
 from bench.train.fit import Trained
 
@@ -200,7 +200,7 @@ class _Matrix:
     def _player(self, run: RunSpec) -> _Player:
         trained = fit(run.training, self.options, self.data)
         net = build_trained(run.training, trained, self.data, run.checkpoint)
-        recipe = training_of(run, trained, net).recipe
+        recipe = recipe_of(run, trained, net)
         deployed = run.training.named.defense.deploy(net.to(self.device))
         arena = Arena(deployed, run.budget, self.data.num_classes, {}, run.numerics, self.batches)
         arena.access(self.spec.trial.knowledge)  # lays the weights out now: verdicts do not depend on when

@@ -215,3 +215,33 @@ def test_it_needs_no_torch_and_fits_a_narrow_terminal(stored):
     assert done.returncode == 0, done.stderr
     tables = done.stdout.partition("defense_a keeps")[0].splitlines()
     assert max(map(len, tables)) <= 80
+
+
+def trained_at(eps, norm="Linf"):
+    return {"suite": {"name": "whitebox"}, "training": {"budget": {"norm": norm, "eps": eps}}}
+
+
+def test_another_radius_in_training_is_another_method(bench, stored):
+    """One seed at 8/255 and one at 4/255 are no two seeds."""
+    stored("a" * 12, "ours", kept((0, 100)), spec=trained_at("8/255"))
+    stored("b" * 12, "ours", kept((0, 60)), spec=trained_at("4/255"))
+    told = bench("compare", "a" * 12, "b" * 12, "--store", stored.store)
+    assert "ours trained at Linf 8/255 keeps 40 of 200" in told.out and "2 seeds" not in told.out
+    assert "trained at Linf 4/255" in told.out
+    plain = json.loads(bench("compare", "a" * 12, "b" * 12, "--store", stored.store, "--json").out)
+    assert [(method["name"], method["seeds"]) for method in plain["methods"]] == [
+        ("ours@preact_resnet18, short", [0]),
+        ("ours@preact_resnet18, short, trained at Linf 4/255", [0]),
+    ]
+    both = bench("compare", "ours", "a" * 12, "--store", stored.store)
+    assert both.code == 2 and "networks of 2 kinds" in both.err and "--train-eps RADIUS" in both.err
+    stored("c" * 12, "theirs", kept((0, 100)), spec=trained_at("4/255"))
+    chosen = bench("compare", "ours", "theirs", "--train-eps", "4/255", "--store", stored.store)
+    assert "ours keeps 0 of 200 examples that theirs loses, and loses 40" in chosen.out, chosen.err
+
+
+def test_two_seeds_at_another_radius_are_two_seeds(bench, stored):
+    for run_id, seed, last in (("a", 0, 100), ("b", 1, 90)):
+        stored(run_id * 12, "ours", kept((0, last)), seed=seed, spec=trained_at("4/255"))
+    told = json.loads(bench("compare", "ours", "--store", stored.store, "--json").out)
+    assert [method["seeds"] for method in told["methods"]] == [[0, 1]]

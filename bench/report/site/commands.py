@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from bench.core.threat import format_eps
 from bench.records.record import Record
 
 _OVERRIDDEN = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<fields>.*)\])?")
@@ -37,6 +38,8 @@ def reproduce(record: Record) -> Iterator[str]:
     if trained is not None:
         name, fields = _recipe(trained.recipe)
         words += ["--recipe", name]
+        if record.train_budget is not None:
+            words += ["--train-eps", format_eps(record.train_budget.eps)]
         for field, value in fields:
             if field == "init":
                 words += ["--init", "FILE"]

@@ -33,7 +33,7 @@ def _row(row: Row) -> dict[str, Any]:
             "measured by": "the records of this page",
             "paper": first.paper,
             "architecture": first.architecture,
-            "recipe": first.training.recipe if first.training else "nothing was trained",
+            "recipe": first.recipe,
             "reconstruction": first.reconstruction or "no",
             "findings": ", ".join(row.findings) or "none",
         },

@@ -223,11 +223,12 @@ def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record
     held = {suite_label(by_id[run_id]): by_id[run_id] for run_id in ids}
     first = next(iter(held.values()))
     several = sum(other.defense == first.defense for other in group) > len(held)
+    told = (first.defense, f"seed {first.seed}" if several else None, first.trained_at)
     findings = _cell(table, cells, "findings")
     lowest = _cell(table, cells, "lowest")
     return Row(
         key=first.run_id,
-        name=f"{first.defense}, seed {first.seed}" if several else first.defense,
+        name=", ".join(part for part in told if part),
         places=tuple(_place(column, cells[number], held) for number, column in shown),
         records=held,
         findings=tuple(str(findings).split(", ")) if findings else (),
@@ -311,7 +312,7 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     if trained:
         facts += [
             ("parameters", f"{trained.parameters:,}"),
-            ("recipe", trained.recipe),
+            ("recipe", record.recipe),
             ("checkpoint", f"{trained.checkpoint}, epoch {trained.epoch} of {trained.epochs}"),
             ("trained in", f"{trained.seconds:,.0f} s"),
         ]

@@ -210,6 +210,9 @@ def test_three_seeds_close_their_rule(make_case: Callable[..., Case]) -> None:
     more = tuple(dataclasses.replace(case.record, seed=seed, run_id=str(seed) * 12) for seed in (1, 2))
     assert verdict("S3", dataclasses.replace(case, others=more[:1])) == "open"
     assert verdict("S3", dataclasses.replace(case, others=more)) == "pass"
+    elsewhere = {"training": {"budget": {"norm": "Linf", "eps": "1/255"}}}
+    trained_otherwise = tuple(dataclasses.replace(other, spec={**other.spec, **elsewhere}) for other in more)
+    assert verdict("S3", dataclasses.replace(case, others=trained_otherwise)) == "open"
 
 
 def test_what_a_run_found_breaks_its_rule(make_case: Callable[..., Case]) -> None:

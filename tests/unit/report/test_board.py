@@ -5,6 +5,7 @@ import io
 import random
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,7 +15,8 @@ from bench.records.record import Column, Finding, Record
 from bench.report.board import board, board_files
 from bench.report.exchange import Published
 from bench.report.ground import Ground
-from bench.report.render import csv, markdown, terminal
+from bench.report.render import csv, markdown, terminal, values
+from bench.report.typeset import board_latex
 
 Maker = Callable[..., Record]
 
@@ -316,3 +318,44 @@ def test_rows_of_others_stand_below_and_are_never_ranked(make_record: Maker) -> 
     )
     assert "| *83.3* | - | *43.2* | *41.0* |" in line
     assert "was not run" not in str(table.notes), "their column makes none of ours incomplete"
+
+
+def _at(eps: str, norm: str = "Linf") -> dict[str, Any]:
+    return {"suite": {"name": "whitebox"}, "training": {"budget": {"norm": norm, "eps": eps}}}
+
+
+def test_a_board_says_at_which_budget_its_rows_were_trained(make_record: Maker) -> None:
+    same = [make_record(spec=_at("8/255")), make_record(run_id="2" * 12, defense="trades")]
+    assert "trained at" not in markdown(board(same))
+    assert [row["trained_at"] for row in values(board(same))] == ["Linf 8/255", None]
+    other = make_record(run_id="3" * 12, defense="mart", spec=_at("1/2", "L2"))
+    table = board([*same, other])
+    assert "| trained at |" in markdown(table) and "| L2 0.5 |" in markdown(table)
+    assert any(note.startswith("trained at: the budget in training") for note in table.notes)
+    assert "trained at" in board_latex([*same, other])
+
+
+def test_all_rows_trained_at_another_budget_is_in_the_caption_of_a_paper_s_table(make_record: Maker) -> None:
+    rows = [make_record(run_id=f"{n}" * 12, defense=f"d{n}", spec=_at("4/255")) for n in (1, 2)]
+    text = board_latex(rows)
+    assert "trained at Linf 4/255" in text and "trained at &" not in text
+    assert "trained at" not in board_latex([make_record(spec=_at("8/255"))])
+
+
+def test_notes_tell_two_trainings_of_one_seed_apart(make_record: Maker) -> None:
+    rows = [
+        make_record(run_id=f"{n}" * 12, training=dataclasses.replace(make_record().training, training_id=eps),
+                    spec=_at(eps), traits=("randomized",), eot_samples=20)
+        for n, eps in enumerate(("8/255", "4/255"), start=1)
+    ]  # fmt: skip
+    notes = "\n".join(board(rows).notes)
+    assert "pgd_at (seed 0) owes" in notes and "pgd_at (seed 0, trained at Linf 4/255) owes" in notes
+
+
+def test_weights_of_others_were_trained_at_no_budget_that_we_know(make_record: Maker) -> None:
+    trained = dataclasses.replace(make_record().training, recipe="loaded", epochs=0)
+    loaded = make_record(training=trained, spec=_at("4/255"))
+    assert loaded.trained_at is None and loaded.recipe == "loaded"
+    assert make_record(training=None, spec=_at("4/255")).recipe == "nothing was trained"
+    assert make_record(eps="0.2", spec=_at("1/5")).recipe == "short"  # the same radius
+    assert make_record(spec=_at("4/255")).recipe == "short, trained at Linf 4/255"

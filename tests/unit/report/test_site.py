@@ -92,6 +92,14 @@ def test_papers_are_linked_and_published_numbers_told(records, page):
     assert "95.6 % under PGD-40" in text and "claimed by its authors" in text
 
 
+def test_who_was_trained_at_another_radius_is_made_again_at_that_one(records, page):
+    record = next(r for r in records if r.data == "mnist" and r.eps == "0.15")
+    text = html(page)[f"records/{record.run_id}.html"].text
+    command = next(line for line in text.splitlines() if "bench run" in line)
+    assert "--eps 0.15" in command and "--train-eps 0.3" in command
+    assert "four_minutes, trained at Linf 0.3" in text
+
+
 def test_a_record_page_says_how_to_make_it_again(records, page):
     record = next(r for r in records if r.training and "finetune[" in r.training.recipe)
     text = html(page)[f"records/{record.run_id}.html"].text
@@ -99,6 +107,7 @@ def test_a_record_page_says_how_to_make_it_again(records, page):
     for part in ("--defense n_fgsm", "--eps 8/255", "--recipe finetune", "recipe.epochs=1", "--init FILE"):
         assert part in command
     assert f"git checkout {record.provenance.commit}" in text
+    assert "--train-eps 8/255" in command
     assert record.training and record.training.sha256 in text
     assert json.loads(str(page[f"records/{record.run_id}.json"]))["run_id"] == record.run_id
 

@@ -1,0 +1,23 @@
+"""Names that tell what stands side by side apart, and no longer than that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def told_apart(names: Sequence[str], *parts: Sequence[str]) -> list[str]:
+    """The names, those that are not alone with each part that tells it from another of that name.
+
+    Every part has one text for each name; the first that differ come first.
+
+    >>> told_apart(["a", "a", "b"], ["@lenet", "@lenet", "@lenet"], [" seed 0", " seed 1", " seed 0"])
+    ['a seed 0', 'a seed 1', 'b']
+    """
+    found = list(names)
+    for part in parts:
+        for name in {name for name in found if found.count(name) > 1}:
+            places = [place for place, held in enumerate(found) if held == name]
+            if len({part[place] for place in places}) > 1:
+                for place in places:
+                    found[place] += part[place]
+    return found
