@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from bench.errors import BadValue
+
 Smoothing = Literal["shared", "spread"]
 """Where label smoothing s puts its mass.
 
@@ -32,11 +34,19 @@ def smoothed_cross_entropy(logits: Tensor, y: Tensor, smoothing: float, conventi
 def smoothed_labels(y: Tensor, num_classes: int, smoothing: float, convention: Smoothing) -> Tensor:
     """The label distributions [B, K] of either convention; rows sum to one.
 
+    Raises BadValue where the true class would get no more than another: of two classes at 0.5, `shared`.
+
     >>> smoothed_labels(torch.tensor([0]), 3, 0.5, "shared")
     tensor([[0.5000, 0.2500, 0.2500]])
     """
     others = smoothing / (num_classes - 1 if convention == "shared" else num_classes)
     true = 1 - smoothing + (0.0 if convention == "shared" else others)
+    if true <= others:
+        raise BadValue(
+            f"label smoothing of {smoothing:g} gives every one of {num_classes} classes as much as the true "
+            f"one, so that nothing can be learnt, expected less than {1 - 1 / num_classes:.3g}",
+            "--set defense.label_smoothing=0.1",
+        )
     labels = torch.full((len(y), num_classes), others, device=y.device)
     return labels.scatter_(1, y[:, None], true)
 

@@ -200,10 +200,11 @@ class ClassMixture:
             mixture = GaussianMixture(
                 self.components, covariance_type="diag", reg_covar=floor, random_state=self.seed
             )
-            if len(own) < self.components:
+            least = max(2, self.components)  # one image has no spread
+            if len(own) < least:
                 raise BadValue(
-                    f"class {label} has {len(own)} images to fit {self.components} components on, expected "
-                    "at least as many",
+                    f"class {label} has {len(own)} image{'s' * (len(own) > 1)} to fit {self.components} "
+                    f"component{'s' * (self.components > 1)} on, expected at least {least}",
                     "bench detect without this detector",
                 )
             parts.append(mixture.fit(own))

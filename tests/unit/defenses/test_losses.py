@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bench.errors import BadValue
 from defenses.losses import (
     angular_distance,
     attention_distance,
@@ -53,6 +54,27 @@ def test_the_two_label_smoothings_differ():
     assert shared[3].item() == pytest.approx(0.5) and shared[0].item() == pytest.approx(0.5 / 9)
     assert spread[3].item() == pytest.approx(0.55) and spread[0].item() == pytest.approx(0.05)
     assert shared.sum().item() == pytest.approx(1) and spread.sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("convention", "labels"),
+    [("shared", (0.7, 0.15, 0.15)), ("spread", (0.8, 0.1, 0.1))],  # s = 0.3 over three classes, by hand
+)
+def test_label_smoothing_by_hand_on_logits_that_differ(convention, labels):
+    z = rows([0.0, math.log(2), math.log(3)], [0.0, 0.0, 0.0]).requires_grad_()  # p: 1/6, 1/3, 1/2; thirds
+    loss = smoothed_cross_entropy(z, torch.tensor([0, 0]), 0.3, convention)
+    one = labels[0] * math.log(6) + labels[1] * math.log(3) + labels[2] * math.log(2)
+    assert loss.item() == pytest.approx((one + math.log(3)) / 2, abs=1e-6)
+    loss.backward()  # (p - q) / B
+    expected = [(p - q) / 2 for p, q in zip((1 / 6, 1 / 3, 1 / 2), labels, strict=True)]
+    assert z.grad[0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_labels_that_say_nothing_are_refused():
+    with pytest.raises(BadValue, match=r"smoothing of 0\.5 gives every one of 2 classes.* less than 0\.5"):
+        smoothed_labels(torch.tensor([0]), 2, 0.5, "shared")
+    assert smoothed_labels(torch.tensor([0]), 2, 0.4, "shared")[0].tolist() == pytest.approx([0.6, 0.4])
+    assert smoothed_labels(torch.tensor([0]), 2, 0.5, "spread")[0].tolist() == pytest.approx([0.75, 0.25])
 
 
 @pytest.mark.parametrize(("convention", "least"), [("shared", math.log(6)), ("spread", 1.676890)])

@@ -225,3 +225,9 @@ def test_attackers_climb_the_stand_in():
     assert gradient.abs().sum() > 0
     with pytest.raises(Lacking, match="lends no features"):
         climbable(deployed, None, 2, needs_features=True)
+
+
+def test_a_class_with_one_image_has_no_spread_to_fit():
+    one = Sample(torch.zeros(5, 2), torch.randn(5, 3), torch.tensor([0, 0, 0, 0, 1]))
+    with pytest.raises(BadValue, match="class 1 has 1 image to fit 1 component on, expected at least 2"):
+        ClassMixture().fit(one)
