@@ -252,3 +252,13 @@ def test_moving_reaches_every_split():
     moved = own().to("meta")
     assert {part.x.device.type for part in (moved.train, moved.validation, moved.test)} == {"meta"}
     assert moved.name == "npz:own"
+
+
+@pytest.mark.parametrize("name", ["digits", "synthetic"])
+def test_published_means_are_those_of_the_training_images(name):
+    found = load(name)
+    x = torch.cat([found.train.x, found.validation.x])
+    assert module._statistics(x) == (found.mean, found.std)
+    pixels = x.double() / (255 if x.dtype == torch.uint8 else 1)
+    assert found.mean[0] == pytest.approx(pixels.mean().item(), abs=5e-5)
+    assert found.std[0] == pytest.approx(pixels.std(unbiased=False).item(), abs=5e-5)
