@@ -55,6 +55,8 @@ def trial(name: str = "pgd_20", count: int = 451, n: int = 1000, **changes: Any)
         queries_mean=12.25,
         queries_median=7.0,
         seconds=3.14159,
+        met=8 * n // 10,
+        broke=8 * n // 10 - count,
     )
     return dataclasses.replace(column, **changes)
 
@@ -129,7 +131,10 @@ def sample() -> list[Record]:
     blocked = Finding("more-steps-help", "block", "50 steps leave 40.1 %, 100 steps 31.0 %")
     doubt = Finding("black-box-beats-white-box", "warn", "square leaves 38.0 %, pgd_20 41.2 %")
     unmeasured = dict.fromkeys(
-        ("robust", "attack_success_rate", "forwards", "backwards", "queries_mean", "queries_median")
+        (
+            *("robust", "attack_success_rate", "forwards", "backwards"),
+            *("queries_mean", "queries_median", "met", "broke"),
+        )
     )
     lame = trial("apgd_t", error="RuntimeError: out of memory", **unmeasured)
     shy = trial("adaptive", skipped="the defense gives no adaptive loss", **unmeasured)

@@ -40,20 +40,32 @@ def proportion(held: NDArray[np.bool_]) -> Proportion:
     return Proportion(count, len(held), float(interval.low), float(interval.high))
 
 
+def broken(outcomes: Outcomes) -> NDArray[np.bool_]:
+    """What an attack itself broke, [n]; of a column that goes on from others, not what those had broken."""
+    fell: NDArray[np.bool_] = outcomes.correct & ~outcomes.robust & (outcomes.first_success != NEVER)
+    return fell
+
+
+def met(outcomes: Outcomes) -> NDArray[np.bool_]:
+    """What an attack was put on, [n]: right when clean, and left standing by the columns it goes on from."""
+    return outcomes.robust | broken(outcomes)
+
+
 def attack_success_rate(outcomes: Outcomes) -> float | None:
-    """The share of examples right when clean that the attack broke; None where none was right."""
-    right = int(outcomes.correct.sum())
-    return None if right == 0 else 1 - int(outcomes.robust.sum()) / right
+    """The share of the examples it met that the attack broke; None where it met none."""
+    attacked = int(met(outcomes).sum())
+    return None if attacked == 0 else 1 - int(outcomes.robust.sum()) / attacked
 
 
-def queries_to_success(outcomes: Outcomes) -> tuple[float, float]:
-    """Mean and median of the forwards spent on each example right when clean, failures at all they spent.
+def queries_to_success(outcomes: Outcomes) -> tuple[float, float] | None:
+    """Mean and median of the forwards spent on each example that was met, failures at all they spent.
 
     Success or not, an example costs what was spent on it; leaving failures out would flatter the attack.
+    None where it met none.
     """
-    attacked = outcomes.correct
+    attacked = met(outcomes)
     if not attacked.any():
-        return 0.0, 0.0
+        return None
     spent = np.where(outcomes.first_success == NEVER, outcomes.forwards, outcomes.first_success)[attacked]
     return float(spent.mean()), float(np.median(spent))
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.outcomes import NEVER, Outcomes
+from bench.core.metrics import broken, met
+from bench.core.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,9 @@ def survival(outcomes: Outcomes) -> Survival:
     """
     if not len(outcomes):
         raise ValueError("no examples, so no curve")
-    broken = outcomes.correct & (outcomes.first_success != NEVER)
     end = int(outcomes.forwards[outcomes.correct].max(initial=0))
-    when = np.sort(outcomes.first_success[broken])
+    when = np.sort(outcomes.first_success[broken(outcomes)])
     steps = np.unique(np.concatenate([[0], when, [end]])).astype(np.int64)
     fallen = np.searchsorted(when, steps, side="right")
-    standing = int((outcomes.robust | broken).sum())
+    standing = int(met(outcomes).sum())
     return Survival(steps, standing - fallen.astype(np.int64), len(outcomes))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Deployed
+from bench.core.metrics import broken, met
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency
@@ -36,7 +37,7 @@ def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> 
         if not strong:
             break
         left = np.logical_and.reduce([outcomes[name].robust for name in strong])
-        only = int((~outcomes[weak].robust & left).sum())
+        only = int((broken(outcomes[weak]) & left).sum())
         if only > SLACK * len(outcomes[weak]):
             detail = (
                 f"{weak} breaks {only} of {len(outcomes[weak])} examples that every iterative attack leaves"
@@ -59,11 +60,8 @@ def from_gates(gates: Iterable[str], outcomes: Mapping[str, Outcomes]) -> Iterab
 
 
 def broken_by(column: str, outcomes: Mapping[str, Outcomes]) -> tuple[int, int]:
-    """How many examples a column found standing, and how many of them it broke; columns in their order."""
-    names = list(outcomes)
-    place, here = names.index(column), outcomes[column]
-    found = int((outcomes[names[place - 1]].robust if place else here.correct).sum())
-    return found, found - int(here.robust.sum())
+    """How many examples a column found standing, and how many of them it broke."""
+    return int(met(outcomes[column]).sum()), int(broken(outcomes[column]).sum())
 
 
 def from_network(
@@ -113,7 +111,7 @@ def _by_less(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
             continue
         seeing = [n for i, n in enumerate(names) if n.startswith(ITERATIVE) or i < place]
         left = np.logical_and.reduce([outcomes[n].robust for n in seeing if not n.startswith(QUERYING)])
-        only = int((left & ~outcomes[name].robust).sum())
+        only = int((left & broken(outcomes[name])).sum())
         if only > max(1, FEW * len(left)):
             detail = f"{name} breaks {only} of {len(left)} examples that every attack by gradients leaves"
             yield Finding("black-box-beats-white-box", "warn", detail)
@@ -125,7 +123,7 @@ def _by_one_step(outcomes: Mapping[str, Outcomes], strong: Sequence[str]) -> Ite
         return
     one = outcomes["fgsm"]
     left = np.logical_and.reduce([outcomes[name].robust for name in strong])
-    attacked, held, kept = int(one.correct.sum()), int(one.robust.sum()), int((one.robust & left).sum())
+    attacked, held, kept = int(met(one).sum()), int(one.robust.sum()), int((one.robust & left).sum())
     if held > RESISTS * attacked and kept < LEAVES * held:
         detail = (
             f"fgsm leaves {held} of {attacked} examples, and iterative attacks leave {kept} of those: the "
@@ -136,7 +134,7 @@ def _by_one_step(outcomes: Mapping[str, Outcomes], strong: Sequence[str]) -> Ite
 
 def _of_column(name: str, column: Outcomes, flat: int) -> Iterable[Finding]:
     n = len(column)
-    attacked = int(column.correct.sum())
+    attacked = int(met(column).sum())
     if attacked and flat > 0.1 * attacked:
         detail = f"{name} met only zero gradients on {flat} of {attacked} attacked examples"
         yield Finding("zero-gradients", "warn", detail)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.metrics import broken as broken_by
 from bench.core.outcomes import Outcomes
 from bench.core.rules import RULES
 from bench.records.record import Check, Column, Record
@@ -110,8 +111,18 @@ def first(outcomes: Outcomes, n: int) -> Outcomes:
 
 
 def left_by(columns: Iterable[Tried]) -> NDArray[np.bool_]:
-    """What all of them leave standing, [n]; there must be one."""
+    """What all of them, and those that they go on from, leave standing, [n]; there must be one."""
     held: NDArray[np.bool_] = np.logical_and.reduce([column.outcomes.robust for column in columns])
+    return held
+
+
+def spared_by(columns: Iterable[Tried]) -> NDArray[np.bool_]:
+    """What is right when clean and none of them broke itself, [n]; there must be one.
+
+    Where none goes on from others, that is what they leave; else it also holds what others broke before them.
+    """
+    spared = [column.outcomes.correct & ~broken_by(column.outcomes) for column in columns]
+    held: NDArray[np.bool_] = np.logical_and.reduce(spared)
     return held
 
 

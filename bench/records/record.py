@@ -13,6 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.core.threat import Budget, Norm, parse_eps
 from bench.errors import BadData, BadValue
+from bench.records.sequels import noted
 
 SCHEMA = 1
 
@@ -49,13 +50,11 @@ class Column:
     level: str  # white-box, gray-box, black-box
     knowledge: str  # the level with what distinguishes it: "gray-box, twin"
     robust: Interval | None  # over all n examples; None: skipped or failed, and why below
-    attack_success_rate: float | None  # over the examples right when clean
-    forwards: float | None  # mean per example
+    attack_success_rate: float | None  # over the examples that it met; None: it met none
+    forwards: float | None  # mean per example, over all n: so columns add up
     backwards: float | None
-    queries_mean: (
-        float | None
-    )  # forwards to the first success, failures at all they spent, examples right when clean
-    queries_median: float | None
+    queries_mean: float | None  # forwards to the first success, failures at all they spent, over what it met
+    queries_median: float | None  # None, both: it met none, was answered nothing, or an old record lacks it
     seconds: float
     moved: int = 0  # candidates outside budget or box, projected by the referee
     lost: int = 0  # successes that the attack had and did not return
@@ -64,6 +63,9 @@ class Column:
     error: str | None = None
     adaptive: bool = False  # made against what this defense does: BPDA, EOT, its own loss, its detector
     answers: tuple[str, ...] = ()  # the traits of the defense that it was made to get past
+    after: str | None = None  # the column that it goes on from: its accuracy is that of both
+    met: int | None = None  # examples that it attacked; None: skipped, failed, or made before it was noted
+    broke: int | None = None  # of those
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,10 @@ def to_json(record: Record) -> str:
 
 
 def from_json(text: str, origin: str = "the record") -> Record:
-    """Read a record strictly: an unknown field, a missing one, or a NaN is refused with its place."""
+    """Read a record strictly: an unknown field, a missing one, or a NaN is refused with its place.
+
+    Of an older one, what its columns met and broke is worked out; see bench.records.sequels.
+    """
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
@@ -267,7 +272,7 @@ def from_json(text: str, origin: str = "the record") -> Record:
         parse_eps(found.eps)
     except BadValue as error:
         raise BadData(f"{origin} is not a valid record: {error.message}") from None
-    return found
+    return noted(found)
 
 
 @functools.cache

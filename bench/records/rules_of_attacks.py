@@ -7,9 +7,10 @@ from fractions import Fraction
 
 import numpy as np
 
+from bench.core import metrics
 from bench.core.paired import paired_difference
 from bench.core.rules import RULE_OF
-from bench.records.case import Case, Tried, broken, kept, left_by, percent, unknown
+from bench.records.case import Case, Tried, broken, kept, left_by, percent, spared_by, unknown
 from bench.records.record import Check, Record
 
 FEW, LOST = 0.002, 0.01
@@ -75,9 +76,10 @@ def order(case: Case) -> Check:
     for place, (weak, weaker) in enumerate(present[:-1]):
         above = [column for _, columns in present[place + 1 :] for column in columns]
         for column in weaker:
-            if paired_difference(left_by(above), column.outcomes.robust).low > 0:
+            spared = spared_by([column])
+            if paired_difference(left_by(above), spared).low > 0:
                 figures = (
-                    f"{column.summary.name} ({weak}) leaves {percent(column.outcomes.robust.mean())}, all "
+                    f"{column.summary.name} ({weak}) leaves {percent(spared.mean())}, all "
                     f"stronger attacks together leave {percent(left_by(above).mean())}"
                 )
                 return broken("A4", figures, case.ask("--suite autoattack"))
@@ -105,8 +107,8 @@ def knowing_less(case: Case) -> Check:
         told = "no transfer or query attack" if white else "no attack by gradients"
         return unknown("A11", f"{told} was run on these weights", case.ask(f"--suite {missing}"))
     left = left_by(white)
-    counts = {c.summary.name: int((left & ~c.outcomes.robust).sum()) for c in less}
-    only = int((left & ~left_by(less)).sum())
+    counts = {c.summary.name: int((left & metrics.broken(c.outcomes)).sum()) for c in less}
+    only = int((left & ~spared_by(less)).sum())
     most = max(counts, key=counts.__getitem__)
     figures = f"{only} of {len(left)} examples are broken only by who knows less ({most}: {counts[most]})"
     if only > max(1.0, FEW * len(left)):
@@ -122,12 +124,9 @@ def decisions(case: Case) -> Check:
     if not enough:
         few = f" on 200 examples, {runs[0].summary.name} on fewer" if runs else ""
         return unknown("A12", f"no decision-based attack was run{few}", command)
-    best = min(enough, key=lambda c: c.outcomes.robust.mean())
-    limit = best.trial["knowledge"]["max_queries"]
-    return kept(
-        "A12",
-        f"{best.summary.name} leaves {percent(best.outcomes.robust.mean())}, at most {limit} queries each",
-    )
+    best = min(enough, key=lambda c: spared_by([c]).mean())
+    left, limit = percent(spared_by([best]).mean()), best.trial["knowledge"]["max_queries"]
+    return kept("A12", f"{best.summary.name} leaves {left}, at most {limit} queries each")
 
 
 def independence(case: Case) -> Check:
@@ -157,8 +156,8 @@ def adaptive(case: Case) -> Check:
     usual = [c for c in columns if c not in made]
     figures = f"{parts}: adaptive attacks leave {percent(left_by(made).mean())}"
     if usual:
-        figures += f", the others {percent(left_by(usual).mean())}"
-        if paired_difference(left_by(made), left_by(usual)).low > 0:
+        figures += f", the others {percent(spared_by(usual).mean())}"
+        if paired_difference(left_by(made), spared_by(usual)).low > 0:
             return broken("A15", figures, case.ask("--suite adaptive"))
     return kept("A15", figures)
 
@@ -171,10 +170,8 @@ def aims(case: Case) -> Check:
     if not targeted or not rest:
         detail = f"only {'un' if rest else ''}targeted attacks were run"
         return broken("A19", detail, case.ask("--suite whitebox"))
-    return kept(
-        "A19",
-        f"targeted attacks leave {percent(left_by(targeted).mean())}, others {percent(left_by(rest).mean())}",
-    )
+    left = [percent(spared_by(some).mean()) for some in (targeted, rest)]
+    return kept("A19", f"targeted attacks leave {left[0]}, others {left[1]}")
 
 
 def ablation(case: Case) -> Check:

@@ -10,15 +10,20 @@ from matplotlib.lines import Line2D
 
 from bench.errors import BadValue
 from bench.records.record import Column, Interval, Record
+from bench.records.sequels import chain
 from bench.report.ground import ground, require_same_images
 from bench.report.labels import name_points
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
 
 COLUMNS = (
-    *("run", "defense", "seed", "suite", "column", "knowledge", "forwards", "backwards", "passes"),
-    *("robust_accuracy", "low", "high", "n", "is_strongest_so_far"),
+    *("run", "defense", "seed", "suite", "column", "knowledge", "after", "forwards", "backwards", "passes"),
+    *("robust_accuracy", "low", "high", "n", "met", "broke", "is_strongest_so_far"),
 )
-"""Of the CSV: a line for each column of each record; passes: forwards and backwards, means per example."""
+"""Of the CSV: a line for each column of each record; passes: forwards and backwards, means per example.
+
+A column that goes on from others leaves what all of them left, so its passes are those of all of them; what
+it met and broke is its own.
+"""
 
 
 def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
@@ -36,8 +41,8 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     for place, record in enumerate(records):
         best, colour = 1.0, COLOURS[place]
         front: list[tuple[float, float]] = []
-        for column, robust, passes in _priced(record):
-            is_strongest = robust.value < best
+        for column, robust, spent in _priced(record):
+            passes, is_strongest = sum(spent), robust.value < best
             if is_strongest:
                 best = robust.value
                 front.append((passes, 100 * robust.value))
@@ -46,7 +51,7 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
             axes.vlines(passes, 100 * robust.low, 100 * robust.high, color=colour, linewidth=0.6, alpha=0.6)
             points.append((passes, 100 * robust.value))
             names.append(column.name)
-            rows.append(_row(record, column, robust, passes, is_strongest))
+            rows.append(_row(record, column, robust, spent, is_strongest))
         axes.step(
             *np.transpose(front), where="post", color=colour, linestyle=DASHES[place], linewidth=0.8, zorder=1
         )
@@ -69,14 +74,19 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     return Drawing(f"cost-{records[0].run_id}" if alone else "cost", figure, COLUMNS, rows, _caption(records))
 
 
-def _priced(record: Record) -> list[tuple[Column, Interval, float]]:
-    """The columns whose passes were counted, the cheapest first."""
-    found = [
-        (column, column.robust, column.forwards + column.backwards)
-        for column in record.columns
-        if column.robust is not None and column.forwards is not None and column.backwards is not None
-    ]
-    priced = sorted((one for one in found if one[2] > 0), key=lambda one: one[2])
+def _priced(record: Record) -> list[tuple[Column, Interval, tuple[float, float]]]:
+    """The columns that spent something, with the forwards and backwards that their accuracy cost.
+
+    The cheapest first, and of those that cost the same the one that leaves least.
+    """
+    found = []
+    for column in record.columns:
+        if column.robust is not None and (column.forwards or 0) + (column.backwards or 0) > 0:
+            whole = chain(column, record.columns)
+            forwards = round(sum(one.forwards or 0.0 for one in whole), 3)
+            backwards = round(sum(one.backwards or 0.0 for one in whole), 3)
+            found.append((column, column.robust, (forwards, backwards)))
+    priced = sorted(found, key=lambda one: (sum(one[2]), one[1].value))
     if not priced:
         raise BadValue(
             f"run {record.run_id} of {record.defense} has no column that spent a pass, expected a complete "
@@ -114,19 +124,24 @@ def _names(records: Sequence[Record]) -> list[str]:
 
 
 def _row(
-    record: Record, column: Column, robust: Interval, passes: float, is_strongest: bool
+    record: Record, column: Column, robust: Interval, spent: tuple[float, float], is_strongest: bool
 ) -> tuple[object, ...]:
     who = (record.run_id, record.defense, record.seed, record.suite, column.name, column.knowledge)
-    spent = (column.forwards, column.backwards, passes)
-    return (*who, *spent, robust.value, robust.low, robust.high, robust.n, int(is_strongest))
+    shares = (robust.value, robust.low, robust.high, robust.n)
+    return (*who, column.after, *spent, sum(spent), *shares, column.met, column.broke, int(is_strongest))
+
+
+_GOES_ON = "; a column that goes on from others stands for all of them, with the passes of all"
 
 
 def _caption(records: Sequence[Record]) -> str:
     first = records[0]
+    goes_on = any(column.after is not None for record in records for column in record.columns)
     return (
         f"Robust accuracy of {', '.join(dict.fromkeys(_names(records)))} under each column of "
         f"{', '.join(dict.fromkeys(r.suite for r in records))} against the forward and backward passes that "
-        "it spent on an example, on average (an example costs nothing more once it is broken); filled marks "
+        "it spent on an example, on average (an example costs nothing more once it is broken)"
+        f"{_GOES_ON if goes_on else ''}; filled marks "
         "and line: the strongest for that price; vertical lines: 95 % Wilson intervals. "
         f"{ground(first).label}."
     )

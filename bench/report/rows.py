@@ -11,6 +11,7 @@ from bench.core.traits import owed
 from bench.errors import BadValue
 from bench.records.record import Column as Trial
 from bench.records.record import Finding, Interval, Record
+from bench.records.sequels import chain
 from bench.report.audit import signs
 from bench.report.ground import suite_label
 
@@ -23,7 +24,7 @@ class Row:
     """One training."""
 
     records: tuple[Record, ...]
-    worst: dict[str, tuple[Interval, str] | None]  # suite -> worst case and the column that did most of it
+    worst: dict[str, tuple[Interval, str] | None]  # suite -> worst case and the column that broke most
     missing: dict[str, str]  # suite -> why it has no worst case, where that puts the row behind complete ones
     counted: frozenset[str]  # the suites that its rank is by
 
@@ -105,7 +106,12 @@ class Row:
         """A sign that gradients mislead: an attacker who sees less did better than all who see everything."""
         white = [r.worst_case for r in self.records if {c.level for c in r.columns} == {"white-box"}]
         everything = min((found.value for found in white if found), default=None)
-        less = [(c.robust.value, c.name, c.level) for c in self.trials if c.robust and c.level != "white-box"]
+        less = [
+            (column.robust.value, column.name, column.level)
+            for record in self.records
+            for column in record.columns
+            if column.robust and not any(c.level == "white-box" for c in chain(column, record.columns))
+        ]
         if everything is None or not less or min(less)[0] >= everything:
             return None
         value, name, level = min(less)
@@ -208,9 +214,14 @@ def _row(group: Sequence[Record], suites: Sequence[str], common: frozenset[str])
         if why and (suite in common | asked or why not in (_NOT_RUN, _NO_WORST_CASE)):
             missing[suite] = why
         if record_of_it is not None and record_of_it.worst_case is not None:
-            measured = [(c.robust.value, c.name) for c in record_of_it.columns if c.robust is not None]
-            worst[suite] = record_of_it.worst_case, min(measured)[1] if measured else ""
+            worst[suite] = record_of_it.worst_case, _broke_most(record_of_it)
     return Row(tuple(group), worst, missing, common | asked)
+
+
+def _broke_most(record: Record) -> str:
+    """The column that itself broke most, the first by name of several; empty where none was measured."""
+    measured = [(-(c.broke or 0), c.robust.value, c.name) for c in record.columns if c.robust is not None]
+    return min(measured)[2] if measured else ""
 
 
 _NOT_RUN, _NO_WORST_CASE = "was not run", "has no worst case"

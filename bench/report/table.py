@@ -19,6 +19,9 @@ COLUMNS = (
     Column("column", "column"),
     Column("knowledge", "knowledge"),
     Column("robust accuracy %", "robust_accuracy", Kind.INTERVAL),
+    Column("goes on from", "after", only_csv=True),
+    Column("met", "met", Kind.COUNT, only_csv=True),
+    Column("broke", "broke", Kind.COUNT, only_csv=True),
     Column("attack success %", "attack_success_rate", Kind.SHARE),
     Column("forwards", "forwards", Kind.NUMBER, dispensable=2),
     Column("backwards", "backwards", Kind.NUMBER, dispensable=3),
@@ -33,8 +36,8 @@ CLEAN, WORST, BEST_KNOWN = "clean", "worst case", "best known"
 def run_table(record: Record) -> Table:
     """The table that a run prints; read from its record alone.
 
-    Robust accuracy is over all n examples, attack success over those right when clean; forwards and backwards
-    are means per example.
+    Robust accuracy is over all n examples, attack success and queries over those that a column met: right
+    when clean, and left by the columns that it goes on from. Forwards and backwards are means over all n.
     """
     name: tuple[Cell, ...] = (
         record.run_id,
@@ -46,7 +49,7 @@ def run_table(record: Record) -> Table:
         record.examples,
         record.seed,
     )
-    blank: tuple[Cell, ...] = (None, None, None, None, None)
+    blank: tuple[Cell, ...] = (None,) * 8
     rows: list[tuple[Cell, ...]] = [(*name, CLEAN, "none", record.clean, *blank, None)]
     for trial in record.columns:
         rows.append(
@@ -55,6 +58,9 @@ def run_table(record: Record) -> Table:
                 trial.name,
                 trial.knowledge,
                 trial.robust,
+                trial.after,
+                trial.met,
+                trial.broke,
                 trial.attack_success_rate,
                 trial.forwards,
                 trial.backwards,
@@ -87,7 +93,7 @@ def note(trial: Trial) -> str | None:
     >>> note(Trial("a", "FGSM()", "white-box", "white-box", None, None, None, None, None, None, 0.0, moved=2))
     '2 moved'
     """
-    said = []
+    said = [f"met {trial.met}, broke {trial.broke}"] if trial.after is not None else []
     if trial.error is not None:
         said.append(f"failed: {trial.error}")
     if trial.skipped is not None:
@@ -142,6 +148,11 @@ def _notes(record: Record) -> tuple[str, ...]:
     if record.reconstruction:
         notes.append(f"a reconstruction: {record.reconstruction}")
     notes += adaptive_notes(record)
+    if any(trial.after is not None for trial in record.columns):
+        notes.append(
+            "met, broke: such a column goes on from the one before it; its robust accuracy is that of both, "
+            "its success and queries are over the examples that it met"
+        )
     if record.custom:
         notes.append("custom: parameters of the suite were overridden, so this run is on no published board")
     if any(trial.moved for trial in record.columns):

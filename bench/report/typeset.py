@@ -99,7 +99,7 @@ def run_latex(record: Record, wide: bool = False) -> str:
     )
     said = caption(record.data, record.norm, record.eps, record.examples, [record.suite])
     style = _SMALL if wide else _SMALLER
-    more = r"Success: of the images that were right when clean." + (_PASSES if wide else "")
+    more = r"Success: of the images that an attack met." + (_PASSES if wide else "")
     label = f"tab:{record.defense.partition('[')[0]}-{record.run_id[:6]}"
     return latex(shown, f"{about} {said} {more}", label, (), origin([record]), wide, style)
 
@@ -116,7 +116,7 @@ _SHORT = {"whitebox": "white", "graybox": "gray", "blackbox": "black", "autoatta
 
 _RUN_TITLES = {"robust_accuracy": "accuracy", "attack_success_rate": "success"}
 
-_PASSES = " Forwards and backwards: means for each image."
+_PASSES = " Forwards and backwards: means over all images."
 
 _RECONSTRUCTED, _INCOMPLETE, _OWES, _LOWER = "†", "!", "*", "+"
 

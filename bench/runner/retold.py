@@ -100,7 +100,9 @@ def _column_differs(told: Column, due: Column, before_traits: bool) -> Iterator[
     if told.robust is None and told.error is None and due.robust is None and due.skipped is None:
         yield f"{due.name} is said to be skipped, and nothing speaks against playing it"
         return
-    apart = ("adaptive", "answers") if before_traits else ()
+    apart = {"adaptive", "answers"} if before_traits else set()
+    if told.after is not None:  # of an older record's sequel not all figures are known: what is not told
+        apart |= {name for name in ("queries_mean", "queries_median") if getattr(told, name) is None}
     for item in dataclasses.fields(Column):
         held, is_now = getattr(told, item.name), getattr(due, item.name)
         if held != is_now and item.name not in apart:

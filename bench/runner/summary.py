@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,9 +19,9 @@ import bench
 from bench.api import Trial
 from bench.core import lock
 from bench.core.encoding import describe, differences
-from bench.core.metrics import attack_success_rate, proportion, queries_to_success
+from bench.core.metrics import attack_success_rate, broken, met, proportion, queries_to_success
 from bench.core.outcomes import Outcomes, worst_case
-from bench.core.threat import format_eps
+from bench.core.threat import Feedback, format_eps
 from bench.data.dataset import Dataset
 from bench.errors import BadValue
 from bench.evaluate import diagnostics
@@ -157,7 +157,8 @@ def _column(trial: Trial, cells: Cells, arena: Arena) -> Column:
     )
     if outcomes is None:
         return column
-    mean, median = queries_to_success(outcomes)
+    answered = trial.knowledge.feedback is not Feedback.NOTHING  # else passes are through networks of its own
+    spent = queries_to_success(outcomes) if answered else None
     rate = attack_success_rate(outcomes)
     answers = answered_by(trial, arena, bool(outcomes.backwards.any()))
     return dataclasses.replace(
@@ -166,14 +167,23 @@ def _column(trial: Trial, cells: Cells, arena: Arena) -> Column:
         attack_success_rate=None if rate is None else round(rate, 6),
         forwards=round(float(outcomes.forwards.mean()), 3),
         backwards=round(float(outcomes.backwards.mean()), 3),
-        queries_mean=round(mean, 3),
-        queries_median=median,
+        queries_mean=None if spent is None else round(spent[0], 3),
+        queries_median=None if spent is None else spent[1],
         moved=int(outcomes.moved.sum()),
         lost=int(outcomes.lost.sum()),
         invalid=int(outcomes.invalid.sum()),
         adaptive=bool(answers),
         answers=tuple(sorted(trait.value for trait in answers)),
+        after=_before(trial, list(cells.outcomes)),
+        met=int(met(outcomes).sum()),
+        broke=int(broken(outcomes).sum()),
     )
+
+
+def _before(trial: Trial, computed: Sequence[str]) -> str | None:
+    """The column that a sequel goes on from: of those that were computed, the one before it."""
+    place = computed.index(trial.column)
+    return computed[place - 1] if isinstance(trial, Sequel) and place else None
 
 
 def interval_of(held: NDArray[np.bool_]) -> Interval:

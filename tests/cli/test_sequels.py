@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -52,18 +53,22 @@ def test_a_silent_probe_of_few_examples_shuts_no_gate(bench):
     assert not any(finding["code"] == "gradients-mislead" for finding in record["findings"])
 
 
-def column(n, robust, queries):
-    """n examples of class 0, right when clean, of which the first so many stand after so many queries."""
+def column(n, robust, queries, met=None):
+    """n examples of class 0, right when clean, of which the first so many stand after so many queries.
+
+    Those behind the first `met` were broken by the column before.
+    """
     zeros, held = np.zeros(n, dtype=np.int64), np.arange(n) < robust
+    asked = np.arange(n) < (n if met is None else met)
     return Outcomes(
         ids=np.arange(n),
         labels=zeros,
         clean=zeros,
         attacked=np.where(held, 0, 1),
         distance=np.zeros(n),
-        forwards=np.where(held, queries, 1),
+        forwards=np.where(held, queries, 1) * asked,
         backwards=zeros,
-        first_success=np.where(held, -1, 1),
+        first_success=np.where(held | ~asked, -1, 1),
         moved=np.zeros(n, dtype=bool),
         lost=np.zeros(n, dtype=bool),
         invalid=np.zeros(n, dtype=bool),
@@ -78,7 +83,7 @@ SIEGE = SUITES.get("fast").trials[2]
     [(60, 60, False), (60, 59, True), (49, 49, True), (50, 50, False), (0, 0, False)],
 )
 def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
-    cells = Cells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233)})
+    cells = Cells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233, left)})
     said = needless(SIEGE, cells)
     assert (said is None) == plays
     if left and not plays:
@@ -90,6 +95,33 @@ def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
         assert int(found[1]) == left
         # Clopper and Pearson's bound for no success in that many trials
         assert float(found[2]) == pytest.approx(100 * binomtest(0, left).proportion_ci(0.90).high, abs=0.05)
+
+
+def spent_by(record, rows, name, standing):
+    """(met, broke, success, mean, median) of a column, example by example from the table of examples."""
+    held = {int(row["ids"]): row for row in rows if row["column"] == name}
+    attacked = [held[number] for number in sorted(standing)]
+    fell = {int(row["ids"]) for row in attacked if row["attacked"] not in (row["labels"], "-1")}
+    queries = [int(row["first_success"] if int(row["ids"]) in fell else row["forwards"]) for row in attacked]
+    told = (len(attacked), len(fell), round(len(fell) / len(attacked), 6), round(np.mean(queries), 3))
+    return (*told, np.median(queries)), standing - fell
+
+
+def test_a_column_that_goes_on_has_its_own_success_and_queries(bench, tmp_path):
+    """Counted row by row; what the ladder broke is no success of those who met the rest in vain."""
+    record = json.loads(bench(*RUN, "--json", "--eps", "0.01")[1])
+    with (tmp_path / "runs" / record["run_id"] / "examples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    first = rows[: record["examples"]]
+    standing = {int(row["ids"]) for row in first if row["clean"] == row["labels"]}
+    computed = [column for column in record["columns"] if column["robust"]]
+    assert [column["after"] for column in computed] == [None, "ladder", "probe"]
+    assert computed[0]["broke"] > 0 == computed[2]["attack_success_rate"] < computed[2]["queries_median"]
+    for column in computed:
+        wanted, standing = spent_by(record, rows, column["name"], standing)
+        figures = ("met", "broke", "attack_success_rate", "queries_mean", "queries_median")
+        assert tuple(column[name] for name in figures) == wanted
+        assert column["robust"]["count"] == len(standing)
 
 
 def test_columns_of_a_sequel_never_rise(bench):

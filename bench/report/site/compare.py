@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.records.record import Interval, Record
+from bench.records.record import Column, Interval, Record
+from bench.records.sequels import chain
 from bench.report.exchange import AUTOATTACK, Published
 from bench.report.site.views import BoardView, Row
 
@@ -72,11 +73,17 @@ def _suite(record: Record) -> dict[str, Any]:
                 "name": column.name,
                 "knowledge": column.knowledge,
                 "robust": _share(column.robust) if column.robust else None,
-                "passes": round((column.forwards or 0.0) + (column.backwards or 0.0), 1),
+                "passes": _passes(column, record),
             }
             for column in record.columns
         ],
     }
+
+
+def _passes(column: Column, record: Record) -> float:
+    """What its accuracy cost: of a column that goes on from others, with theirs."""
+    spent = chain(column, record.columns)
+    return round(sum((one.forwards or 0.0) + (one.backwards or 0.0) for one in spent), 1)
 
 
 def _share(found: Interval) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -14,7 +15,7 @@ from bench.attacks.pgd import PGD
 from bench.core.outcomes import NEVER
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
-from bench.evaluate.diagnostics import broken_by, from_gates
+from bench.evaluate.diagnostics import broken_by, from_gates, from_outcomes
 from bench.evaluate.engine import Arena, Chunk, part_of, play
 from bench.evaluate.oracle import Numerics
 from bench.evaluate.sequel import Sequel
@@ -54,7 +55,24 @@ def test_a_gate_counts_what_its_column_found_and_broke():
     found, broke = broken_by("pgd", outcomes)
     assert found == first.robust.sum() and broke == first.robust.sum() - second.robust.sum() > 0
     assert [finding.code for finding in from_gates(["pgd"], outcomes)] == ["gradients-mislead"]
-    assert list(from_gates(["again"], {**outcomes, "again": second})) == []
+    nothing = np.full(len(second), NEVER)
+    again = dataclasses.replace(second, first_success=nothing)  # met what was left, and broke none of it
+    assert broken_by("again", {**outcomes, "again": again}) == (second.robust.sum(), 0)
+    assert list(from_gates(["again"], {**outcomes, "again": again})) == []
+
+
+def test_flat_gradients_are_of_what_was_met():
+    """Two of the six examples that it met gave no gradient: few of all, many of those."""
+    _, second, _ = played()
+    few = dataclasses.replace(
+        second,
+        first_success=np.full(len(second), NEVER),
+        attacked=np.where(np.arange(40) < 34, 99, second.labels),
+    )
+    detail = f"pgd met only zero gradients on 2 of {few.robust.sum()} attacked examples"
+    assert 0.1 * few.correct.sum() > 2, "of all that is right when clean it is no sign"
+    (found,) = from_outcomes({"pgd": few}, {"pgd": 2})
+    assert (found.code, found.detail) == ("zero-gradients", detail)
 
 
 def test_a_part_holds_its_examples():

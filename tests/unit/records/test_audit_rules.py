@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.core.bitmap import packed
-from bench.core.outcomes import REFUSED, Outcomes
+from bench.core.outcomes import NEVER, REFUSED, Outcomes
 from bench.core.rules import INDICATOR_OF, INDICATORS, RULE_OF, RULES
 from bench.records import rules_of_attacks, rules_of_records
 from bench.records.case import Case
@@ -242,3 +242,48 @@ def test_the_catalogue_is_that_of_the_page() -> None:
     ]
     assert {rule.indicator for rule in RULES.values()} - {None} == {*INDICATORS} == {*INDICATOR_OF.values()}
     assert all(rule in RULES for rule in RULE_OF.values())
+
+
+def goes_on(count: int, met: int, n: int = N) -> Outcomes:
+    """The same on the first `met` of n, which the column before it left."""
+    whole, attacked = left(count, n), np.arange(n) < met
+    fell = attacked & (np.arange(n) >= count)
+    return dataclasses.replace(whole, first_success=np.where(fell, 0, NEVER))
+
+
+def test_a_column_is_credited_with_what_it_broke_itself(make_case: Callable[..., Case]) -> None:
+    """PGD breaks 100 of 200, APGD 90 of the 100 that it left, Square none of the last 10."""
+    case = make_case(PGD20, ("apgd_ce", "APGD", WHITE, 10), ("square", "Square", SCORES, 10))
+    outcomes = {"pgd_20": left(100), "apgd_ce": goes_on(10, 100), "square": goes_on(10, 10)}
+    columns = [dataclasses.replace(case.record.columns[0], after="a column"), *case.record.columns[1:]]
+    record = dataclasses.replace(case.record, columns=tuple(columns))
+    case = dataclasses.replace(case, record=record, outcomes=outcomes)
+    told = rules_of_records.optimality(case).detail
+    assert told.startswith("of 190 broken examples pgd_20 breaks 52.6 %, square 0.0 %"), "not 100 % all three"
+    assert "met only what those had left" in told
+    assert rules_of_attacks.knowing_less(case).detail.startswith("0 of 200 examples are broken only by who")
+
+
+def test_an_attack_by_labels_after_others_is_not_credited_with_their_work(
+    make_case: Callable[..., Case],
+) -> None:
+    case = make_case(PGD20, ("rays", "RayS", LABELS, 98))
+    case = dataclasses.replace(case, outcomes={"pgd_20": left(100), "rays": goes_on(98, 100)})
+    assert rules_of_attacks.decisions(case).detail.startswith("rays leaves 99.0 %"), "it broke 2 of 200"
+
+
+def test_a_weak_attack_after_strong_ones_does_not_beat_them(make_case: Callable[..., Case]) -> None:
+    """FGSM on what PGD left breaks none of it: what both leave is PGD's work."""
+    case = make_case(("apgd_ce", "APGD", WHITE, 150), PGD20, ("fgsm", "FGSM", WHITE, 100))
+    held = {"apgd_ce": left(150), "pgd_20": goes_on(100, 150), "fgsm": goes_on(100, 100)}
+    assert verdict("A4", dataclasses.replace(case, outcomes=held)) == "pass"
+
+
+def test_what_a_record_cannot_know_it_does_not_tell(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20, APGD)
+    for met, expected in ((0, "pass"), (5, "info")):
+        last = dataclasses.replace(case.record.columns[1], met=met, queries_mean=None, queries_median=None)
+        record = dataclasses.replace(case.record, columns=(case.record.columns[0], last))
+        check = rules_of_records.costs(dataclasses.replace(case, record=record))
+        assert check.verdict == expected
+    assert "apgd_ce does not tell what it cost" in check.detail and "--rerun" in str(check.command)

@@ -5,6 +5,7 @@ import io
 import random
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,10 +16,11 @@ from bench.records.record import Column, Finding, Record
 from bench.report.board import board, board_files
 from bench.report.exchange import Published
 from bench.report.ground import Ground
-from bench.report.render import csv, markdown, terminal, values
+from bench.report.render import Marked, csv, markdown, terminal, values
 from bench.report.typeset import board_latex
 
 Maker = Callable[..., Record]
+BOARDS = Path(__file__).parents[3] / "leaderboards"
 
 
 def frame_of(records: list[Record]) -> pd.DataFrame:
@@ -260,6 +262,91 @@ def test_a_black_box_that_beats_the_white_box_is_a_finding_of_the_board(
     assert any("square leaves 38.0 %, all white-box attacks together 40.0 %" in note for note in table.notes)
     assert list(frame_of(records(380))["findings"]) == ["black-box-beats-white-box"]
     assert frame_of(records(400))["findings"].isna().all(), "no less is no sign"
+
+
+def chained(make_trial: Callable[..., Column], *left: int, **last: str) -> tuple[Column, ...]:
+    """Columns c0, c1, ... of 800 right when clean, each on what the one before left; changes of the last."""
+    columns = []
+    for place, (before, count) in enumerate(zip((800, *left), left, strict=False)):
+        after = f"c{place - 1}" if place else None
+        columns.append(make_trial(f"c{place}", count, after=after, met=before, broke=before - count))
+    return (*columns[:-1], dataclasses.replace(columns[-1], **last))
+
+
+def test_the_worst_column_is_the_one_that_broke_most(
+    make_record: Maker, make_trial: Callable[..., Column]
+) -> None:
+    """Of 800 the first broke 300, the second 20, the third 5: least is left by the third, not its work."""
+    columns = chained(make_trial, 500, 480, 475)
+    frame = frame_of([make_record(worst=475, suite="fast@1", columns=columns)])
+    assert frame["fast@1_column"][0] == "c0"
+    later = chained(make_trial, 790, 500, 475)
+    assert frame_of([make_record(worst=475, suite="fast@1", columns=later)])["fast@1_column"][0] == "c1"
+
+
+def test_who_goes_on_from_the_white_box_does_not_beat_it(
+    make_record: Maker, make_trial: Callable[..., Column]
+) -> None:
+    """Its accuracy is that of both; where it goes on from its like, it is its own."""
+    knows = {"level": "black-box", "knowledge": "black-box, logits"}
+    white = make_record(run_id="a1", worst=400)
+    mixed = make_record(
+        run_id="a2", suite="mixed@1", worst=380, columns=chained(make_trial, 390, 380, **knows)
+    )
+    assert frame_of([white, mixed])["findings"].isna().all()
+    less = tuple(dataclasses.replace(column, **knows) for column in mixed.columns)  # type: ignore[arg-type]
+    alone = dataclasses.replace(mixed, columns=less)
+    assert list(frame_of([white, alone])["findings"]) == ["black-box-beats-white-box"]
+
+
+def test_ranks_with_ties_and_holes_by_hand(make_record: Maker) -> None:
+    """Seven trainings; whitebox and fast count (7 and 5 of 7 met them), blackbox (3) does not.
+
+    By the lower of the two: b 52, c 52, a 50, g 48; d failed to meet fast, so did f, both have 60 of the one
+    that they met: behind all, and tied. e met fast alone of the two after whitebox 48: 48, tied with g.
+    Blackbox takes c to 51.8, within its interval: told, not counted; and a to 30, a hole: its place is by 30.
+    """
+    figures = {
+        "a": {"whitebox@1": 500, "fast@1": 510, "blackbox@1": 300},
+        "b": {"whitebox@1": 520, "fast@1": 530},
+        "c": {"whitebox@1": 540, "fast@1": 520, "blackbox@1": 518},
+        "d": {"whitebox@1": 600},
+        "e": {"whitebox@1": 480, "fast@1": 700},
+        "f": {"whitebox@1": 600, "blackbox@1": 590},
+        "g": {"whitebox@1": 490, "fast@1": 480},
+    }
+    records = [
+        make_record(run_id=f"{name}{place}", defense=name, suite=suite, worst=worst)
+        for name, held in figures.items()
+        for place, (suite, worst) in enumerate(held.items())
+    ]
+    random.Random(0).shuffle(records)
+    frame = frame_of(records)
+    told = list(zip(frame["rank"], frame["defense"], frame["ranked"], frame["lowest"], strict=True))
+    assert told == [
+        (1, "b", 0.52, 0.52),
+        (1, "c", 0.52, 0.518),
+        (3, "e", 0.48, 0.48),
+        (3, "g", 0.48, 0.48),
+        (5, "a", 0.3, 0.3),
+        (6, "d", 0.6, 0.6),
+        (6, "f", 0.6, 0.59),
+    ]
+    marks = {cell.text: cell.mark for row in board(records).rows if isinstance(cell := row[1], Marked)}
+    assert marks == {"a": "+", "b": "", "c": "+", "d": "!", "e": "", "f": "!+", "g": ""}
+
+
+def test_published_ranks_follow_from_the_figures_beside_them() -> None:
+    """Of each board: one more than the rows that are better, complete ones before all others."""
+    for path in sorted(BOARDS.glob("*.csv")):
+        frame = pd.read_csv(path, dtype={"records": str})
+        suites = [name.removesuffix("_column") for name in frame if name.endswith("_column")]
+        for _, row in frame.iterrows():
+            assert row["lowest"] == row[suites].min(), "no images were imported"
+            assert (
+                row["ranked"] >= row["lowest"] and row["rank"] == 1 + (frame["ranked"] > row["ranked"]).sum()
+            )
+        assert frame["rank"].is_monotonic_increasing
 
 
 def test_what_was_published_stands_beside_what_was_measured(make_record: Maker) -> None:
