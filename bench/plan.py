@@ -192,18 +192,27 @@ class RunSpec:
         return content_id(self.encoded())
 
     @property
-    def custom(self) -> bool:
-        """Whether the suite or the numerics differ from what is published.
+    def custom(self) -> tuple[str, ...]:
+        """What differs from what is published, in words; empty: nothing does.
 
         The number of examples does not count: every number has boards of its own. A surrogate that the user
         chose does.
         """
+        differs = {
+            "attacks were named one by one": self.suite.name == OF_ATTACKS,
+            "parameters of the suite were overridden": self._suite_changed,
+            "numerics were overridden": self.numerics != Numerics(),
+            "the weights are those of the last epoch": self.checkpoint != "best",
+            "a surrogate was chosen": self._surrogate_chosen,
+        }
+        return tuple(told for told, holds in differs.items() if holds)
+
+    @property
+    def _suite_changed(self) -> bool:
         if self.suite.name == OF_ATTACKS:
-            return True
+            return False
         published = SUITES.get(self.suite.name)
-        suite = dataclasses.replace(self.suite, examples=published.examples)
-        changed = suite != published or self.numerics != Numerics() or self.checkpoint != "best"
-        return changed or self._surrogate_chosen
+        return dataclasses.replace(self.suite, examples=published.examples) != published
 
     @property
     def _surrogate_chosen(self) -> bool:

@@ -61,7 +61,7 @@ def objections(record: Record, sources: Digests = source_digests) -> list[str]:
     elif made.dirty:
         why.append("was made from uncommitted code")
     if record.custom:
-        why.append("has an overridden suite (custom)")
+        why.append(f"is custom ({record.why_custom})")
     failed = [column.name for column in record.columns if column.error is not None]
     if failed or record.status != "complete":
         why.append(f"failed in {', '.join(failed)}" if failed else "is not complete")

@@ -159,7 +159,11 @@ def published_rows(folder: Path | None, records: Sequence[Record]) -> list[Publi
     from bench.report.exchange import published
     from bench.report.ground import ground
 
-    rows, places = published(folder), {ground(record) for record in records}
+    rows, places, ids = published(folder), {ground(record) for record in records}, {r.run_id for r in records}
+    own = [row.id for row in rows if ids & {*row.runs}]
+    if own:
+        click.echo(f"left out, as the records here were exported to them: {', '.join(own)}", err=True)
+    rows = [row for row in rows if row.id not in own]
     without = [row.id for row in rows if not any(row.fits(place) for place in places)]
     if without:
         click.echo(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--at",
     metavar="V,V,...",
-    help="Radii or steps to measure, or the number of restarts.  [default: multiples of the customary "
+    help="Radii or steps to measure, or the number of restarts.  [default: multiples of the run's "
     "radius; 1,2,5,...,200 steps; 10 restarts]",
 )
 @click.option(

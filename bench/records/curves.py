@@ -48,7 +48,7 @@ class Curve:
     data: str
     data_digest: str
     norm: str
-    eps: str  # of the customary radius; of every point but where the axis is eps
+    eps: str  # of the run: of every point but where the axis is eps
     seed: int
     examples: int
     attacks: tuple[str, ...]  # each with every parameter, on what those before it left

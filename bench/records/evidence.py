@@ -85,7 +85,9 @@ class Images:
         return len(self.ids)
 
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Images [stop - start, C, H, W]."""
+        """Images [m, C, H, W] from start to stop, as far as there are any."""
+        if not start < min(stop, len(self)):  # safetensors slices no empty tensor
+            return np.empty((0, *self._handle.get_slice("images").get_shape()[1:]), dtype=np.float32)
         found: NDArray[np.float32] = self._handle.get_slice("images")[start:stop]
         return found
 

@@ -182,7 +182,7 @@ class Record:
     paper: str  # what the defense implements
     reconstruction: str | None  # what had to be guessed because no text could be had
     suite: str  # whitebox@1
-    custom: bool  # a suite's parameters were overridden: shown, never on a board
+    custom: bool  # something differs from what is published: shown, never on a board
     data: str
     data_digest: str
     architecture: str
@@ -206,6 +206,7 @@ class Record:
     evidence: Evidence | None = None  # None: its images were not kept
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
     imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
+    differs: tuple[str, ...] = ()  # why it is custom, in words; empty, and custom: made before it was noted
 
     @property
     def budget(self) -> str:
@@ -230,6 +231,18 @@ class Record:
         """How the weights came to be: the recipe with what was overridden, and `trained_at`."""
         told = self.training.recipe if self.training else UNTRAINED
         return ", ".join(part for part in (told, self.trained_at) if part)
+
+    @property
+    def why_custom(self) -> str | None:
+        """Why it is custom, in words, as far as that is known; None: it is not."""
+        if not self.custom:
+            return None
+        known = {
+            "attacks were named one by one": self.suite.partition("@")[0] == "attacks",
+            "the weights are those of the last epoch": self.spec.get("checkpoint", "best") != "best",
+        }
+        found = self.differs or tuple(told for told, holds in known.items() if holds)
+        return ", ".join(found) or "its suite, numerics or surrogate are not the published ones"
 
     @property
     def best_known(self) -> Interval | None:

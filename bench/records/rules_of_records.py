@@ -108,6 +108,11 @@ def choice(case: Case) -> Check:
     trained = case.record.training
     if trained is None or not trained.epochs:
         detail = "nothing was trained here: how its authors chose the epoch is not known"
+        if trained is not None and trained.parents:
+            parts = ", ".join(sorted(trained.parents))
+            detail = (
+                f"nothing was trained beyond its parts ({parts}), whose own records say how it was chosen"
+            )
         return Check("S4", "info", detail)
     what = f"the {trained.checkpoint} epoch, {trained.epoch} of {trained.epochs}"
     if trained.checkpoint == "best" and trained.validation_robust_accuracy is None:

@@ -110,7 +110,7 @@ def _cells(variant: Variant, full: Variant, trials: Sequence[str]) -> tuple[Cell
         found,
         found.won if found else None,
         found.lost if found else None,
-        trained.seconds if trained else None,
+        trained.seconds if trained and trained.epochs else None,
         variant.note,
     )
 
@@ -142,8 +142,7 @@ def _notes(variants: Sequence[Variant]) -> tuple[str, ...]:
         notes.append(
             f"{compared} differences: about one interval in twenty leaves out the true one by chance alone"
         )
-    if any(record.custom for record in records):
-        notes.append("custom: parameters of the suite were overridden")
+    notes += [f"custom: {why}" for why in dict.fromkeys(r.why_custom for r in records) if why is not None]
     return tuple(notes)
 
 

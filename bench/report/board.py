@@ -168,7 +168,7 @@ def _cells(row: Row, rank: int, marks: Mapping[str, str], claim: Claim | None) -
         "backwards": row.backwards,
         "seconds": row.seconds,
         "recipe": trained.recipe if trained else None,
-        "training_seconds": trained.seconds if trained else None,
+        "training_seconds": trained.seconds if trained and trained.epochs else None,
         "records": ", ".join(record.run_id for record in row.records),
     }
     for suite, found in row.worst.items():

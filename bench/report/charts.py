@@ -309,8 +309,8 @@ def training(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
     budgets = sorted({one.figures.train_budget for one in found})
     recipes = sorted({one.figures.weights.recipe for one in found})
     caption = (
-        f"Training of {', '.join(names)}: loss, held-out accuracy, learning rate. {first.data}, inner "
-        f"attacks {', '.join(budgets)}, recipe {', '.join(recipes)}."
+        f"Training of {', '.join(names)}: loss, held-out accuracy, learning rate. {first.data}, attacks "
+        f"within {', '.join(budgets)}, recipe {', '.join(recipes)}."
     )
     return [Drawing(_named("training", found), figure, columns, table, caption)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,8 +44,8 @@ def curve_table(found: Sequence[Curve]) -> Table:
     facts = (
         ("defense", ", ".join(labels(found))),
         ("data", f"{first.data}, {first.examples} examples"),
-        ("budget" if first.axis != "eps" else "customary budget", first.budget),
-        *(("attack", f"{attack}, {first.knowledge}") for attack in first.attacks),
+        ("budget", first.budget if first.axis != "eps" else f"{first.budget}, whose radius grows"),
+        *(("attack", f"{attack}, {first.knowledge}") for attack in attacks_of(first)),
         ("recipe", ", ".join(sorted({curve.network.recipe for curve in found}))),
         ("seed", str(first.seed)),
         ("curve", ", ".join(curve.id for curve in found)),
@@ -105,7 +106,7 @@ def caption(found: Sequence[Curve]) -> str:
         "restarts": "each restart on what the ones before it left",
         "queries": "one attack, of which each example has its own limit",
     }[first.axis]
-    attacks = "; then, on what stands, ".join(first.attacks)
+    attacks = "; then, on what stands, ".join(attacks_of(first))
     sentences = [
         f"Robust accuracy over {first.axis} of {', '.join(labels(found))} on {first.data} "
         f"(n = {first.examples}, {first.budget}, seed {first.seed}), {first.knowledge}: {what}.",
@@ -113,10 +114,25 @@ def caption(found: Sequence[Curve]) -> str:
         "Bands: 95 % Wilson intervals.",
     ]
     if first.axis == "eps":
-        sentences.append(f"The vertical line is the customary radius, {first.eps}.")
+        sentences.append(f"The vertical line is the radius of the run, {first.eps}.")
     for label, curve in zip(labels(found), found, strict=True):
         sentences += [f"{finding.code} ({label}): {finding.detail}." for finding in curve.findings]
     return " ".join(sentences)
+
+
+def attacks_of(curve: Curve) -> tuple[str, ...]:
+    """The attacks with every parameter that all points share: what the axis says, they do not.
+
+    >>> from types import SimpleNamespace
+    >>> attacks_of(SimpleNamespace(axis="steps", attacks=("APGD(steps=100, loss=margin)", "Mine(steps=2)")))
+    ('APGD(loss=margin)', 'Mine()')
+    """
+    if curve.axis != "steps":
+        return curve.attacks
+    return tuple(_STEPS.sub("", attack, count=1) for attack in curve.attacks)
+
+
+_STEPS = re.compile(r"\bsteps=\d+, |(, )?\bsteps=\d+(?=\))")
 
 
 def labels(found: Sequence[Curve]) -> list[str]:

@@ -213,10 +213,12 @@ def _warnings(found: Detection) -> list[str]:
             )
     if found.guards:
         alone = min((attacked.robust for attacked in found.attacks), key=lambda one: one.count)
-        best = max(found.guards, key=lambda one: one.worst.count)
+        most = max(guard.worst.count for guard in found.guards)
+        best = [guard for guard in found.guards if guard.worst.count == most]
+        names = ", ".join(guard.detector for guard in best) if len(best) < len(found.guards) else "every one"
         notes.append(
             f"without a detector the strongest of these attacks leaves {100 * alone.value:.1f} %; the best "
-            f"worst case with one is {100 * best.worst.value:.1f} % ({best.detector})"
+            f"worst case with one is {100 * best[0].worst.value:.1f} % ({names})"
         )
     return notes
 

@@ -45,6 +45,7 @@ class Published:
     clean: float | None
     autoattack: float | None
     external: float | None  # the lowest number that is known, where it is below AutoAttack's
+    runs: tuple[str, ...] = ()  # of bench, whose export the file is; none: it is somebody else's
 
     @property
     def robust(self) -> float | None:
@@ -205,8 +206,12 @@ def _published(path: Path) -> Published:
         clean=_number(held, "clean_acc", path),
         autoattack=_number(held, "autoattack_acc", path),
         external=_number(held, "external", path),
+        runs=tuple(_OF_OURS.findall(str(held.get("footnote") or ""))),
     )
 
+
+_OF_OURS = re.compile(r"(?:(?<=bench runs )|(?<=\b[0-9a-f]{12}, ))[0-9a-f]{12}\b")
+"""The ids in the footnote of an export."""
 
 _NORMS = ("Linf", "L2", "L1", "L0")
 

@@ -48,7 +48,10 @@ def footnotes(
             "it need not be the board's"
         )
     if others:
-        notes.append("(published): figures of others on weights of theirs, from their files; never ranked")
+        notes.append(
+            "(published): figures from files in RobustBench's form, behind which no record here stands; "
+            "never ranked"
+        )
     notes.append(
         f"{_told_of_rank(rows, suites)}; accuracies are over all n examples, with 95 % Wilson intervals"
     )

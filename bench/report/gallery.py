@@ -44,8 +44,22 @@ def _gallery(one: Diagnosed, width: float) -> Drawing:
             rows.append((figures.id, figures.defense, number, label, state, said, sure, moved))
     purified = ", and what the purifier makes of them" if part.is_purified else ""
     caption = (
-        f"The first image of each class, adversarial images against {figures.defense}{purified}; below: the "
+        f"{_which(one, len(axes[0]))}, adversarial images against {figures.defense}{purified}; below: the "
         "answer of the deployed defense with its softmax, bold where it is wrong. Change: gray is none, "
         f"black and white are {part.largest_change:.3g} in pixel units. {about(figures)}."
     )
     return Drawing(f"gallery-{figures.id}", figure, COLUMNS, rows, caption)
+
+
+def _which(one: Diagnosed, drawn: int) -> str:
+    """Which examples the columns are: the first of each class, as far as they go and have room."""
+    labels = one.array("labels")
+    told, present = labels[one.array("shown")[:drawn]], np.unique(labels)
+    every = len(np.unique(told)) == len(present)
+    if len(np.unique(told)) < len(told):
+        return "The first image of each class and the first others" if every else "The first images"
+    return (
+        "The first image of each class"
+        if every
+        else f"The first image of {len(told)} of {len(present)} classes"
+    )

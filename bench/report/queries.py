@@ -66,7 +66,7 @@ def queries(runs: Sequence[Run], every_column: bool = False, width: float = COLU
     axes.grid()
     figure.legend(loc="outside lower center", ncols=legend_columns(width), handlelength=3.2)
     name = f"queries-{first.run_id}" if alone else "queries"
-    return Drawing(name, figure, COLUMNS, rows, _caption([run.record for run in runs], names))
+    return Drawing(name, figure, COLUMNS, rows, _caption([run.record for run in runs], names, every_column))
 
 
 def legend_columns(width: float) -> int:
@@ -118,13 +118,18 @@ def line_label(run: Run, runs: Sequence[Run], column: str, columns: int) -> str:
     return f"{name}: {column}" if columns > 1 else name
 
 
-def _caption(records: Sequence[Record], columns: Sequence[str]) -> str:
+def _caption(records: Sequence[Record], columns: Sequence[str], every_column: bool) -> str:
     first, names = records[0], dict.fromkeys(record.defense for record in records)
-    return (
-        f"Share of all examples still robust against the queries spent on an example, of {', '.join(names)} "
+    spent = "forward passes charged to" if every_column else "queries spent on"
+    told = (
+        f"Share of all examples still robust against the {spent} an example, of {', '.join(names)} "
         f"under {', '.join(columns)}; lines end where the attack stopped asking, at its query limit at the "
-        f"latest. {first.data}, {first.budget}, n = {first.examples:,}."
+        "latest"
     )
+    going_on = {column.name for record in records for column in record.columns if column.after is not None}
+    if going_on & {*columns}:
+        told += f"; {', '.join(name for name in columns if name in going_on)}: on what the column before left"
+    return f"{told}. {first.data}, {first.budget}, n = {first.examples:,}."
 
 
 def _rows(record: Record, column: str, curve: Survival) -> list[tuple[object, ...]]:

@@ -219,9 +219,9 @@ def _row(group: Sequence[Record], suites: Sequence[str], common: frozenset[str])
 
 
 def _broke_most(record: Record) -> str:
-    """The column that itself broke most, the first by name of several; empty where none was measured."""
-    measured = [(-(c.broke or 0), c.robust.value, c.name) for c in record.columns if c.robust is not None]
-    return min(measured)[2] if measured else ""
+    """The column that itself broke most, the first by name of several; empty where none broke anything."""
+    broke = {column.name: column.broke for column in record.columns if column.broke}
+    return min(broke, key=lambda name: (-broke[name], name), default="")
 
 
 _NOT_RUN, _NO_WORST_CASE = "was not run", "has no worst case"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.core.traits import owed, told
-from bench.records.record import UNTRAINED, Record
 from bench.records.record import Column as Trial
+from bench.records.record import Record, Training
 from bench.report.render import Cell, Column, Kind, Table, percent
 
 COLUMNS = (
@@ -104,6 +104,14 @@ def note(trial: Trial) -> str | None:
     return "; ".join(said) or None
 
 
+def untrained(trained: Training | None) -> str | None:
+    """That nothing was trained, or nothing but the networks that the defense is made of; None: it was."""
+    if trained is not None and trained.epochs:
+        return None
+    parts = ", ".join(sorted(trained.parents)) if trained is not None else ""
+    return f"nothing was trained beyond its parts ({parts})" if parts else "nothing was trained"
+
+
 def adaptive_notes(record: Record) -> list[str]:
     """What a randomized defense was asked, and which attacks this record owes the defense's traits."""
     notes = []
@@ -120,10 +128,10 @@ def adaptive_notes(record: Record) -> list[str]:
 
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     trained = record.training
-    weights = record.recipe
+    weights = untrained(trained) or record.recipe
     if trained:
         epoch = f"{trained.checkpoint} epoch {trained.epoch} of {trained.epochs}"
-        weights = f"{weights}, {epoch if trained.epochs else UNTRAINED}"
+        weights = f"{record.recipe}, {untrained(trained) or epoch}"
     facts = [
         ("defense", record.defense),
         ("data", f"{record.data}, {record.examples} examples"),
@@ -154,7 +162,7 @@ def _notes(record: Record) -> tuple[str, ...]:
             "its success and queries are over the examples that it met"
         )
     if record.custom:
-        notes.append("custom: parameters of the suite were overridden, so this run is on no published board")
+        notes.append(f"custom: {record.why_custom}, so this run is on no published board")
     if any(trial.moved for trial in record.columns):
         notes.append("moved: candidates outside the budget or the box, which the referee projected")
     if any(trial.lost for trial in record.columns):

@@ -219,7 +219,7 @@ def _notes(rows: Sequence[Mapping[str, Cell]], letters: Mapping[str, str]) -> tu
     notes = [text for text, holds in told if holds()]
     notes += [f"{letter}: {code}" for code, letter in letters.items()]
     if any(row["origin"] == "published" for row in rows):
-        notes.append("in italics: published by others")
+        notes.append("in italics: published, without a record here")
     return ("; ".join(notes),) if notes else ()
 
 

@@ -67,6 +67,8 @@ def columns_differ(record: Record, now: Record) -> Iterator[str]:
 def summary_differs(record: Record, now: Record) -> Iterator[str]:
     """One sentence for each field besides the columns and the worst case."""
     apart = {*ADDED, *HEADLINE, *(OF_TRAITS if record.eot_samples is None else ())}
+    if record.custom and not record.differs:  # made before it was noted why
+        apart.add("differs")
     for item in dataclasses.fields(Record):
         if item.name in apart:
             continue

@@ -83,7 +83,7 @@ def summarise(
         paper=defense.paper,
         reconstruction=defense.reconstruction,
         suite=spec.suite.id,
-        custom=spec.custom,
+        custom=bool(spec.custom),
         data=data.name,
         data_digest=data.digest,
         architecture=(defense.made_by if isinstance(defense, Foreign) else None)
@@ -103,6 +103,7 @@ def summarise(
         draws=arena.referee.draws,
         eot_samples=samples_of(arena.deployed, spec.numerics),
         robust_examples=None if worst is None else verdicts_of(first, worst),
+        differs=spec.custom,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 
@@ -31,6 +32,29 @@ def test_a_store_lends_its_images_and_curves(bench, linear, linear_data, tmp_pat
     told = re.findall(r"<b>(\d)</b> taken for <b>(\d)</b>", page)
     assert [int(label) for label, _ in told] == kept["labels"][: len(told)].tolist()
     assert all(label != taken for label, taken in told)
+
+
+def test_a_run_that_held_fully_has_a_page_without_images(bench, linear, linear_data, tmp_path):
+    """Nothing can be broken within a radius of 0: its file of images is there, and empty."""
+    store = tmp_path / "runs"
+    shared = ["--data", linear_data, "--eps", "0", "--store", store]
+    assert bench("run", "--defense", linear, "--suite", "smoke", "--examples", "1", *shared).code == 0
+    (kept,) = store.glob("*/adversarial.safetensors")
+    assert len(load_file(kept)["images"]) == 0
+    told = bench("site", store, "--out", tmp_path / "site")
+    assert told.code == 0, told.err
+    (record,) = (tmp_path / "site" / "records").glob("*.html")
+    page = record.read_text(encoding="utf-8")
+    assert record.stem == kept.parent.name and "data:image" not in page and "Adversarial images" not in page
+    board = bench("board", "--store", store, "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(board.out))
+    assert row["smoke@1"] == row["clean"] and row["smoke@1_column"] == "", "nobody broke most of nothing"
+
+
+def test_an_empty_store_has_a_page_without_boards(bench, tmp_path):
+    (tmp_path / "runs").mkdir()
+    assert bench("site", tmp_path / "runs", "--out", tmp_path / "site").code == 0
+    assert not list((tmp_path / "site").glob("boards/*"))
 
 
 def test_a_place_that_is_not_there_is_one_sentence(bench, tmp_path):

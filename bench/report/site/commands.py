@@ -49,9 +49,7 @@ def reproduce(record: Record) -> Iterator[str]:
         if trained.checkpoint == "last":
             words += ["--checkpoint", "last"]
     if record.custom:
-        comments.append(
-            "# custom: the suite's parameters were overridden; they stand in the JSON under spec.suite"
-        )
+        comments.append(f"# custom: {record.why_custom}; the whole run stands in the JSON under spec")
     if made.threads is not None:
         words = [f"OMP_NUM_THREADS={made.threads}", *words]
     yield " ".join(

@@ -49,7 +49,7 @@ def _published(row: Row, theirs: Published) -> dict[str, Any]:
         "name": f"{row.name} (published)",
         "published": theirs.source,
         "facts": {
-            "measured by": f"others, on weights of theirs ({theirs.id}.json)",
+            "measured by": f"{_who(theirs)} ({theirs.id}.json)",
             "paper": theirs.source,
             "architecture": theirs.architecture or "not said",
             "recipe": "not said",
@@ -60,6 +60,10 @@ def _published(row: Row, theirs: Published) -> dict[str, Any]:
         "lowest": theirs.robust,
         "suites": {AUTOATTACK: {"worst": theirs.autoattack, "held": None, "columns": []}},
     }
+
+
+def _who(theirs: Published) -> str:
+    return f"bench runs {', '.join(theirs.runs)}" if theirs.runs else "others, on weights of theirs"
 
 
 def _suite(record: Record) -> dict[str, Any]:

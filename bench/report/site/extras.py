@@ -94,14 +94,14 @@ def _data_uri(image: NDArray[np.float32]) -> str:
 
 
 def _drawn(curve: Curve) -> Drawn:
-    from bench.report.curves import curve_figure
+    from bench.report.curves import attacks_of, curve_figure
     from bench.report.paper import paper
 
     buffer = io.BytesIO()
     with paper():
         figure: Any = curve_figure([curve]).figure
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Drawn(curve.id, buffer.getvalue().decode(), curve.axis, _told(curve.attacks))
+    return Drawn(curve.id, buffer.getvalue().decode(), curve.axis, _told(attacks_of(curve)))
 
 
 def _told(attacks: Sequence[str]) -> str:

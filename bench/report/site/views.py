@@ -16,7 +16,7 @@ from bench.report.exchange import Published
 from bench.report.ground import Ground, ground, grounds, in_order, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, Table, read_cell
 from bench.report.site.commands import reproduce
-from bench.report.table import note
+from bench.report.table import note, untrained
 
 LEFT_OUT = ("records", "n")
 """Columns of a board that every page says elsewhere."""
@@ -298,7 +298,7 @@ def _cards(record: Record) -> tuple[Card, ...]:
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     facts = [
         ("paper", record.paper),
-        ("suite", f"{record.suite}{' (custom: its parameters were overridden)' if record.custom else ''}"),
+        ("suite", f"{record.suite}{f' (custom: {record.why_custom})' if record.custom else ''}"),
         ("data", f"{record.data}, {record.examples:,} test images (digest {record.data_digest})"),
         ("budget", record.budget),
         ("architecture", record.architecture),
@@ -310,12 +310,14 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
         facts.append(("verdicts", f"the most frequent of {record.draws} answers to each image"))
     trained = record.training
     if trained:
-        facts += [
-            ("parameters", f"{trained.parameters:,}"),
-            ("recipe", record.recipe),
-            ("checkpoint", f"{trained.checkpoint}, epoch {trained.epoch} of {trained.epochs}"),
-            ("trained in", f"{trained.seconds:,.0f} s"),
-        ]
+        facts += [("parameters", f"{trained.parameters:,}"), ("recipe", record.recipe)]
+        if without := untrained(trained):
+            facts.append(("weights", without))
+        else:
+            facts += [
+                ("checkpoint", f"{trained.checkpoint}, epoch {trained.epoch} of {trained.epochs}"),
+                ("trained in", f"{trained.seconds:,.0f} s"),
+            ]
     claim = claim_of(record)
     if claim:
         who = "by its authors" if claim.kind == "claimed" else "by others"

@@ -88,10 +88,17 @@ def test_findings_and_columns_that_are_missing_are_told(
         make_trial("b", robust=None, skipped="no adaptive loss"),
     )
     finding = Finding("lost-successes", "warn", "c lost 2")
-    record = make_record(columns=columns, worst_case=None, findings=(finding,), status="failed", custom=True)
+    record = make_record(
+        columns=columns,
+        worst_case=None,
+        findings=(finding,),
+        status="failed",
+        custom=True,
+        differs=("a surrogate was chosen",),
+    )
     variant = Variant("full method", record=record)
     assert variant.note == "a failed: ValueError: no; without b; lost-successes"
-    assert "custom: parameters" in terminal(ablation_table("m", "whitebox@1", [variant]), 100)
+    assert "custom: a surrogate was chosen" in terminal(ablation_table("m", "whitebox@1", [variant]), 100)
 
 
 def test_nothing_could_be_trained() -> None:
