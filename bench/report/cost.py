@@ -89,8 +89,8 @@ def _priced(record: Record) -> list[tuple[Column, Interval, tuple[float, float]]
     priced = sorted(found, key=lambda one: (sum(one[2]), one[1].value))
     if not priced:
         raise BadValue(
-            f"run {record.run_id} of {record.defense} has no column that spent a pass, expected a complete "
-            "run",
+            f"run {record.run_id} of {record.defense} has no column that spent a pass, expected a run "
+            "that attacked something",
             "bench list runs",
         )
     return priced

@@ -113,7 +113,7 @@ def caption(found: Sequence[Curve]) -> str:
         f"Attack: {attacks}.",
         "Bands: 95 % Wilson intervals.",
     ]
-    if first.axis == "eps":
+    if _reaches_budget(found):
         sentences.append(f"The vertical line is the radius of the run, {first.eps}.")
     for label, curve in zip(labels(found), found, strict=True):
         sentences += [f"{finding.code} ({label}): {finding.detail}." for finding in curve.findings]
@@ -213,11 +213,17 @@ def _scale(axes: Any, found: Sequence[Curve]) -> None:
     if first.axis == "restarts":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(0, last)
-    if first.axis == "eps":
+    if _reaches_budget(found):
         usual = float(parse_eps(first.eps))
         axes.axvline(usual, color=GRAY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
         text = f" {format_eps(parse_eps(first.eps))}"
         axes.text(usual, 101, text, color=GRAY, size=7, va="bottom", ha="center")
+
+
+def _reaches_budget(found: Sequence[Curve]) -> bool:
+    """Whether a radius as large as that of the run was measured: what broke sooner says nothing of it."""
+    last = max(curve.points[-1].at for curve in found)
+    return found[0].axis == "eps" and float(parse_eps(found[0].eps)) <= last
 
 
 def _numbers(found: Sequence[Curve]) -> list[tuple[object, ...]]:

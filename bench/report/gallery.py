@@ -27,7 +27,8 @@ def _gallery(one: Diagnosed, width: float) -> Drawing:
     scale = max(part.largest_change, 1e-12)
     figure, axes = grid(4 if part.is_purified else 3, fitting(len(clean), width), width)
     images(axes[0], clean, "clean")
-    images(axes[1], np.clip(0.5 + change / (2 * scale), 0, 1), f"change\n(÷ {2 * scale:.2g})")
+    divided = f"÷ {2 * scale:.2g}" if part.largest_change else "none"
+    images(axes[1], np.clip(0.5 + change / (2 * scale), 0, 1), f"change\n({divided})")
     images(axes[2], adversarial, "adversarial")
     if part.is_purified:
         images(axes[3], one.array("gallery_purified"), "purified")
@@ -42,11 +43,12 @@ def _gallery(one: Diagnosed, width: float) -> Drawing:
                 below(row[place], f"{class_name(one, said)}{told}", said == label)
             moved = float(np.abs(change[place]).max()) if state == "adversarial" else 0.0
             rows.append((figures.id, figures.defense, number, label, state, said, sure, moved))
+    most = f", black and white are {part.largest_change:.3g} in pixel units" if part.largest_change else ""
     purified = ", and what the purifier makes of them" if part.is_purified else ""
     caption = (
         f"{_which(one, len(axes[0]))}, adversarial images against {figures.defense}{purified}; below: the "
-        "answer of the deployed defense with its softmax, bold where it is wrong. Change: gray is none, "
-        f"black and white are {part.largest_change:.3g} in pixel units. {about(figures)}."
+        "answer of the deployed defense with its softmax, bold where it is wrong. Change: gray is none"
+        f"{most}. {about(figures)}."
     )
     return Drawing(f"gallery-{figures.id}", figure, COLUMNS, rows, caption)
 

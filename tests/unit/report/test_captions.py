@@ -17,7 +17,7 @@ from bench.records import detection as detection_records
 from bench.records import documents
 from bench.report import paper
 from bench.report.charts import training
-from bench.report.curves import caption, curve_table
+from bench.report.curves import caption, curve_figure, curve_table
 from bench.report.detection import guard_table
 from bench.report.exchange import export, published
 from bench.report.gallery import gallery
@@ -82,7 +82,7 @@ def test_a_gallery_says_which_images_it_shows(diagnosed, labels, width, said):
 
 
 def curve(**changes):
-    path = next(DOCS.glob("curves/*/curve.json"))
+    path = min(DOCS.glob("curves/*/curve.json"))
     found = documents.read(path, curve_records.Curve, curve_records.SCHEMA, "")
     return dataclasses.replace(found, **changes)
 
@@ -100,9 +100,20 @@ def test_a_curve_over_steps_states_no_number_of_steps():
 def test_a_radius_is_not_called_customary():
     """It may have been typed; records do not say which."""
     found = curve(axis="eps", eps="1/7")
+    assert found.points[-1].at > 1 / 7
     assert "The vertical line is the radius of the run, 1/7." in caption([found])
     facts = dict(curve_table([found]).facts)
     assert "customary" not in caption([found]) + str(facts) and "1/7" in facts["budget"]
+
+
+def test_a_line_that_is_not_drawn_is_not_told():
+    """Broken at 0.225: a run at 0.3 lies beyond all that was measured."""
+    found = curve(axis="eps", eps="0.3")
+    found = dataclasses.replace(found, points=tuple(p for p in found.points if p.at <= 0.225))
+    assert "vertical" not in caption([found])
+    with paper.paper():
+        (axes,) = curve_figure([found]).figure.axes
+    assert not axes.texts and axes.get_xlim() == (0, found.points[-1].at)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +157,7 @@ def test_an_ensemble_says_that_its_members_were_trained():
 
 
 def test_the_best_detector_is_named_where_there_is_one():
-    path = next(DOCS.glob("detection/*/detection.json"))
+    path = min(DOCS.glob("detection/*/detection.json"))
     found = detection_records.read(path.parent)
     worst = found.guards[0].worst
     assert len(found.guards) > 2
