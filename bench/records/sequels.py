@@ -35,7 +35,7 @@ def noted(record: Record) -> Record:
     """
     if not any(column.robust is not None and column.met is None for column in record.columns):
         return record
-    trials = {trial["column"]: trial for trial in record.spec.get("suite", {}).get("trials", ())}
+    trials = {trial.get("column"): trial for trial in record.spec.get("suite", {}).get("trials", ())}
     columns: list[Column] = []
     before: Column | None = None
     for column in record.columns:

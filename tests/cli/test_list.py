@@ -294,7 +294,7 @@ def test_publish_refuses_on_the_command_line(
     path = tmp_path / "record.json"
     path.write_text(to_json(make_record(custom=True)))
     code, _, err = run(capsys, "publish", str(path), "--folder", str(tmp_path / "boards"))
-    assert code == 2 and "overridden suite" in err
+    assert code == 2 and "is custom (its suite, numerics or surrogate" in err
     assert not (tmp_path / "boards").exists()
 
 

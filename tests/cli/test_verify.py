@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from bench.records.evidence import keep_images
 from bench.records.store import read_record
+from bench.runner.retold import columns_differ
 
 LINEAR, EPS = Path(__file__).parents[1] / "reference" / "linear_defense.py", 0.2
 
@@ -278,3 +280,18 @@ def test_a_store_without_the_cells_or_the_weights_is_one_sentence(bench, store, 
     shutil.rmtree(run / "cells")
     refused = bench("verify", run / "record.json", *given)
     assert refused.code == 2 and "holds no cells of run" in refused.err
+
+
+def test_what_an_older_record_cannot_tell_is_no_difference(make_record, make_trial):
+    """Of a column that goes on from others it kept no median; any other figure is missed where it lacks."""
+    first = make_trial("ladder", 100, 200, met=160, broke=60)
+    due = make_trial("probe", 90, 200, after="ladder", met=100, broke=10, queries_median=7.0)
+    now = make_record(columns=(first, due))
+    told = dataclasses.replace(due, queries_mean=None, queries_median=None)
+    assert not list(columns_differ(make_record(columns=(first, told)), now))
+    wrong = dataclasses.replace(due, queries_median=0.0)
+    assert list(columns_differ(make_record(columns=(first, wrong)), now)) == [
+        "probe.queries_median is 7.0 by its cells, 0.0 in the record"
+    ]
+    mute = dataclasses.replace(first, queries_median=None)
+    assert len(list(columns_differ(make_record(columns=(mute, due)), now))) == 1

@@ -61,7 +61,7 @@ def spoilt(make_record: Maker, make_trial: Callable[..., Column]) -> dict[str, R
         "is stale": make_record(provenance=provenance(made, sources={"bench.core.seeds": "6" * 12})),
         "uncommitted code": make_record(provenance=provenance(made, dirty=True)),
         "outside a git checkout": make_record(provenance=provenance(made, dirty=None, commit=None)),
-        "is custom (its suite, numerics or surrogate are not the published ones)": make_record(custom=True),
+        "is custom": make_record(custom=True),
         "failed in apgd_t": make_record(columns=(make_trial(), lame), status="failed"),
         "blocked by gradient-masking": make_record(findings=(Finding("gradient-masking", "block", "d"),)),
     }
@@ -73,7 +73,7 @@ def spoilt(make_record: Maker, make_trial: Callable[..., Column]) -> dict[str, R
         "is stale",
         "uncommitted code",
         "outside a git checkout",
-        "overridden suite",
+        "is custom",
         "failed in apgd_t",
         "blocked by gradient-masking",
     ],
