@@ -71,7 +71,8 @@ class Arena:
         numerics: Numerics,
         batches: Batches,
         compiled: bool = False,
-        seed: int = 0,
+        *,
+        seed: int,
     ) -> None:
         self.deployed, self.budget, self.num_classes = deployed, budget, num_classes
         self._seed = seed

@@ -191,7 +191,7 @@ def closed_form(subject: Subject) -> Check:
         between = margins.sort().values[len(y) // 2 - 1 : len(y) // 2 + 1].mean()  # two points: none is on it
         eps = Fraction(float(between) / dual)
         known = float((margins > float(eps) * dual).double().mean())
-    arena = Arena(Deployed(network), Budget(norm, eps), 2, {}, Numerics(), Batches(200))
+    arena = Arena(Deployed(network), Budget(norm, eps), 2, {}, Numerics(), Batches(200), seed=0)
     chunk = Chunk(0, x, y, torch.arange(len(y)))
     held = {
         name: _accuracy(arena, attack, chunk, "closed form")

@@ -69,7 +69,14 @@ class Measured:
     def arena(self, budget: Budget) -> Arena:
         """The network under a budget; it owns no other networks."""
         return Arena(
-            self.deployed, budget, self.data.num_classes, {}, self.run.numerics, self.batches, self.compiled
+            self.deployed,
+            budget,
+            self.data.num_classes,
+            {},
+            self.run.numerics,
+            self.batches,
+            self.compiled,
+            seed=self.run.training.seed,
         )
 
     def chunks(self) -> Iterator[Chunk]:

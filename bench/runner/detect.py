@@ -136,7 +136,14 @@ class _Detecting:
     def _arena(self, deployed: Deployed) -> Arena:
         run = self.spec.run
         return Arena(
-            deployed, run.budget, self.data.num_classes, {}, run.numerics, self.batches, self.options.compiled
+            deployed,
+            run.budget,
+            self.data.num_classes,
+            {},
+            run.numerics,
+            self.batches,
+            self.options.compiled,
+            seed=run.training.seed,
         )
 
     def _validation(self) -> Scored:

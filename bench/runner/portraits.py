@@ -23,7 +23,7 @@ from bench.errors import BadValue
 from bench.evaluate import landscape as landscapes
 from bench.evaluate import portrait
 from bench.evaluate.batches import AUTO, Batches
-from bench.evaluate.engine import Arena
+from bench.evaluate.engine import Arena, Chunk
 from bench.evaluate.portrait import Lacking, Look, Seen
 from bench.evaluate.unstopped import adversarial_images
 from bench.nn.head import head
@@ -102,8 +102,13 @@ class Subject:
     def attack(self, trial: Trial) -> tuple[Tensor, Tensor]:
         """The images of a trial, and what the deployed defense says to them."""
         seed = seed_for(self.identity, trial.column)
-        verdict = adversarial_images(self.arena, trial.attack, trial.knowledge, self.x, self.y, seed)
-        return verdict.x, verdict.classes
+        made = adversarial_images(self.arena, trial.attack, trial.knowledge, self.x, self.y, seed).x
+        return made, self.verdicts(made)
+
+    def verdicts(self, x: Tensor) -> Tensor:
+        """The classes [n] of images, one for each example; -1: refused."""
+        ids = self.data.test.ids
+        return self.arena.verdicts(Chunk(0, self.x, self.y, ids[self.rows.to(ids.device)]), x)
 
     def see(self, look: Look, x: Tensor) -> Seen:
         """What a network makes of images."""
@@ -124,7 +129,8 @@ def subject_of(
     net = _still(build_trained(spec.training, trained, data, spec.checkpoint), device)
     deployed = spec.training.named.defense.deploy(net)
     batches = Batches(options.batch_size or AUTO.get(device.type, 128))
-    arena = Arena(deployed, spec.budget, data.num_classes, {}, spec.numerics, batches)
+    seed = spec.training.seed
+    arena = Arena(deployed, spec.budget, data.num_classes, {}, spec.numerics, batches, seed=seed)
     rows = test_subset(data, spec.suite.examples)
     x, y = data.test.batch(rows)
     return Subject(spec, options, identity, stage, embedding, data, trained, net, deployed, arena, rows, x, y)
@@ -133,7 +139,7 @@ def subject_of(
 def answers(subject: Subject) -> tuple[Interval, Interval, Arrays]:
     """The accuracy on clean and on adversarial images, and the arrays that all portraits share."""
     x_adv, attacked = subject.attacked
-    clean = subject.arena.referee.classify(subject.x)
+    clean = subject.verdicts(subject.x)
     right = clean == subject.y
     held = right & ((attacked == subject.y) | (attacked < 0))
     ids = subject.data.test.ids

@@ -22,9 +22,8 @@ from bench.core.seeds import seed_for
 from bench.core.succession import changed_modules
 from bench.errors import StaleRecord, UnknownName
 from bench.evaluate.corruptions import CORRUPTIONS, GROUPS, NAMES, SEVERITIES, Corruption
-from bench.evaluate.engine import Chunk
-from bench.evaluate.referee import Referee
-from bench.evaluate.spatial import Grid, in_random_pose, in_worst_pose
+from bench.evaluate.engine import Arena, Chunk
+from bench.evaluate.spatial import Grid, first_wrong, in_random_pose, in_surest_pose, in_worst_pose
 from bench.plan import Request, RunSpec
 from bench.records import documents
 from bench.records.shift import FOLDER, SCHEMA, Corrupted, Mean, Posed, Shift
@@ -139,11 +138,11 @@ class _Computation:
         progress = self.options.progress
         title = f"{spec.run.training.named.label} under corruptions and poses"
         progress.start(title, cells * network.examples, "examples")
-        referee = network.arena(spec.run.budget).referee
-        corrupted = {(c, s): self._corrupted(network, referee, c, s) for c in chosen for s in SEVERITIES}
-        posed = self._posed(network, referee, spec.grid) if spec.grid else None
+        arena = network.arena(spec.run.budget)
+        corrupted = {(c, s): self._corrupted(network, arena, c, s) for c in chosen for s in SEVERITIES}
+        posed = self._posed(network, arena, spec.grid) if spec.grid else None
         progress.finish()
-        clean = np.concatenate([self._clean(referee, chunk).cpu().numpy() for chunk in network.chunks()])
+        clean = np.concatenate([self._clean(arena, chunk).cpu().numpy() for chunk in network.chunks()])
         labels = np.concatenate([chunk.y.cpu().numpy() for chunk in network.chunks()])
         right = [_right(outcomes) for outcomes in corrupted.values()]
         return Shift(
@@ -163,9 +162,7 @@ class _Computation:
             provenance=network.provenance(self.sources, self.options),
         )
 
-    def _corrupted(
-        self, network: Measured, referee: Referee, corruption: Corruption, severity: int
-    ) -> Outcomes:
+    def _corrupted(self, network: Measured, arena: Arena, corruption: Corruption, severity: int) -> Outcomes:
         seed, parts = self.spec.run.training.seed, []
         for chunk in network.chunks():
             name = f"{corruption.name}_{severity}"
@@ -173,12 +170,12 @@ class _Computation:
             def judged(chunk: Chunk = chunk) -> Outcomes:
                 x = corruption(chunk.x, severity, seed, chunk.ids.tolist())
                 distance = (x - chunk.x).flatten(1).norm(dim=1)
-                return self._outcomes(referee, chunk, referee.classify(x), distance)
+                return self._outcomes(arena, chunk, arena.verdicts(chunk, x), distance)
 
             parts.append(self._cell(name, chunk, judged))
         return concatenate(parts)
 
-    def _posed(self, network: Measured, referee: Referee, grid: Grid) -> Posed:
+    def _posed(self, network: Measured, arena: Arena, grid: Grid) -> Posed:
         seed, draws = self.spec.run.training.seed, range(grid.draws)
         drawn: list[list[Outcomes]] = [[] for _ in draws]
         worst: list[Outcomes] = []
@@ -187,16 +184,20 @@ class _Computation:
             for draw in draws:
 
                 def turned(chunk: Chunk = chunk, ids: list[int] = ids, draw: int = draw) -> Outcomes:
-                    classes = in_random_pose(referee, grid, chunk.x, ids, seed, draw)
-                    return self._outcomes(referee, chunk, classes)
+                    images = in_random_pose(grid, chunk.x, ids, seed, draw)
+                    return self._outcomes(arena, chunk, arena.verdicts(chunk, images))
 
                 drawn[draw].append(self._cell(f"pose_{draw}", chunk, turned))
 
             def searched(chunk: Chunk = chunk) -> Outcomes:
                 known = [torch.as_tensor(parts[-1].attacked).to(chunk.y.device) for parts in drawn]
-                known.insert(0, self._clean(referee, chunk))
-                classes, shown = in_worst_pose(referee, grid, chunk.x, chunk.y, known)
-                return self._outcomes(referee, chunk, classes, shown=shown)
+                known.insert(0, self._clean(arena, chunk))
+                if arena.deployed.randomized:
+                    images, shown = in_surest_pose(arena.referee, grid, chunk.x, chunk.y, known)
+                    classes = first_wrong([*known, arena.verdicts(chunk, images)], chunk.y)
+                else:
+                    classes, shown = in_worst_pose(arena.referee, grid, chunk.x, chunk.y, known)
+                return self._outcomes(arena, chunk, classes, shown=shown)
 
             worst.append(self._cell("pose_worst", chunk, searched))
         poses, found = [concatenate(parts) for parts in drawn], concatenate(worst)
@@ -225,15 +226,14 @@ class _Computation:
         self.options.progress.advance(len(chunk.y))
         return cell.outcomes
 
-    def _clean(self, referee: Referee, chunk: Chunk) -> Tensor:
+    def _clean(self, arena: Arena, chunk: Chunk) -> Tensor:
         if chunk.number not in self.clean:
-            with seeded(seed_for(self.spec.run.id, "clean", chunk.number), chunk.x.device):
-                self.clean[chunk.number] = referee.classify(chunk.x)
+            self.clean[chunk.number] = arena.verdicts(chunk, chunk.x)
         return self.clean[chunk.number]
 
     def _outcomes(
         self,
-        referee: Referee,
+        arena: Arena,
         chunk: Chunk,
         classes: Tensor,
         distance: Tensor | None = None,
@@ -244,7 +244,7 @@ class _Computation:
         return Outcomes(
             ids=chunk.ids.cpu().numpy(),
             labels=chunk.y.cpu().numpy(),
-            clean=self._clean(referee, chunk).cpu().numpy(),
+            clean=self._clean(arena, chunk).cpu().numpy(),
             attacked=classes.cpu().numpy(),
             distance=np.zeros(n) if distance is None else distance.double().cpu().numpy(),
             forwards=np.ones(n, dtype=np.int64) if shown is None else shown.cpu().numpy(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.api import Suite, Trial
+from bench.attacks.geometry import project
 from bench.attacks.pgd import PGD
-from bench.attacks.streams import seeded
 from bench.core.digest import content_id, source_digests
 from bench.core.encoding import describe
 from bench.core.outcomes import REFUSED
@@ -28,7 +28,7 @@ from bench.core.threat import WHITE_BOX, format_eps
 from bench.data.dataset import test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
 from bench.evaluate.batches import AUTO, Batches
-from bench.evaluate.engine import Arena
+from bench.evaluate.engine import Arena, Chunk
 from bench.evaluate.unstopped import adversarial_images
 from bench.plan import Request, RunSpec, parse_network, plan_white_box
 from bench.records import transfer as records
@@ -166,9 +166,7 @@ class _Matrix:
         self.device = pick_device(options.device)
         self.data = load_data(spec.runs[0].training, options)
         self.batches = Batches(options.batch_size or AUTO.get(self.device.type, 128))
-        self.chunks = torch.split(
-            test_subset(self.data, spec.runs[0].suite.examples), spec.runs[0].suite.chunk
-        )
+        self.rows = torch.split(test_subset(self.data, spec.runs[0].suite.examples), spec.runs[0].suite.chunk)
 
     def computed(self) -> Transfer:
         """Train or load all, make the images of each, show them to all."""
@@ -188,7 +186,7 @@ class _Matrix:
             norm=first.budget.norm.value,
             eps=format_eps(first.budget.eps),
             seed=first.training.seed,
-            examples=sum(map(len, self.chunks)),
+            examples=sum(map(len, self.rows)),
             attack=describe(self.spec.trial.attack),
             knowledge=self.spec.trial.knowledge.label,
             networks=tuple(_network(players[run.id], clean[run.id]) for run in self.spec.runs),
@@ -202,38 +200,36 @@ class _Matrix:
         net = build_trained(run.training, trained, self.data, run.checkpoint)
         recipe = recipe_of(run, trained, net)
         deployed = run.training.named.defense.deploy(net.to(self.device))
-        arena = Arena(deployed, run.budget, self.data.num_classes, {}, run.numerics, self.batches)
+        seed = run.training.seed
+        arena = Arena(deployed, run.budget, self.data.num_classes, {}, run.numerics, self.batches, seed=seed)
         arena.access(self.spec.trial.knowledge)  # lays the weights out now: verdicts do not depend on when
         return _Player(run, trained, recipe, arena)
 
     def _clean(self, player: _Player) -> NDArray[np.bool_]:
         """Which examples [n] a network gets right before any attack."""
-        right = []
-        for number, (x, y, _) in enumerate(self._batches()):
-            with seeded(seed_for(player.run.id, "clean", number), x.device):
-                right.append((player.arena.referee.classify(x) == y).cpu().numpy())
-        return np.concatenate(right)
+        right = [player.arena.verdicts(chunk, chunk.x) == chunk.y for chunk in self._chunks()]
+        return torch.cat(right).cpu().numpy()
 
     def _robust(
         self, players: Mapping[str, _Player], clean: Mapping[str, NDArray[np.bool_]]
     ) -> dict[tuple[str, str], Interval]:
         """(source, target) -> the share of all examples that holds."""
-        progress, n = self.options.progress, sum(map(len, self.chunks))
+        progress, n = self.options.progress, sum(map(len, self.rows))
         stored = {name: self._images(player.run) for name, player in players.items()}
-        done = sum(len(c) for images in stored.values() for k, c in enumerate(self.chunks) if images.holds(k))
+        done = sum(len(c) for images in stored.values() for k, c in enumerate(self.rows) if images.holds(k))
         held: dict[tuple[str, str], list[NDArray[np.bool_]]] = {}
         progress.start(f"transfer of {self.spec.trial.column} images", n * len(players), "examples", done)
         for name, player in players.items():
-            for number, (x, y, ids) in enumerate(self._batches()):
-                found = stored[name].read(number, ids)
+            for chunk in self._chunks():
+                ids = chunk.ids.cpu().numpy()
+                found = stored[name].read(chunk.number, ids)
                 if found is None:
-                    found = self._attacked(player, number, x, y).cpu().numpy()
-                    stored[name].keep(number, ids, found)
+                    found = self._attacked(player, chunk).cpu().numpy()
+                    stored[name].keep(chunk.number, ids, found)
                     progress.advance(len(ids))
-                x_adv = torch.from_numpy(found).to(x.device)
+                x_adv = torch.from_numpy(found).to(chunk.x.device)
                 for other, target in players.items():
-                    seed = seed_for(player.run.id, other, number)
-                    held.setdefault((name, other), []).append(_holds(target.arena, x_adv, x, y, seed))
+                    held.setdefault((name, other), []).append(_holds(target.arena, chunk, x_adv))
         progress.finish()
         return {pair: interval_of(clean[pair[1]] & np.concatenate(parts)) for pair, parts in held.items()}
 
@@ -249,29 +245,29 @@ class _Matrix:
             )
         return images
 
-    def _attacked(self, player: _Player, number: int, x: Tensor, y: Tensor) -> Tensor:
+    def _attacked(self, player: _Player, chunk: Chunk) -> Tensor:
         """What the attack makes of a chunk on its source."""
         trial = self.spec.trial
-        seed = seed_for(player.run.id, trial.column, number)
+        seed = seed_for(player.run.id, trial.column, chunk.number)
         try:
-            return adversarial_images(player.arena, trial.attack, trial.knowledge, x, y, seed).x
+            return adversarial_images(player.arena, trial.attack, trial.knowledge, chunk.x, chunk.y, seed).x
         except (AccessDenied, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
             raise BadValue(
                 f"the attack {trial.column} failed on {player.label} ({type(error).__name__}: {error})",
                 "--attack with another name",
             ) from error
 
-    def _batches(self) -> list[tuple[Tensor, Tensor, NDArray[np.int64]]]:
-        """Images, labels and positions in the test set of each chunk."""
+    def _chunks(self) -> Iterator[Chunk]:
+        """The test images, chunk by chunk."""
         test = self.data.test
-        return [(*test.batch(rows), test.ids[rows.to(test.ids.device)].cpu().numpy()) for rows in self.chunks]
+        for number, rows in enumerate(self.rows):
+            yield Chunk(number, *test.batch(rows), test.ids[rows.to(test.ids.device)])
 
 
-def _holds(arena: Arena, x_adv: Tensor, x: Tensor, y: Tensor, seed: int) -> NDArray[np.bool_]:
+def _holds(arena: Arena, chunk: Chunk, x_adv: Tensor) -> NDArray[np.bool_]:
     """Which images [m] a network classifies right or refuses, once they are within the budget."""
-    with seeded(seed, x.device):
-        classes = arena.referee.judge(x_adv, x).classes
-    held: NDArray[np.bool_] = ((classes == y) | (classes == REFUSED)).cpu().numpy()
+    classes = arena.verdicts(chunk, project(x_adv, chunk.x, arena.budget))
+    held: NDArray[np.bool_] = ((classes == chunk.y) | (classes == REFUSED)).cpu().numpy()
     return held
 
 

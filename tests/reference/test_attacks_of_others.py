@@ -165,7 +165,7 @@ def _oracle(network: nn.Module, x: Tensor, y: Tensor, knowledge: Knowledge, budg
 
 def _play(attack: Attack, knowledge: Knowledge, fitted: Fitted, budget: Budget) -> Cell:
     network, x, y = fitted
-    arena = Arena(Deployed(network), budget, 10, {}, PLAIN, Batches(10))
+    arena = Arena(Deployed(network), budget, 10, {}, PLAIN, Batches(10), seed=0)
     return play(arena, Trial("it", attack, knowledge), Chunk(0, x, y, torch.arange(len(x))), 0)
 
 

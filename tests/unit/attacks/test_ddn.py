@@ -63,7 +63,7 @@ def test_whoever_errs_when_clean_and_whoever_never_errs_stay_in_the_box(problem,
             return torch.stack([0 * x.sum((1, 2, 3)) + 1, 0 * x.sum((1, 2, 3))], dim=1)
 
     chunk = Chunk(0, problem.x, torch.zeros_like(problem.y), torch.arange(len(problem.y)))
-    arena = Arena(Deployed(Constant()), EVERYTHING, 2, {}, PLAIN, Batches(64))
+    arena = Arena(Deployed(Constant()), EVERYTHING, 2, {}, PLAIN, Batches(64), seed=0)
     outcomes = play(arena, Nearest("ddn", DDN(steps=5), WHITE_BOX), chunk, 0).outcomes
     assert outcomes is not None and outcomes.robust.all() and not outcomes.moved.any()
 

@@ -69,7 +69,7 @@ def test_random_search_finds_what_a_misleading_gradient_hides(problem):
     network = Rounded(problem.network, blind=True).requires_grad_(False)
     y = network(problem.x).argmax(1)
     chunk = Chunk(0, problem.x, y, torch.arange(len(y)))
-    arena = Arena(Deployed(network), budget, 2, {}, Numerics(), Batches(64))
+    arena = Arena(Deployed(network), budget, 2, {}, Numerics(), Batches(64), seed=0)
 
     def left(attack):
         return int(play(arena, Trial("attack", attack, WHITE_BOX), chunk, 0).outcomes.robust.sum())
@@ -89,7 +89,7 @@ def test_the_siege_works_on_the_closest_and_stops_at_the_first_block_that_holds(
     budget = Budget(Norm.LINF, Fraction("0.05"))
     network = problem.network.requires_grad_(False)
     chunk = Chunk(0, problem.x, problem.y, torch.arange(len(problem.y)))
-    arena = Arena(Deployed(network), budget, 2, {}, Numerics(), Batches(64))
+    arena = Arena(Deployed(network), budget, 2, {}, Numerics(), Batches(64), seed=0)
     siege = Siege(rounds=1, targets=1, steps=2, queries=50, block=0.0)
     outcomes = play(arena, Trial("siege", siege, WHITE_BOX), chunk, 0).outcomes
     held = outcomes.forwards[outcomes.robust]
@@ -104,7 +104,9 @@ def test_the_siege_returns_what_it_found_in_any_round(problem):
     network = Rounded(problem.network, blind=True).requires_grad_(False)
     y = network(problem.x).argmax(1)
     chunk = Chunk(0, problem.x, y, torch.arange(len(y)))
-    arena = Arena(Deployed(network), Budget(Norm.LINF, Fraction("0.15")), 2, {}, Numerics(), Batches(64))
+    arena = Arena(
+        Deployed(network), Budget(Norm.LINF, Fraction("0.15")), 2, {}, Numerics(), Batches(64), seed=0
+    )
     siege = Siege(rounds=3, steps=5, queries=40, block=1.0)
     outcomes = play(arena, Trial("siege", siege, WHITE_BOX), chunk, 0).outcomes
     assert (outcomes.correct & ~outcomes.robust).sum() > 5 and not outcomes.lost.any()

@@ -24,7 +24,7 @@ BUDGET = Budget(Norm.LINF, Fraction(1, 4))
 
 
 def played(deployed, attack, x, y, budget=BUDGET, classes=2, knowledge=WHITE_BOX):
-    arena = Arena(deployed, budget, classes, {}, PLAIN, Batches(64))
+    arena = Arena(deployed, budget, classes, {}, PLAIN, Batches(64), seed=0)
     return play(arena, Trial("it", attack, knowledge), Chunk(0, x, y, torch.arange(len(x))), 0)
 
 
@@ -181,13 +181,13 @@ def test_a_projected_gradient_is_orthogonal_and_a_collinear_one_is_kept():
 def test_what_only_says_yes_or_no_cannot_be_climbed_and_that_is_told():
     trial = Trial("it", DetectorAware(), WHITE_BOX)
     blunt = Deployed(Sum(), detector=lambda x: spread(x) > 0)
-    arena = Arena(blunt, BUDGET, 2, {}, PLAIN, Batches(8))
+    arena = Arena(blunt, BUDGET, 2, {}, PLAIN, Batches(8), seed=0)
     assert "yes or no" in why_skipped(trial, arena)
     assert (
-        why_skipped(trial, Arena(Deployed(Sum()), BUDGET, 2, {}, PLAIN, Batches(8)))
+        why_skipped(trial, Arena(Deployed(Sum()), BUDGET, 2, {}, PLAIN, Batches(8), seed=0))
         == "the defense refuses nothing"
     )
-    aware = Arena(guarded(), BUDGET, 2, {}, PLAIN, Batches(8))
+    aware = Arena(guarded(), BUDGET, 2, {}, PLAIN, Batches(8), seed=0)
     assert why_skipped(trial, aware) is None
     assert {trait.value for trait in answered_by(trial, aware, climbed=True)} == {"detector"}
 

@@ -138,7 +138,7 @@ def test_linear_classifiers_fall_as_far_as_they_can(
 @pytest.mark.parametrize("budget", [L1, L0], ids=lambda budget: budget.label)
 def test_verdicts_on_linear_classifiers_are_the_closed_form(attack: Attack, budget: Budget, problem) -> None:
     """Nothing is broken that cannot be, at most a tenth of the rest is left, nothing counts as outside."""
-    arena = Arena(Deployed(problem.network), budget, 2, {}, PLAIN, Batches(64))
+    arena = Arena(Deployed(problem.network), budget, 2, {}, PLAIN, Batches(64), seed=0)
     chunk = Chunk(0, problem.x, problem.y, torch.arange(len(problem.y)))
     outcomes = play(arena, Trial("it", attack, WHITE_BOX), chunk, 0).outcomes
     worst = problem.worst_margin(budget).numpy()
@@ -153,7 +153,7 @@ def test_verdicts_on_linear_classifiers_are_the_closed_form(attack: Attack, budg
 def test_the_nearest_is_kept_and_the_first_is_not(norm: Norm, problem) -> None:
     """Broken are the same examples; distances are the least at which the closed form can be broken."""
     budget = Budget(norm, Fraction({"Linf": "1", "L2": "4", "L1": "20", "L0": "30"}[norm.value]))
-    arena = Arena(Deployed(problem.network), budget, 2, {}, PLAIN, Batches(64))
+    arena = Arena(Deployed(problem.network), budget, 2, {}, PLAIN, Batches(64), seed=0)
     chunk = Chunk(0, problem.x, problem.y, torch.arange(len(problem.y)))
     first = play(arena, Trial("it", FMN(), WHITE_BOX), chunk, 0).outcomes
     nearest = play(arena, Nearest("it", FMN(), WHITE_BOX), chunk, 0).outcomes
@@ -190,14 +190,14 @@ def test_searches_that_shrink_what_they_found_are_no_silent_success(name: str, m
     network = make_mlp()
     x = torch.rand(30, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     chunk = Chunk(0, x, network(x).argmax(1), torch.arange(30))
-    arena = Arena(Deployed(network), Budget(Norm.L2, Fraction(2)), 5, {}, PLAIN, Batches(64))
+    arena = Arena(Deployed(network), Budget(Norm.L2, Fraction(2)), 5, {}, PLAIN, Batches(64), seed=0)
     outcomes = play(arena, Trial("it", ATTACKS.get(name), WHITE_BOX), chunk, 0).outcomes
     assert outcomes is not None and not outcomes.robust.all() and not outcomes.lost.any()
 
 
 @pytest.mark.parametrize("attack", [Square(), FAB(), Restarts(Square()), Cascade((PGD(), FAB()))], ids=str)
 def test_other_norms_are_refused_in_a_sentence(attack: Attack, problem) -> None:
-    arena = Arena(Deployed(problem.network), L1, 2, {}, PLAIN, Batches(64))
+    arena = Arena(Deployed(problem.network), L1, 2, {}, PLAIN, Batches(64), seed=0)
     chunk = Chunk(0, problem.x, problem.y, torch.arange(len(problem.y)))
     with pytest.raises(BadValue, match="the attack it has Linf and L2, but the budget's norm is L1"):
         play(arena, Trial("it", attack, WHITE_BOX), chunk, 0)

@@ -128,7 +128,7 @@ def _cell(attack: Any, seed: int = 0, budget: Budget = LINF, knows: Knowledge = 
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 10))
     y = network.eval().requires_grad_(False)(x).argmax(1)
-    arena = Arena(Deployed(network), budget, 10, {}, PLAIN, Batches(64))
+    arena = Arena(Deployed(network), budget, 10, {}, PLAIN, Batches(64), seed=0)
     return play(arena, Trial("it", attack, knows), Chunk(0, x, y, torch.arange(30)), seed)
 
 
@@ -192,7 +192,7 @@ def test_an_attack_that_averages_is_not_averaged_again() -> None:
     generator = torch.Generator().manual_seed(0)
     x, network = torch.rand(4, 3, 8, 8, generator=generator), Noisy().eval().requires_grad_(False)
     nowhere = Budget(Norm.LINF, Fraction(0))
-    arena = Arena(Deployed(network, randomized=True), nowhere, 10, {}, PLAIN, Batches(8))
+    arena = Arena(Deployed(network, randomized=True), nowhere, 10, {}, PLAIN, Batches(8), seed=0)
     chunk = Chunk(0, x, network(x).argmax(1), torch.arange(4))
     spent = {}
     for name in ("torchattacks:PGD", "torchattacks:EOTPGD"):

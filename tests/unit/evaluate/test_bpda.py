@@ -85,7 +85,7 @@ def closed_form(net, x, y):
 
 
 def arena(deployed, numerics=PLAIN, classes=2, others=None):
-    return Arena(deployed, BUDGET, classes, others or {}, numerics, Batches(64))
+    return Arena(deployed, BUDGET, classes, others or {}, numerics, Batches(64), seed=0)
 
 
 def left(deployed, attack, knowledge=WHITE_BOX, numerics=PLAIN, x=None, seed=0):

@@ -61,7 +61,7 @@ def outcomes(
     x = torch.rand(N, 1, 12, 12, generator=torch.Generator().manual_seed(2))
     y = network(x).argmax(1)
     y[::9] = (y[::9] + 1) % classes  # some are wrong when clean, and attacked by nobody
-    arena = Arena(Deployed(network), Budget(norm, EPS[norm]), classes, {}, Numerics(), Batches(size))
+    arena = Arena(Deployed(network), Budget(norm, EPS[norm]), classes, {}, Numerics(), Batches(size), seed=0)
     chunk = Chunk(0, x[chosen], y[chosen], chosen)
     cell = play(arena, Trial("attack", attack, knowledge), chunk, seed=0)
     assert cell.outcomes is not None, cell.error

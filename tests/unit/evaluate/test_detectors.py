@@ -171,7 +171,7 @@ def judged(deployed, attack):
     x = torch.full((20, 1, 1, 2), 0.5)
     x[:10, 0, 0, 0], x[10:, 0, 0, 0] = 0.65, 0.35
     y = (x[:, 0, 0, 0] > 0.5).long()
-    arena = Arena(deployed, BUDGET, 2, {}, Numerics(), Batches(64))
+    arena = Arena(deployed, BUDGET, 2, {}, Numerics(), Batches(64), seed=0)
     cell = play(arena, Trial("attack", attack, WHITE_BOX), Chunk(0, x, y, torch.arange(20)), seed=0)
     assert cell.outcomes is not None, cell.error
     return cell.outcomes

@@ -106,7 +106,7 @@ def test_looking_later_finds_the_same(network, monkeypatch, attack):
 
     def outcomes():
         arena = Arena(
-            Deployed(network), Budget(Norm.LINF, Fraction("3/100")), 10, {}, Numerics(), Batches(64)
+            Deployed(network), Budget(Norm.LINF, Fraction("3/100")), 10, {}, Numerics(), Batches(64), seed=0
         )
         return play(arena, Trial("attack", attack, WHITE_BOX), chunk, seed=0).outcomes
 
@@ -136,7 +136,9 @@ def test_an_attack_that_writes_into_its_image_loses_nothing(network, monkeypatch
 
     x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(3)) * 0.8 + 0.1
     chunk = Chunk(0, x, network(x).argmax(1), torch.arange(40))
-    arena = Arena(Deployed(network), Budget(Norm.LINF, Fraction("3/100")), 10, {}, Numerics(), Batches(64))
+    arena = Arena(
+        Deployed(network), Budget(Norm.LINF, Fraction("3/100")), 10, {}, Numerics(), Batches(64), seed=0
+    )
     outcomes = play(arena, Trial("attack", InPlace(), WHITE_BOX), chunk, seed=0).outcomes
     assert (~outcomes.robust).sum() > 5
 
@@ -158,7 +160,7 @@ def test_compiled_gradients_lead_to_the_same_verdicts(network, monkeypatch):
     budget = Budget(Norm.LINF, Fraction("3/100"))
     found = []
     for compiled in (False, True):
-        arena = Arena(Deployed(network), budget, 10, {}, Numerics(), Batches(64), compiled)
+        arena = Arena(Deployed(network), budget, 10, {}, Numerics(), Batches(64), compiled, seed=0)
         found.append(play(arena, Trial("pgd", PGD(), WHITE_BOX), chunk, seed=0).outcomes)
     assert 0 < found[0].robust.sum() < 40
     assert (found[0].robust != found[1].robust).sum() <= 1 and len(calls) == 1

@@ -168,7 +168,7 @@ def test_the_harness_enforces_the_query_limit():
     with pytest.raises(QueriesSpent, match="3 queries"):
         asked.logits(x)
     assert ledger.forwards.tolist() == [3, 3]
-    arena = Arena(Deployed(Threshold()), LINF, 2, {}, PLAIN, Batches(8))
+    arena = Arena(Deployed(Threshold()), LINF, 2, {}, PLAIN, Batches(8), seed=0)
     cell = play(arena, Trial("square", Square(queries=50), three), Chunk(0, x, y, torch.arange(2)), 0)
     assert cell.error is None and cell.outcomes.forwards.max() <= 3, "the attack wanted 50"
 
@@ -210,10 +210,10 @@ def test_bpda_climbs_the_stand_in_and_is_judged_on_the_defense():
     chunk = Chunk(0, x, y, torch.arange(1))
     big = Budget(Norm.LINF, Fraction(4, 10))
     trial = Trial("pgd", PGD(steps=10, random_start=False), WHITE_BOX)
-    blocked = play(Arena(Deployed(Rounded()), big, 2, {}, PLAIN, Batches(8)), trial, chunk, 0)
+    blocked = play(Arena(Deployed(Rounded()), big, 2, {}, PLAIN, Batches(8), seed=0), trial, chunk, 0)
     assert blocked.outcomes.robust.all() and blocked.flat_gradients == 1, "rounding has no gradient"
     bpda = Deployed(Rounded(), attackable=Threshold())
-    broken = play(Arena(bpda, big, 2, {}, PLAIN, Batches(8)), trial, chunk, 0)
+    broken = play(Arena(bpda, big, 2, {}, PLAIN, Batches(8), seed=0), trial, chunk, 0)
     assert not broken.outcomes.robust.any() and broken.flat_gradients == 0
 
 
@@ -266,7 +266,10 @@ def test_a_defense_without_a_derivative_is_a_sentence_and_its_scores_can_be_atta
 
     def broken(deployed, attack, knowledge):
         cell = play(
-            Arena(deployed, LINF, 2, {}, PLAIN, Batches(8)), Trial("one", attack, knowledge), chunk, seed=0
+            Arena(deployed, LINF, 2, {}, PLAIN, Batches(8), seed=0),
+            Trial("one", attack, knowledge),
+            chunk,
+            seed=0,
         )
         return cell.error or (~cell.outcomes.robust).tolist()
 
@@ -280,7 +283,7 @@ def test_noise_and_fgsm_on_the_threshold_break_exactly_what_the_budget_reaches()
     x = images(*levels)
     y = Threshold()(x).argmax(1)
     chunk = Chunk(0, x, y, torch.arange(len(levels)))
-    arena = Arena(Deployed(Threshold()), LINF, 2, {}, PLAIN, Batches(3))
+    arena = Arena(Deployed(Threshold()), LINF, 2, {}, PLAIN, Batches(3), seed=0)
     outcomes = play(arena, Trial("fgsm", FGSM(), WHITE_BOX), chunk, 0).outcomes
     assert outcomes.robust.tolist() == [abs(level - 0.5) > 0.1 for level in levels]
     noise = play(arena, Trial("noise", UniformNoise(draws=5), WHITE_BOX), chunk, 0).outcomes

@@ -54,7 +54,7 @@ def outcomes_of(attack: Callable[[Oracle, Tensor], Tensor], knowledge: Knowledge
     """What the harness says of a scripted attack on images of the known levels."""
     x = torch.tensor(LEVELS)[:, None, None, None].expand(len(LEVELS), 1, 2, 2).contiguous()
     y = (torch.tensor(LEVELS) > 0.5).long()
-    arena = Arena(Deployed(Threshold()), Budget(Norm.LINF, Fraction(1, 10)), 2, {}, PLAIN, Batches(8))
+    arena = Arena(Deployed(Threshold()), Budget(Norm.LINF, Fraction(1, 10)), 2, {}, PLAIN, Batches(8), seed=0)
     scripted: Attack = Scripted(attack)
     cell = play(arena, Trial("greedy", scripted, knowledge), Chunk(0, x, y, torch.arange(len(x))), 0)
     assert cell.outcomes is not None, cell.error

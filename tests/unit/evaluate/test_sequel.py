@@ -29,7 +29,9 @@ def played():
     y = network(x).argmax(1)
     y[:3] = (y[:3] + 1) % 10  # three are wrong when clean
     chunk = Chunk(0, x, y, torch.arange(40))
-    arena = Arena(Deployed(network), Budget(Norm.LINF, Fraction("2/100")), 10, {}, Numerics(), Batches(64))
+    arena = Arena(
+        Deployed(network), Budget(Norm.LINF, Fraction("2/100")), 10, {}, Numerics(), Batches(64), seed=0
+    )
     first = play(arena, Trial("noise", UniformNoise(draws=5), WHITE_BOX), chunk, 0).outcomes
     second = play(arena, Sequel("pgd", PGD(), WHITE_BOX), chunk, 0, first).outcomes
     alone = play(arena, Trial("pgd", PGD(), WHITE_BOX), chunk, 0).outcomes
