@@ -16,10 +16,9 @@ from bench.api import Suite, Trial
 from bench.attacks.apgd import APGD
 from bench.attacks.pgd import PGD
 from bench.attacks.square import Square
-from bench.core.digest import content_id, source_digests
+from bench.core.digest import content_id
 from bench.core.encoding import describe, encode
 from bench.core.outcomes import Outcomes, concatenate
-from bench.core.succession import changed_modules
 from bench.core.survival import survival
 from bench.core.threat import SCORES, WHITE_BOX, Norm, format_eps
 from bench.data.catalog import source
@@ -45,7 +44,7 @@ from bench.records.store import RunFolder, StoredCell
 from bench.registry import ATTACKS
 from bench.runner.deployed import Measured, measured, plan_each
 from bench.runner.options import Options
-from bench.runner.stale import listed
+from bench.runner.stale import listed, study_changes, study_sources
 from bench.runner.summary import interval_of
 
 USUAL: Mapping[str, tuple[Trial, ...]] = {
@@ -56,7 +55,7 @@ USUAL: Mapping[str, tuple[Trial, ...]] = {
 }
 """Axis -> the attacks of whoever names none, each on what those before it left."""
 
-_OWN = ("bench.evaluate.curves", "bench.core.survival")
+_OWN = ("bench.runner.curves",)
 _AGAIN = "bench curve with --rerun"
 
 
@@ -135,7 +134,7 @@ def curve(spec: CurveSpec, options: Options) -> Curve:
     """
     options.store.prepare()
     folder = options.store.root / FOLDER / spec.id
-    sources = source_digests(spec.modules)
+    sources = study_sources(spec.modules)
     found = _stored(folder, sources, options)
     if found is not None:
         options.progress.say(f"the curve {spec.id} of {found.network.defense} is there: nothing was computed")
@@ -186,7 +185,7 @@ def _stored(folder: Path, sources: Mapping[str, str], options: Options) -> Curve
     if options.stale == "rerun":
         return None
     found = documents.read(folder / CURVE, Curve, SCHEMA, _AGAIN)
-    changed = changed_modules(found.provenance.sources, sources) if found is not None else []
+    changed = study_changes(found.provenance.sources, sources) if found is not None else []
     if found is not None and changed and options.stale == "refuse":
         raise StaleRecord(
             f"the curve {found.id} was made by other code ({listed(changed)} changed since)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -16,10 +17,8 @@ from torch import Tensor, nn
 from bench.api import Deployed, Trial
 from bench.attacks.streams import seeded
 from bench.core.detection import threshold_at
-from bench.core.digest import source_digests
 from bench.core.outcomes import Outcomes, concatenate
 from bench.core.seeds import seed_for
-from bench.core.succession import changed_modules
 from bench.data.dataset import Dataset, test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
 from bench.evaluate.batches import AUTO, Batches
@@ -34,7 +33,7 @@ from bench.runner.detect_spec import DetectSpec
 from bench.runner.detections import Found, detection_of
 from bench.runner.fitting import Fitting, Suspicion
 from bench.runner.options import Options, pick_device
-from bench.runner.stale import listed, sources_behind
+from bench.runner.stale import listed, sources_behind, study_changes, study_sources
 from bench.runner.summary import provenance
 from bench.runner.weights import build_trained, fit, load_data
 from bench.suites.detection import AWARE
@@ -50,7 +49,7 @@ def detect(spec: DetectSpec, options: Options) -> Detection:
     """
     options.store.prepare()
     folder = RunFolder(folder_of(spec, options))
-    sources = source_digests(spec.modules)
+    sources = study_sources(spec.modules)
     found = _stored(folder, sources, options)
     if found is not None:
         options.progress.say(f"detection {spec.id} is complete: nothing was computed")
@@ -74,7 +73,7 @@ def _stored(folder: RunFolder, sources: Mapping[str, str], options: Options) -> 
         folder.forget()
         return None
     found = records.read(folder.path)
-    changed = changed_modules(found.provenance.sources, sources) if found is not None else []
+    changed = study_changes(found.provenance.sources, sources) if found is not None else []
     if found is not None and changed and options.stale == "refuse":
         raise StaleRecord(
             f"detection {found.id} was made by other code ({listed(changed)} changed since)",
@@ -157,42 +156,49 @@ class _Detecting:
         return self._kept("validation", 0, images.ids, make)
 
     def _clean(self) -> Scored:
-        def make(x: Tensor, y: Tensor, ids: Tensor, number: int) -> Scored:
-            return self._scored(x, y, ids, self.arena.referee.classify(x))
+        def make(chunk: Chunk) -> Scored:
+            return self._judged(chunk, chunk.x)
 
         return self._each("clean", make)
 
     def _attacked(self, trial: Trial) -> Scored:
         """What an attack makes of every image, to its last step, whatever is broken by then."""
 
-        def make(x: Tensor, y: Tensor, ids: Tensor, number: int) -> Scored:
-            seed = seed_for(self.spec.run.id, trial.column, number)
+        def make(chunk: Chunk) -> Scored:
+            seed = seed_for(self.spec.run.id, trial.column, chunk.number)
             try:
-                verdict = adversarial_images(self.arena, trial.attack, trial.knowledge, x, y, seed)
+                made = adversarial_images(self.arena, trial.attack, trial.knowledge, chunk.x, chunk.y, seed)
             except (AccessDenied, RuntimeError, ValueError, TypeError, ArithmeticError, LookupError) as error:
                 raise BadValue(
                     f"the attack {trial.column} failed on {self.spec.run.training.named.label} "
                     f"({type(error).__name__}: {error})",
                     "--attack with other names",
                 ) from error
-            return self._scored(verdict.x, y, ids, verdict.classes)
+            return self._judged(chunk, made.x)
 
         return self._each(trial.column, make)
 
-    def _each(self, name: str, make: Callable[[Tensor, Tensor, Tensor, int], Scored]) -> Scored:
+    def _judged(self, chunk: Chunk, x: Tensor) -> Scored:
+        """Images [n, C, H, W] of a chunk's examples, by the same draws whatever was done to them."""
+        return self._scored(x, chunk.y, chunk.ids, self.arena.verdicts(chunk, x))
+
+    def _each(self, name: str, make: Callable[[Chunk], Scored]) -> Scored:
         """Every chunk of test images, stored or computed, as one set."""
-        test, parts = self.data.test, []
-        for number, rows in enumerate(self.chunks):
-            x, y = test.batch(rows)
-            ids = test.ids[rows.to(test.ids.device)]
-            parts.append(self._kept(name, number, ids, lambda x=x, y=y, i=ids, k=number: make(x, y, i, k)))  # type: ignore[misc]
-            self.options.progress.advance(len(rows))
+        parts = []
+        for number in range(len(self.chunks)):
+            chunk = self._chunk(number)
+            parts.append(self._kept(name, number, chunk.ids, functools.partial(make, chunk)))
+            self.options.progress.advance(len(chunk.y))
         return Scored(
             ids=np.concatenate([part.ids for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
             classes=np.concatenate([part.classes for part in parts]),
             scores=np.concatenate([part.scores for part in parts], axis=1),
         )
+
+    def _chunk(self, number: int) -> Chunk:
+        test, rows = self.data.test, self.chunks[number]
+        return Chunk(number, *test.batch(rows), test.ids[rows.to(test.ids.device)])
 
     def _kept(self, name: str, number: int, ids: Tensor, make: Callable[[], Scored]) -> Scored:
         path = self.folder.path / "cells" / f"scores-{name}" / f"{number:04d}.npz"
@@ -239,9 +245,8 @@ class _Detecting:
         for number, rows in enumerate(self.chunks):
             cell = self.folder.cell(column, number)
             if cell is None:
-                x, y = self.data.test.batch(rows)
-                chunk = Chunk(number, x, y, self.data.test.ids[rows.to(self.data.test.ids.device)])
-                played = play(arena, self.spec.aware, chunk, seed_for(self.spec.id, column, number))
+                seed = seed_for(self.spec.id, column, number)
+                played = play(arena, self.spec.aware, self._chunk(number), seed)
                 if played.outcomes is None:
                     return f"failed: {played.error}"
                 cell = StoredCell(played.outcomes, played.seconds, played.flat_gradients)

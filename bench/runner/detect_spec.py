@@ -24,14 +24,7 @@ from bench.suites.detection import AWARE, DETECTION, DETECTORS, Protocol
 
 _VARIANT = re.compile(r"(?P<name>\w+)(\[(?P<fields>[^\[\]]*)\])?")
 
-_OWN = (
-    "bench.core.detection",
-    "bench.evaluate.guarded",
-    "bench.evaluate.unstopped",
-    "bench.runner.detect",
-    "bench.runner.detections",
-    "bench.runner.fitting",
-)
+_OWN = ("bench.runner.detect",)
 
 
 @dataclass(frozen=True)

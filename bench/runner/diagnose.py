@@ -13,10 +13,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bench.attacks.streams import seeded
-from bench.core.digest import content_id, source_digests
+from bench.core.digest import content_id
 from bench.core.encoding import describe
 from bench.core.seeds import seed_for
-from bench.core.succession import changed_modules
 from bench.core.threat import format_eps
 from bench.data.catalog import source
 from bench.errors import BadValue, StaleRecord
@@ -26,15 +25,10 @@ from bench.records import diagnostics as records
 from bench.records.diagnostics import Diagnostics
 from bench.runner.options import Options
 from bench.runner.portraits import ATTACK, ATTACKS, PORTRAITS, SHOWN, Subject, answers, subject_of
-from bench.runner.stale import listed, sources_behind
+from bench.runner.stale import listed, sources_behind, study_changes, study_sources
 from bench.runner.summary import provenance, training_of
 
-_OWN = (
-    "bench.core.fidelity",
-    "bench.evaluate.landscape",
-    "bench.evaluate.portrait",
-    "bench.evaluate.unstopped",
-)
+_OWN = ("bench.runner.diagnose",)
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,7 @@ def diagnose(spec: DiagnoseSpec, options: Options) -> Diagnostics:
     """
     options.store.prepare()
     folder = folder_of(spec, options)
-    sources = source_digests([*spec.run.modules, *_OWN])
+    sources = study_sources([*spec.run.modules, *_OWN])
     found = _stored(folder, sources, options)
     if found is not None:
         options.progress.say(f"diagnostics {spec.id} are complete: nothing was computed")
@@ -112,7 +106,7 @@ def _stored(folder: Path, sources: Mapping[str, str], options: Options) -> Diagn
     if options.stale == "rerun" or not (folder / records.FIGURES).is_file():
         return None
     found = records.read(folder).figures
-    changed = changed_modules(found.provenance.sources, sources)
+    changed = study_changes(found.provenance.sources, sources)
     if changed and options.stale == "refuse":
         raise StaleRecord(
             f"diagnostics {found.id} were made by other code ({listed(changed)} changed since)",

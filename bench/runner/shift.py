@@ -15,11 +15,10 @@ from torch import Tensor
 
 from bench.api import Suite
 from bench.attacks.streams import seeded
-from bench.core.digest import content_id, source_digests
+from bench.core.digest import content_id
 from bench.core.encoding import encode
 from bench.core.outcomes import NEVER, REFUSED, Outcomes, concatenate
 from bench.core.seeds import seed_for
-from bench.core.succession import changed_modules
 from bench.errors import StaleRecord, UnknownName
 from bench.evaluate.corruptions import CORRUPTIONS, GROUPS, NAMES, SEVERITIES, Corruption
 from bench.evaluate.engine import Arena, Chunk
@@ -30,13 +29,13 @@ from bench.records.shift import FOLDER, SCHEMA, Corrupted, Mean, Posed, Shift
 from bench.records.store import RunFolder, StoredCell
 from bench.runner.deployed import Measured, measured, plan_each
 from bench.runner.options import Options
-from bench.runner.stale import listed
+from bench.runner.stale import listed, study_changes, study_sources
 from bench.runner.summary import interval_of
 
 POSES = "poses"
 """The word for the grid of rotations and translations."""
 
-_OWN = ("bench.evaluate.corruptions", "bench.evaluate.spatial")
+_OWN = ("bench.runner.shift",)
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def shift(spec: ShiftSpec, options: Options) -> Shift:
     options.store.prepare()
     folder = options.store.root / FOLDER / spec.run.id
     path = folder / f"shift-{spec.id}.json"
-    sources = source_digests(spec.modules)
+    sources = study_sources(spec.modules)
     found = _stored(path, sources, options)
     if found is not None:
         options.progress.say(f"the shift {spec.id} of {found.network.defense} is there: nothing was computed")
@@ -103,7 +102,7 @@ def _stored(path: Path, sources: Mapping[str, str], options: Options) -> Shift |
     if options.stale == "rerun":
         return None
     found = documents.read(path, Shift, SCHEMA, "bench shift with --rerun")
-    changed = changed_modules(found.provenance.sources, sources) if found is not None else []
+    changed = study_changes(found.provenance.sources, sources) if found is not None else []
     if found is not None and changed and options.stale == "refuse":
         raise StaleRecord(
             f"the shift {found.id} was made by other code ({listed(changed)} changed since)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from bench.core.digest import source_digests
@@ -13,6 +13,30 @@ from bench.plan import RunSpec, TrainSpec
 from bench.records.record import Record
 from bench.records.store import RunFolder, Store, write_atomically
 from bench.runner.options import Options
+
+NAMING = (
+    "bench.core.imports",
+    "bench.core.succession",
+    "bench.plan",
+    "bench.registry",
+    "bench.runner.options",
+    "bench.runner.stale",
+    "bench.train.recipes",
+)
+"""Modules that find, name and keep what is computed: another defense or attack makes no old study stale."""
+
+
+def study_sources(modules: Iterable[str]) -> dict[str, str]:
+    """The digests of the code behind a study: these modules and all that they import, but what only names."""
+    return source_digests(modules, ("bench", "defenses", *NAMING))
+
+
+def study_changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """The modules behind a stored study whose code is another now.
+
+    It does not say whether its defense is randomized, so what changed the results of such counts for all.
+    """
+    return changed_modules(then, now, randomized=True)
 
 
 def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Options) -> Record | None:

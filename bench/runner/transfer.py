@@ -23,7 +23,6 @@ from bench.core.digest import content_id, source_digests
 from bench.core.encoding import describe
 from bench.core.outcomes import REFUSED
 from bench.core.seeds import seed_for
-from bench.core.succession import changed_modules
 from bench.core.threat import WHITE_BOX, format_eps
 from bench.data.dataset import test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
@@ -37,7 +36,7 @@ from bench.records.transfer import Images, Network, Transfer
 from bench.registry import ATTACKS
 from bench.runner.deployed import named
 from bench.runner.options import Options, pick_device
-from bench.runner.stale import listed, sources_behind
+from bench.runner.stale import listed, sources_behind, study_changes, study_sources
 from bench.runner.summary import interval_of, provenance, recipe_of
 from bench.runner.weights import build_trained, fit, load_data
 from bench.train.fit import Trained
@@ -47,7 +46,10 @@ USUAL = "pgd_100"
 
 _USUAL = PGD(steps=100, step_size=Fraction(1, 10))
 
-_OWN = ("bench.evaluate.unstopped", "bench.evaluate.referee")
+_OWN = ("bench.runner.transfer",)
+
+_MAKE_IMAGES = ("bench.evaluate.unstopped", "bench.evaluate.referee")
+"""The code behind images, besides that of their network and of the attack: judging them is another matter."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def transfer(spec: TransferSpec, options: Options) -> Transfer:
     """
     options.store.prepare()
     folder = options.store.root / records.FOLDER / spec.id
-    sources = source_digests(spec.modules)
+    sources = study_sources(spec.modules)
     found = _stored(folder, sources, options)
     if found is not None:
         options.progress.say(f"the matrix {spec.id} is complete: nothing was computed")
@@ -134,7 +136,7 @@ def transfer(spec: TransferSpec, options: Options) -> Transfer:
 
 def _stored(folder: Path, sources: Mapping[str, str], options: Options) -> Transfer | None:
     found = None if options.stale == "rerun" else records.read(folder)
-    changed = changed_modules(found.provenance.sources, sources) if found is not None else []
+    changed = study_changes(found.provenance.sources, sources) if found is not None else []
     if found is not None and changed and options.stale == "refuse":
         raise StaleRecord(
             f"the matrix {found.id} was made by other code ({listed(changed)} changed since)",
@@ -237,7 +239,7 @@ class _Matrix:
         images = Images(self.options.store.root, run.id)
         if self.options.stale == "rerun":
             images.forget()
-        thrown = images.begin(run.encoded(), source_digests([*run.modules, *_OWN]))
+        thrown = images.begin(run.encoded(), source_digests([*run.modules, *_MAKE_IMAGES]))
         if thrown:
             self.options.progress.say(
                 f"{thrown} chunks of images of {run.training.named.label} were made by other code: making "
