@@ -55,7 +55,7 @@ class Cascade:
 
 
 def attack_standing(oracle: Oracle, x: Tensor, y: Tensor, attempts: Sequence[Attempt]) -> Tensor:
-    """The candidate of the first attempt that fooled each example, else of the last; [n, C, H, W].
+    """The confirmed success on each example, else what fooled first, else the last candidate; [n, C, H, W].
 
     An example stands until a success on it is confirmed. Where the defense answers nothing (a transfer), none
     ever is: there it stands until the network that answers in its stead is fooled.
@@ -68,7 +68,10 @@ def attack_standing(oracle: Oracle, x: Tensor, y: Tensor, attempts: Sequence[Att
         if len(rows) == 0:
             break
         held = oracle.only(rows)
-        candidates = torch.where(kept[rows, None, None, None], x_adv[rows], attempt(held, rows))
+        candidates = attempt(held, rows)
+        # what fooled the network unconfirmed (it was refused, say) gives way to a success that is confirmed
+        earlier = kept[rows] & ~held.broken()
+        candidates = torch.where(earlier[:, None, None, None], x_adv[rows], candidates)
         x_adv = x_adv.index_copy(0, rows, candidates)
         if number < len(attempts) - 1:  # the last candidates are for the referee to judge
             kept = kept.index_copy(0, rows, kept[rows] | fooled(held.labels(candidates), y[rows]))

@@ -70,6 +70,18 @@ def queries_to_success(outcomes: Outcomes) -> tuple[float, float] | None:
     return float(spent.mean()), float(np.median(spent))
 
 
+def withheld(outcomes: Outcomes) -> NDArray[np.bool_]:
+    """[n]: an attack knew of a success and returned an image that fails.
+
+    Where the harness looks at answers only now and then, passes are charged until it tells of a success:
+    until then no attack can know. What it made of those that it was told of at once decides for the others.
+    """
+    told_at_once: NDArray[np.bool_] = outcomes.forwards == outcomes.first_success
+    lost: NDArray[np.bool_] = outcomes.lost & told_at_once
+    returned = outcomes.correct & ~outcomes.robust & ~outcomes.lost & told_at_once
+    return outcomes.lost if lost.sum() > returned.sum() else lost
+
+
 def most_missed(n: int) -> float:
     """The largest share that an attack may still break if it broke none of n examples, with 95 % confidence.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Deployed
-from bench.core.metrics import broken, met
+from bench.core.metrics import broken, met, withheld
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency
@@ -140,7 +140,7 @@ def _of_column(name: str, column: Outcomes, flat: int) -> Iterable[Finding]:
         yield Finding("zero-gradients", "warn", detail)
     for code, flags, what in (
         ("left-budget", column.moved, "candidates lay outside budget or box and were projected"),
-        ("silent-success", column.lost, "successes were found on the way and not returned"),
+        ("silent-success", withheld(column), "successes were found on the way and not returned"),
         ("not-a-number", column.invalid, "candidates were not numbers"),
     ):
         if int(flags.sum()) > (0 if code == "not-a-number" else SLACK * n):

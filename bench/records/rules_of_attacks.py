@@ -89,7 +89,7 @@ def order(case: Case) -> Check:
 
 def returned(case: Case) -> Check:
     """A9: what an attack found on the way it returned."""
-    lost = {column.name: column.lost for column in case.record.columns if column.robust is not None}
+    lost = {name: int(metrics.withheld(held).sum()) for name, held in case.outcomes.items()}
     worst = max(lost, key=lost.__getitem__)
     figures = f"{lost[worst]} of {case.record.examples} successes of {worst} were found and not returned"
     if lost[worst] > LOST * case.record.examples:

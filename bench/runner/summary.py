@@ -19,7 +19,7 @@ import bench
 from bench.api import Trial
 from bench.core import lock
 from bench.core.encoding import describe, differences
-from bench.core.metrics import attack_success_rate, broken, met, proportion, queries_to_success
+from bench.core.metrics import attack_success_rate, broken, met, proportion, queries_to_success, withheld
 from bench.core.outcomes import Outcomes, worst_case
 from bench.core.threat import Feedback, format_eps
 from bench.data.dataset import Dataset
@@ -171,7 +171,7 @@ def _column(trial: Trial, cells: Cells, arena: Arena) -> Column:
         queries_mean=None if spent is None else round(spent[0], 3),
         queries_median=None if spent is None else spent[1],
         moved=int(outcomes.moved.sum()),
-        lost=int(outcomes.lost.sum()),
+        lost=int(withheld(outcomes).sum()),
         invalid=int(outcomes.invalid.sum()),
         adaptive=bool(answers),
         answers=tuple(sorted(trait.value for trait in answers)),
