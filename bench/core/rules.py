@@ -177,8 +177,9 @@ _ALL = (
     Rule(
         "A7",
         "twice the steps change accuracy by at most 0.5 points, twice the restarts by at most 0.3",
-        "on what all columns of the run left of 200 examples: its strongest PGD once with twice the steps, "
-        "and as often again as it was run; a change that one example makes is allowed",
+        "on what all columns of the run left of 200 examples: its strongest PGD, or PGD with 50 steps where "
+        "it has none, once with twice the steps, and as often again as it was run; a change that one "
+        "example makes is allowed",
         "warn",
         CARLINI,
         codes=("more-steps-help", "more-restarts-help"),
@@ -230,7 +231,7 @@ _ALL = (
     Rule(
         "A13",
         "random noise finds nothing that gradients do not",
-        "1,000 uniform draws around each of 20 examples that PGD leaves: none is broken",
+        "1,000 uniform draws around each of 20 examples that the run left: none is broken",
         "info",
         CARLINI,
         codes=("noise-beats-gradients",),
@@ -256,7 +257,7 @@ _ALL = (
         "A16",
         "the differentiable stand-in leads to what fools the defense itself",
         "PGD on the stand-in, on 100 examples: at most 10 % of those that fool the stand-in fail on the "
-        "defense; the difference of their logits",
+        "defense, and at least one fools it; the difference of their logits",
         "warn",
         f"{CARLINI}; {PINTOR}",
         5,

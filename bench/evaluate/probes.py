@@ -13,6 +13,7 @@ from bench.api import Deployed, Trial
 from bench.attacks.apgd import APGD
 from bench.attacks.geometry import project, random_start
 from bench.attacks.losses import cross_entropy, margin
+from bench.attacks.noise import UniformNoise
 from bench.attacks.pgd import PGD
 from bench.attacks.streams import seeded
 from bench.core.outcomes import REFUSED
@@ -68,19 +69,19 @@ def landscape(subject: Subject) -> Check:
 
 
 def noise(subject: Subject) -> Check:
-    """A13: a thousand uniform draws break none of 20 examples that the run's attack left."""
-    chunk, referee = subject.standing(20), subject.arena().referee
-    if len(chunk.y) == 0:
+    """A13: a thousand uniform draws break none of 20 examples that the run left."""
+    chunk, before = subject.standing(20)
+    stood = int(before.robust.sum())
+    if stood == 0:
         return kept("A13", "no example stands that noise could break")
-    draws, generator = DRAWS[subject.deployed.randomized], subject.generator(1)
-    found = torch.zeros(len(chunk.y), dtype=torch.bool, device=chunk.y.device)
-    at_once = 20
-    x, y = chunk.x.repeat(at_once, 1, 1, 1), chunk.y.repeat(at_once)
-    for _ in range(draws // at_once):
-        classes = referee.classify(random_start(x, subject.budget, generator))
-        found |= ((classes != y) & (classes != REFUSED)).view(at_once, -1).any(0)
-    figures = f"{draws:,} uniform draws break {int(found.sum())} of {len(found)} examples that PGD left"
-    return broken("A13", figures) if bool(found.any()) else kept("A13", figures)
+    draws = DRAWS[subject.deployed.randomized]
+    trial = Trial("noise", UniformNoise(draws=draws), WHITE_BOX)
+    cell = play(subject.arena(), trial, chunk, seed_for(subject.identity, "A13"), before)
+    if cell.outcomes is None:
+        raise Undone(str(cell.error))
+    found = stood - int(cell.outcomes.robust.sum())
+    figures = f"{draws:,} uniform draws break {found} of {stood} examples that the run left"
+    return broken("A13", figures) if found else kept("A13", figures)
 
 
 def stand_in(subject: Subject) -> Check:
@@ -102,6 +103,8 @@ def stand_in(subject: Subject) -> Check:
         )
     fooled = (classes != chunk.y) & (classes != REFUSED)
     lost, tried = int((standing_in & ~fooled).sum()), int(standing_in.sum())
+    if tried == 0:
+        return Check("A16", "open", f"PGD fools the stand-in on none of {len(chunk.y)} examples")
     figures = (
         f"{lost} of {tried} images that fool the stand-in do not fool the defense; their logits differ by "
         f"{float(apart.abs().mean()):.3g} on clean images"

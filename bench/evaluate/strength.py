@@ -69,21 +69,22 @@ def whole_box(subject: Subject) -> Check:
 
 def more(subject: Subject) -> Check:
     """A7: twice the steps, and as many restarts again, on what the run left of 200 examples."""
-    chunk, before = subject.few(200), subject.left(200)
+    chunk, before = subject.left(200)
     arena, attack = subject.arena(), subject.attack
     longer = dataclasses.replace(attack, steps=2 * attack.steps)
     by_steps = _broken(play(arena, _trial(longer, "steps"), chunk, _seed(subject, "steps"), before), before)
     left, by_restarts = before, 0
-    for time in range(subject.times):
+    for time in range(max(1, subject.times)):
         trial = _trial(attack, f"restart_{time}")
         cell = play(arena, trial, chunk, _seed(subject, trial.column), left)
         by_restarts += _broken(cell, left)
         left = _outcomes(cell)
-    n = len(chunk.y)
+    n, steps = len(subject.few(200).y), attack.steps
+    told = f"with PGD of {steps} steps {_times(subject.times)}" if subject.times else "which has no PGD"
+    more = f"{_times(subject.times)} more" if subject.times else f"{steps} steps"
     figures = (
-        f"the run, with PGD of {attack.steps} steps {_times(subject.times)}, left "
-        f"{int(before.robust.sum())} of {n} examples; {2 * attack.steps} steps break {by_steps} of them, "
-        f"{_times(subject.times)} more {by_restarts}"
+        f"the run, {told}, left {int(before.robust.sum())} of {n} examples; PGD of {2 * steps} steps breaks "
+        f"{by_steps} of them, {more} {by_restarts}"
     )
     fine = by_steps <= max(1.0, curves.STEP_SLACK * n) and by_restarts <= max(1.0, curves.RESTART_SLACK * n)
     return kept("A7", figures) if fine else broken("A7", figures)

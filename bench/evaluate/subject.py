@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
-from bench.api import Deployed, Trial
+from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.core.outcomes import Outcomes
-from bench.core.seeds import seed_for
-from bench.core.threat import WHITE_BOX, Budget, Source
+from bench.core.threat import Budget, Source
 from bench.evaluate.batches import Batches
-from bench.evaluate.engine import Arena, Chunk, part_of, play
+from bench.evaluate.engine import Arena, Chunk, part_of
 from bench.evaluate.oracle import Numerics
 
 SHARE_OF_RANDOMIZED = 5
@@ -30,9 +31,10 @@ class Subject:
     num_classes: int
     chunk: Chunk  # the first examples of its run
     identity: str  # names the random streams
+    seed: int  # of the run, that its verdicts are drawn from
+    found: Outcomes  # what all columns of the run together did to the chunk's examples
     attack: PGD = field(default_factory=lambda: PGD(steps=50))  # the strongest of the run
-    times: int = 1  # how often that was restarted
-    found: Outcomes | None = None  # what the run did to the chunk's examples; None: this attack was not in it
+    times: int = 1  # how often the run played that; 0: it has none, and this is a usual one
     numerics: Numerics = field(default_factory=Numerics)
     batches: Batches = field(default_factory=lambda: Batches(128))
 
@@ -50,6 +52,7 @@ class Subject:
             others or {},
             self.numerics,
             self.batches,
+            seed=self.seed,
         )
 
     def few(self, n: int) -> Chunk:
@@ -58,30 +61,32 @@ class Subject:
         held = self.chunk
         return Chunk(held.number, held.x[:n], held.y[:n], held.ids[:n])
 
-    def left(self, n: int) -> Outcomes:
-        """What the attack did to the same n examples: in its run, or now where that is not known.
+    def left(self, n: int) -> tuple[Chunk, Outcomes]:
+        """The same n examples, and what the run left of them.
 
-        Raises:
-            Undone: the attack failed.
+        Those of a randomized defense come within the whole chunk, where no other counts as left: so verdicts
+        are drawn as in the run, and a change is one of the image and not of luck.
         """
-        chunk = self.few(n)
-        if self.found is not None:
-            return part_of(self.found, 0, len(chunk.y))
-        cell = play(self.arena(), Trial("pgd", self.attack, WHITE_BOX), chunk, seed_for(self.identity, "pgd"))
-        if cell.outcomes is None:
-            raise Undone(str(cell.error))
-        return cell.outcomes
+        few = self.few(n)
+        if not self.deployed.randomized:
+            return few, part_of(self.found, 0, len(few.y))
+        others = np.arange(len(self.found)) >= len(few.y)
+        return self.chunk, without(self.found, others)
 
-    def standing(self, n: int) -> Chunk:
-        """The first n examples that the attack left, of five times as many."""
-        chunk = self.few(5 * n)
-        left = torch.as_tensor(self.left(5 * n).robust, device=chunk.y.device)
-        rows = left.nonzero().squeeze(1)[: len(self.few(n).y)]
-        return Chunk(chunk.number, chunk.x[rows], chunk.y[rows], chunk.ids[rows])
+    def standing(self, n: int) -> tuple[Chunk, Outcomes]:
+        """The same with the first n examples alone that the run left, of five times as many."""
+        chunk, found = self.left(5 * n)
+        enough = np.cumsum(found.robust) > len(self.few(n).y)
+        return chunk, without(found, enough)
 
     def generator(self, seed: int) -> torch.Generator:
         """A random stream on the images' device."""
         return torch.Generator(self.chunk.x.device).manual_seed(seed)
+
+
+def without(found: Outcomes, rows: NDArray[np.bool_]) -> Outcomes:
+    """What a run did, and rows [n] of it as if it had broken them: nobody attacks those again."""
+    return replace(found, attacked=np.where(rows, found.labels + 1, found.attacked))
 
 
 class Undone(Exception):

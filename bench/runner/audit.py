@@ -89,7 +89,7 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[S
     """The deployed network of a run from its stored weights, with its first test images.
 
     Raises:
-        BadData: the data set is not the record's.
+        BadData: the data set is not the record's, or its examples are others than the run's.
         BadCheckpoint: the weights are not there, or not the record's.
     """
     record, spec = case.record, case.record.spec
@@ -106,28 +106,36 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[S
     net = defense.build(data.task(spec["training"]["architecture"]))
     load_weights(_weights(record, options.store), net)
     deployed = defense.deploy(net.to(device))
-    rows = test_subset(data, min(EXAMPLES, record.examples))
+    wanted = spec["suite"]["chunk"] if deployed.randomized else EXAMPLES  # drawn for as the run drew
+    rows = test_subset(data, min(wanted, record.examples))
     x, y = data.test.batch(rows)
-    attack, times, found = strongest(record, case.outcomes)
+    attack, times = strongest(record, case.outcomes)
     subject = Subject(
         deployed=deployed,
         budget=decode(spec["budget"]),
         num_classes=data.num_classes,
         chunk=Chunk(0, x, y, data.test.ids[rows.to(data.test.ids.device)]),
         identity=f"audit {record.run_id}",
+        seed=record.seed,
+        found=part_of(by_all(case.outcomes), 0, len(rows)),
         attack=attack,
         times=times,
-        found=None if found is None else part_of(_by_all(found, case.outcomes), 0, len(rows)),
         numerics=decode(spec["numerics"]),
         batches=Batches(options.batch_size or AUTO.get(device.type, 128)),
     )
+    if not np.array_equal(subject.found.ids, subject.chunk.ids.cpu().numpy()):
+        raise BadData(
+            f"run {record.run_id} attacked other examples than the first {len(rows)} of {data.name} here, "
+            "expected the same in the same order",
+            "bench run again with --rerun",
+        )
     deployed.predict.eval()
     return subject, data
 
 
-def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, int, Outcomes | None]:
-    """The white-box PGD of a run that left least, how often it was run, and what it did; else a usual one."""
-    found: list[tuple[int, int, PGD, int, Outcomes]] = []
+def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, int]:
+    """The white-box PGD of a run that left least, and how often it played it; a usual one, and 0, without."""
+    found: list[tuple[int, int, PGD, int]] = []
     for trial in record.spec["suite"]["trials"]:
         held = outcomes.get(trial["column"])
         is_pgd = str(trial["attack"]["is"]) in _PGDS
@@ -137,15 +145,16 @@ def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, in
         times = attack.times if isinstance(attack, Restarts) else 1
         inner = attack.attack if isinstance(attack, Restarts) else attack
         if isinstance(inner, PGD):
-            found.append((int(held.robust.sum()), -inner.steps * times, inner, times, held))
+            found.append((int(held.robust.sum()), -inner.steps * times, inner, times))
     if not found:
-        return PGD(steps=50, step_size=Fraction(1, 10)), 1, None
-    _, _, best, times, held = min(found, key=lambda item: item[:2])
-    return best, times, held
+        return PGD(steps=50, step_size=Fraction(1, 10)), 0
+    _, _, best, times = min(found, key=lambda item: item[:2])
+    return best, times
 
 
-def _by_all(one: Outcomes, columns: Mapping[str, Outcomes]) -> Outcomes:
-    """What one column did, and to those that it left what any other did: more effort must beat them all."""
+def by_all(columns: Mapping[str, Outcomes]) -> Outcomes:
+    """What the first column did, and to those that it left what any other did: the run as a whole."""
+    one = next(iter(columns.values()))
     attacked = one.attacked
     for other in columns.values():
         stands = (attacked == one.labels) | (attacked == REFUSED)

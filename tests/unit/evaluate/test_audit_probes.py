@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.api import Deployed
+from bench.api import Deployed, Trial
 from bench.attacks.pgd import PGD
-from bench.core.threat import Budget, Norm
+from bench.core.seeds import seed_for
+from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate import checks, diagnostics, probes, strength
-from bench.evaluate.engine import Chunk
+from bench.evaluate.batches import Batches
+from bench.evaluate.engine import Arena, Chunk, play
+from bench.evaluate.oracle import Numerics
 from bench.evaluate.subject import Subject
 
 D, N = 64, 100
@@ -47,17 +50,16 @@ def images() -> Tensor:
 
 
 def subject(deployed: Deployed | None = None, attack: PGD | None = None, eps: Fraction = EPS) -> Subject:
+    """As an audit finds it after a run of that attack alone."""
     x, truth = images(), linear()
     with torch.no_grad():
         y = truth(x).argmax(1)
-    return Subject(
-        deployed=deployed or Deployed(truth),
-        budget=Budget(Norm.LINF, eps),
-        num_classes=2,
-        chunk=Chunk(0, x, y, torch.arange(N)),
-        identity="test",
-        attack=attack or PGD(steps=50, step_size=Fraction(1, 10)),
-    )
+    deployed, attack = deployed or Deployed(truth), attack or PGD(steps=50, step_size=Fraction(1, 10))
+    budget, chunk = Budget(Norm.LINF, eps), Chunk(0, x, y, torch.arange(N))
+    arena = Arena(deployed, budget, 2, {}, Numerics(), Batches(128), seed=0)
+    found = play(arena, Trial("pgd", attack, WHITE_BOX), chunk, seed_for("run", "pgd")).outcomes
+    assert found is not None
+    return Subject(deployed, budget, 2, chunk, identity="test", seed=0, found=found, attack=attack)
 
 
 def standing(eps: float) -> float:
@@ -100,9 +102,40 @@ def test_an_attack_that_stops_early_is_seen_by_doubling_it() -> None:
     short = PGD(steps=2, step_size=Fraction(1, 4), random_start=False)
     check = strength.more(subject(attack=short))
     assert check.verdict == "warn"
-    left, more = re.findall(r"left (\d+) of 100 examples; 4 steps break (\d+)", check.detail)[0]
+    left, more = re.findall(r"left (\d+) of 100 examples; PGD of 4 steps breaks (\d+)", check.detail)[0]
     assert int(left) == round(100 * standing(0.005))
     assert int(more) == round(100 * standing(0.005)) - round(100 * standing(0.01))
+
+
+def test_more_of_an_attack_is_compared_with_what_the_run_left() -> None:
+    """Two steps are too few, but the run was stronger: all that more of them break it has broken, too."""
+    short = PGD(steps=2, step_size=Fraction(1, 4), random_start=False)
+    check = strength.more(replace(subject(), attack=short, times=0))
+    assert check.verdict == "pass"
+    left = round(100 * standing(0.01))
+    assert f"which has no PGD, left {left} of 100 examples; PGD of 4 steps breaks 0" in check.detail
+
+
+def test_more_of_an_attack_wins_nothing_by_luck() -> None:
+    """PGD ends in the worst corner, so no step more can help; only draws for the verdicts could."""
+
+    def noisy(net: nn.Module, x: Tensor) -> Tensor:
+        logits: Tensor = net(x)
+        return logits + torch.randn_like(logits)
+
+    looked = subject(Deployed(Changed(linear(), noisy), randomized=True), PGD(steps=10))
+    n = len(looked.few(200).y)
+    assert n == 40 and 0 < looked.left(200)[1].robust.sum() < n
+    check = strength.more(looked)
+    assert check.verdict == "pass" and "of 40 examples" in check.detail
+    noise = probes.noise(looked)
+    assert noise.verdict == "pass" and "100 uniform draws break 0 of" in noise.detail
+
+
+def test_a_stand_in_that_nothing_fools_shows_nothing() -> None:
+    deaf = Deployed(linear(), attackable=Changed(linear(), lambda net, x: 1e3 * net(x.detach()) + 0 * net(x)))
+    check = probes.stand_in(subject(deaf, eps=Fraction(1, 10**6)))
+    assert check.verdict == "open" and "on none of 100" in check.detail
 
 
 def test_a_network_without_gradients_survives_every_image() -> None:
