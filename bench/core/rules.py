@@ -247,8 +247,9 @@ _ALL = (
     Rule(
         "A15",
         "a defense of special parts was attacked adaptively, and that attack is at least as strong",
-        "traits of the record, and the accuracy under adaptive columns over all runs of the training: not "
-        "above that of the default columns by more than its paired 95 % interval",
+        "traits of the record, each with a column made to get past it, and the accuracy under adaptive "
+        "columns over all runs of the training: not above that of the default columns by more than its "
+        "paired 95 % interval",
         "block",
         TRAMER,
         codes=("no-adaptive-attack", "adaptive-is-weaker"),
@@ -291,7 +292,7 @@ _ALL = (
     Rule(
         "A20",
         "the defense is compared with itself, each part turned off",
-        "records of the same defense with other switches, in the store",
+        "records of the same defense with other switches and all else the same, in the store",
         "info",
         CARLINI,
     ),
@@ -307,7 +308,7 @@ _ALL = (
     Rule(
         "A22",
         "other threats were looked at once: rotations, translations, corruptions",
-        "records of such suites for the same training, in the store",
+        "what `bench shift` measured of the same weights, in the store: corruptions and poses",
         "info",
         CARLINI,
     ),
@@ -322,14 +323,16 @@ _ALL = (
     Rule(
         "S2",
         "two defenses are compared on the same examples by an exact test",
-        "records of other defenses with the same data, budget, suite and n, in the store: McNemar, Holm",
+        "records of other defenses with the same data, budget, attacks and examples, in the store, each "
+        "network once: McNemar, Holm; better is who is better than every network of a defense",
         "warn",
         HOUSE,
     ),
     Rule(
         "S3",
         "a claim of improvement has at least three training seeds",
-        "records of the same defense and suite with other seeds, in the store",
+        "records with other seeds and other weights, and all else the same, in the store; weights that "
+        "nobody trained here are one training",
         "warn",
         "issue 30 of the checklist of Carlini et al. 2019",
     ),

@@ -13,6 +13,7 @@ from bench.core.metrics import broken as broken_by
 from bench.core.outcomes import Outcomes
 from bench.core.rules import RULES
 from bench.records.record import Check, Column, Record
+from bench.records.shift import Shift
 
 LEAST = 100
 """A run of the same network with fewer examples says too little to be joined with a larger one."""
@@ -49,8 +50,14 @@ class Tried:
             "argeted" in str(part["is"])
             or part.get("target", "none") != "none"
             or part.get("component", "") in ("apgd-t", "fab-t")
+            or part.get("targets", 0)
             for part in _attacks(self.trial["attack"])
         )
+
+    @property
+    def is_untargeted(self) -> bool:
+        """Whether it climbs away from the true class: a ladder does before it aims."""
+        return not self.is_targeted or "Ladder" in self.kinds
 
     @property
     def is_adaptive(self) -> bool:
@@ -67,6 +74,7 @@ class Case:
     outcomes: Mapping[str, Outcomes]
     kin: tuple[tuple[Record, Mapping[str, Outcomes]], ...] = ()  # other runs of the same weights and budget
     others: tuple[Record, ...] = ()  # every other record of the store
+    shifts: tuple[Shift, ...] = ()  # of the same weights
     command: str = "bench run"  # what ran it, without its suite
     changed: tuple[str, ...] = ()  # modules behind the record that have changed since
     traits: tuple[str, ...] = ()  # of the deployed defense; empty: those of the record

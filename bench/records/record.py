@@ -89,6 +89,7 @@ class Check:
     verdict: Literal["pass", "warn", "block", "info", "open"]  # open: not computed yet
     detail: str  # the figures, in one sentence; where it is open, what is missing
     command: str | None = None  # what investigates it
+    code: str | None = None  # names the code that looked at the network; None: of records, or made before
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
@@ -149,7 +150,10 @@ def adaptive(case: Case) -> Check:
     parts = ", ".join(sorted(case.parts))
     columns = [c for c in case.tried() if c.gradients in ("deployed", "bpda")]
     made = [c for c in columns if c.is_adaptive]
-    if not made:
+    told = {trait for column in made for trait in column.summary.answers}
+    unanswered = sorted(case.parts - told) if told or not made else []  # old records do not tell
+    if unanswered:
+        parts = ", ".join(unanswered)
         return unknown("A15", f"no attack was made against its {parts}", case.ask("--suite adaptive"))
     if all(c.gradients == "bpda" for c in made):  # through a purifier and past it: two ways of one attack
         made = columns if "preprocessing" in case.parts else made
@@ -166,7 +170,7 @@ def aims(case: Case) -> Check:
     """A19: with and without a target."""
     columns = case.tried()
     targeted = [c for c in columns if c.is_targeted]
-    rest = [c for c in columns if not c.is_targeted]
+    rest = [c for c in columns if c.is_untargeted]
     if not targeted or not rest:
         detail = f"only {'un' if rest else ''}targeted attacks were run"
         return broken("A19", detail, case.ask("--suite whitebox"))
@@ -177,13 +181,9 @@ def aims(case: Case) -> Check:
 def ablation(case: Case) -> Check:
     """A20: the same defense with other switches was measured."""
     record = case.record
-    family = [
-        other.defense
-        for other in case.others
-        if other.defense != record.defense
-        and other.defense.partition("[")[0] == record.defense.partition("[")[0]
-        and (other.data_digest, other.budget) == (record.data_digest, record.budget)
-    ]
+    if record.training is not None and not record.training.epochs:
+        return Check("A20", "info", "nothing was trained here, so no part can be turned off")
+    family = [o.defense for o in case.others if o.defense != record.defense and _but_switches(o, record)]
     name = record.defense.partition("[")[0]
     if not family:
         detail = "no record of the same defense with a part turned off is in the store"
@@ -193,11 +193,19 @@ def ablation(case: Case) -> Check:
 
 def other_threats(case: Case) -> Check:
     """A22: more than a ball around each image was looked at."""
-    wanted = ("corrupt", "shift", "spatial", "rotation", "beyond")
-    found = sorted({o.suite for o in case.others if any(w in o.suite for w in wanted) and _same(case, o)})
-    if found:
-        return kept("A22", f"also measured: {', '.join(found)}")
-    return broken("A22", "no run with rotations, translations or corruptions is in the store")
+    names = sorted({name for shift in case.shifts for name in shift.names})
+    poses = max((shift.posed.poses for shift in case.shifts if shift.posed is not None), default=0)
+    found = [f"{len(names)} corruption{'s' * (len(names) > 1)}"] * bool(names) + [f"{poses} poses"] * bool(
+        poses
+    )
+    lacking = ["corruptions"] * (not names) + ["rotations and translations"] * (not poses)
+    if not lacking:
+        return kept("A22", f"also measured: {' and '.join(found)}")
+    command = re.sub(r" --(norm|eps) \S+", "", case.command).replace("bench run --defense", "bench shift", 1)
+    measured = f"{found[0]} measured, " if found else ""
+    return broken(
+        "A22", f"{measured}no {' and no '.join(lacking)} of these weights are in the store", command
+    )
 
 
 def from_findings(case: Case) -> dict[str, Check]:
@@ -245,6 +253,14 @@ def _radius(case: Case) -> float:
     return float(Fraction(case.record.eps))
 
 
-def _same(case: Case, other: Record) -> bool:
-    ours, theirs = case.record.training, other.training
-    return ours is not None and theirs is not None and ours.training_id == theirs.training_id
+def _but_switches(one: Record, other: Record) -> bool:
+    """Whether two records are of one method, trained and attacked alike, whatever its fields are."""
+
+    def ground(r: Record) -> tuple[object, ...]:
+        training = dict(r.spec["training"])
+        for name in ("seed", "id", "parents", "name"):
+            training.pop(name, None)
+        kind = training.pop("defense")["is"]
+        return kind, training, r.data_digest, r.budget, r.spec["checkpoint"]
+
+    return ground(one) == ground(other)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,9 @@ def intervals(case: Case) -> Check:
     wrong = [name for name, held in _intervals(case.record) if not _is_wilson(held)]
     if wrong:
         return broken("S1", f"the interval of {wrong[0]} is not Wilson's")
+    short = [(name, held.n) for name, held in _intervals(case.record) if held.n != case.record.examples]
+    if short:
+        return broken("S1", f"{short[0][0]} is of {short[0][1]} examples, the run of {case.record.examples}")
     worst = case.record.worst_case
     told = "" if worst is None else f"; the worst case has [{percent(worst.low)}, {percent(worst.high)}]"
     return kept(
@@ -56,43 +59,37 @@ def intervals(case: Case) -> Check:
 def comparison(case: Case) -> Check:
     """S2: McNemar's exact test against every other defense on the same examples, by Holm."""
     record, ours = case.record, worst_case_of(case.record)
-    others = [o for o in case.others if _is_comparable(record, o)]
+    others = _once_each(o for o in case.others if _is_comparable(record, o))
     command = f"bench run --defense standard --data {record.data} --suite {record.suite.partition('@')[0]}"
     if not others:
         return unknown("S2", "no other defense was measured on the same examples under this suite", command)
     if ours is None:
         again = case.ask(f"--suite {record.suite.partition('@')[0]} --rerun")
         return unknown("S2", "the record does not hold which examples stood", again)
-    tested = {}
-    for other in others:
-        theirs = worst_case_of(other)
-        if theirs is not None:
-            tested[other.run_id] = other, int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    tested = [(other, *counts) for other in others if (counts := _won_and_lost(record, other)) is not None]
     if not tested:
-        return unknown("S2", "records of other defenses do not hold which examples stood", command)
-    values = holm([mcnemar(won, lost) for _, won, lost in tested.values()])
-    better = [
-        o.defense
-        for (o, won, lost), p in zip(tested.values(), values, strict=True)
-        if p < 0.05 and won > lost
-    ]
-    told = f"better than {', '.join(sorted({*better}))}" if better else "better than none of them"
+        detail = "records of other defenses hold other examples, or not which of them stood"
+        return unknown("S2", detail, command)
+    values = holm([mcnemar(won, lost) for _, won, lost in tested])
+    beaten = {o.run_id for (o, won, lost), p in zip(tested, values, strict=True) if p < 0.05 and won > lost}
+    rivals = {o.defense for o, *_ in tested}
+    better = rivals - {o.defense for o, *_ in tested if o.run_id not in beaten}  # than every network of it
+    told = f"better than {', '.join(sorted(better))}" if better else "better than none of them"
     return kept("S2", f"{len(tested)} comparisons with other defenses, at 5 % by Holm: {told}")
 
 
 def seeds(case: Case) -> Check:
-    """S3: how many trainings there are."""
+    """S3: how many trainings there are that differ in their seed alone."""
     record = case.record
-    same = [
-        other
-        for other in case.others
-        if (other.defense, other.suite, other.budget, other.data_digest, other.examples)
-        == (record.defense, record.suite, record.budget, record.data_digest, record.examples)
-        and other.recipe == record.recipe
-    ]
-    accuracy = {o.seed: o.worst_case.value for o in [*same, record] if o.worst_case is not None}
+    if record.training is not None and not record.training.epochs:
+        detail = "nothing was trained here: these weights are one training, whatever the seeds of attacks"
+        return Check("S3", "info", detail)
+    asked = _but_seed(record)
+    by_seed = {o.seed: o for o in [*case.others, record] if _but_seed(o) == asked}
+    held = _once_each(by_seed.values())  # a seed that changes no weights makes no training
+    accuracy = {o.seed: o.worst_case.value for o in held if o.worst_case is not None}
     if len(accuracy) < SEEDS:
-        free = next(seed for seed in range(SEEDS + 1) if seed not in accuracy)
+        free = next(seed for seed in range(len(by_seed) + 1) if seed not in by_seed)
         detail = f"{len(accuracy)} of {SEEDS} seeds: no claim of improvement rests on that"
         command = case.ask(f"--suite {record.suite.partition('@')[0]} --seed {free}")
         return unknown("S3", detail, command.replace(f" --seed {record.seed} ", " ", 1))
@@ -177,6 +174,11 @@ def optimality(case: Case) -> Check:
 def recount(case: Case) -> Check:
     """S8: the table follows from the stored examples."""
     record = case.record
+    right = int(next(iter(case.outcomes.values())).correct.sum())
+    if right != record.clean.count:
+        return broken(
+            "S8", f"{right} are right when clean by the examples, {record.clean.count} by the record"
+        )
     for column in record.columns:
         if column.robust is not None and int(case.outcomes[column.name].robust.sum()) != column.robust.count:
             counted = int(case.outcomes[column.name].robust.sum())
@@ -225,7 +227,43 @@ def _is_wilson(held: Interval) -> bool:
 
 
 def _is_comparable(record: Record, other: Record) -> bool:
+    """Whether another defense was measured by the same attacks on the same data."""
+
     def ground(r: Record) -> tuple[object, ...]:
-        return r.data_digest, r.budget, r.suite, r.examples, r.custom
+        return r.data_digest, r.budget, r.examples, *_measured(r)
 
     return ground(record) == ground(other) and record.defense != other.defense
+
+
+def _won_and_lost(record: Record, other: Record) -> tuple[int, int] | None:
+    """How many examples one keeps alone, and the other; None: not the same ones in the same order."""
+    ours, theirs = worst_case_of(record), worst_case_of(other)
+    held, against = record.robust_examples, other.robust_examples
+    if ours is None or theirs is None or held is None or against is None or held.ids != against.ids:
+        return None
+    return int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+
+
+def _but_seed(record: Record) -> tuple[object, ...]:
+    """All that was chosen for a run but its seed, and what follows from that."""
+    training = dict(record.spec.get("training", {}))
+    for name in ("seed", "id", "parents", "name"):
+        training.pop(name, None)
+    recipe = None if record.training is None else record.training.recipe
+    where = record.defense, record.architecture, record.data_digest, record.budget, record.examples
+    return *where, recipe, training, *_measured(record)
+
+
+def _measured(record: Record) -> tuple[object, ...]:
+    """The attacks and how they were computed: a name alone says too little where parameters were chosen."""
+    spec = record.spec
+    return record.suite, spec["suite"].get("trials"), spec.get("numerics"), spec.get("checkpoint")
+
+
+def _once_each(records: Iterable[Record]) -> list[Record]:
+    """The records of which no later one has the same weights."""
+    last: dict[object, Record] = {}
+    for record in records:
+        weights = record.run_id if record.training is None else record.training.sha256
+        last[record.defense, weights] = record
+    return list(last.values())

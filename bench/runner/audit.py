@@ -13,7 +13,7 @@ import numpy as np
 
 from bench.attacks.combine import Restarts
 from bench.attacks.pgd import PGD
-from bench.core.digest import file_sha256
+from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import decode
 from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.rules import RULE_OF, RULES
@@ -31,7 +31,7 @@ from bench.records.record import Check, Record, to_json
 from bench.records.store import Store, write_atomically
 from bench.runner.audited import case_of, changed_since, investigation
 from bench.runner.options import Options, pick_device
-from bench.runner.stale import listed
+from bench.runner.stale import listed, study_sources
 from bench.train.checkpoints import load_weights
 
 EXAMPLES, LOOKED_AT = 200, 32
@@ -51,9 +51,9 @@ class Stage:
 def audit(record: Record, options: Options, again: bool = False, data: str | None = None) -> Record:
     """The record with its audit, which is also in the store from now on.
 
-    What was computed for an earlier audit is taken from the record, unless it is to be computed `again`; what
-    follows from records alone always is, for the store may hold more of them now. `data` says where images of
-    the user's own lie.
+    What the same code computed for an earlier audit is taken from the record, unless it is to be computed
+    `again`; what follows from records alone always is computed, for the store may hold more of them now.
+    `data` says where images of the user's own lie.
 
     Raises:
         StaleRecord: other code made the record, and `options.stale` is "refuse".
@@ -66,8 +66,9 @@ def audit(record: Record, options: Options, again: bool = False, data: str | Non
             "--accept-stale to audit it as it is, or bench run again with --rerun",
         )
     case = case_of(record, options)
-    known = {} if again else {check.rule: check for check in record.audit if check.verdict != "open"}
-    checks = {rule: known[rule] for stage in STAGES for rule in stage.rules if rule in known}
+    code = content_id(study_sources([__name__]))
+    known = {check.rule: check for check in record.audit if check.verdict != "open" and check.code == code}
+    checks = {rule: known[rule] for stage in STAGES for rule in stage.rules if rule in known and not again}
     subject, images = subject_of(case, options, data)
     case = dataclasses.replace(case, traits=tuple(trait.value for trait in subject.deployed.traits))
     progress = options.progress
@@ -76,7 +77,8 @@ def audit(record: Record, options: Options, again: bool = False, data: str | Non
     for stage in STAGES:
         if all(rule in checks for rule in stage.rules):
             continue
-        checks |= {check.rule: check for check in _looked(stage, subject, images, case)}
+        looked = _looked(stage, subject, images, case)
+        checks |= {check.rule: dataclasses.replace(check, code=code) for check in looked}
         record = _kept(record, checks, case, options.store)
         progress.advance()
     progress.finish()
@@ -217,7 +219,8 @@ def _with_findings(checks: Mapping[str, Check], case: Case) -> dict[str, Check]:
     """What the run itself found wrong stands, whatever an audit finds right later."""
     found = rules_of_attacks.from_findings(case)
     worse = {r: c for r, c in found.items() if r not in checks or _rank(c) < _rank(checks[r])}
-    return {**checks, **worse}
+    looked = {r: checks[r].code if r in checks else None for r in worse}  # or it would be computed each time
+    return {**checks, **{r: dataclasses.replace(c, code=looked[r]) for r, c in worse.items()}}
 
 
 def _rank(check: Check) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.core.digest import source_digests
@@ -14,8 +15,10 @@ from bench.core.succession import changed_modules
 from bench.core.threat import Budget, Norm, format_eps, parse_eps
 from bench.data.catalog import Source, source
 from bench.errors import BadData, BenchError
+from bench.records import documents
 from bench.records.case import Case
 from bench.records.record import Check, Record
+from bench.records.shift import FOLDER, SCHEMA, Shift
 
 if TYPE_CHECKING:
     from bench.runner.options import Options
@@ -43,9 +46,25 @@ def case_of(record: Record, options: Options) -> Case:
         outcomes=options.store.run(record.run_id).examples(),
         kin=tuple(kin),
         others=tuple(others),
+        shifts=tuple(shifts_of(record, options.store.root)),
         command=ran(record),
         changed=tuple(changed_since(record)),
     )
+
+
+def shifts_of(record: Record, store: Path) -> Iterator[Shift]:
+    """What was measured of a run's weights under corruptions and in other poses.
+
+    Raises:
+        BadData: a file is damaged.
+    """
+    for path in sorted(store.glob(f"{FOLDER}/*/shift-*.json")):
+        found = documents.read(path, Shift, SCHEMA, "bench shift with --rerun")
+        if found is None or record.training is None:
+            continue
+        theirs = found.network.sha256, found.spec["run"]["checkpoint"], found.data_digest
+        if theirs == (record.training.sha256, record.training.checkpoint, record.data_digest):
+            yield found
 
 
 def changed_since(record: Record) -> list[str]:

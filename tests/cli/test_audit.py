@@ -61,7 +61,8 @@ def test_an_audit_is_told_and_kept(bench: Bench, trained: Path, robust_count: Ca
     assert {
         found[rule] for rule in ("P1", "P2", "P4", "P5", "P6", "P7", "A1", "A3", "A6", "A21", "S1", "S8")
     } == {"pass"}
-    assert {rule for rule, verdict in found.items() if verdict == "open"} >= {"A11", "A12", "S3"}
+    assert {rule for rule, verdict in found.items() if verdict == "open"} >= {"A11", "A12"}
+    assert found["S3"] == found["A20"] == "info", "nothing is trained"
     detail = next(check.detail for check in record.audit if check.rule == "A3")
     assert detail.startswith(f"{robust_count(float(EPS))} of 120")
     counts = re.fullmatch(r"(\d+) warn, 0 block, (\d+) open of 37", told.out.splitlines()[-1])
@@ -96,6 +97,55 @@ def test_a_second_audit_computes_nothing_again(
     monkeypatch.setattr("bench.runner.audit._looked", never)
     assert bench("audit", "--all", "--store", trained).code == 0
     assert record_in(trained).audit == before
+
+
+def test_what_other_code_found_is_computed_again(
+    bench: Bench, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.runner import audit
+
+    bench("audit", "--all", "--store", trained)
+    (path,) = trained.glob("*/record.json")
+    held = json.loads(path.read_text())
+    code = {check["code"] for check in held["audit"]} - {None}
+    assert len(code) == 1
+    for check in held["audit"]:
+        if check["rule"] == "A7":
+            check |= {"verdict": "warn", "detail": "an older rule", "code": "0" * 12}
+    path.write_text(json.dumps(held))
+    stages, looked = [], audit._looked
+
+    def noted(stage: audit.Stage, *rest: Any) -> Any:
+        stages.append(stage.rules)
+        return looked(stage, *rest)
+
+    monkeypatch.setattr(audit, "_looked", noted)
+    assert bench("audit", "--all", "--store", trained).code == 0
+    assert stages == [("A7",)] and verdicts(record_in(trained))["A7"] == "pass"
+
+
+def test_shifts_of_these_weights_close_their_rule(
+    bench: Bench, linear: str, linear_data: str, tmp_path: Path
+) -> None:
+    """What was measured of other weights, or of corruptions alone, is told and does not."""
+
+    def rule() -> Any:
+        assert bench("audit", "--all", "--store", store).code == 0
+        (check,) = [check for check in record_in(store).audit if check.rule == "A22"]
+        return check
+
+    store = tmp_path / "runs"
+    given = ("--data", linear_data, "--examples", "20", "--store", store)
+    bench("run", "--defense", linear, "--attack", "noise", *given, "--eps", EPS)
+    bench("shift", f"{linear}[weights_seed=1]", *given)
+    found = rule()
+    assert found.verdict == "info" and found.command.startswith("bench shift ")
+    assert "--eps" not in found.command
+    bench("shift", linear, "--only", "contrast", *given)
+    assert rule().detail.startswith("1 corruption measured, no rotations")
+    bench("shift", linear, "--only", "poses", *given)
+    found = rule()
+    assert (found.verdict, found.detail) == ("pass", "also measured: 1 corruption and 775 poses")
 
 
 def test_an_interrupted_audit_goes_on(bench: Bench, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

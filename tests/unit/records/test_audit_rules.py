@@ -66,6 +66,7 @@ def make_case(make_record: Maker, make_trial: Callable[..., Column]) -> Callable
             examples=n,
             worst=worst,
             columns=columns,
+            clean=make_trial("clean", n, n).robust,
             spec={"suite": {"trials": trials}, "others": {}},
             **changes,
         )
@@ -194,23 +195,67 @@ def test_defenses_are_compared_by_mcnemars_test(make_case: Callable[..., Case]) 
             record, robust_examples=Verdicts("ids", packed(np.ones(N, dtype=bool)), bits)
         )
 
-    case = make_case(PGD20)
-    for count, told in ((94, "better than trades"), (95, "better than none")):  # 6 coins: p 0.031; 5: 0.063
+    def rival(count: int, seed: int = 3) -> Record:
         other = make_case(("pgd_20", "PGD", WHITE, count)).record
-        other = dataclasses.replace(holding(other, count), defense="trades", run_id="c" * 12)
-        against = dataclasses.replace(case, record=holding(case.record, 100), others=(other,))
-        check = rules_of_records.comparison(against)
+        return dataclasses.replace(trained(holding(other, count), seed), defense="trades")
+
+    def compared(*others: Record) -> Check:
+        return rules_of_records.comparison(dataclasses.replace(case, others=others))
+
+    case = make_case(PGD20)
+    case = dataclasses.replace(case, record=holding(case.record, 100))
+    for count, told in ((94, "better than trades"), (95, "better than none")):  # 6 coins: p 0.031; 5: 0.063
+        check = compared(rival(count))
         assert (check.verdict, told in check.detail) == ("pass", True)
+    both = compared(rival(90, 1), rival(100, 2)).detail
+    assert both.startswith("2 comparisons") and "better than none" in both, "better than one of two networks"
+    again = dataclasses.replace(rival(90, 1), run_id="e" * 12, seed=7)
+    assert compared(rival(90, 1), again).detail.startswith("1 comparison"), "one network, measured twice"
+    bits = packed(np.arange(N) < 90)
+    shuffled = dataclasses.replace(rival(90), robust_examples=Verdicts("others", bits, bits))
+    check = compared(shuffled)
+    assert check.verdict == "open" and "other examples" in check.detail
 
 
 def test_three_seeds_close_their_rule(make_case: Callable[..., Case]) -> None:
     case = make_case(PGD20)
-    more = tuple(dataclasses.replace(case.record, seed=seed, run_id=str(seed) * 12) for seed in (1, 2))
+    more = tuple(trained(case.record, seed) for seed in (1, 2))
     assert verdict("S3", dataclasses.replace(case, others=more[:1])) == "open"
     assert verdict("S3", dataclasses.replace(case, others=more)) == "pass"
     elsewhere = {"training": {"budget": {"norm": "Linf", "eps": "1/255"}}}
     trained_otherwise = tuple(dataclasses.replace(other, spec={**other.spec, **elsewhere}) for other in more)
     assert verdict("S3", dataclasses.replace(case, others=trained_otherwise)) == "open"
+
+
+def test_what_differs_in_more_than_the_seed_is_no_other_seed(make_case: Callable[..., Case]) -> None:
+    """Another architecture, inner radius, checkpoint or attack, and a seed that changes no weights."""
+    case = make_case(PGD20)
+    one, two = (trained(case.record, seed) for seed in (1, 2))
+    spec = two.spec
+    for odd in (
+        dataclasses.replace(two, architecture="lenet"),
+        dataclasses.replace(two, spec={**spec, "training": {"budget": {"eps": "4/255"}, "seed": 2}}),
+        dataclasses.replace(two, spec={**spec, "checkpoint": "last"}),
+        dataclasses.replace(two, spec={**spec, "suite": {"trials": []}}),
+        dataclasses.replace(two, training=one.training),
+    ):
+        check = rules_of_records.seeds(dataclasses.replace(case, others=(one, odd)))
+        assert (check.verdict, check.detail[:12]) == ("open", "2 of 3 seeds")
+
+
+def test_weights_of_others_are_one_training(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20)
+    loaded = dataclasses.replace(trained(case.record, 0).training, epochs=0)  # type: ignore[type-var]
+    more = tuple(dataclasses.replace(trained(case.record, seed), training=loaded) for seed in (1, 2))
+    case = dataclasses.replace(case, record=dataclasses.replace(case.record, training=loaded), others=more)
+    assert rules_of_records.seeds(case).verdict == rules_of_attacks.ablation(case).verdict == "info"
+
+
+def trained(record: Record, seed: int) -> Record:
+    """The same with another training seed, so with other weights."""
+    assert record.training is not None
+    training = dataclasses.replace(record.training, training_id=f"seed-{seed}", sha256=f"{seed}" * 64)
+    return dataclasses.replace(record, seed=seed, run_id=str(seed) * 12, training=training)
 
 
 def test_what_a_run_found_breaks_its_rule(make_case: Callable[..., Case]) -> None:
@@ -285,3 +330,46 @@ def test_what_a_record_cannot_know_it_does_not_tell(make_case: Callable[..., Cas
         check = rules_of_records.costs(dataclasses.replace(case, record=record))
         assert check.verdict == expected
     assert "apgd_ce does not tell what it cost" in check.detail and "--rerun" in str(check.command)
+def test_a_ladder_aims_and_does_not(make_case: Callable[..., Case]) -> None:
+    case = make_case(("ladder", "Ladder", WHITE, 100))
+    assert verdict("A19", case) == "info", "with no targets"
+    case.record.spec["suite"]["trials"][0]["attack"]["targets"] = 3
+    assert verdict("A19", case) == "pass"
+    assert verdict("A19", make_case(("apgd_t", "TargetedAPGD", WHITE, 100))) == "info"
+
+
+def test_an_ablation_differs_in_its_switches_alone(make_case: Callable[..., Case]) -> None:
+    def method(record: Record, name: str, kind: str = "Fdml", alpha: float = 1.0, **more: Any) -> Record:
+        training = {"defense": {"is": f"defenses:{kind}", "alpha": alpha}, "architecture": "lenet", **more}
+        spec = {**record.spec, "training": training, "checkpoint": "best"}
+        return dataclasses.replace(record, defense=name, spec=spec)
+
+    case = make_case(PGD20)
+    record = method(case.record, "fdml")
+    for other, expected in (
+        (method(record, "fdml[alpha=0]", alpha=0.0, seed=1), "pass"),
+        (method(record, "fdml[alpha=0]", alpha=0.0, architecture="small_cnn"), "info"),
+        (method(record, "fdml[alpha=0]", alpha=0.0, budget="another inner radius"), "info"),
+        (method(record, "fdml[x=1]", kind="AnotherOfThisName"), "info"),
+    ):
+        assert verdict("A20", dataclasses.replace(case, record=record, others=(other,))) == expected
+
+
+def test_each_part_asks_for_an_attack_of_its_own(
+    make_case: Callable[..., Case], make_trial: Callable[..., Column]
+) -> None:
+    case = make_case(PGD20, traits=("detector", "randomized"))
+    for answers, expected in ((("randomized",), "open"), (("detector", "randomized"), "pass")):
+        column = make_trial("pgd_20", 100, N, adaptive=True, answers=answers)
+        told = dataclasses.replace(case, record=dataclasses.replace(case.record, columns=(column,)))
+        assert verdict("A15", told) == expected
+
+
+def test_shares_of_other_examples_block(
+    make_case: Callable[..., Case], make_trial: Callable[..., Column]
+) -> None:
+    case = make_case(PGD20)
+    fewer = dataclasses.replace(case.record, columns=(make_trial("pgd_20", 50, N // 2),))
+    assert verdict("S1", dataclasses.replace(case, record=fewer)) == "block"
+    miscounted = dataclasses.replace(case.record, clean=make_trial("clean", N - 1, N).robust)
+    assert verdict("S8", dataclasses.replace(case, record=miscounted)) == "block"
