@@ -267,10 +267,11 @@ def plan_training(request: Request) -> TrainSpec:
     module_of(architecture)  # says what is wrong with a name
     named = parse_defense(request.defense, request.settings.get("defense", {}))
     if isinstance(named.defense, Foreign):
-        return _loaded(_with_factory(named, request), request, architecture, request.seed, request.weights)
+        given = _with_factory(named, request)
+        return _loaded(given, request, identity(request.data), architecture, request.seed, request.weights)
     _check_trained_here(named, request)
     init = None if request.init is None else Init.of(request.init)
-    return _training(named, request, architecture, request.seed, init)
+    return _training(named, request, identity(request.data), architecture, request.seed, init)
 
 
 def plan_run(request: Request) -> RunSpec:
@@ -283,16 +284,15 @@ def plan_run(request: Request) -> RunSpec:
     _check_norms(suite, budget)
     wanted = {trial.knowledge.gradients for trial in suite.trials}
     twin_seed = request.seed ^ 1
-    architecture = training.architecture
+    architecture, content = training.architecture, training.data_identity
     others: list[tuple[Source, TrainSpec]] = []
     parts = _parts(training.named.defense)
     if Source.TWIN in wanted and not any(isinstance(part, Foreign) for part in parts):
-        others.append(
-            (Source.TWIN, _training(training.named, request, architecture, twin_seed, training.init))
-        )
+        twin = _training(training.named, request, content, architecture, twin_seed, training.init)
+        others.append((Source.TWIN, twin))
     undefended = parse_defense(UNDEFENDED, {})
     if Source.UNDEFENDED in wanted:
-        others.append((Source.UNDEFENDED, _training(undefended, request, architecture, twin_seed)))
+        others.append((Source.UNDEFENDED, _training(undefended, request, content, architecture, twin_seed)))
     if Source.SURROGATE in wanted:
         others.append((Source.SURROGATE, _surrogate(training, request, twin_seed)))
     elif request.surrogate is not None:
@@ -453,7 +453,8 @@ def _surrogate(victim: TrainSpec, request: Request, seed: int) -> TrainSpec:
     """The network that transfer attackers own: what the user named, else one without a defense."""
     defense, architecture = parse_network(request.surrogate or UNDEFENDED)
     named = parse_defense(defense, {})
-    found = _training(named, request, architecture or _other_architecture(victim.architecture), seed)
+    architecture = architecture or _other_architecture(victim.architecture)
+    found = _training(named, request, victim.data_identity, architecture, seed)
     if _weights_of(found) == _weights_of(victim):
         raise BadValue(
             f"--surrogate is {request.surrogate!r}, which is the victim itself, expected another network",
@@ -468,10 +469,10 @@ def _weights_of(spec: TrainSpec) -> str:
 
 
 def _training(
-    named: Named, request: Request, architecture: str, seed: int, init: Init | None = None
+    named: Named, request: Request, content: str | None, architecture: str, seed: int, init: Init | None = None
 ) -> TrainSpec:
     if isinstance(named.defense, Foreign):
-        return _loaded(named, request, architecture, seed)
+        return _loaded(named, request, content, architecture, seed)
     for part in _parts(named.defense):
         if isinstance(part, Foreign) and cast(Defense, part) not in named.defense.requires.values():
             inner = name_of(cast(Defense, part)).label
@@ -480,13 +481,13 @@ def _training(
                 f"bench run --defense {inner}",
             )
     parents = tuple(
-        (role, _training(_parent(parent), request, architecture, seed))
+        (role, _training(_parent(parent), request, content, architecture, seed))
         for role, parent in sorted(named.defense.requires.items())
     )
     return TrainSpec(
         named=named,
         data=request.data,
-        data_identity=identity(request.data),
+        data_identity=content,
         architecture=architecture,
         budget=request.train_budget or source(request.data).budget,
         recipe=_set("recipe", _recipe(named, request), request.settings.get("recipe", {})),
@@ -497,7 +498,12 @@ def _training(
 
 
 def _loaded(
-    named: Named, request: Request, architecture: str, seed: int, given: Path | None = None
+    named: Named,
+    request: Request,
+    content: str | None,
+    architecture: str,
+    seed: int,
+    given: Path | None = None,
 ) -> TrainSpec:
     """What stands for the training of a network that others trained: its weights, and no choice of ours."""
     foreign = cast(Foreign, named.defense)
@@ -506,7 +512,7 @@ def _loaded(
     return TrainSpec(
         named=Named(named.name, foreign.holding(init.sha256)),
         data=request.data,
-        data_identity=identity(request.data),
+        data_identity=content,
         architecture=architecture,
         budget=source(request.data).budget,
         recipe=LOADED,

@@ -19,25 +19,39 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 TEST_FRACTION = 5
 """Of a folder that is not split into train and test, every fifth image of a class becomes a test image."""
 
+Listing = dict[str, list[Path]]
+"""Class -> its images, both in the order of their names."""
+
 
 def read(request: Request, progress: Progress) -> Splits:
     """PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* to be split; labels follow the names."""
     path = user_path(request.name)
     name = source(request.name).name
+    found = _listings(path)
+    return _in_one(found[0], path, name, progress) if len(found) == 1 else _in_two(*found, name, progress)
+
+
+def pictures(path: Path) -> list[Path]:
+    """Every file that `read` would read below a folder, and no other, in its order."""
+    return [file for listing in _listings(path) for file in _files(listing)]
+
+
+def _listings(path: Path) -> list[Listing]:
+    """The classes of training and of test images; or of all, if they are yet to be split."""
     if not path.is_dir():
         raise BadData(
             f"{path} is not a folder, expected one with a folder of images for each class",
             "--data folder:PATH",
         )
     if (path / "train").is_dir() and (path / "test").is_dir():
-        return _in_two(path, name, progress)
+        return _two_listings(path)
     for part, other in (("train", "test"), ("test", "train")):
         if (path / part).is_dir() and not _images(path / part):
             raise BadData(f"{path} has a folder {part} but no {other}, expected both or neither")
-    return _in_one(path, name, progress)
+    return [_listing(path)]
 
 
-def _in_two(path: Path, name: str, progress: Progress) -> Splits:
+def _two_listings(path: Path) -> list[Listing]:
     train, test = _listing(path / "train"), _listing(path / "test")
     if list(train) != list(test):
         odd = sorted(set(train) ^ set(test))[0]
@@ -45,15 +59,16 @@ def _in_two(path: Path, name: str, progress: Progress) -> Splits:
         raise BadData(
             f"the class {odd!r} is in {path / place} but not in {path / lacking}, expected it in both"
         )
-    x_train = decode(
-        [file for files in train.values() for file in files], f"{name}: training images", progress
-    )
-    x_test = decode([file for files in test.values() for file in files], f"{name}: test images", progress)
+    return [train, test]
+
+
+def _in_two(train: Listing, test: Listing, name: str, progress: Progress) -> Splits:
+    x_train = decode(_files(train), f"{name}: training images", progress)
+    x_test = decode(_files(test), f"{name}: test images", progress)
     return Splits(x_train, _labels(train), x_test, _labels(test), tuple(train))
 
 
-def _in_one(path: Path, name: str, progress: Progress) -> Splits:
-    listing = _listing(path)
+def _in_one(listing: Listing, path: Path, name: str, progress: Progress) -> Splits:
     y = _labels(listing)
     for folder, files in listing.items():
         if len(files) < 2:
@@ -63,7 +78,7 @@ def _in_one(path: Path, name: str, progress: Progress) -> Splits:
     return Splits(x[train], y[train], x[test], y[test], tuple(listing))
 
 
-def _listing(path: Path) -> dict[str, list[Path]]:
+def _listing(path: Path) -> Listing:
     """Class -> its images, both in the order of their names."""
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(folders) < 2:
@@ -82,9 +97,9 @@ def _images(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
 
 
-def _files(listing: dict[str, list[Path]]) -> list[Path]:
+def _files(listing: Listing) -> list[Path]:
     return [file for files in listing.values() for file in files]
 
 
-def _labels(listing: dict[str, list[Path]]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _labels(listing: Listing) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.repeat(np.arange(len(listing)), [len(files) for files in listing.values()])

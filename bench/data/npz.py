@@ -19,10 +19,14 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 def read(request: Request, progress: Progress) -> Splits:
     """The file of `npz:PATH`."""
-    path = user_path(request.name)
+    return read_file(located(user_path(request.name)))
+
+
+def located(path: Path) -> Path:
+    """The path, if a file is there."""
     if not path.is_file():
         raise BadData(f"{path} is not a file, expected one with {', '.join(KEYS)}", "--data npz:PATH")
-    return read_file(path)
+    return path
 
 
 def beside(name: str, root: Path) -> Splits | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.core.digest import source_digests
 from bench.core.succession import changed_modules
-from bench.errors import BadCheckpoint, StaleRecord
+from bench.data.dataset import Dataset
+from bench.errors import BadCheckpoint, BadData, StaleRecord
 from bench.plan import RunSpec, TrainSpec
 from bench.records.record import Record
 from bench.records.store import RunFolder, Store, write_atomically
@@ -73,15 +75,34 @@ def check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], op
     return bool(changed)
 
 
-def open_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], anew: bool) -> None:
-    """Note which code trains these weights, before any; `anew` drops what there is."""
+def check_data(spec: TrainSpec, folder: Path, data: Dataset, options: Options) -> bool:
+    """Refuse weights of other images under the same name; gives whether there are such, and go by --rerun.
+
+    Data of one's own are in the name of a training by their content, published ones by their name alone.
+    """
+    held = _note(folder, "data_digest")
+    changed = held is not None and held != data.digest
+    if changed and options.stale != "rerun":
+        raise BadData(
+            f"the weights {spec.id} of {spec.named.label} were trained on other images than those that are "
+            f"{data.name} here (digest {held} then, {data.digest} now), expected the same",
+            "--data-root with the folder of then, or --store with another one",
+        )
+    return changed
+
+
+def open_training(
+    spec: TrainSpec, folder: Path, sources: Mapping[str, str], data: Dataset, anew: bool
+) -> None:
+    """Note which code trains these weights on which images, before any; `anew` drops what there is."""
     path = folder / "spec.json"
     if path.is_file() and not anew:
         return
     for old in folder.iterdir() if anew else ():
         if old != path:  # replaced last: after a kill, what is left still counts as other code's
             old.unlink()
-    content = json.dumps({"spec": spec.encoded(), "sources": dict(sources)}, indent=1, sort_keys=True)
+    note = {"spec": spec.encoded(), "sources": dict(sources), "data_digest": data.digest}
+    content = json.dumps(note, indent=1, sort_keys=True)
     write_atomically(path, content.encode())
 
 
@@ -100,12 +121,20 @@ def sources_behind(spec: RunSpec, store: Store, sources: Mapping[str, str]) -> d
 
 def _trained_by(folder: Path) -> dict[str, str] | None:
     """The digests of the code that trained the weights in a folder; None: nothing was trained there."""
+    held = _note(folder, "sources")
+    return None if held is None else dict(held)
+
+
+def _note(folder: Path, key: str) -> Any:
+    """What was noted of the weights in a folder when they were trained; None: nothing."""
     path = folder / "spec.json"
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["sources"])
-    except (ValueError, KeyError, TypeError):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        dict(held["sources"])
+        return held.get(key)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise BadCheckpoint(f"{path} is damaged", f"rm -r {folder} and train again") from None
 
 

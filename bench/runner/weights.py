@@ -14,11 +14,12 @@ from torch import nn
 from bench.core.digest import source_digests
 from bench.core.threat import Source
 from bench.data.dataset import Dataset
+from bench.data.identity import identity
 from bench.data.load import load
-from bench.errors import BadCheckpoint, BadValue, BenchError
+from bench.errors import BadCheckpoint, BadData, BadValue, BenchError
 from bench.plan import TrainSpec
 from bench.runner.options import Options, pick_device
-from bench.runner.stale import check_training, open_training
+from bench.runner.stale import check_data, check_training, open_training
 from bench.train.checkpoints import load_weights
 from bench.train.fit import Trained, train
 from bench.train.foreign import Foreign
@@ -35,9 +36,9 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
     data = data or load_data(spec, options)
     folder = options.store.model(spec.id)
     sources = source_digests(spec.modules)
-    changed = check_training(spec, folder, sources, options)
+    changed = check_data(spec, folder, data, options) | check_training(spec, folder, sources, options)
     parents = {role: _network(parent, options, data) for role, parent in spec.parents}
-    open_training(spec, folder, sources, anew=changed and options.stale == "rerun")
+    open_training(spec, folder, sources, data, anew=changed and options.stale == "rerun")
     try:
         with _weights_to_begin_with(spec, folder) as init:
             return train(
@@ -67,8 +68,17 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
 
 
 def load_data(spec: TrainSpec, options: Options) -> Dataset:
-    """The data set of a training, on the device."""
+    """The data set of a training, on the device.
+
+    Raises:
+        BadData: it is nowhere, not in order, or no longer what was asked about.
+    """
     data = load(spec.data, options.data_root, options.download, options.progress)
+    if identity(spec.data) != spec.data_identity:  # looked at after it was read: what was read is what it was
+        raise BadData(
+            f"the files of {spec.data} changed while they were read, expected files that stay as they are",
+            "the same command again, when nothing writes there any more",
+        )
     return data.to(pick_device(options.device))
 
 

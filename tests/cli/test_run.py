@@ -6,13 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
+from bench.plan import Request, plan_run
 from bench.records.record import Record, from_json
 
 ROOT = Path(__file__).parents[2]
@@ -285,3 +288,61 @@ def test_weights_of_other_code_are_refused_and_once_accepted_never_published(run
     fresh = from_json(run(*words, "--rerun").out)
     assert fresh.provenance.sources["bench.train.fit"] == first.provenance.sources["bench.train.fit"]
     assert fresh.training.sha256 == first.training.sha256
+
+
+def test_pictures_that_changed_are_another_run(tmp_path):
+    pets = tmp_path / "pets"
+    for part in ("train", "test"):
+        for shade, name in enumerate(("cat", "dog")):
+            (pets / part / name).mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (4, 4), (100 * shade, 0, number)).save(pets / part / name / f"{number}.bmp")
+    request = Request("pgd_at", data=f"folder:{pets}", suite="graybox")
+    before = plan_run(request)
+    assert plan_run(request).id == before.id
+    size = (pets / "test" / "dog" / "1.bmp").stat().st_size
+    Image.new("RGB", (4, 4), "white").save(pets / "test" / "dog" / "1.bmp")
+    assert (pets / "test" / "dog" / "1.bmp").stat().st_size == size
+    after = plan_run(request)
+    assert after.id != before.id and after.training.id != before.training.id
+    assert not {spec.id for _, spec in before.others} & {spec.id for _, spec in after.others}
+
+
+def test_files_that_change_while_they_are_read_are_refused(bench, linear, linear_data, monkeypatch, tmp_path):
+    import bench.runner.weights as weights
+
+    path = tmp_path / "own.npz"
+    path.write_bytes(Path(linear_data.partition(":")[2]).read_bytes())
+
+    def load(*given):
+        found = usual(*given)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return found
+
+    usual = weights.load
+    monkeypatch.setattr(weights, "load", load)
+    words = ["--defense", linear, "--data", f"npz:{path}", "--suite", "smoke", "--store", tmp_path / "runs"]
+    told = bench("run", *words)
+    assert told.code == 2 and "changed while they were read" in told.err and told.out == ""
+
+
+def test_weights_of_other_images_under_a_published_name_are_refused(bench, monkeypatch, tmp_path):
+    import bench.data.synthetic as synthetic
+
+    usual = synthetic.read
+
+    def negatives(*given):
+        found = usual(*given)
+        return replace(found, x_train=255 - found.x_train, x_test=255 - found.x_test)
+
+    words = ["run", "--defense", "standard", "--data", "synthetic", "--set", "recipe.epochs=1"]
+    words += ["--suite", "smoke", "--json", "--store", tmp_path / "runs"]
+    first = from_json(bench(*words, "--examples", "10").out)
+    monkeypatch.setattr(synthetic, "read", negatives)
+    refused = bench(*words, "--examples", "20")
+    assert refused.code == 2 and f"digest {first.data_digest} then" in refused.err
+    accepted = bench(*words, "--examples", "20", "--accept-stale")
+    assert accepted.code == 2, "other code may be accepted, other images are another experiment"
+    anew = from_json(bench(*words, "--examples", "20", "--rerun").out)
+    assert anew.data_digest != first.data_digest and anew.training.sha256 != first.training.sha256

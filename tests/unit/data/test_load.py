@@ -3,6 +3,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import os
 import pickle  # noqa: TID251 - CIFAR is published so, and its test file is written here
 import struct
 import threading
@@ -19,7 +20,8 @@ from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from bench.data import idx, splits
-from bench.data.load import identity, load
+from bench.data.identity import identity
+from bench.data.load import load
 from bench.errors import BadData
 
 REAL_URLOPEN = urllib.request.urlopen
@@ -462,5 +464,37 @@ def test_own_files_are_named_by_content(tmp_path):
     write_npz(tmp_path / "own.npz")
     expected = hashlib.sha256((tmp_path / "own.npz").read_bytes()).hexdigest()[:12]
     assert identity(f"npz:{tmp_path}/own") == expected
-    with pytest.raises(BadData, match="does not exist"):
+    with pytest.raises(BadData, match="there is nothing at"):
         identity(f"folder:{tmp_path}/none")
+
+
+def test_a_picture_of_other_pixels_has_another_name_whatever_its_size_and_time_say(tmp_path):
+    write_images(tmp_path / "pets", {"cat": 2, "dog": 2}, ending=".bmp")
+    file = tmp_path / "pets" / "dog" / "001.bmp"
+    before, told = identity(f"folder:{tmp_path}/pets"), file.stat()
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(file, ns=(told.st_atime_ns, told.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (told.st_size, told.st_mtime_ns)
+    assert identity(f"folder:{tmp_path}/pets") != before
+    file.write_bytes(content)
+    assert identity(f"folder:{tmp_path}/pets") == before
+
+
+def test_pictures_behind_links_count_and_other_files_do_not(tmp_path):
+    write_images(tmp_path / "elsewhere", {"cat": 2, "dog": 2})
+    (tmp_path / "pets").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).symlink_to(tmp_path / "elsewhere" / name)
+    before = identity(f"folder:{tmp_path}/pets")
+    (tmp_path / "pets" / "notes.txt").write_text("nothing that is read")
+    assert identity(f"folder:{tmp_path}/pets") == before
+    Image.new("RGB", (6, 5), "red").save(tmp_path / "elsewhere" / "dog" / "001.png")
+    assert identity(f"folder:{tmp_path}/pets") != before
+
+
+def test_a_picture_that_goes_to_another_class_is_another_data_set(tmp_path):
+    write_images(tmp_path / "pets", {"cat": 3, "dog": 3})
+    before = identity(f"folder:{tmp_path}/pets")
+    (tmp_path / "pets" / "cat" / "002.png").rename(tmp_path / "pets" / "dog" / "003.png")
+    assert identity(f"folder:{tmp_path}/pets") != before
