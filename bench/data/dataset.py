@@ -18,6 +18,9 @@ from bench.data.catalog import Augmentation, Source
 from bench.data.splits import Splits, are_mixed, hold_out, interleaved, permutation
 from bench.errors import BadData, BadValue
 
+DARKEST = 1 / 8
+"""The brightest pixel of all images is at least that bright, or they were scaled to another range."""
+
 LARGEST_VALIDATION = 5000
 """A tenth of the training images is held out for validation, and never more than this."""
 
@@ -131,7 +134,11 @@ def assemble(source: Source, splits: Splits) -> Dataset:
 def check(
     images: Images, place: str, num_classes: int, image_shape: tuple[int, int, int] | None = None
 ) -> None:
-    """Refuse what is not images in [0, 1] with labels 0..num_classes-1; errors name the `place`."""
+    """Refuse what is not images in [0, 1] with labels 0..num_classes-1; errors name the `place`.
+
+    Images that leave most of [0, 1] unused were scaled twice, or not at all: every budget would be too large
+    for them. Those that are all alike were not read.
+    """
     x, y = images.x, images.y
     if x.ndim != 4:
         raise BadData(f"{place}: the images have shape {list(x.shape)}, expected [N, C, H, W]")
@@ -151,6 +158,7 @@ def check(
     if len(wrong):
         row = int(wrong[0])
         raise BadData(f"{place}: image {row} has label {int(y[row])}, expected 0 to {num_classes - 1}")
+    _check_range(x, place)
 
 
 def test_subset(dataset: Dataset, n: int | None) -> Tensor:
@@ -227,6 +235,18 @@ def _check_pixels(x: Tensor, place: str) -> None:
         f"{channel}, row {row}, column {column}, expected pixels in [0, 1]",
         "dividing by 255, or storing uint8" if 1 < high <= 255 and low >= 0 else None,
     )
+
+
+def _check_range(x: Tensor, place: str) -> None:
+    if len(x) > 1 and all(torch.equal(part, x[:1].expand_as(part)) for part in torch.split(x, 4096)):
+        raise BadData(f"{place}: all {len(x)} images are the same, expected images that differ")
+    brightest, white = float(x.max()), 255 if x.dtype == torch.uint8 else 1
+    if brightest < DARKEST * white:
+        raise BadData(
+            f"{place}: no pixel of any image is above {brightest:g} where white is {white}, so all are nearly "
+            "black, expected images that use the whole range",
+            "multiplying by 255" if brightest * 255 <= 1.001 * white else "scaling them to [0, 1]",
+        )
 
 
 def _statistics(x: Tensor, block: int = 4096) -> tuple[tuple[float, ...], tuple[float, ...]]:

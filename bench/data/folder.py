@@ -16,6 +16,9 @@ from bench.errors import BadData
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """The files that count as images, in small or capital letters."""
 
+NOT_READ = (".apng", ".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".tga")
+"""Pictures that would be left out without a word."""
+
 TEST_FRACTION = 5
 """Of a folder that is not split into train and test, every fifth image of a class becomes a test image."""
 
@@ -94,7 +97,15 @@ def _listing(path: Path) -> Listing:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    files = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    for file in files:
+        if file.suffix.lower() in NOT_READ:
+            raise BadData(
+                f"{file} is a picture of a kind that is not read, expected files that end in "
+                f"{', '.join(SUFFIXES)}",
+                "converting it, or moving it away",
+            )
+    return [file for file in files if file.suffix.lower() in SUFFIXES]
 
 
 def _files(listing: Listing) -> list[Path]:

@@ -17,11 +17,15 @@ from bench.errors import BadData
 BLOCK = 256
 """Files decoded between two reports of progress."""
 
+OF_16_BITS = ("PNG", "PPM")
+"""Formats whose numbers of more than 8 bits go up to 65535: what is white is known."""
+
 
 def decode(paths: Sequence[Path], title: str, progress: Progress) -> NDArray[np.uint8]:
     """Images [N, 3, H, W] in RGB, all of one size, decoded by a few threads.
 
-    Raises BadData for a file that is no image, and for two that differ in size.
+    Gray ones have three equal channels, 16 bits are rounded to 8. Raises BadData for a file that is no image,
+    for one of which no single colour of each pixel is known, and for two that differ in size.
     """
     first = _decode(paths[0])
     images = np.empty((len(paths), 3, *first.shape[:2]), np.uint8)
@@ -44,9 +48,42 @@ def decode(paths: Sequence[Path], title: str, progress: Progress) -> NDArray[np.
 def _decode(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(_in_8_bits(_one_frame(_opaque(image, path), path), path).convert("RGB"))
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadData(f"{path} cannot be read as an image ({type(error).__name__})", "removing it") from error
+
+
+def _opaque(image: Image.Image, path: Path) -> Image.Image:
+    """Refused if anything can be seen through it: what lies behind is not told."""
+    palette = image.palette.mode if image.palette is not None else ""
+    through = {"A", "a"} & set(image.getbands()) or "transparency" in image.info or palette.endswith("A")
+    if through and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise BadData(
+            f"{path} has transparent pixels, whose colour nobody knows, expected an opaque picture",
+            "pasting it on a background",
+        )
+    return image
+
+
+def _one_frame(image: Image.Image, path: Path) -> Image.Image:
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG, with a preview behind the picture
+        raise BadData(f"{path} has {frames} frames, expected one picture", "saving one of them")
+    return image
+
+
+def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
+    """Rounded where white is 65535; refused where nothing says which number is white."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    if image.format not in OF_16_BITS:
+        raise BadData(
+            f"{path} holds numbers of more than 8 bits ({image.format}, {image.mode}), and nothing says which "
+            "of them is white, expected 8 bits for each channel",
+            "scaling them to 0..255, or npz:PATH with floats in [0, 1]",
+        )
+    numbers = np.asarray(image).astype(np.int64)
+    return Image.fromarray(((numbers * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def _size(image: NDArray[np.uint8]) -> str:

@@ -82,6 +82,32 @@ def test_what_does_not_fit_is_refused():
         check(images(torch.zeros(1, 1, 2, 2).double(), [0]), "mine", 2)
 
 
+@pytest.mark.parametrize(
+    ("pixels", "told", "mended"),
+    [
+        (np.uint8([0, 1]), "above 1 where white is 255.*multiplying by 255", np.uint8([0, 255])),
+        (np.uint8([0, 16]), r"above 16 where white is 255.*scaling them to \[0, 1\]", np.float32([0, 1])),
+        (np.float32([0, 1]) / 255, "above 0.00392157 where white is 1,.*multiplying by", np.float32([0, 1])),
+        (np.float64([0, 0.1]), "above 0.1 where white is 1,.*scaling", np.float64([0, 1])),
+    ],
+)
+def test_images_that_became_almost_black_are_refused(pixels, told, mended):
+    chosen = np.random.default_rng(2).integers(0, 2, (60, 3, 4, 4))
+    with pytest.raises(BadData, match=f"npz:own, training set: no pixel of any image is {told}"):
+        own(x_train=pixels[chosen])
+    with pytest.raises(BadData, match="npz:own, test set: no pixel"):
+        own(x_test=pixels[chosen[:12]])
+    assert own(x_train=mended[chosen], x_test=mended[chosen[:12]]).test.batch(torch.tensor([0]))[0].max() == 1
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_images_that_do_not_differ_are_refused(value):
+    with pytest.raises(BadData, match="npz:own, training set: all 60 images are the same"):
+        own(x_train=np.full((60, 3, 4, 4), value, np.uint8))
+    with pytest.raises(BadData, match="npz:own, test set: all 12 images are the same"):
+        own(x_test=np.full((12, 3, 4, 4), value, np.uint8))
+
+
 def test_each_mistake_is_found_when_a_data_set_is_assembled():
     with pytest.raises(BadData, match="npz:own, test set: there are 12 images and 11 labels"):
         own(y_test=np.zeros(11, int))
@@ -180,6 +206,7 @@ def test_at_most_5000_are_held_out():
     assert np.bincount(labels[away]).tolist() == [500] * 10
     assert sorted([*kept, *away]) == list(range(60000))
     x = np.zeros((60000, 1, 8, 8), np.uint8)
+    x[1::2] = 255
     big = assemble(CATALOG["digits"], Splits(x, labels, x[:10], labels[:10]))
     assert len(big.validation) == 5000
 
@@ -237,7 +264,9 @@ def test_statistics_of_ones_own_images_are_numpys():
 
 
 def test_a_constant_channel_is_not_divided_by_zero():
-    assert own(x_train=np.full((60, 3, 4, 4), 7, np.uint8)).std == (1.0, 1.0, 1.0)
+    x = np.random.default_rng(1).integers(0, 256, (60, 3, 4, 4), np.uint8)
+    x[:, 1] = 7
+    assert [value == 1.0 for value in own(x_train=x).std] == [False, True, False]
 
 
 def test_a_task_says_what_a_network_needs():

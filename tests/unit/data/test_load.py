@@ -9,6 +9,7 @@ import struct
 import threading
 import urllib.error
 import urllib.request
+import zlib
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from sklearn.datasets import load_digits
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from bench.data import idx, splits
+from bench.core.progress import Silent
+from bench.data import idx, pictures, splits
 from bench.data.identity import identity
 from bench.data.load import load
 from bench.errors import BadData
@@ -345,6 +347,95 @@ def test_grey_pictures_become_rgb(tmp_path):
     write_images(tmp_path / "pets", {"cat": 5, "dog": 5}, mode="L", ending=".BMP")
     x = load(f"folder:{tmp_path}/pets").test.x
     assert torch.equal(x[:, 0], x[:, 1]) and torch.equal(x[:, 0], x[:, 2])
+
+
+def png_of_16_bits(path, array):
+    """Written by hand, in the big-endian order of the PNG specification; gray [H, W] or colours [H, W, 3]."""
+    height, width = array.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if array.ndim == 3 else 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    parts = [struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def read_one(path):
+    return pictures.decode([path], "", Silent())[0]
+
+
+NUMBERS = np.array([[0, 127, 128, 257], [4095, 32768, 65278, 65535]])
+
+
+def test_16_bits_are_rounded_to_8(tmp_path):
+    png_of_16_bits(tmp_path / "gray.png", NUMBERS)
+    (tmp_path / "gray.pgm").write_bytes(b"P5 4 2 65535\n" + NUMBERS.astype(">u2").tobytes())
+    for name in ("gray.png", "gray.pgm"):
+        assert read_one(tmp_path / name).tolist() == [[[0, 0, 0, 1], [16, 128, 254, 255]]] * 3
+    png_of_16_bits(tmp_path / "colours.png", np.stack([NUMBERS, 65535 - NUMBERS, 0 * NUMBERS], -1))
+    exact = np.stack([NUMBERS, 65535 - NUMBERS, 0 * NUMBERS]) / 257
+    assert np.abs(read_one(tmp_path / "colours.png") - exact).max() <= 1, "Pillow cuts the lower 8 bits off"
+
+
+def test_numbers_without_a_white_are_refused(tmp_path):
+    for kind in (np.float32, np.int32, np.uint16):
+        Image.fromarray((NUMBERS / 65535 if kind is np.float32 else NUMBERS).astype(kind)).save(tmp_path / "a.tif")
+        with pytest.raises(BadData, match=r"a.tif holds numbers of more than 8 bits.*nothing says which"):
+            read_one(tmp_path / "a.tif")
+
+
+def test_pictures_of_fewer_bits_use_the_whole_range(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 15\n" + bytes([0, 1, 15, 7]))
+    assert read_one(tmp_path / "a.pgm")[0].tolist() == [[0, 17], [255, 119]]
+    for ending in (".png", ".bmp", ".tif"):
+        Image.fromarray(np.uint8([[0, 255], [255, 0]])).convert("1").save(tmp_path / f"bits{ending}")
+        assert read_one(tmp_path / f"bits{ending}").tolist() == [[[0, 255], [255, 0]]] * 3
+
+
+def test_what_is_behind_a_transparent_pixel_is_not_made_up(tmp_path):
+    opaque = np.random.default_rng(0).integers(0, 256, (2, 3, 4), np.uint8)
+    opaque[..., 3] = 255
+    Image.fromarray(opaque, "RGBA").save(tmp_path / "a.png")
+    assert np.array_equal(read_one(tmp_path / "a.png").transpose(1, 2, 0), opaque[..., :3])
+    clear = opaque.copy()
+    clear[1, 2, 3] = 254
+    seen_through = [Image.fromarray(clear, "RGBA"), Image.fromarray(clear[..., 2:], "LA")]
+    for number, image in enumerate(seen_through):
+        image.save(tmp_path / f"{number}.png")
+        with pytest.raises(BadData, match=f"{number}.png has transparent pixels"):
+            read_one(tmp_path / f"{number}.png")
+    paletted = Image.fromarray(np.uint8([[0, 1]])).convert("P")
+    paletted.save(tmp_path / "p.png", transparency=0)
+    with pytest.raises(BadData, match=r"p.png has transparent pixels"):
+        read_one(tmp_path / "p.png")
+    Image.fromarray(np.uint8([[9, 1]])).save(tmp_path / "key.png", transparency=9)  # gray with one key colour
+    with pytest.raises(BadData, match=r"key.png has transparent pixels"):
+        read_one(tmp_path / "key.png")
+
+
+def test_palettes_and_cmyk_give_the_colours_that_they_stand_for(tmp_path):
+    paletted = Image.fromarray(np.uint8([[0, 1, 2]]), "P")
+    paletted.putpalette([10, 20, 30, 200, 100, 0, 255, 255, 255])
+    paletted.save(tmp_path / "p.png")
+    assert read_one(tmp_path / "p.png")[:, 0].T.tolist() == [[10, 20, 30], [200, 100, 0], [255, 255, 255]]
+    ink = np.uint8([[[0, 51, 255, 0], [255, 0, 0, 102]]])
+    Image.fromarray(ink, "CMYK").save(tmp_path / "c.tif")
+    exact = (255 - ink[0, :, :3].astype(float)) * (255 - ink[0, :, 3:]) / 255  # (1 - C)(1 - K)
+    assert np.abs(read_one(tmp_path / "c.tif")[:, 0].T - exact).max() <= 1
+
+
+def test_several_frames_are_no_picture(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    for name, kind in (("a.webp", "WEBP"), ("a.tif", "TIFF"), ("a.png", "PNG"), ("b.png", "GIF")):
+        frames[0].save(tmp_path / name, kind, save_all=True, append_images=frames[1:])
+        with pytest.raises(BadData, match=f"{name} has 2 frames, expected one picture"):
+            read_one(tmp_path / name)
+
+
+def test_pictures_that_would_be_left_out_are_named(tmp_path):
+    write_images(tmp_path / "pets", {"cat": 3, "dog": 3})
+    Image.new("RGB", (6, 5)).save(tmp_path / "pets" / "cat" / "3.GIF")
+    with pytest.raises(BadData, match=r"cat/3.GIF is a picture of a kind that is not read"):
+        load(f"folder:{tmp_path}/pets")
 
 
 def test_two_sizes_are_named(tmp_path):
