@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -68,9 +69,11 @@ def motion(x: Tensor, draws: Draws, reach: float, sd: float) -> Tensor:
 
 
 def zoom(x: Tensor, draws: Draws, largest: float) -> Tensor:
-    """The mean of the image and of its enlargements by 1.00, 1.01 and so on, below `largest`."""
-    factors = [1 + step / 100 for step in range(round((largest - 1) * 100))]
-    enlarged = [magnified(x, factor) for factor in factors]
+    """The mean of the image and of its enlargements by 1.00, 1.01 and so on, up to about `largest`.
+
+    NumPy's rounding is part of what was published: it ends at 1.06 and 1.11, but not at 1.16, 1.21 and 1.26.
+    """
+    enlarged = [magnified(x, factor) for factor in np.arange(1, largest, 0.01).tolist()]
     return torch.stack([x, *enlarged]).mean(0)
 
 
@@ -118,9 +121,21 @@ def drawn_out(x: Tensor, degrees: Tensor, reach: float, sd: float) -> Tensor:
 
 
 def magnified(x: Tensor, factor: float) -> Tensor:
-    """Enlarged around the middle, linearly between pixels, cut to the same size."""
-    middle = x.new_tensor([(x.shape[3] - 1) / 2, (x.shape[2] - 1) / 2])
-    return sampled(x, (_places(x) - middle) / factor + middle, "border")
+    """Enlarged, linearly between pixels, and cut to the same size: the authors' `clipped_zoom`.
+
+    They cut whole pixels out of the middle and enlarge them to whole pixels. So the factor is met only nearly,
+    and the middle moves by up to a pixel, which blurs more than the enlargement does.
+    """
+    rows, columns = (_enlarged(side, factor, x) for side in x.shape[2:])
+    return sampled(x, torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)[None], "border")
+
+
+def _enlarged(side: int, factor: float, x: Tensor) -> Tensor:
+    """Where the pixels of an enlarged row lie in the row itself, [side]; the ends of what is cut out stay."""
+    kept = math.ceil(side / factor)
+    size = round(kept * factor)
+    pixels = torch.arange(side, dtype=x.dtype, device=x.device) + (size - side) // 2
+    return (side - kept) // 2 + pixels * ((kept - 1) / max(1, size - 1))
 
 
 def sampled(x: Tensor, places: Tensor, border: str) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -116,6 +117,28 @@ def test_the_defocus_is_scipys_convolution_with_the_disk(pictures):
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_blurs_leave_a_plain_image(name, severity):
     assert torch.allclose(corruption(name)(GRAY[:3], severity, 0, range(3)), GRAY[:3], atol=1e-5)
+
+
+def clipped_zoom(image, factor):
+    """As the authors of CIFAR-10-C enlarge [H, W, C]: ImageNet-C/create_c/make_cifar_c.py, by scipy."""
+    side = image.shape[0]
+    kept = math.ceil(side / factor)
+    top = (side - kept) // 2
+    large = ndimage.zoom(image[top : top + kept, top : top + kept], (factor, factor, 1), order=1)
+    trim = (large.shape[0] - side) // 2
+    return large[trim : trim + side, trim : trim + side]
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("side", [28, 32])
+def test_the_zoom_blur_is_the_published_one(severity, side, pictures):
+    """The ranges of factors as published; rounding lets np.arange(1, 1.06, 0.01) end in 1.06, not in 1.05."""
+    factors = np.arange(1, (1.06, 1.11, 1.16, 1.21, 1.26)[severity - 1], 0.01)
+    for x in pictures[:3, :, :side, :side].double():
+        image = x.permute(1, 2, 0).numpy()
+        known = (image + sum(clipped_zoom(image, factor) for factor in factors)) / (len(factors) + 1)
+        ours = corruption("zoom_blur")(x[None], severity, 0, [0])[0].permute(1, 2, 0)
+        assert np.allclose(ours, known.clip(0, 1), atol=1e-6)
 
 
 def test_motion_draws_a_point_out_along_its_direction():
