@@ -153,6 +153,11 @@ class TrainSpec:
         return content_id(self.encoded())
 
     @property
+    def of_others(self) -> bool:
+        """Whether weights of others are in it: their training images may be our validation images."""
+        return self.init is not None or any(parent.of_others for _, parent in self.parents)
+
+    @property
     def modules(self) -> list[str]:
         """The modules whose code, with all that they import, made the weights."""
         own = [*_modules_of(self.named.defense), "bench.train.fit", module_of(self.architecture)]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fpr",
     metavar="SHARE",
-    help="Share of clean validation images that a threshold may refuse.  [default: 0.05]",
+    help="Share of clean images that a threshold may refuse of those that it is chosen on.  [default: 0.05]",
 )
 @click.option(
     "--fit-examples",
@@ -70,8 +70,8 @@ def detect(
     """Put detectors before a defense: AUROC, and joint accuracy under attackers who know them (detection@1).
 
     Trains the defense or loads its weights. Detectors are fitted on clean training images, thresholds are
-    chosen on clean validation images. Two tasks: adversarial or clean, wrong or right. Parts are kept: what
-    was stopped goes on.
+    chosen on clean validation images; of networks of others, on test images that are not judged. Two tasks:
+    adversarial or clean, wrong or right. Parts are kept: what was stopped goes on.
     """
     from bench.cli.board import width
     from bench.cli.requests import as_options, as_request

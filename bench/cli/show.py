@@ -317,7 +317,8 @@ def _detection(command: str) -> dict[str, str]:
         "command": f"{command} --defense NAME",
         "detectors": "; ".join(f"{name}: {describe(held)}" for name, held in usual.detectors.items()),
         "fitted on": f"{usual.fit_examples:,} clean training images",
-        "thresholds": f"refuse {refused} of clean validation images",
+        "thresholds": f"refuse {refused} of clean validation images; of a network of others, of test images "
+        "that are not judged",
         "computes": "for each detector and attack AUROC, AUPR and FPR at 95 % TPR, adversarial against clean "
         "and wrong against right; joint accuracy, also under the attacker who knows the detector",
     }

@@ -23,6 +23,9 @@ SCHEMA = 1
 
 FOLDER, FIGURES, SCORES = "detection", "detection.json", "scores.npz"
 
+Calibration = Literal["validation", "test", "training"]
+"""Held-out training images; test images that are not judged; what others may have trained the network on."""
+
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _AGAIN = "bench detect with --rerun"
 
@@ -64,8 +67,8 @@ class Guard:
 
     detector: str
     fitted: str  # with every parameter, and the paper
-    threshold: float  # of the suspicion; chosen on clean validation images alone
-    validation_refused: Interval
+    threshold: float  # of the suspicion; chosen on clean images that are not judged, alone
+    validation_refused: Interval  # of those images
     clean_refused: Interval  # of the clean test images
     clean: Interval  # right and accepted
     robust: Mapping[str, Interval]  # attack -> right and accepted when clean, then right or refused
@@ -134,6 +137,7 @@ class Detection:
     scores_sha256: str  # of the file of all scores beside the record
     spec: Mapping[str, Any]
     provenance: Provenance
+    chosen_on: Calibration = "validation"  # where the clean images lie that thresholds are chosen on
 
     @property
     def budget(self) -> str:

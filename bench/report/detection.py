@@ -96,8 +96,7 @@ def guard_table(found: Detection) -> Table:
         cells = (guard.clean_refused, guard.clean, *held, guard.aware, guard.worst, note)
         rows.append((*_keys(found), guard.detector, *cells))
     notes = (
-        f"thresholds refuse at most {rate} of {found.validation_examples:,} clean validation images; the "
-        "test images choose nothing",
+        _thresholds(found, rate),
         "joint accuracy over all examples: right and accepted when clean, and under attack right or refused; "
         "an attack succeeds where the answer is wrong and accepted",
         f"aware: {found.aware_attack}; against each detector by itself",
@@ -201,9 +200,28 @@ def _as_share(area: Area, one: Separation) -> Interval:
     return Interval(area.value, area.low, area.high, one.positives, one.positives + one.negatives)
 
 
+def _thresholds(found: Detection, rate: str) -> str:
+    """Where thresholds come from, and what the rate is worth therefore."""
+    chosen = f"thresholds refuse at most {rate} of {found.validation_examples:,} clean"
+    others = "others trained the network, and may have trained it on our validation images"
+    if found.chosen_on == "test":
+        return f"{chosen} test images, none of which is judged here: {others}"
+    if found.chosen_on == "training":
+        return (
+            f"warn: {chosen} validation images, but {others}: of images that it never saw they may refuse "
+            "more; with fewer --examples, test images that are left choose the thresholds"
+        )
+    return f"{chosen} validation images; the test images choose nothing"
+
+
 def _warnings(found: Detection) -> list[str]:
-    """What a reviewer should not miss: whom an informed attacker walks past, and what detectors add."""
-    notes = []
+    """What a reviewer should not miss: unkept rates, informed attackers who walk past, what detectors add."""
+    notes = [
+        f"warn: {guard.detector} refuses {100 * guard.clean_refused.value:.1f} % of the clean test images, and "
+        f"{100 * guard.validation_refused.value:.1f} % of those that its threshold was chosen on: they differ"
+        for guard in found.guards
+        if guard.clean_refused.low > guard.validation_refused.high
+    ]
     for guard in found.guards:
         least = min(guard.robust.values(), key=lambda one: one.count)
         if guard.aware is not None and guard.aware.high < least.low:

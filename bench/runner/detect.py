@@ -19,7 +19,7 @@ from bench.attacks.streams import seeded
 from bench.core.detection import threshold_at
 from bench.core.outcomes import Outcomes, concatenate
 from bench.core.seeds import seed_for
-from bench.data.dataset import Dataset, test_subset
+from bench.data.dataset import Dataset, Images, test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena, Chunk, play
@@ -27,7 +27,7 @@ from bench.evaluate.guarded import Watch, climbable, guarded
 from bench.evaluate.portrait import Lacking
 from bench.evaluate.unstopped import adversarial_images
 from bench.records import detection as records
-from bench.records.detection import Detection, Scored
+from bench.records.detection import Calibration, Detection, Scored
 from bench.records.store import RunFolder, StoredCell, write_atomically
 from bench.runner.detect_spec import DetectSpec
 from bench.runner.detections import Found, detection_of
@@ -38,6 +38,10 @@ from bench.runner.summary import provenance
 from bench.runner.weights import build_trained, fit, load_data
 from bench.suites.detection import AWARE
 from bench.train.fit import Trained
+
+
+REFUSED_AT_LEAST = 5
+"""So many images a threshold may refuse of those that it is chosen on, or they are too few to choose by."""
 
 
 def detect(spec: DetectSpec, options: Options) -> Detection:
@@ -104,6 +108,7 @@ class _Detecting:
             *(spec.run, spec.protocol, self.data, self.trained, self.net, self.deployed, self.batches),
             options,
         )
+        self.chosen_on, self.calibration = self._for_thresholds()
         self.watches: dict[str, Suspicion] = self.fitted.watches()
 
     def record(self) -> Detection:
@@ -122,7 +127,10 @@ class _Detecting:
         self.options.progress.finish()
         content = records.pack(sets)
         made = sources_behind(self.spec.run, self.options.store, self.sources)
-        found = Found(self.data, self.trained, self.net, sets, thresholds, aware, self.fitted.left_out)
+        found = Found(
+            *(self.data, self.trained, self.net, sets, thresholds, aware, self.fitted.left_out),
+            chosen_on=self.chosen_on,
+        )
         record = detection_of(
             self.spec,
             found,
@@ -145,9 +153,22 @@ class _Detecting:
             seed=run.training.seed,
         )
 
+    def _for_thresholds(self) -> tuple[Calibration, Images]:
+        """Clean images that neither the network nor a detector was fitted on, and that are not judged.
+
+        What we hold out for validation is what others trained their network on. Nobody trained on test images,
+        so the last ones of the shuffle choose its thresholds, if enough of them are left.
+        """
+        validation, test = self.data.validation, self.data.test
+        if not self.spec.run.training.of_others:
+            return "validation", validation
+        judged = sum(map(len, self.chunks))
+        rows = test_subset(self.data, None)[max(judged, len(test) - len(validation)) :]
+        enough = len(rows) * float(self.spec.protocol.false_positives) >= REFUSED_AT_LEAST
+        return ("test", test.take(rows)) if enough else ("training", validation)
+
     def _validation(self) -> Scored:
-        """Clean images that neither the network nor a detector was fitted on."""
-        images = self.data.validation
+        images = self.calibration
 
         def make() -> Scored:
             x, y = images.batch(torch.arange(len(images)))

@@ -18,7 +18,7 @@ from bench.data.catalog import source
 from bench.data.dataset import Dataset
 from bench.plan import RunSpec
 from bench.records import detection as records
-from bench.records.detection import Area, Attacked, Claimed, Detection, Guard, Scored, Separation
+from bench.records.detection import Area, Attacked, Calibration, Claimed, Detection, Guard, Scored, Separation
 from bench.records.record import Provenance
 from bench.runner.detect_spec import DetectSpec
 from bench.runner.summary import interval_of, training_of
@@ -38,6 +38,7 @@ class Found:
     thresholds: Mapping[str, float]  # in the order of the scores
     aware: Mapping[str, Outcomes | str]  # or why there is none
     left_out: Mapping[str, str]
+    chosen_on: Calibration
 
 
 def detection_of(spec: DetectSpec, found: Found, scores_sha256: str, made: Provenance) -> Detection:
@@ -86,6 +87,7 @@ def detection_of(spec: DetectSpec, found: Found, scores_sha256: str, made: Prove
         scores_sha256=scores_sha256,
         spec=spec.encoded(),
         provenance=made,
+        chosen_on=found.chosen_on,
     )
 
 

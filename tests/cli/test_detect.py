@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from bench.core.seeds import seed_for
+from bench.data.splits import permutation
+from bench.plan import Init, Request, plan_training
 from bench.records.detection import read, read_scores
 
 ROOT = Path(__file__).parents[2]
@@ -168,3 +172,72 @@ def test_run_sends_its_suite_here(bench, tmp_path):
     told = bench("run", "--defense", "standard", "--suite", "detection", "--store", tmp_path)
     assert told.code == 2
     assert "bench detect --defense standard --data digits" in told.err
+
+
+MEMORY = '''
+import torch
+from torch import nn
+
+class Memory(nn.Module):
+    """Sure of the images that it was trained on, and the less sure the farther away an image is."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(200, 16))
+        self.linear = nn.Linear(16, 2)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.linear(x) * torch.exp(-4 * torch.cdist(x, self.seen).amin(1, keepdim=True))
+'''
+
+
+@pytest.fixture
+def remembered(tmp_path):
+    """200 training and 200 test images of two classes, and a network of others that knows all of the former."""
+    x = np.random.default_rng(3).random((400, 1, 4, 4), np.float32)
+    y = np.arange(400) % 2
+    np.savez(tmp_path / "own.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
+    weights = {"seen": torch.from_numpy(x[:200]).flatten(1), "linear.bias": torch.zeros(2)}
+    weights["linear.weight"] = torch.stack([torch.ones(16), torch.zeros(16)])
+    torch.save(weights, tmp_path / "memory.pt")
+    (tmp_path / "memory_of_others.py").write_text(MEMORY)
+    suspicion = -weights["linear.weight"][0] @ weights["seen"].new_tensor(x[200:]).flatten(1).T
+    far = torch.cdist(torch.from_numpy(x[200:]).flatten(1), weights["seen"]).amin(1)
+    words = ["detect", "--defense", "loaded", "--checkpoint", tmp_path / "memory.pt"]
+    words += ["--factory", f"{tmp_path / 'memory_of_others.py'}:Memory", "--data", f"npz:{tmp_path / 'own.npz'}"]
+    words += ["--detector", "max_softmax", "--attack", "fgsm", "--fpr", "0.25", "--store", tmp_path / "runs"]
+    return words, (suspicion * torch.exp(-4 * far)).numpy()
+
+
+def test_thresholds_of_a_network_of_others_come_from_test_images_that_are_not_judged(bench, remembered):
+    words, suspicion = remembered
+    found = told_json(bench(*words, "--examples", "100", "--json"))
+    (guard,) = found["guards"]
+    order = permutation(seed_for("examples", "npz:own"), 200)
+    assert (found["chosen_on"], found["validation_examples"]) == ("test", 20)
+    threshold = np.sort(suspicion[order[180:]])[-1 - 5]  # 5 of 20 are 25 %
+    assert guard["threshold"] == pytest.approx(threshold, rel=1e-4)
+    assert guard["validation_refused"]["count"] == 5
+    refused = int((suspicion[order[:100]] > threshold).sum())
+    assert guard["clean_refused"]["count"] == pytest.approx(refused, abs=1) and refused < 40
+    fewer = told_json(bench(*words, "--examples", "60", "--json"))
+    assert fewer["guards"][0]["threshold"] == guard["threshold"], "whatever else is judged"
+    assert "20 clean test images, none of which is judged here: others" in bench(*words, "--examples", "60").out
+
+
+def test_where_no_test_image_is_left_the_rate_is_said_to_be_worth_nothing(bench, remembered):
+    words, suspicion = remembered
+    found = told_json(bench(*words, "--examples", "all", "--json"))
+    (guard,) = found["guards"]
+    assert found["chosen_on"] == "training" and guard["validation_refused"]["count"] == 5
+    assert guard["clean_refused"]["count"] == 200, "it remembers none of them"
+    out = " ".join(bench(*words, "--examples", "all").out.split())
+    assert "warn: thresholds refuse at most 25 % of 20 clean validation images, but others trained" in out
+    assert "warn: max_softmax refuses 100.0 % of the clean test images, and 25.0 % of those" in out
+
+
+def test_what_begins_with_weights_of_others_is_of_others():
+    alone = plan_training(Request("pgd_at"))
+    taught = replace(alone, parents=(("teacher", replace(alone, init=Init(Path("w"), "0" * 64))),))
+    assert (alone.of_others, taught.parents[0][1].of_others, taught.of_others) == (False, True, True)
