@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from bench.core.outcomes import NEVER, Outcomes
+from bench.core.outcomes import NEVER, REFUSED, Outcomes
 
 
 @dataclass(frozen=True)
@@ -92,3 +92,29 @@ def most_missed(n: int) -> float:
     """
     bound = binomtest(0, n).proportion_ci(confidence_level=0.90, method="exact")
     return float(bound.high)
+
+
+@dataclass(frozen=True)
+class Favourite:
+    """The class that a network answers most often to clean images."""
+
+    answer: int
+    given: int  # examples that got it
+    others: int  # examples of other classes
+    caught: int  # of those, examples that got it, too
+
+    @property
+    def is_all(self) -> bool:
+        """Whether the network tells hardly anything apart: 95 % of at least ten of other classes get it, too."""
+        return self.others >= 10 and self.caught >= 0.95 * self.others
+
+
+def favourite(outcomes: Outcomes) -> Favourite | None:
+    """The most frequent clean answer; None where every image is refused."""
+    answered = outcomes.clean[outcomes.clean != REFUSED]
+    if not len(answered):
+        return None
+    values, counts = np.unique(answered, return_counts=True)
+    answer, others = int(values[counts.argmax()]), outcomes.labels != values[counts.argmax()]
+    caught = int((outcomes.clean[others] == answer).sum())
+    return Favourite(answer, int(counts.max()), int(others.sum()), caught)

@@ -123,6 +123,15 @@ _ALL = (
         ("undeclared-randomness", "declared-randomness-absent"),
     ),
     Rule(
+        "P8",
+        "the network tells classes apart: not one answer for all",
+        "the run's clean answers: of at least 10 examples of other classes, fewer than 95 % get the most "
+        "frequent answer, too",
+        "block",
+        HOUSE,
+        codes=("one-answer",),
+    ),
+    Rule(
         "A1",
         "every adversarial image is in the box and within eps (1 + 1e-6)",
         "the referee's distance for each example; how many candidates it had to move, at most 1 %",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Deployed
-from bench.core.metrics import broken, met, withheld
+from bench.core.metrics import broken, favourite, met, withheld
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency
@@ -31,7 +31,7 @@ RESISTS, LEAVES = 0.5, 0.25
 
 def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> list[Finding]:
     """What the columns of one run say about each other; `flat` counts examples without any gradient."""
-    findings: list[Finding] = []
+    findings: list[Finding] = [*_by_one_answer(outcomes)]
     strong = [name for name in outcomes if name.startswith(ITERATIVE)]
     for weak in (name for name in outcomes if name.startswith(ONE_STEP)):
         if not strong:
@@ -101,6 +101,19 @@ def from_budget(outcomes: Mapping[str, Outcomes], budget: Budget) -> Iterable[Fi
         if outside:
             detail = f"{name}: {outside} of {len(column)} judged images lie outside {budget.label}"
             yield Finding("outside-budget", "block", detail)
+
+
+def _by_one_answer(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
+    """A network that answers one class to nearly everything: no attack can take what it never told apart."""
+    for column in list(outcomes.values())[:1]:  # clean answers are those of every column
+        held = favourite(column)
+        if held is not None and held.is_all:
+            detail = (
+                f"the network answers class {held.answer} to {held.given} of {len(column)} clean images, and to "
+                f"{held.caught} of the {held.others} that are of other classes: what stands under attack is "
+                "the share of that class, and no robustness"
+            )
+            yield Finding("one-answer", "block", detail)
 
 
 def _by_less(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:

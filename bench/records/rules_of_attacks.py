@@ -25,6 +25,18 @@ RUNGS: tuple[tuple[str, frozenset[str]], ...] = (
 """White-box attacks by their class, the stronger later."""
 
 
+def telling_apart(case: Case) -> Check:
+    """P8: clean images of several classes get several answers."""
+    held = metrics.favourite(next(iter(case.outcomes.values())))
+    if held is None:
+        return kept("P8", "every clean image is refused")
+    figures = (
+        f"class {held.answer}, the most frequent answer, goes to {held.caught} of {held.others} clean images "
+        "of other classes"
+    )
+    return broken("P8", figures) if held.is_all else kept("P8", figures)
+
+
 def budget(case: Case) -> Check:
     """A1: what was judged lies within the budget, and what had to be moved there was little."""
     eps = _radius(case)
@@ -219,6 +231,7 @@ def from_findings(case: Case) -> dict[str, Check]:
 
 
 APPLIED: Mapping[str, Callable[[Case], Check]] = {
+    "P8": telling_apart,
     "A1": budget,
     "A2": stored_images,
     "A3": worst_case,

@@ -24,6 +24,7 @@ QUICK = (
         "probabilities",
         "normalised_outside",
         "turned_round",
+        "one_answer",
     ),
     *("noise_off_the_grid", "remembers", "sees_derivatives", "last_iterate", "leaves_ball", "not_a_number"),
 )

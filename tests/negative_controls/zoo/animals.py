@@ -191,6 +191,12 @@ BROKEN = (
         eps="3/10",
         epochs=16,
     ),
+    _cheat(
+        "one_answer",
+        "answers one class, whatever it is shown, with slopes and all",
+        OURS,
+        "one-answer",
+    ),
     _cheat("probabilities", "the outputs are probabilities", ROBUSTBENCH, "probabilities-for-logits"),
     _cheat(
         "normalised_outside",

@@ -166,6 +166,7 @@ CHEATS: Mapping[str, Cheat] = {
     "saturated": _around(after=layers.sure),
     "rounded_logits": _around(after=lambda logits: (logits * 10).round() / 10),
     "one_hot": _around(after=layers.one_hot),
+    "one_answer": _around(after=layers.always_the_first),
     "thermometer": _around(layers.thermometer),
     "jpeg": _around(layers.jpeg),
     "rounded_images": _around(layers.rounded(8)),

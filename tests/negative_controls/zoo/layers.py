@@ -76,6 +76,12 @@ def shifted(x: Tensor) -> Tensor:
     return padded[:, :, row : row + x.shape[2], column : column + x.shape[3]]
 
 
+def always_the_first(logits: Tensor) -> Tensor:
+    """The first class wins by more than 1, whatever the others say among themselves."""
+    first, rest = logits[:, :1], logits[:, 1:]
+    return torch.cat([rest.amax(1, keepdim=True) + 1 + first.abs() / 100, rest], 1)
+
+
 def one_hot(logits: Tensor) -> Tensor:
     """Ten thousand for the class of the answer and zero for the others."""
     return 1e4 * nn.functional.one_hot(logits.argmax(1), logits.shape[1]).float()

@@ -13,6 +13,7 @@ import pytest
 from bench.core.bitmap import packed
 from bench.core.outcomes import NEVER, REFUSED, Outcomes
 from bench.core.rules import INDICATOR_OF, INDICATORS, RULE_OF, RULES
+from bench.evaluate import diagnostics
 from bench.records import rules_of_attacks, rules_of_records
 from bench.records.case import Case
 from bench.records.record import Check, Column, Finding, Interval, Record, Verdicts
@@ -275,11 +276,36 @@ def test_an_audit_marks_what_findings_do_not(make_record: Maker) -> None:
     assert tally(record.audit) == "2 warn, 0 block, 1 open of 3"
 
 
+@pytest.mark.parametrize(
+    ("labels", "answers", "verdict"),
+    [
+        ([0] * 90 + [1] * 110, [1] * 200, "block"),  # right on 55 %, and nothing can be taken from it
+        ([0] * 90 + [1] * 110, [0] * 4 + [1] * 196, "block"),  # 4 of 90 told apart: 95.6 % are not
+        ([0] * 90 + [1] * 110, [0] * 5 + [1] * 195, "pass"),  # 5 of 90: 94.4 %
+        ([0] * 191 + [1] * 9, [0] * 200, "pass"),  # nine of another class say nothing yet
+        ([0] * 190 + [1] * 10, [0] * 200, "block"),
+        ([0] * 200, [0] * 200, "pass"),  # one class alone was asked about
+        ([0, 1] * 100, [REFUSED] * 200, "pass"),
+        ([0, 1] * 100, [REFUSED, 0] * 100, "block"),  # who refuses the rest tells nothing apart either
+    ],
+)
+def test_one_answer_for_all_is_no_classifier(make_case, labels, answers, verdict) -> None:
+    case = make_case(("pgd_20", "PGD", WHITE, 50))
+    outcomes = dataclasses.replace(
+        case.outcomes["pgd_20"], labels=np.array(labels), clean=np.array(answers), attacked=np.array(answers)
+    )
+    case = dataclasses.replace(case, outcomes={"pgd_20": outcomes})
+    assert rules_of_attacks.APPLIED["P8"](case).verdict == verdict
+    found = [f for f in diagnostics.from_outcomes(case.outcomes, {}) if f.code == "one-answer"]
+    assert [f.severity for f in found] == ["block"] * (verdict == "block")
+    assert RULE_OF["one-answer"] == "P8"
+
+
 def test_the_catalogue_is_that_of_the_page() -> None:
     assert catalogue() in PAGE.read_text(encoding="utf-8")
     assert indicators() in PAGE.read_text(encoding="utf-8")
     assert [*RULES] == [
-        *(f"P{number}" for number in range(1, 8)),
+        *(f"P{number}" for number in range(1, 9)),
         *(f"A{number}" for number in range(1, 23)),
         *(f"S{number}" for number in range(1, 9)),
     ]
