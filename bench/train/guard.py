@@ -70,9 +70,9 @@ def at_chance(
     constant = max(counts) / n
     if max(right) > constant + _ERRORS * math.sqrt(constant * (1 - constant) / n):
         return None
-    gentler = f"--set recipe.learning_rate={recipe.learning_rate / 10:.3g}"
+    gentler = f"--set recipe.learning_rate={recipe.learning_rate / 10:.3g} or a larger network, --arch NAME"
     if adversarial and not recipe.eps_warmup:
-        gentler = f"--set recipe.eps_warmup=0.4 or {gentler}"
+        gentler = "--set recipe.eps_warmup=0.4"
     last = history[-1]
     return (
         f"nothing is learnt: after epoch {last.epoch} (loss {last.loss:.3g}) {_percent(right[-1])} of the "

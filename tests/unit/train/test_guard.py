@@ -93,14 +93,14 @@ def test_a_training_at_chance_is_told_of_in_its_second_epoch() -> None:
     assert told is not None
     assert "after epoch 2 (loss 2.3) 10.4 % of the validation images are right" in told
     assert "would be right on 10.0 %" in told
-    assert told.endswith("try: --set recipe.eps_warmup=0.4 or --set recipe.learning_rate=0.01")
+    assert told.endswith("try: --set recipe.eps_warmup=0.4")
 
 
 def test_what_is_tried_already_is_not_recommended() -> None:
     history = _history([0.1] * 2, [0.1, 0.1])
     for recipe, adversarial in ((replace(RECIPE, eps_warmup=0.2), True), (RECIPE, False)):
         told = at_chance(history, [100] * 10, recipe, adversarial)
-        assert told is not None and told.endswith("try: --set recipe.learning_rate=0.01")
+        assert told is not None and "try: --set recipe.learning_rate=0.01 or" in told
 
 
 @pytest.mark.parametrize(
