@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from bench.core.credit import met
 from bench.core.outcomes import NEVER, REFUSED, Outcomes
 
 
@@ -38,17 +39,6 @@ def proportion(held: NDArray[np.bool_]) -> Proportion:
     count = int(held.sum())
     interval = binomtest(count, len(held)).proportion_ci(confidence_level=0.95, method="wilson")
     return Proportion(count, len(held), float(interval.low), float(interval.high))
-
-
-def broken(outcomes: Outcomes) -> NDArray[np.bool_]:
-    """What an attack itself broke, [n]; of a column that goes on from others, not what those had broken."""
-    fell: NDArray[np.bool_] = outcomes.correct & ~outcomes.robust & (outcomes.first_success != NEVER)
-    return fell
-
-
-def met(outcomes: Outcomes) -> NDArray[np.bool_]:
-    """What an attack was put on, [n]: right when clean, and left standing by the columns it goes on from."""
-    return outcomes.robust | broken(outcomes)
 
 
 def attack_success_rate(outcomes: Outcomes) -> float | None:

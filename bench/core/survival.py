@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.metrics import broken, met
+from bench.core.credit import broken, met
 from bench.core.outcomes import Outcomes
 
 

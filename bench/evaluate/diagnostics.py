@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.api import Deployed
-from bench.core.metrics import broken, favourite, met, withheld
+from bench.core.credit import broken, met
+from bench.core.metrics import favourite, withheld
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency

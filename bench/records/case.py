@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.metrics import broken as broken_by
+from bench.core.credit import broken as broken_by
 from bench.core.outcomes import Outcomes
 from bench.core.rules import RULES
 from bench.records.record import Check, Column, Record

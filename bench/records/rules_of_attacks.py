@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from bench.core import metrics
+from bench.core import credit
 from bench.core.paired import paired_difference
 from bench.core.rules import RULE_OF
 from bench.records.case import Case, Tried, broken, kept, left_by, percent, spared_by, unknown
@@ -120,7 +120,7 @@ def knowing_less(case: Case) -> Check:
         told = "no transfer or query attack" if white else "no attack by gradients"
         return unknown("A11", f"{told} was run on these weights", case.ask(f"--suite {missing}"))
     left = left_by(white)
-    counts = {c.summary.name: int((left & metrics.broken(c.outcomes)).sum()) for c in less}
+    counts = {c.summary.name: int((left & credit.broken(c.outcomes)).sum()) for c in less}
     only = int((left & ~spared_by(less)).sum())
     most = max(counts, key=counts.__getitem__)
     figures = f"{only} of {len(left)} examples are broken only by who knows less ({most}: {counts[most]})"

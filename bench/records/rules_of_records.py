@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.core import metrics
+from bench.core import credit
 from bench.core.metrics import proportion
 from bench.core.paired import holm, mcnemar
 from bench.records.case import Case, broken, kept, percent, unknown
@@ -159,7 +159,7 @@ def costs(case: Case) -> Check:
 
 def optimality(case: Case) -> Check:
     """S7: how much of what any column breaks each breaks."""
-    broke = {name: metrics.broken(held) for name, held in case.outcomes.items()}
+    broke = {name: credit.broken(held) for name, held in case.outcomes.items()}
     every = np.logical_or.reduce([*broke.values()])
     if not every.any():
         return kept("S7", "no column breaks anything, so none is better than another")

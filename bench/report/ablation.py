@@ -110,7 +110,7 @@ def _cells(variant: Variant, full: Variant, trials: Sequence[str]) -> tuple[Cell
         found,
         found.won if found else None,
         found.lost if found else None,
-        trained.seconds if trained and trained.epochs else None,
+        trained.seconds if trained else None,
         variant.note,
     )
 

@@ -18,8 +18,9 @@ from torch import nn
 import bench
 from bench.api import Trial
 from bench.core import lock
+from bench.core.credit import broken, met
 from bench.core.encoding import describe, differences
-from bench.core.metrics import attack_success_rate, broken, met, proportion, queries_to_success, withheld
+from bench.core.metrics import attack_success_rate, proportion, queries_to_success, withheld
 from bench.core.outcomes import Outcomes, worst_case
 from bench.core.threat import Feedback, format_eps
 from bench.data.dataset import Dataset

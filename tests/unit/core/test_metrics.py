@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.core.metrics import attack_success_rate, broken, met, queries_to_success
+from bench.core.credit import broken, met
+from bench.core.metrics import attack_success_rate, queries_to_success
 from bench.core.outcomes import NEVER, Outcomes
 
 CORRECT = np.array([False, True, True, True, True, True])
