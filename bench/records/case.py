@@ -19,6 +19,10 @@ LEAST = 100
 """A run of the same network with fewer examples says too little to be joined with a larger one."""
 
 
+OF_OTHERS = "loaded"
+"""The recipe of weights that nobody trained here."""
+
+
 @dataclass(frozen=True)
 class Tried:
     """A column of a run on the examples that all joined runs share."""
@@ -110,6 +114,11 @@ class Case:
     def ask(self, *words: str) -> str:
         """The command that runs the same defense otherwise."""
         return " ".join([self.command, *words])
+
+
+def is_of_others(record: Record) -> bool:
+    """Whether its weights are those of others, of which nothing was trained here."""
+    return record.training is not None and record.training.recipe == OF_OTHERS
 
 
 def first(outcomes: Outcomes, n: int) -> Outcomes:

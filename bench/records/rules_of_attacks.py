@@ -8,10 +8,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from bench.core import credit
+from bench.core import credit, metrics
 from bench.core.paired import paired_difference
 from bench.core.rules import RULE_OF
-from bench.records.case import Case, Tried, broken, kept, left_by, percent, spared_by, unknown
+from bench.records.case import Case, Tried, broken, is_of_others, kept, left_by, percent, spared_by, unknown
 from bench.records.record import Check, Record
 
 FEW, LOST = 0.002, 0.01
@@ -193,7 +193,7 @@ def aims(case: Case) -> Check:
 def ablation(case: Case) -> Check:
     """A20: the same defense with other switches was measured."""
     record = case.record
-    if record.training is not None and not record.training.epochs:
+    if is_of_others(record):
         return Check("A20", "info", "nothing was trained here, so no part can be turned off")
     family = [o.defense for o in case.others if o.defense != record.defense and _but_switches(o, record)]
     name = record.defense.partition("[")[0]

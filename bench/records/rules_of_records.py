@@ -10,7 +10,7 @@ import numpy as np
 from bench.core import credit
 from bench.core.metrics import proportion
 from bench.core.paired import holm, mcnemar
-from bench.records.case import Case, broken, kept, percent, unknown
+from bench.records.case import Case, broken, is_of_others, kept, percent, unknown
 from bench.records.record import Check, Interval, Record
 from bench.records.verdicts import worst_case_of
 
@@ -81,13 +81,15 @@ def comparison(case: Case) -> Check:
 def seeds(case: Case) -> Check:
     """S3: how many trainings there are that differ in their seed alone."""
     record = case.record
-    if record.training is not None and not record.training.epochs:
+    if is_of_others(record):
         detail = "nothing was trained here: these weights are one training, whatever the seeds of attacks"
         return Check("S3", "info", detail)
     asked = _but_seed(record)
     by_seed = {o.seed: o for o in [*case.others, record] if _but_seed(o) == asked}
     held = _once_each(by_seed.values())  # a seed that changes no weights makes no training
     accuracy = {o.seed: o.worst_case.value for o in held if o.worst_case is not None}
+    if len(by_seed) > 1 and len(held) == 1:
+        return Check("S3", "info", f"{len(by_seed)} seeds have the same weights: no training depends on one")
     if len(accuracy) < SEEDS:
         free = next(seed for seed in range(len(by_seed) + 1) if seed not in by_seed)
         detail = f"{len(accuracy)} of {SEEDS} seeds: no claim of improvement rests on that"

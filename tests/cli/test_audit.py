@@ -61,8 +61,7 @@ def test_an_audit_is_told_and_kept(bench: Bench, trained: Path, robust_count: Ca
     assert {
         found[rule] for rule in ("P1", "P2", "P4", "P5", "P6", "P7", "P8", "A1", "A3", "A6", "A21", "S1", "S8")
     } == {"pass"}
-    assert {rule for rule, verdict in found.items() if verdict == "open"} >= {"A11", "A12"}
-    assert found["S3"] == found["A20"] == "info", "nothing is trained"
+    assert {rule for rule, verdict in found.items() if verdict == "open"} >= {"A11", "A12", "S3"}
     detail = next(check.detail for check in record.audit if check.rule == "A3")
     assert detail.startswith(f"{robust_count(float(EPS))} of 120")
     counts = re.fullmatch(r"(\d+) warn, 0 block, (\d+) open of 38", told.out.splitlines()[-1])

@@ -18,6 +18,7 @@ from bench.records import rules_of_attacks, rules_of_records
 from bench.records.case import Case
 from bench.records.record import Check, Column, Finding, Interval, Record, Verdicts
 from bench.report.audit import audit_table, catalogue, indicators, signs, tally
+from bench.train.recipes import LOADED
 
 N = 200
 PAGE = Path(__file__).parents[3] / "docs" / "audit.md"
@@ -246,10 +247,17 @@ def test_what_differs_in_more_than_the_seed_is_no_other_seed(make_case: Callable
 
 def test_weights_of_others_are_one_training(make_case: Callable[..., Case]) -> None:
     case = make_case(PGD20)
-    loaded = dataclasses.replace(trained(case.record, 0).training, epochs=0)  # type: ignore[type-var]
+    loaded = dataclasses.replace(trained(case.record, 0).training, recipe=LOADED.name)  # type: ignore[type-var]
     more = tuple(dataclasses.replace(trained(case.record, seed), training=loaded) for seed in (1, 2))
     case = dataclasses.replace(case, record=dataclasses.replace(case.record, training=loaded), others=more)
-    assert rules_of_records.seeds(case).verdict == rules_of_attacks.ablation(case).verdict == "info"
+    assert verdict("S3", case) == verdict("A20", case) == "info"
+
+
+def test_a_seed_that_changes_no_weights_is_none(make_case: Callable[..., Case]) -> None:
+    case = make_case(PGD20)
+    again = dataclasses.replace(case.record, seed=1, run_id="1" * 12)
+    check = rules_of_records.seeds(dataclasses.replace(case, others=(again,)))
+    assert (check.verdict, check.detail[:26]) == ("info", "2 seeds have the same weig")
 
 
 def trained(record: Record, seed: int) -> Record:
