@@ -1,22 +1,20 @@
-"""Is the attack that a number rests on strong enough: radii, the whole box, more of it, its convergence."""
+"""Is the attack that a number rests on strong enough: radii, the whole box, more of it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from bench.api import Attack, Climb, Loss, Oracle, Trial
+from bench.api import Attack, Trial
 from bench.attacks.apgd import APGD
 from bench.attacks.pgd import PGD
 from bench.core.outcomes import Outcomes
 from bench.core.rules import RULE_OF
 from bench.core.seeds import seed_for
-from bench.core.threat import WHITE_BOX, Budget, Knowledge, format_eps
+from bench.core.threat import WHITE_BOX, Budget, format_eps
 from bench.evaluate import curves
 from bench.evaluate.engine import Cell, play
 from bench.evaluate.subject import Subject, Undone
@@ -31,9 +29,6 @@ QUICK = (
     Trial("adaptive", PGD(steps=20, step_size=Fraction(1, 10), loss="adaptive"), WHITE_BOX),
 )
 """Enough to see whether a curve falls."""
-
-LATE, SETTLED = 10, 0.05
-"""An attack has converged if its loss rises by less than this share of its rise in so many last steps."""
 
 
 def radii(subject: Subject) -> Check:
@@ -88,66 +83,6 @@ def more(subject: Subject) -> Check:
     )
     fine = by_steps <= max(1.0, curves.STEP_SLACK * n) and by_restarts <= max(1.0, curves.RESTART_SLACK * n)
     return kept("A7", figures) if fine else broken("A7", figures)
-
-
-def convergence(subject: Subject) -> Check:
-    """A8: the loss of the run's attack has settled on most of the examples that stand, of 100."""
-    chunk, watched = subject.few(100), Watched(subject.attack)
-    outcomes = _outcomes(play(subject.arena(), _trial(watched, "watched"), chunk, _seed(subject, "watched")))
-    stands = torch.as_tensor(outcomes.robust[outcomes.correct])
-    steps = len(watched.losses)
-    if not bool(stands.any()):
-        return kept("A8", f"PGD with {steps} steps leaves none of {len(chunk.y)} examples")
-    if steps <= LATE:
-        return broken("A8", f"PGD has {steps} steps, too few to tell whether it would go on")
-    losses = torch.stack([loss.cpu() for loss in watched.losses])[:, stands].double()
-    best = losses.cummax(0).values
-    rise, late = best[-1] - best[0], best[-1] - best[-1 - LATE]
-    moving = late > SETTLED * rise.clamp(min=1e-12)
-    share = float(moving.double().mean())
-    figures = (
-        f"over the last {LATE} of {steps} steps PGD's loss rises by more than {percent(SETTLED)} of its "
-        f"whole rise on {int(moving.sum())} of {len(moving)} examples that stand"
-    )
-    return kept("A8", figures) if share <= 0.5 else broken("A8", figures)
-
-
-@dataclass(frozen=True)
-class Watched:
-    """An attack whose losses are kept, one tensor [n] for each gradient that it asks for."""
-
-    attack: Attack
-    losses: list[Tensor] = field(default_factory=list)
-
-    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
-        """What the attack proposes."""
-        return self.attack(_Watching(oracle, self.losses), x, y, budget, generator)
-
-
-class _Watching:
-    """An oracle that keeps the losses which it answers to gradients for all its examples."""
-
-    def __init__(self, oracle: Oracle, losses: list[Tensor]) -> None:
-        self._oracle, self._losses = oracle, losses
-        self.knowledge: Knowledge = oracle.knowledge
-        self.num_classes: int = oracle.num_classes
-
-    def only(self, rows: Tensor) -> Oracle:
-        return self._oracle.only(rows)
-
-    def broken(self) -> Tensor:
-        return self._oracle.broken()
-
-    def logits(self, x: Tensor) -> Tensor:
-        return self._oracle.logits(x)
-
-    def labels(self, x: Tensor) -> Tensor:
-        return self._oracle.labels(x)
-
-    def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
-        answer = self._oracle.climb(loss, x, *labels)
-        self._losses.append(answer.loss)
-        return answer
 
 
 def _radii(usual: Budget) -> Iterator[Fraction]:

@@ -21,7 +21,7 @@ from bench.core.threat import Source
 from bench.data.dataset import Dataset, test_subset
 from bench.data.load import load
 from bench.errors import BadCheckpoint, BadData, BadValue, StaleRecord
-from bench.evaluate import diagnostics, probes, strength
+from bench.evaluate import convergence, diagnostics, probes, strength
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Chunk, part_of
 from bench.evaluate.subject import Subject
@@ -192,7 +192,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(("A21",), _one(probes.closed_form)),
     Stage(("A10",), _one(probes.landscape)),
     Stage(("A6",), _one(strength.whole_box)),
-    Stage(("A8",), _one(strength.convergence)),
+    Stage(("A8",), _one(convergence.convergence)),
     Stage(("A13",), _one(probes.noise)),
     Stage(("A16",), _one(probes.stand_in)),
     Stage(("A17",), _one(probes.averages)),

@@ -15,7 +15,7 @@ from bench.api import Deployed, Trial
 from bench.attacks.pgd import PGD
 from bench.core.seeds import seed_for
 from bench.core.threat import WHITE_BOX, Budget, Norm
-from bench.evaluate import checks, diagnostics, probes, strength
+from bench.evaluate import checks, convergence, diagnostics, probes, strength
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.oracle import Numerics
@@ -83,7 +83,7 @@ def test_accuracy_over_radii_is_the_closed_form() -> None:
 
 def test_an_honest_classifier_passes_what_attacks_ask() -> None:
     looked = subject()
-    rules = (strength.whole_box, strength.convergence, strength.more, probes.landscape, probes.noise)
+    rules = (strength.whole_box, convergence.convergence, strength.more, probes.landscape, probes.noise)
     assert [rule(looked).verdict for rule in rules] == ["pass"] * 5
 
 
@@ -94,8 +94,44 @@ def test_attacks_reach_the_closed_form(norm: Norm) -> None:
 
 
 def test_an_attack_that_stops_early_is_seen_by_its_loss() -> None:
-    check = strength.convergence(subject(attack=PGD(steps=20, step_size=Fraction(1, 1000))))
+    check = convergence.convergence(subject(attack=PGD(steps=20, step_size=Fraction(1, 1000))))
     assert check.verdict == "warn", "indicator 4: incomplete optimisation"
+
+
+def noisy(scale: float) -> Deployed:
+    """The linear classifier with normal noise on its images, in shares of eps, which it declares."""
+    net = Changed(linear(), lambda net, x: net(x + scale * float(EPS) * torch.randn_like(x)))
+    return Deployed(net, randomized=True, eot_samples=4)
+
+
+def test_the_noise_of_a_randomized_defense_is_no_rise() -> None:
+    """One step of 2 eps reaches the best corner: nothing rises from there on but the best of the noise."""
+    seeming = []
+    for name in ("one", "two", "three"):
+        looked = replace(subject(noisy(2.0), PGD(steps=12, step_size=Fraction(2))), identity=name)
+        assert convergence.convergence(looked).verdict == "pass"
+        watched = convergence.Watched(looked.attack)
+        play(looked.arena(), Trial("it", watched, WHITE_BOX), looked.few(100), len(name))
+        best = torch.stack(watched.losses).cummax(0).values
+        seeming += ((best[-1] - best[-11]) > 0.05 * (best[-1] - best[0])).tolist()
+    assert sum(seeming) > 0.4 * len(seeming), "the answers themselves seem to rise"
+
+
+@pytest.mark.parametrize(("step_size", "scale"), [("1/1000", 0.01), ("1/50", 0.5)])
+def test_an_attack_on_a_randomized_defense_that_stops_early_is_seen(step_size: str, scale: float) -> None:
+    check = convergence.convergence(subject(noisy(scale), PGD(steps=20, step_size=Fraction(step_size))))
+    assert check.verdict == "warn", check.detail
+
+
+def test_a_settled_example_is_accused_once_in_a_thousand_at_most() -> None:
+    """Draws of mean 0, of any size: the t test keeps its level."""
+    generator = torch.Generator().manual_seed(0)
+    size = torch.logspace(-6, 6, 20_000, dtype=torch.float64)
+    draws = torch.randn(convergence.DRAWS, len(size), generator=generator, dtype=torch.float64) * size
+    accused = int(convergence._surely_positive(draws).sum())
+    assert 5 <= accused <= 40, "20 are expected, of 20,000"
+    assert not convergence._surely_positive(torch.zeros(20, 1)).any()
+    assert convergence._surely_positive(torch.full((20, 1), 1e-9)).all(), "without noise any rise is one"
 
 
 def test_an_attack_that_stops_early_is_seen_by_doubling_it() -> None:
