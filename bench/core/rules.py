@@ -116,7 +116,7 @@ _ALL = (
     Rule(
         "P7",
         "the randomness declared is the randomness measured",
-        "two answers to the same 32 test images: equal unless randomized",
+        "ten answers to the same 32 test images and to 32 near them: equal unless randomized",
         "block",
         ROBUSTBENCH,
         2,

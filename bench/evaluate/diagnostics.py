@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -30,8 +30,13 @@ RESISTS, LEAVES = 0.5, 0.25
 """Shares: what one step leaves of the examples, at least; what iterative attacks leave of that, at most."""
 
 
-def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> list[Finding]:
-    """What the columns of one run say about each other; `flat` counts examples without any gradient."""
+def from_outcomes(
+    outcomes: Mapping[str, Outcomes], flat: Mapping[str, int], climbing: Container[str] = ()
+) -> list[Finding]:
+    """What the columns of one run say about each other; `flat` counts examples without any gradient.
+
+    `climbing` are columns that climb the defense from the clean images on, whatever they are called.
+    """
     findings: list[Finding] = [*_by_one_answer(outcomes)]
     strong = [name for name in outcomes if name.startswith(ITERATIVE)]
     for weak in (name for name in outcomes if name.startswith(ONE_STEP)):
@@ -45,7 +50,7 @@ def from_outcomes(outcomes: Mapping[str, Outcomes], flat: Mapping[str, int]) -> 
             )
             findings.append(Finding("weak-beats-strong", "warn", detail))
     if strong:
-        findings += [*_by_less(outcomes), *_by_one_step(outcomes, strong)]
+        findings += [*_by_less(outcomes, climbing), *_by_one_step(outcomes, strong)]
     for name, column in outcomes.items():
         findings += _of_column(name, column, flat.get(name, 0))
     return findings
@@ -117,13 +122,13 @@ def _by_one_answer(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
             yield Finding("one-answer", "block", detail)
 
 
-def _by_less(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
+def _by_less(outcomes: Mapping[str, Outcomes], climbing: Container[str]) -> Iterable[Finding]:
     """What a query or transfer attack breaks, and nothing that came before it or sees gradients."""
     names = list(outcomes)
     for place, name in enumerate(names):
         if not name.startswith(QUERYING):
             continue
-        seeing = [n for i, n in enumerate(names) if n.startswith(ITERATIVE) or i < place]
+        seeing = [n for i, n in enumerate(names) if n.startswith(ITERATIVE) or n in climbing or i < place]
         left = np.logical_and.reduce([outcomes[n].robust for n in seeing if not n.startswith(QUERYING)])
         only = int((left & broken(outcomes[name])).sum())
         if only > max(1, FEW * len(left)):

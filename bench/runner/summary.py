@@ -23,6 +23,7 @@ from bench.core.encoding import describe, differences
 from bench.core.metrics import attack_success_rate, proportion, queries_to_success, withheld
 from bench.core.outcomes import Outcomes, worst_case
 from bench.core.threat import Feedback, format_eps
+from bench.core.traits import CLIMBS_VICTIM
 from bench.data.dataset import Dataset
 from bench.errors import BadValue
 from bench.evaluate import diagnostics
@@ -111,9 +112,14 @@ def summarise(
 def findings_of(spec: RunSpec, cells: Cells) -> list[Finding]:
     """What the cells themselves give away."""
     gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
+    climbing = {
+        trial.column
+        for trial in spec.suite.trials
+        if trial.knowledge.gradients in CLIMBS_VICTIM and not isinstance(trial, Sequel)
+    }
     return [
         *diagnostics.from_budget(cells.outcomes, spec.budget),
-        *diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients),
+        *diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients, climbing),
         *diagnostics.from_gates(sorted(gates), cells.outcomes),
     ]
 

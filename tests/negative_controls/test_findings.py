@@ -49,6 +49,18 @@ def in_train_mode(net, x):
     return net.train()(x)
 
 
+class Seldom(nn.Module):
+    """Adds something to every fifth answer, as a draw would that is seldom another one."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.calls = net, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.net(x) + (self.calls % 5 == 0)
+
+
 def codes(deployed, trials=(), eps=Fraction(1, 50)):
     x = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -82,6 +94,10 @@ def test_an_honest_network_raises_none():
 )
 def test_a_broken_network_raises_its_finding(change, code):
     assert code in codes(Deployed(Wrapped(network(), change)), TRIALS)
+
+
+def test_randomness_that_two_calls_do_not_show_is_a_finding():
+    assert "undeclared-randomness" in codes(Deployed(Seldom(network())))
 
 
 def test_declared_randomness_is_no_finding():
@@ -118,16 +134,26 @@ def test_a_broken_attack_raises_its_finding(attack, code):
     assert codes(Deployed(network()), (trial,), eps=Fraction(1, 5)) == {code}
 
 
-def test_a_one_step_attack_that_beats_all_iterations_is_a_finding():
-    def outcomes(robust):
-        n = len(robust)
-        ones, zeros = np.ones(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
-        no = np.zeros(n, dtype=bool)
-        attacked = np.where(robust, 1, 0)
-        return Outcomes(np.arange(n), ones, ones, attacked, zeros * 1.0, ones, ones, zeros, no, no, no)
+def outcomes(robust):
+    """An attack that leaves these examples."""
+    n = len(robust)
+    ones, zeros = np.ones(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    no = np.zeros(n, dtype=bool)
+    attacked = np.where(robust, 1, 0)
+    return Outcomes(np.arange(n), ones, ones, attacked, zeros * 1.0, ones, ones, zeros, no, no, no)
 
+
+def test_a_one_step_attack_that_beats_all_iterations_is_a_finding():
     weak, strong = np.array([True] * 50 + [False] * 50), np.array([True] * 60 + [False] * 40)
     found = diagnostics.from_outcomes({"fgsm": outcomes(weak), "pgd_20": outcomes(strong)}, {})
     assert [finding.code for finding in found] == ["weak-beats-strong"]
     assert "10 of 100" in found[0].detail
     assert not diagnostics.from_outcomes({"fgsm": outcomes(strong), "pgd_20": outcomes(weak)}, {})
+
+
+def test_a_query_attack_that_beats_all_who_climb_is_a_finding_whatever_they_are_called():
+    pgd, square, own = (outcomes(np.arange(100) < left) for left in (60, 50, 51))
+    columns = {"pgd_20": pgd, "square": square, "own_loss": own}
+    (found,) = diagnostics.from_outcomes(columns, {})
+    assert found.code == "black-box-beats-white-box" and "10 of 100" in found.detail
+    assert not diagnostics.from_outcomes(columns, {}, climbing={"own_loss"}), "one example is allowed"
