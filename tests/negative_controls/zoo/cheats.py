@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, cast
@@ -126,9 +127,10 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def _stand_in_of_another(net: nn.Module) -> Deployed:
-    """Attackers are given a network that has nothing to do with the defense."""
+    """Attackers are given a network that has nothing to do with the defense, another for other weights."""
     other = copy.deepcopy(net)
-    generator = torch.Generator().manual_seed(0)
+    weights = b"".join(parameter.detach().cpu().numpy().tobytes() for parameter in net.parameters())
+    generator = torch.Generator().manual_seed(int(hashlib.sha256(weights).hexdigest()[:15], 16))
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.copy_(parameter.std() * torch.randn(parameter.shape, generator=generator))
