@@ -66,7 +66,10 @@ def import_images(
     """
     spec = restored(record, options.store, data, code)
     changed = changed_modules(
-        record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
+        record.provenance.sources,
+        source_digests(spec.modules),
+        randomized=record.draws > 1,
+        data=record.data,
     )
     if changed and options.stale == "refuse":
         raise StaleRecord(
