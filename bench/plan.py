@@ -18,6 +18,7 @@ from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.imports import FROM_FILE
+from bench.core.own import with_own_imports
 from bench.core.threat import (
     DECISIONS,
     GRAY_BOX_CLASSIFIER,
@@ -160,7 +161,11 @@ class TrainSpec:
     @property
     def modules(self) -> list[str]:
         """The modules whose code, with all that they import, made the weights."""
-        own = [*_modules_of(self.named.defense), "bench.train.fit", module_of(self.architecture)]
+        own = [
+            *with_own_imports(_modules_of(self.named.defense)),
+            "bench.train.fit",
+            module_of(self.architecture),
+        ]
         own += [source(self.data).loader.partition(":")[0], "bench.data.load"]
         return own + [module for _, parent in self.parents for module in parent.modules]
 
@@ -230,7 +235,7 @@ class RunSpec:
         """The modules whose code, with all that they import, made the record."""
         attacks = [type(attack).__module__ for trial in self.suite.trials for attack in nested(trial.attack)]
         trained = [module for _, spec in self.others for module in spec.modules]
-        return sorted({*self.training.modules, *trained, *attacks, "bench.evaluate.engine"})
+        return sorted({*self.training.modules, *trained, *with_own_imports(attacks), "bench.evaluate.engine"})
 
 
 @dataclass(frozen=True)
@@ -474,7 +479,12 @@ def _weights_of(spec: TrainSpec) -> str:
 
 
 def _training(
-    named: Named, request: Request, content: str | None, architecture: str, seed: int, init: Init | None = None
+    named: Named,
+    request: Request,
+    content: str | None,
+    architecture: str,
+    seed: int,
+    init: Init | None = None,
 ) -> TrainSpec:
     if isinstance(named.defense, Foreign):
         return _loaded(named, request, content, architecture, seed)

@@ -95,7 +95,7 @@ class Favourite:
 
     @property
     def is_all(self) -> bool:
-        """Whether the network tells hardly anything apart: 95 % of at least ten of other classes get it, too."""
+        """Whether hardly anything is told apart: 95 % of at least ten of other classes get it, too."""
         return self.others >= 10 and self.caught >= 0.95 * self.others
 
 

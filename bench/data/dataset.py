@@ -243,8 +243,8 @@ def _check_range(x: Tensor, place: str) -> None:
     brightest, white = float(x.max()), 255 if x.dtype == torch.uint8 else 1
     if brightest < DARKEST * white:
         raise BadData(
-            f"{place}: no pixel of any image is above {brightest:g} where white is {white}, so all are nearly "
-            "black, expected images that use the whole range",
+            f"{place}: no pixel of any image is above {brightest:g} where white is {white}, so all are "
+            "nearly black, expected images that use the whole range",
             "multiplying by 255" if brightest * 255 <= 1.001 * white else "scaling them to [0, 1]",
         )
 

@@ -30,8 +30,8 @@ def read(request: Request, progress: Progress) -> Splits:
     """PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* to be split; labels follow the names."""
     path = user_path(request.name)
     name = source(request.name).name
-    found = _listings(path)
-    return _in_one(found[0], path, name, progress) if len(found) == 1 else _in_two(*found, name, progress)
+    found, *test = _listings(path)
+    return _in_two(found, test[0], name, progress) if test else _in_one(found, path, name, progress)
 
 
 def pictures(path: Path) -> list[Path]:

@@ -15,8 +15,9 @@ from bench.errors import BadData
 def identity(name: str) -> str | None:
     """Twelve hexadecimal digits of the content behind `npz:PATH` or `folder:PATH`.
 
-    None for a data set with a published name, which is its identity. Bytes are read anew each time: to read
-    60,000 small pictures takes as long as to ask for their sizes, and a cache might answer for other pictures.
+    None for a data set with a published name, which is its identity. Bytes are read anew each time:
+    for 60,000 small pictures that takes as long as to ask for their sizes, and a cache might answer for other
+    ones.
 
     Raises:
         BadData: there is nothing at that path, no data set, or what cannot be read.

@@ -78,8 +78,8 @@ def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
         return image
     if image.format not in OF_16_BITS:
         raise BadData(
-            f"{path} holds numbers of more than 8 bits ({image.format}, {image.mode}), and nothing says which "
-            "of them is white, expected 8 bits for each channel",
+            f"{path} holds numbers of more than 8 bits ({image.format}, {image.mode}), and nothing says "
+            "which of them is white, expected 8 bits for each channel",
             "scaling them to 0..255, or npz:PATH with floats in [0, 1]",
         )
     numbers = np.asarray(image).astype(np.int64)

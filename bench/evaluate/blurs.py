@@ -123,8 +123,8 @@ def drawn_out(x: Tensor, degrees: Tensor, reach: float, sd: float) -> Tensor:
 def magnified(x: Tensor, factor: float) -> Tensor:
     """Enlarged, linearly between pixels, and cut to the same size: the authors' `clipped_zoom`.
 
-    They cut whole pixels out of the middle and enlarge them to whole pixels. So the factor is met only nearly,
-    and the middle moves by up to a pixel, which blurs more than the enlargement does.
+    They cut whole pixels out of the middle and enlarge them to whole pixels. So the factor is met only
+    nearly, and the middle moves by up to a pixel, which blurs more than the enlargement does.
     """
     rows, columns = (_enlarged(side, factor, x) for side in x.shape[2:])
     return sampled(x, torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)[None], "border")

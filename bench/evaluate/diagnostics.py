@@ -115,9 +115,9 @@ def _by_one_answer(outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
         held = favourite(column)
         if held is not None and held.is_all:
             detail = (
-                f"the network answers class {held.answer} to {held.given} of {len(column)} clean images, and to "
-                f"{held.caught} of the {held.others} that are of other classes: what stands under attack is "
-                "the share of that class, and no robustness"
+                f"the network answers class {held.answer} to {held.given} of {len(column)} clean images, and "
+                f"to {held.caught} of the {held.others} that are of other classes: what stands under attack "
+                "is the share of that class, and no robustness"
             )
             yield Finding("one-answer", "block", detail)
 

@@ -217,8 +217,8 @@ def _thresholds(found: Detection, rate: str) -> str:
 def _warnings(found: Detection) -> list[str]:
     """What a reviewer should not miss: unkept rates, informed attackers who walk past, what detectors add."""
     notes = [
-        f"warn: {guard.detector} refuses {100 * guard.clean_refused.value:.1f} % of the clean test images, and "
-        f"{100 * guard.validation_refused.value:.1f} % of those that its threshold was chosen on: they differ"
+        f"warn: {guard.detector} refuses {100 * guard.clean_refused.value:.1f} % of the clean test images, "
+        f"and {100 * guard.validation_refused.value:.1f} % of those that its threshold was chosen on"
         for guard in found.guards
         if guard.clean_refused.low > guard.validation_refused.high
     ]

@@ -39,7 +39,6 @@ from bench.runner.weights import build_trained, fit, load_data
 from bench.suites.detection import AWARE
 from bench.train.fit import Trained
 
-
 REFUSED_AT_LEAST = 5
 """So many images a threshold may refuse of those that it is chosen on, or they are too few to choose by."""
 
@@ -156,8 +155,8 @@ class _Detecting:
     def _for_thresholds(self) -> tuple[Calibration, Images]:
         """Clean images that neither the network nor a detector was fitted on, and that are not judged.
 
-        What we hold out for validation is what others trained their network on. Nobody trained on test images,
-        so the last ones of the shuffle choose its thresholds, if enough of them are left.
+        What we hold out for validation is what others trained their network on. Nobody trained on test
+        images, so the last ones of the shuffle choose its thresholds, if enough of them are left.
         """
         validation, test = self.data.validation, self.data.test
         if not self.spec.run.training.of_others:

@@ -59,7 +59,8 @@ def test_an_audit_is_told_and_kept(bench: Bench, trained: Path, robust_count: Ca
     assert len(record.audit) == 38
     found = verdicts(record)
     assert {
-        found[rule] for rule in ("P1", "P2", "P4", "P5", "P6", "P7", "P8", "A1", "A3", "A6", "A21", "S1", "S8")
+        found[rule]
+        for rule in ("P1", "P2", "P4", "P5", "P6", "P7", "P8", "A1", "A3", "A6", "A21", "S1", "S8")
     } == {"pass"}
     assert {rule for rule, verdict in found.items() if verdict == "open"} >= {"A11", "A12", "S3"}
     detail = next(check.detail for check in record.audit if check.rule == "A3")

@@ -194,7 +194,7 @@ class Memory(nn.Module):
 
 @pytest.fixture
 def remembered(tmp_path):
-    """200 training and 200 test images of two classes, and a network of others that knows all of the former."""
+    """200 training and 200 test images of two classes, and a network that knows all of the former."""
     x = np.random.default_rng(3).random((400, 1, 4, 4), np.float32)
     y = np.arange(400) % 2
     np.savez(tmp_path / "own.npz", x_train=x[:200], y_train=y[:200], x_test=x[200:], y_test=y[200:])
@@ -205,7 +205,12 @@ def remembered(tmp_path):
     suspicion = -weights["linear.weight"][0] @ weights["seen"].new_tensor(x[200:]).flatten(1).T
     far = torch.cdist(torch.from_numpy(x[200:]).flatten(1), weights["seen"]).amin(1)
     words = ["detect", "--defense", "loaded", "--checkpoint", tmp_path / "memory.pt"]
-    words += ["--factory", f"{tmp_path / 'memory_of_others.py'}:Memory", "--data", f"npz:{tmp_path / 'own.npz'}"]
+    words += [
+        "--factory",
+        f"{tmp_path / 'memory_of_others.py'}:Memory",
+        "--data",
+        f"npz:{tmp_path / 'own.npz'}",
+    ]
     words += ["--detector", "max_softmax", "--attack", "fgsm", "--fpr", "0.25", "--store", tmp_path / "runs"]
     return words, (suspicion * torch.exp(-4 * far)).numpy()
 
@@ -223,11 +228,13 @@ def test_thresholds_of_a_network_of_others_come_from_test_images_that_are_not_ju
     assert guard["clean_refused"]["count"] == pytest.approx(refused, abs=1) and refused < 40
     fewer = told_json(bench(*words, "--examples", "60", "--json"))
     assert fewer["guards"][0]["threshold"] == guard["threshold"], "whatever else is judged"
-    assert "20 clean test images, none of which is judged here: others" in bench(*words, "--examples", "60").out
+    assert (
+        "20 clean test images, none of which is judged here: others" in bench(*words, "--examples", "60").out
+    )
 
 
 def test_where_no_test_image_is_left_the_rate_is_said_to_be_worth_nothing(bench, remembered):
-    words, suspicion = remembered
+    words, _ = remembered
     found = told_json(bench(*words, "--examples", "all", "--json"))
     (guard,) = found["guards"]
     assert found["chosen_on"] == "training" and guard["validation_refused"]["count"] == 5

@@ -317,3 +317,26 @@ def test_a_network_of_the_zoo_may_be_a_member_of_an_ensemble(bench, words):
     twice = json.loads(bench(*words, "--json").out)
     assert twice["clean"] == alone["clean"]
     assert twice["defense"] == words[2]
+
+
+def test_a_file_beside_the_factory_that_changed_makes_its_records_stale(bench, trained, monkeypatch):
+    monkeypatch.syspath_prepend(".")
+    Path("halves_beside.py").write_text("def half(logits):\n    return logits / 2\n")
+    Path("makes_halves.py").write_text(
+        "from torch import nn\nfrom halves_beside import half\n"
+        "class Halved(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.linear = nn.Linear(64, 3)\n"
+        "    def forward(self, x):\n        return half(self.linear(x.flatten(1)))\n"
+    )
+    torch.save(nn.Linear(64, 3).state_dict(), "linear.pt")
+    table = torch.load("linear.pt", weights_only=True)
+    torch.save({f"linear.{key}": value for key, value in table.items()}, "linear.pt")
+    words = [*LOADED, "--checkpoint", "linear.pt", "--factory", "makes_halves.py:Halved", "--json"]
+    first = json.loads(bench(*words).out)
+    assert {"makes_halves", "halves_beside"} <= set(first["provenance"]["sources"])
+    record = next(path for path in Path("runs").glob("*/record.json"))
+    held = json.loads(record.read_text())
+    held["provenance"]["sources"]["halves_beside"] = "0" * 12  # as another process would see it
+    record.write_text(json.dumps(held))
+    told = bench(*words)
+    assert told.code == 2 and "made by other code (halves_beside changed since)" in told.err

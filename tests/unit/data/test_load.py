@@ -378,7 +378,9 @@ def test_16_bits_are_rounded_to_8(tmp_path):
 
 def test_numbers_without_a_white_are_refused(tmp_path):
     for kind in (np.float32, np.int32, np.uint16):
-        Image.fromarray((NUMBERS / 65535 if kind is np.float32 else NUMBERS).astype(kind)).save(tmp_path / "a.tif")
+        Image.fromarray((NUMBERS / 65535 if kind is np.float32 else NUMBERS).astype(kind)).save(
+            tmp_path / "a.tif"
+        )
         with pytest.raises(BadData, match=r"a.tif holds numbers of more than 8 bits.*nothing says which"):
             read_one(tmp_path / "a.tif")
 
