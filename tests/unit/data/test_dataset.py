@@ -188,14 +188,14 @@ def test_the_order_of_validation_images_is_a_shuffle_that_keeps_their_ids():
 
 def test_validation_images_of_published_data_lie_as_they_were_published():
     labels = np.random.RandomState(0).permutation(np.repeat(np.arange(10), 60))
-    x = np.zeros((600, 1, 28, 28), np.uint8)
+    x = np.random.RandomState(1).randint(256, size=(600, 1, 28, 28)).astype(np.uint8)
     found = assemble(CATALOG["mnist"], Splits(x, labels, x[:10], labels[:10]))
     assert found.validation.ids.tolist() == list(range(60))  # so trainings have the weights they had
 
 
 def test_a_sorted_copy_of_published_data_is_noticed():
     labels = np.repeat(np.arange(10), 60)
-    x = np.zeros((600, 1, 28, 28), np.uint8)
+    x = np.random.RandomState(1).randint(256, size=(600, 1, 28, 28)).astype(np.uint8)
     found = assemble(CATALOG["mnist"], Splits(x, labels, x[:10], labels[:10]))
     assert len(found.validation.y[:20].unique()) == 10
 

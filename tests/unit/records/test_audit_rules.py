@@ -364,6 +364,8 @@ def test_what_a_record_cannot_know_it_does_not_tell(make_case: Callable[..., Cas
         check = rules_of_records.costs(dataclasses.replace(case, record=record))
         assert check.verdict == expected
     assert "apgd_ce does not tell what it cost" in check.detail and "--rerun" in str(check.command)
+
+
 def test_a_ladder_aims_and_does_not(make_case: Callable[..., Case]) -> None:
     case = make_case(("ladder", "Ladder", WHITE, 100))
     assert verdict("A19", case) == "info", "with no targets"
