@@ -52,7 +52,7 @@ def objections(record: Record, sources: Digests = source_digests) -> list[str]:
     why = []
     made = record.provenance
     now = sources(list(made.sources))
-    changed = changed_modules(made.sources, now, randomized=record.draws > 1, data=record.data)
+    changed = changed_modules(made.sources, now, randomized=record.draws > 1)
     if changed:
         more = f" and {len(changed) - 1} more have" if len(changed) > 1 else " has"
         why.append(f"{_STALE} ({changed[0]}{more} changed since)")

@@ -20,7 +20,6 @@ class Succession:
     shown: str
     digests: Mapping[str, tuple[str | None, str | None]]  # module -> before, after; None: not behind results
     of_randomized: bool = True  # False: results on randomized defenses did change
-    but_of: tuple[str, ...] = ()  # beginnings of the names of data sets on which results did change
 
 
 SUCCESSIONS: tuple[Succession, ...] = (
@@ -70,22 +69,16 @@ def changed_modules(
     now: Mapping[str, str],
     successions: Sequence[Succession] = SUCCESSIONS,
     randomized: bool = False,
-    data: str | None = None,
 ) -> list[str]:
     """The modules whose digests differ, or that only one of them has, sorted; known successions apart.
 
-    `randomized`: the result is of a randomized defense. `data` names its data set; None: it could be any.
+    `randomized`: the result is of a randomized defense.
 
     >>> step = Succession("", "", {"a": ("1", "2"), "new": (None, "7")})
     >>> changed_modules({"a": "1"}, {"a": "2", "new": "7"}), changed_modules({"a": "1"}, {"a": "2"}, [step])
     (['a', 'new'], [])
     """
-    known = [
-        step
-        for step in successions
-        if (step.of_randomized or not randomized)
-        and not (step.but_of if data is None else data.startswith(step.but_of))
-    ]
+    known = [step for step in successions if step.of_randomized or not randomized]
     return sorted(name for name in {*then, *now} if not _same(name, then.get(name), now.get(name), known))
 
 

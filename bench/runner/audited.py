@@ -70,7 +70,7 @@ def shifts_of(record: Record, store: Path) -> Iterator[Shift]:
 def changed_since(record: Record) -> list[str]:
     """The modules behind a record whose code is another now."""
     made = record.provenance.sources
-    return changed_modules(made, source_digests(made), randomized=record.draws > 1, data=record.data)
+    return changed_modules(made, source_digests(made), randomized=record.draws > 1)
 
 
 def ran(record: Record) -> str:

@@ -66,10 +66,7 @@ def import_images(
     """
     spec = restored(record, options.store, data, code)
     changed = changed_modules(
-        record.provenance.sources,
-        source_digests(spec.modules),
-        randomized=record.draws > 1,
-        data=record.data,
+        record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
     )
     if changed and options.stale == "refuse":
         raise StaleRecord(

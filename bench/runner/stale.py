@@ -53,8 +53,7 @@ def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Option
     record = folder.record()
     if record is None:
         return None
-    made = record.provenance.sources
-    changed = changed_modules(made, sources, randomized=record.draws > 1, data=record.data)
+    changed = changed_modules(record.provenance.sources, sources, randomized=record.draws > 1)
     if changed and options.stale == "refuse":
         raise StaleRecord(
             f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
@@ -66,7 +65,7 @@ def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Option
 def check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], options: Options) -> bool:
     """Refuse weights that other code trained; gives whether there are such, and they were asked for."""
     held = _trained_by(folder)
-    changed = changed_modules(held, sources, data=spec.data) if held is not None else []
+    changed = changed_modules(held, sources) if held is not None else []
     if changed and options.stale == "refuse":
         raise StaleRecord(
             f"the weights {spec.id} of {spec.named.label} were trained by other code "
@@ -114,7 +113,7 @@ def sources_behind(spec: RunSpec, store: Store, sources: Mapping[str, str]) -> d
     while waiting:
         training = waiting.pop()
         held = _trained_by(store.model(training.id)) or {}
-        changed = changed_modules(held, source_digests(training.modules), data=training.data)
+        changed = changed_modules(held, source_digests(training.modules))
         made.update({name: held[name] for name in changed if name in held})
         waiting += [parent for _, parent in training.parents]
     return dict(sorted(made.items()))

@@ -63,10 +63,7 @@ def verify(
         )
     spec = restored(record, options.store, data, code)
     changed = changed_modules(
-        record.provenance.sources,
-        source_digests(spec.modules),
-        randomized=record.draws > 1,
-        data=record.data,
+        record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
     )
     if changed and options.stale == "refuse":
         raise StaleRecord(
