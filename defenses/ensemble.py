@@ -27,7 +27,7 @@ class Ensemble:
     """z = mean_m z_m, or log mean_m softmax(z_m), or the class that most members name.
 
     The same member twice is the same weights twice: members differ by their defense or its parameters, not by
-    a seed. An image is refused where a detector of any member refuses it.
+    a seed. An image is refused where any member refuses it, by its detector or by its suspicion.
     """
 
     paper: ClassVar[str] = "ensemble of trained defenses (no paper)"
@@ -67,7 +67,7 @@ class Ensemble:
             classifier=None if inner == whole else Together(inner, self.aggregation),
             attackable=None if climbed == whole else Together(climbed, self.aggregation),
             adaptive_loss=_mean_of([part.adaptive_loss for part in parts]),
-            detector=_any_of([part.detector for part in parts if part.detector is not None]),
+            detector=_any_of(parts),
             randomized=any(part.randomized for part in parts),
             eot_samples=max((part.eot_samples for part in parts if part.eot_samples), default=None),
             suspicion=_highest_of(parts),
@@ -127,11 +127,17 @@ def _mean_of(losses: Sequence[Objective | None]) -> Objective | None:
     return mean
 
 
-def _any_of(detectors: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], Tensor] | None:
-    """Refuses what one of them refuses; None of none."""
-    if not detectors:
+def _any_of(parts: Sequence[Deployed]) -> Callable[[Tensor], Tensor] | None:
+    """Refuses what any member refuses; None where none has a detector, and suspicions say all there is."""
+    if all(part.detector is None for part in parts):
         return None
-    return lambda x: torch.stack([refuses(x) for refuses in detectors]).any(dim=0)
+    refusals = [refuses for part in parts if (refuses := part.detector or _beyond(part.suspicion)) is not None]
+    return lambda x: torch.stack([refuses(x) for refuses in refusals]).any(dim=0)
+
+
+def _beyond(suspicion: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor] | None:
+    """A member that states a suspicion alone refuses what is above 0."""
+    return None if suspicion is None else lambda x: suspicion(x) > 0
 
 
 def _highest_of(parts: Sequence[Deployed]) -> Callable[[Tensor], Tensor] | None:

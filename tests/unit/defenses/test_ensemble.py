@@ -1,6 +1,7 @@
 """Ensembles: each aggregation by hand, members as they were trained, gradients through all of them."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -8,8 +9,11 @@ from torch import nn
 
 from bench.api import Deployed, Trait
 from bench.core.encoding import decode, encode
-from bench.core.threat import Source
+from bench.core.outcomes import REFUSED
+from bench.core.threat import Budget, Norm, Source
 from bench.errors import BadValue, UnknownName
+from bench.evaluate.batches import Batches
+from bench.evaluate.referee import Referee
 from bench.nn.fold import Folded, fold
 from bench.nn.resnet import ResNet
 from bench.plan import Request, parse_defense, plan_run, plan_training
@@ -169,6 +173,33 @@ def test_a_suspicion_is_that_of_the_most_suspicious_member():
     assert deployed.traits == {Trait.ENSEMBLE, Trait.DETECTOR, Trait.RANDOMIZED}
     blind = Ensemble(members=(Suspicious(), Guarded())).deploy(net)
     assert blind.suspicion is None, "one of them refuses and does not say how nearly"
+
+
+class Detecting(Standard):
+    """A defense that refuses dark images and says nothing more."""
+
+    def deploy(self, net):
+        return Deployed(net, detector=lambda x: x.flatten(1).mean(1) < 0.2)
+
+
+@pytest.mark.parametrize("members", [(Suspicious, Detecting), (Detecting, Standard, Suspicious)])
+def test_what_one_member_only_suspects_is_refused_beside_one_with_a_detector(members):
+    levels = 0.03 + 0.09 * torch.arange(11)
+    x = levels[:, None, None, None].expand(11, 3, 2, 2)
+    net = nn.ModuleList(networks(len(members)))
+    deployed = Ensemble(members=tuple(member() for member in members)).deploy(net)
+    refused = (levels < 0.2) | (levels > 0.4)
+    assert torch.equal(deployed.detector(x), refused)
+    classes = Referee(deployed, Budget(Norm.LINF, Fraction(1)), Batches(8)).classify(x)
+    assert torch.equal(classes == REFUSED, refused)
+
+
+def test_suspicions_alone_refuse_what_any_member_suspects():
+    x = (0.03 + 0.09 * torch.arange(11))[:, None, None, None].expand(11, 3, 2, 2)
+    deployed = Ensemble(members=(Standard(), Suspicious())).deploy(nn.ModuleList(networks(2)))
+    assert deployed.detector is None
+    classes = Referee(deployed, Budget(Norm.LINF, Fraction(1)), Batches(8)).classify(x)
+    assert torch.equal(classes == REFUSED, deployed.suspicion(x) > 0) and (classes == REFUSED).sum() == 6  # from 0.48 on
 
 
 def test_plain_members_make_a_plain_deployment():
