@@ -222,7 +222,7 @@ class Oracle(Protocol):
         """[n, K], one query per example; broken examples get their last answer free of charge."""
 
     def labels(self, x: Tensor) -> Tensor:
-        """[n] int64, one query per example."""
+        """[n] int64, one query per example; REFUSED where the deployed defense turns an image away."""
 
     def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
         """One forward and one backward per example; averaged over EOT samples.

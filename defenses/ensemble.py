@@ -131,7 +131,9 @@ def _any_of(parts: Sequence[Deployed]) -> Callable[[Tensor], Tensor] | None:
     """Refuses what any member refuses; None where none has a detector, and suspicions say all there is."""
     if all(part.detector is None for part in parts):
         return None
-    refusals = [refuses for part in parts if (refuses := part.detector or _beyond(part.suspicion)) is not None]
+    refusals = [
+        refuses for part in parts if (refuses := part.detector or _beyond(part.suspicion)) is not None
+    ]
     return lambda x: torch.stack([refuses(x) for refuses in refusals]).any(dim=0)
 
 

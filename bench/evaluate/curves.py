@@ -116,7 +116,7 @@ def measure(arena: Arena, point: Point, chunk: Chunk, identity: str, before: Out
     Random streams are named by identity, column and chunk. A trial that climbs the defense's own loss is left
     out where there is none. What fails is a cell with its error.
     """
-    outcomes, seconds, flat = before, 0.0, 0
+    outcomes, seconds, flat, shared = before, 0.0, 0, 0
     for trial in point.trials:
         if getattr(trial.attack, "loss", None) == "adaptive" and arena.deployed.adaptive_loss is None:
             continue
@@ -125,10 +125,10 @@ def measure(arena: Arena, point: Point, chunk: Chunk, identity: str, before: Out
         if cell.outcomes is None:
             return Cell(None, seconds, error=f"{trial.column}: {cell.error}")
         outcomes = cell.outcomes if outcomes is None else _joined(outcomes, cell.outcomes)
-        flat = max(flat, cell.flat_gradients)
+        flat, shared = max(flat, cell.flat_gradients), max(shared, cell.shared)
     if outcomes is None:
         return Cell(None, seconds, error="the defense states no loss of its own, and no other was asked")
-    return Cell(outcomes, seconds, flat)
+    return Cell(outcomes, seconds, flat, shared)
 
 
 def signs(

@@ -65,6 +65,18 @@ def from_gates(gates: Iterable[str], outcomes: Mapping[str, Outcomes]) -> Iterab
             yield Finding("gradients-mislead", "warn", detail)
 
 
+def from_lending(outcomes: Mapping[str, Outcomes], shared: Mapping[str, int]) -> Iterable[Finding]:
+    """Where other people's attacks asked about images that several examples could be changed into."""
+    for name, count in shared.items():
+        if count:
+            detail = (
+                f"{name}: on {count} of {int(outcomes[name].correct.sum())} attacked examples it asked about "
+                "images that are within the radius of another's clean image as well; whose they were is a "
+                "guess, so who was charged for them may be wrong (--set suite.chunk=1: each example alone)"
+            )
+            yield Finding("shared-images", "warn", detail)
+
+
 def broken_by(column: str, outcomes: Mapping[str, Outcomes]) -> tuple[int, int]:
     """How many examples a column found standing, and how many of them it broke."""
     return int(met(outcomes[column]).sum()), int(broken(outcomes[column]).sum())

@@ -51,6 +51,7 @@ class Cell:
     outcomes: Outcomes | None  # None: the attack failed, and how below
     seconds: float
     flat_gradients: int = 0  # examples whose every gradient was exactly zero
+    shared: int = 0  # examples whose images lent networks could not tell from others'
     error: str | None = None
     broken: Broken | None = None  # the judged images of what this trial broke; None: the attack failed
 
@@ -130,7 +131,8 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
             message = str(error) if told else f"{type(error).__name__}: {error}"
             return Cell(None, time.perf_counter() - started, error=message)
         outcomes, broken = _settle(arena, ledger, candidate, chunk, clean, rows, before)
-    return Cell(outcomes, time.perf_counter() - started, int(ledger.flat.sum()), broken=broken)
+    flat, shared = int(ledger.flat.sum()), int(ledger.shared.sum())
+    return Cell(outcomes, time.perf_counter() - started, flat, shared, broken=broken)
 
 
 def _propose(

@@ -36,6 +36,7 @@ class Ledger:
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
         self.found = torch.zeros_like(self.broken)  # a success is confirmed
         self.misled = torch.zeros_like(self.broken)  # answered for another image than was asked about
+        self.shared = torch.zeros_like(self.broken)  # whose images lent networks could not tell from others'
         self.length = torch.full((n,), torch.inf, device=device)  # of the witness; only with `nearest`
         self.agreed = torch.zeros(n, device=device)  # share of draws that the witness fools
         self.exhausted = torch.zeros(n, dtype=torch.bool, device=device)  # have spent all their queries

@@ -1,9 +1,9 @@
 """The defense lent to other people's attacks: a network to call and to differentiate, charged and watched.
 
-Their code cuts batches as it likes and never says which example an image belongs to. An image is taken for
-the example whose clean image is nearest; batches in a row mostly belong to the same ones, so that is tried
-first. A mistake moves a charge to a neighbour and can never make a success: the referee judges an image
-against the very example that it was taken for.
+Their code cuts batches as it likes and never says which example an image belongs to: `Attribution` finds
+out. Where it can only guess, the defense is asked again even for the broken, so a mistake moves a charge to a
+neighbour and can neither hold up an attack nor make a success: the referee judges an image against the very
+example that it was taken for.
 """
 
 from __future__ import annotations
@@ -13,70 +13,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bench.attacks.geometry import distance, project
-from bench.core.threat import Budget, Feedback, Norm
+from bench.core.outcomes import REFUSED
+from bench.core.threat import Budget, Feedback
 from bench.errors import AccessDenied, QueriesSpent
+from bench.evaluate.attribution import Attribution
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Meter
-from bench.evaluate.referee import TOLERANCE
+from bench.evaluate.referee import decision
 
 if TYPE_CHECKING:
     from bench.evaluate.oracle import Access
-
-
-SAMPLED = 48
-"""Pixels of an image by which it is told whether a batch belongs to the examples of the last one."""
-
-
-class Attribution:
-    """Which of n clean images each of some changed ones was made from."""
-
-    def __init__(self, clean: Tensor, budget: Budget) -> None:
-        self._clean, self._budget = clean, budget
-        self._stride = max(1, clean[0].numel() // SAMPLED) if len(clean) else 1
-        self._last = torch.arange(len(clean), device=clean.device)
-        self._seen = self._sampled(clean)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Indices [m] for images x [m, C, H, W]; the same object as long as they stay the same."""
-        if not self._as_before(x):
-            flat, clean = x.flatten(1).nan_to_num(), self._clean.flatten(1)
-            nearest = torch.cdist(flat, clean).argmin(dim=1)
-            if not torch.equal(nearest, self._last):
-                self._last, self._seen = nearest, self._sampled(self._clean[nearest])
-        return self._last
-
-    def _as_before(self, x: Tensor) -> bool:
-        """Whether these may belong to the examples of last time: no sampled pixel says otherwise."""
-        if len(x) != len(self._last):
-            return False
-        change = (self._sampled(x) - self._seen).abs()
-        if self._budget.norm is Norm.L1:
-            change = change.sum(1)
-        if self._budget.norm is Norm.L0:
-            change = (change > TOLERANCE).sum(1)
-        return bool(change.amax() <= self._budget.radius + TOLERANCE)
-
-    def _sampled(self, x: Tensor) -> Tensor:
-        return x.flatten(1)[:, :: self._stride]
-
-    def inside(self, x: Tensor, rows: Tensor) -> Tensor:
-        """[m] bool: within budget and box around the clean images of these rows."""
-        clean, budget = self._clean[rows], self._budget
-        if budget.norm is not Norm.LINF:  # thousands of roundings add up: each value may have its own
-            nearest = project(x.nan_to_num(), clean, budget)
-            return (nearest - x).abs().flatten(1).amax(1) <= TOLERANCE
-        near = distance(x, clean, budget.norm) <= budget.radius + TOLERANCE
-        flat = x.flatten(1)
-        return near & (flat.amin(1) >= -TOLERANCE) & (flat.amax(1) <= 1 + TOLERANCE)
 
 
 class Lent(nn.Module):
     """Logits [m, K] for images [m, C, H, W]; every pass is charged, and what fools the defense is kept.
 
     Images of broken examples are answered with the answer that broke them, free of charge. Where the
-    knowledge allows labels only, answers are one-hot. A gradient that it does not allow is refused when it is
-    asked for.
+    knowledge allows labels only, answers are one-hot, and what the defense turns away is told as right: other
+    people's code knows no refusal, and to be refused is no success. A gradient that the knowledge does not
+    allow is refused when it is asked for.
     """
 
     def __init__(
@@ -86,8 +41,10 @@ class Lent(nn.Module):
         self._access, self._meter, self._batches, self._rows = access, meter, batches, rows
         self._samples = samples  # passes that each differentiated answer is the mean of
         self._attribution = Attribution(meter.ledger.x[rows], budget)
-        self._asked: tuple[Tensor, Tensor] | None = None  # an attribution and its rows in the ledger
+        self._local = self._asked = rows.new_empty(0)  # the last attribution, and its rows in the ledger
         self._refused = 0
+        self._labels_only = access.queries_victim and access.knowledge.feedback is Feedback.LABELS
+        self._answer = access.decided if self._labels_only else access.answer
         self.training = False
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,8 +54,8 @@ class Lent(nn.Module):
             return logits
         answered = _Refused.apply(x) if torch.is_grad_enabled() and x.requires_grad else x
         logits = self._answered(answered.detach())
-        if self._access.queries_victim and self._access.knowledge.feedback is Feedback.LABELS:
-            logits = nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
+        if self._labels_only:
+            logits = self._one_hot(logits)
         return logits + 0 * answered.flatten(1)[:, :1] if answered.requires_grad else logits
 
     def train(self, mode: bool = True) -> Lent:
@@ -118,26 +75,36 @@ class Lent(nn.Module):
             kept = allowed.nonzero().squeeze(1)
             standing = kept if standing is None else standing[kept]
             asked_rows, asked = asked_rows[kept], asked[kept]
-        logits = self._batches.map(self._access.answer, asked)
+        logits = self._batches.map(self._answer, asked)
         ledger.charge(asked_rows, 1)
         self._look(asked_rows, asked, logits)
         if limit is not None:
-            ledger.logits[asked_rows] = logits
+            still = ~ledger.broken[asked_rows]  # what broke an example stays its answer
+            ledger.logits[asked_rows[still]] = logits[still]
             ledger.exhaust(limit)
             self._refused = 0
         return logits if standing is None else ledger.logits[rows].index_copy(0, standing, logits)
 
+    def _one_hot(self, logits: Tensor) -> Tensor:
+        """Labels as scores, for the images asked about last."""
+        classes = decision(logits)
+        classes = torch.where(classes == REFUSED, self._meter.ledger.y[self._asked], classes)
+        return nn.functional.one_hot(classes, logits.shape[1]).to(logits.dtype)
+
     def _select(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
         """Everyone's rows in the ledger; positions of those who stand (None: all) and their rows."""
         ledger = self._meter.ledger
-        local = self._attribution(x.detach())
-        if self._asked is None or self._asked[0] is not local:
-            self._asked = local, self._rows[local]
-        rows = self._asked[1]
+        local, guessed = self._attribution(x.detach())
+        if self._local is not local:
+            self._local, self._asked = local, self._rows[local]
+        rows = self._asked
+        if guessed is not None:
+            ledger.shared[self._rows] |= self._attribution.shared
         if not ledger.changes:
             return rows, None, rows
-        ledger.misled[rows] |= ledger.broken[rows]
-        standing = (~(ledger.broken | ledger.exhausted)[rows]).nonzero().squeeze(1)
+        broken = ledger.broken[rows] if guessed is None else ledger.broken[rows] & ~guessed
+        ledger.misled[rows[broken]] = True
+        standing = (~(broken | ledger.exhausted[rows])).nonzero().squeeze(1)
         return (rows, None, rows) if len(standing) == len(rows) else (rows, standing, rows[standing])
 
     def _look(self, rows: Tensor, x: Tensor, logits: Tensor) -> None:
@@ -162,7 +129,7 @@ class Lent(nn.Module):
         if limit is None or not bool(ledger.exhausted[rows].any()):
             return
         self._refused += 1
-        if bool((ledger.exhausted | ledger.broken).all()) or self._refused > limit:
+        if bool((ledger.exhausted | ledger.broken)[self._rows].all()) or self._refused > limit:
             raise QueriesSpent(f"{self._access.knowledge.label} allows {limit} queries per example")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -19,7 +19,7 @@ from bench.evaluate.batches import Batches
 from bench.evaluate.bypass import features_of, passing_over
 from bench.evaluate.ledger import Ledger, Meter
 from bench.evaluate.lending import Lent
-from bench.evaluate.referee import Referee
+from bench.evaluate.referee import Referee, decision, turned_away
 from bench.nn.fold import fold
 
 
@@ -75,6 +75,7 @@ class Access:
         self.knowledge = knowledge
         self.compiled = compiled
         self.numerics = numerics
+        self._deployed = deployed
         self.climbs_victim = knowledge.gradients in CLIMBS_VICTIM
         self.queries_victim = knowledge.feedback is not Feedback.NOTHING
         self.knows_victim = self.climbs_victim or self.queries_victim  # so it learns of its successes
@@ -108,6 +109,12 @@ class Access:
             raise AccessDenied(f"{self.knowledge.label} answers nothing")
         logits: Tensor = self.answering(x).float()
         return logits
+
+    def decided(self, x: Tensor) -> Tensor:
+        """The same, but of an image that the deployed defense turns away no class is likely: all are -inf."""
+        logits = self.answer(x)
+        refused = turned_away(self._deployed, x) if self.queries_victim else None
+        return logits if refused is None else logits.masked_fill(refused[:, None], -torch.inf)
 
     def differentiable(self, x: Tensor) -> Tensor:
         """Logits [m, K] of what is climbed, with their graph back to x; of one EOT sample."""
@@ -251,11 +258,11 @@ class MeteredOracle:
         """
         if self._access.queries_victim and self.knowledge.feedback is Feedback.LABELS:
             raise AccessDenied(f"{self.knowledge.label} answers labels, not logits")
-        return self._ask(x)
+        return self._ask(x, self._access.answer)
 
     def labels(self, x: Tensor) -> Tensor:
-        """[n] int64, one query per example."""
-        return self._ask(x).argmax(dim=1)
+        """[n] int64, or REFUSED where the deployed defense turns an image away; one query per example."""
+        return decision(self._ask(x, self._access.decided))
 
     def features(self, x: Tensor) -> Tensor:
         """[n, D], what the last layer of the climbed network sees; one query each, zeros for the broken."""
@@ -299,7 +306,7 @@ class MeteredOracle:
         ledger, rows = self._ledger, self._rows
         return Climb(torch.zeros_like(x), ledger.loss[rows], ledger.logits[rows], ledger.broken[rows])
 
-    def _ask(self, x: Tensor) -> Tensor:
+    def _ask(self, x: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
         if self._access.answering is None:
             raise AccessDenied(f"{self.knowledge.label} answers nothing")
         standing, rows, (asked,) = self._select(x)
@@ -312,7 +319,7 @@ class MeteredOracle:
             kept = allowed.nonzero().squeeze(1)
             standing, rows, asked = kept if standing is None else standing[kept], rows[kept], asked[kept]
         with torch.no_grad():
-            logits = self._batches.map(self._access.answer, asked)
+            logits = self._batches.map(answer, asked)
         ledger.charge(rows, 1)
         self._meter.watch(rows, asked, logits, None, 1)
         if limit is not None:

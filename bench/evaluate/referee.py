@@ -75,11 +75,23 @@ class Referee:
     def _answer(self, x: Tensor) -> Tensor:
         logits = self.deployed.predict(x)
         classes = torch.where(logits.isnan().any(dim=1), logits.shape[1], logits.argmax(dim=1))
-        if self.deployed.detector is not None:
-            classes = torch.where(self.deployed.detector(x), REFUSED, classes)
-        elif self.deployed.suspicion is not None:
-            classes = torch.where(self.deployed.suspicion(x) > 0, REFUSED, classes)
-        return classes
+        refused = turned_away(self.deployed, x)
+        return classes if refused is None else torch.where(refused, REFUSED, classes)
+
+
+def turned_away(deployed: Deployed, x: Tensor) -> Tensor | None:
+    """[m] bool: images x [m, C, H, W] that a defense refuses; None: it refuses none.
+
+    By its detector; where it has none, what is suspicious above 0.
+    """
+    if deployed.detector is not None:
+        return deployed.detector(x)
+    return None if deployed.suspicion is None else deployed.suspicion(x) > 0
+
+
+def decision(logits: Tensor) -> Tensor:
+    """Classes [m] of logits [m, K], or REFUSED where none is likely: all are -inf."""
+    return torch.where(logits.isneginf().all(dim=1), REFUSED, logits.argmax(dim=1))
 
 
 def fools(classes: Tensor, y: Tensor) -> Tensor:

@@ -68,6 +68,7 @@ class StoredCell:
     outcomes: Outcomes
     seconds: float
     flat_gradients: int
+    shared: int = 0  # examples whose images could not be told from others'
 
 
 class Store:
@@ -129,7 +130,9 @@ class RunFolder:
         try:
             with np.load(path, allow_pickle=False) as held:
                 arrays = {field.name: held[field.name] for field in fields(Outcomes)}
-                return StoredCell(Outcomes(**arrays), float(held["seconds"]), int(held["flat_gradients"]))
+                shared = int(held["shared"]) if "shared" in held else 0  # older ones do not say
+                seconds, flat = float(held["seconds"]), int(held["flat_gradients"])
+                return StoredCell(Outcomes(**arrays), seconds, flat, shared)
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
             path.unlink()
             return None
@@ -138,9 +141,8 @@ class RunFolder:
         """Store a computed cell; the note of an earlier failure goes."""
         buffer = io.BytesIO()
         arrays = cast(dict[str, Any], cell.outcomes.arrays())
-        np.savez_compressed(
-            buffer, seconds=np.float64(cell.seconds), flat_gradients=np.int64(cell.flat_gradients), **arrays
-        )
+        arrays |= {"flat_gradients": np.int64(cell.flat_gradients), "shared": np.int64(cell.shared)}
+        np.savez_compressed(buffer, seconds=np.float64(cell.seconds), **arrays)
         path = self._cell(column, chunk)
         write_atomically(path, buffer.getvalue())
         path.with_suffix(".error").unlink(missing_ok=True)

@@ -274,7 +274,7 @@ class _Computation:
         if cell.outcomes is None:
             label = self.spec.run.training.named.label
             raise BadValue(f"an attack failed on {label} ({cell.error})", "--attack with another name")
-        stored = StoredCell(cell.outcomes, cell.seconds, cell.flat_gradients)
+        stored = StoredCell(cell.outcomes, cell.seconds, cell.flat_gradients, cell.shared)
         self.folder.keep_cell(f"{place:02d}", chunk.number, stored)
         return stored
 

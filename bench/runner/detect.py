@@ -269,7 +269,7 @@ class _Detecting:
                 played = play(arena, self.spec.aware, self._chunk(number), seed)
                 if played.outcomes is None:
                     return f"failed: {played.error}"
-                cell = StoredCell(played.outcomes, played.seconds, played.flat_gradients)
+                cell = StoredCell(played.outcomes, played.seconds, played.flat_gradients, played.shared)
                 self.folder.keep_cell(column, number, cell)
             parts.append(cell.outcomes)
             self.options.progress.advance(len(rows))

@@ -36,6 +36,7 @@ def stored_cells(folder: RunFolder, opened: Opened) -> Cells:
         if whole and len(whole) == len(parts):
             found.outcomes[trial.column] = concatenate([part.outcomes for part in whole])
             found.seconds[trial.column] = sum(part.seconds for part in whole)
+            found.shared[trial.column] = sum(part.shared for part in whole)
             if trial.knowledge.gradients in CLIMBS_VICTIM:
                 found.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
         elif (reason := opened.closed(trial) or needless(trial, found)) is not None:

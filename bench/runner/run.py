@@ -156,7 +156,7 @@ class _Run:
                 found[column, number] = str(cell.error)
                 self.folder.keep_error(column, number, str(cell.error))
             else:
-                kept = StoredCell(cell.outcomes, cell.seconds, cell.flat_gradients)
+                kept = StoredCell(cell.outcomes, cell.seconds, cell.flat_gradients, cell.shared)
                 found[column, number] = kept
                 if self.options.evidence and cell.broken is not None:
                     keep_images(self.folder, column, number, cell.broken.ids, cell.broken.images)
@@ -212,6 +212,7 @@ def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Cells
         whole.append(part)
     cells.outcomes[trial.column] = concatenate([part.outcomes for part in whole])
     cells.seconds[trial.column] = sum(part.seconds for part in whole)
+    cells.shared[trial.column] = sum(part.shared for part in whole)
     if trial.knowledge.gradients in CLIMBS_VICTIM:
         cells.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
 

@@ -52,6 +52,7 @@ class Cells:
     outcomes: dict[str, Outcomes] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     flat_gradients: dict[str, int] = field(default_factory=dict)  # white-box columns only
+    shared: dict[str, int] = field(default_factory=dict)  # examples whose images could be others' as well
     skipped: dict[str, str] = field(default_factory=dict)  # and why
     failed: dict[str, str] = field(default_factory=dict)  # and how
 
@@ -120,6 +121,7 @@ def findings_of(spec: RunSpec, cells: Cells) -> list[Finding]:
     return [
         *diagnostics.from_budget(cells.outcomes, spec.budget),
         *diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients, climbing),
+        *diagnostics.from_lending(cells.outcomes, cells.shared),
         *diagnostics.from_gates(sorted(gates), cells.outcomes),
     ]
 

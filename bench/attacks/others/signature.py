@@ -21,8 +21,8 @@ from torch import Generator, Tensor, nn
 from bench.api import Oracle
 from bench.attacks.norms import require_norm
 from bench.attacks.others.lent import lent, seeded
-from bench.core.threat import Budget, Norm
-from bench.errors import AccessDenied, BadValue, BenchError, UnknownName
+from bench.core.threat import Budget, Feedback, Norm
+from bench.errors import AccessDenied, BadValue, BenchError, QueriesSpent, UnknownName
 
 Needs = Literal["gradients", "scores", "labels"]
 
@@ -98,17 +98,31 @@ class OthersAttack:
             RuntimeError: the library raised; the message says which attack and what.
         """
         self.require(budget)
-        network = lent(oracle, eot=not self.averages)
         with seeded(generator) as seed, quiet():
-            try:
-                return self.attack(network, x.clone(), y.clone(), Given(budget, oracle.num_classes, seed))
-            except (AccessDenied, BenchError, torch.OutOfMemoryError):
-                raise
-            except Exception as error:  # whatever theirs raises is its failed column
-                said = " ".join(str(error).split())
-                raise RuntimeError(
-                    f"{self.name} raised {type(error).__name__}{f': {said}' if said else ''}"
-                ) from error
+            given = Given(budget, oracle.num_classes, seed)
+            if oracle.knowledge.feedback is not Feedback.LABELS:
+                return self._made(oracle, x, y, given)
+            # searches by labels ask about images so far away that nobody could say whose they are
+            each = torch.arange(len(y), device=y.device)[:, None]
+            return torch.cat([self._alone(oracle, x, y, given, rows) for rows in each])
+
+    def _alone(self, oracle: Oracle, x: Tensor, y: Tensor, given: Given, rows: Tensor) -> Tensor:
+        """The candidate of one example; when its queries are spent, others still have theirs."""
+        try:
+            return self._made(oracle.only(rows), x[rows], y[rows], given)
+        except QueriesSpent:
+            return x[rows]
+
+    def _made(self, oracle: Oracle, x: Tensor, y: Tensor, given: Given) -> Tensor:
+        try:
+            return self.attack(lent(oracle, eot=not self.averages), x.clone(), y.clone(), given)
+        except (AccessDenied, BenchError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever theirs raises is its failed column
+            said = " ".join(str(error).split())
+            raise RuntimeError(
+                f"{self.name} raised {type(error).__name__}{f': {said}' if said else ''}"
+            ) from error
 
     def attack(self, network: nn.Module, x: Tensor, y: Tensor, given: Given) -> Tensor:
         """Candidates [n, C, H, W] as the library computes them."""

@@ -199,7 +199,8 @@ def test_suspicions_alone_refuse_what_any_member_suspects():
     deployed = Ensemble(members=(Standard(), Suspicious())).deploy(nn.ModuleList(networks(2)))
     assert deployed.detector is None
     classes = Referee(deployed, Budget(Norm.LINF, Fraction(1)), Batches(8)).classify(x)
-    assert torch.equal(classes == REFUSED, deployed.suspicion(x) > 0) and (classes == REFUSED).sum() == 6  # from 0.48 on
+    assert torch.equal(classes == REFUSED, deployed.suspicion(x) > 0)
+    assert (classes == REFUSED).sum() == 6, "from 0.48 on"
 
 
 def test_plain_members_make_a_plain_deployment():

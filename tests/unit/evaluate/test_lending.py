@@ -13,9 +13,9 @@ from bench.api import Deployed
 from bench.core.outcomes import NEVER
 from bench.core.threat import DECISIONS, SCORES, TRANSFER, WHITE_BOX, Budget, Norm, Source
 from bench.errors import AccessDenied, QueriesSpent
+from bench.evaluate.attribution import Attribution
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.lending import Attribution
 from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
 from bench.evaluate.referee import Referee
 
@@ -164,8 +164,8 @@ def test_a_randomized_defense_is_averaged_and_its_samples_are_charged(x):
 def test_an_image_belongs_to_the_nearest_clean_one():
     clean = torch.tensor([0.0, 0.3, 0.9])[:, None, None, None].expand(3, 1, 2, 2)
     attribution = Attribution(clean, WIDE)
-    assert attribution(clean + 0.05).tolist() == [0, 1, 2]
-    assert attribution(torch.flip(clean, (0,))).tolist() == [2, 1, 0]
-    assert attribution(torch.full((2, 1, 2, 2), 0.7)).tolist() == [2, 2], "0.7 is nearer to 0.9 than to 0.3"
-    same = attribution(clean)
-    assert attribution(clean + 0.01) is same, "the same object as long as it stays the same"
+    assert attribution(clean + 0.05)[0].tolist() == [0, 1, 2]
+    assert attribution(torch.flip(clean, (0,)))[0].tolist() == [2, 1, 0]
+    assert attribution(torch.full((2, 1, 2, 2), 0.7))[0].tolist() == [2, 2], "nearer to 0.9"
+    same = attribution(clean)[0]
+    assert attribution(clean + 0.01)[0] is same, "the same object as long as it stays the same"
