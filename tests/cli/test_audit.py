@@ -165,7 +165,7 @@ def test_an_interrupted_audit_goes_on(bench: Bench, trained: Path, monkeypatch: 
     assert set(held) == {rule for rules in stages for rule in rules}
     monkeypatch.setattr(audit, "_looked", looked)
     assert bench("audit", "--all", "--store", trained).code == 0
-    assert len(record_in(trained).audit) == 37
+    assert len(record_in(trained).audit) == 38
 
 
 def test_stored_audits_are_shown_without_torch(trained: Path, bench: Bench) -> None:
@@ -180,7 +180,7 @@ def test_stored_audits_are_shown_without_torch(trained: Path, bench: Bench) -> N
         [sys.executable, "-c", script, str(trained)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)[0]["audit"]) == 37
+    assert len(json.loads(done.stdout)[0]["audit"]) == 38
 
 
 def test_an_audit_that_blocks_is_exit_code_1(bench: Bench, trained: Path, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_an_audit_that_blocks_is_exit_code_1(bench: Bench, trained: Path, tmp_pa
 def test_a_record_shows_its_audit(bench: Bench, trained: Path) -> None:
     bench("audit", "--all", "--store", trained)
     told = bench("show", "record", record_in(trained).run_id, "--store", trained)
-    assert "audit of" in told.out and told.out.rstrip().endswith("of 37")
+    assert "audit of" in told.out and told.out.rstrip().endswith("of 38")
     assert "| open | A12 |" in bench("audit", "--all", "--stored", "--markdown", "--store", trained).out
 
 
