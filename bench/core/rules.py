@@ -197,7 +197,8 @@ _ALL = (
         "A8",
         "the attack has converged: its loss changes by at most 5 % over its last 10 steps",
         "the best loss so far of the strongest PGD of the run, run once on 100 examples, relative to its "
-        "rise over the whole attack; on most that stand; of a randomized defense by 20 fresh draws (t test, "
+        "rise over the whole attack; on most that stand, by the 95 % interval of their share; of a "
+        "randomized defense by 20 fresh draws (t test, "
         "p < 0.001)",
         "warn",
         PINTOR,

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from bench.api import Attack, Climb, Loss, Oracle, Trial
 from bench.attacks.streams import seeded
+from bench.core.metrics import proportion
 from bench.core.seeds import seed_for
 from bench.core.threat import WHITE_BOX, Budget, Knowledge
 from bench.evaluate.engine import play
@@ -34,8 +35,9 @@ def convergence(subject: Subject) -> Check:
     in draws that had no part in choosing it; and an example counts as moving only where Student's one-sided
     t test of those draws says that its loss rose by more than that share (p < 0.001). That test, because the
     noise is measured, differs in size between images, and is nearly normal where each draw is the mean of
-    all EOT samples. That level, because where one example alone stands, it alone accuses the attack. What is
-    smaller than these draws can show is not seen here: A7 doubles the steps.
+    all EOT samples. What is smaller than these draws can show is not seen here: A7 doubles the steps.
+
+    "Most" is shown where the 95 % interval of their share lies above one half: four of four do, three do not.
     """
     chunk, watched = subject.few(100), Watched(subject.attack, keeps_images=subject.deployed.randomized)
     seed = seed_for(subject.identity, "watched")
@@ -55,7 +57,7 @@ def convergence(subject: Subject) -> Check:
     )
     if subject.deployed.randomized:
         figures += f", by {DRAWS} fresh draws for each and a t test at {SURE:g}"
-    return kept("A8", figures) if float(moving.double().mean()) <= 0.5 else broken("A8", figures)
+    return broken("A8", figures) if proportion(moving.numpy()).low > 0.5 else kept("A8", figures)
 
 
 @dataclass
