@@ -228,6 +228,7 @@ BROKEN = (
         "it wants pixels from 0 to 255, which nobody gives it",
         ROBUSTBENCH,
         "normalised-outside",
+        also=("one-answer",),
     ),
     _cheat(
         "batch_statistics",
