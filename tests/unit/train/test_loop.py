@@ -511,7 +511,7 @@ def test_sorted_data_are_validated_on_all_classes(
         for name in ("a", "b", "c"):
             (folder / part / name).mkdir(parents=True)
             for number in range(100 if part == "train" else 2):
-                pixels = torch.full((8, 8), number, dtype=torch.uint8).numpy()
+                pixels = torch.full((8, 8), 255 - number, dtype=torch.uint8).numpy()
                 Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
     context = make_context(make_net(), load(f"folder:{folder}"), validation_examples=12)
     assert validate(_Constant(), context) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
