@@ -356,8 +356,16 @@ ATTACKS = (
         "Cinà et al., AAAI 2025",
         attacks.LeavesBall(),
         "left-budget",
+        also=("weak-beats-strong",),  # what the referee moves back is weaker than it was meant
     ),
-    _attack("leaves_box", "leaves the box", "Cinà et al., AAAI 2025", attacks.LeavesBox(), "left-budget"),
+    _attack(
+        "leaves_box",
+        "leaves the box",
+        "Cinà et al., AAAI 2025",
+        attacks.LeavesBox(),
+        "left-budget",
+        also=("weak-beats-strong",),
+    ),
     _attack(
         "not_a_number",
         "returns NaN",
