@@ -86,7 +86,7 @@ def _attack(name: str, fields: dict[str, Any]) -> Attack:
 
 def _play(attack: Attack, fitted: Fitted, budget: Budget, rows: Tensor) -> Cell:
     network, x, y = fitted
-    arena = Arena(Deployed(network), budget, 10, {}, PLAIN, Batches(128))
+    arena = Arena(Deployed(network), budget, 10, {}, PLAIN, Batches(128), seed=0)
     cell = play(arena, Trial("it", attack, WHITE_BOX), Chunk(0, x[rows], y[rows], rows), 0)
     assert cell.error is None, cell.error
     return cell

@@ -58,7 +58,7 @@ def chunk():
 
 
 def robust(attack, deployed, chunk, budget, knowledge=FEW, seed=3):
-    arena = Arena(deployed, budget, 2, {}, PLAIN, Batches(512))
+    arena = Arena(deployed, budget, 2, {}, PLAIN, Batches(512), seed=0)
     cell = play(arena, Trial("it", attack, knowledge), chunk, seed)
     assert cell.error is None, cell.error
     assert (cell.outcomes.forwards <= 600).all()
