@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -332,6 +332,34 @@ def plan_white_box(request: Request, suite: Suite) -> RunSpec:
         checkpoint=request.checkpoint,
         numerics=_numerics(request),
     )
+
+
+def plan_each(names: Sequence[str], request: Request, suite: Suite) -> list[RunSpec]:
+    """A run for each NAME or NAME@ARCH, each once; the rest of the request is common to all.
+
+    Raises:
+        UnknownName, BadValue: a name leads nowhere, or a value cannot be.
+    """
+    if len(names) > 1 and "defense" in request.settings:
+        name, value = next(iter(request.settings["defense"].items()))
+        raise BadValue(
+            f"--set defense.{name}=… does not say of which network, expected it in the network's name",
+            f"{names[0]}[{name}={value}]",
+        )
+    if len(names) > 1 and request.init is not None:
+        raise BadValue(
+            f"--init is given for {len(names)} networks, which cannot all begin with one file, expected one "
+            "network",
+            names[0],
+        )
+    specs = []
+    for name in dict.fromkeys(names):
+        defense, architecture = parse_network(name)
+        wanted = dataclasses.replace(
+            request, defense=defense, architecture=architecture or request.architecture
+        )
+        specs.append(plan_white_box(wanted, suite))
+    return specs
 
 
 def parse_network(text: str) -> tuple[str, str | None]:

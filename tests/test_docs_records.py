@@ -25,9 +25,9 @@ def records(pattern):
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((DOCS / "records").glob(pattern))]
 
 
-DETECTIONS = {held["defense"]: held for held in records("detection/*/detection.json")}
-CURVES = {held["network"]["defense"]: held for held in records("curves/*/curve.json")}
-SHIFTS = {held["network"]["defense"]: held for held in records("shift/*/shift-*.json")}
+DETECTIONS = {held["networks"][0]["defense"]: held for held in records("detection/*/detection.json")}
+CURVES = {held["networks"][0]["defense"]: held for held in records("curves/*/curve.json")}
+SHIFTS = {held["networks"][0]["defense"]: held for held in records("shift/*/shift.json")}
 
 
 def percent(share):

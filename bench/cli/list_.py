@@ -195,8 +195,8 @@ def _recipes(store: Path) -> list[Entry]:
 def _runs(store: Path) -> list[Entry]:
     """Runs, and all else that was established there."""
     from bench.publish import read_records
-    from bench.records.holdings import holdings
     from bench.report.render import percent
+    from bench.studies.holdings import holdings
 
     if store.is_file():
         raise BadValue(f"--store is {str(store)!r}, a file, expected a folder of runs", "--store FOLDER")

@@ -7,7 +7,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import click
@@ -15,6 +15,7 @@ import click
 from bench import __version__
 from bench.cli.options import Commands
 from bench.errors import BenchError
+from bench.studies import studies
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("bench.cli.run:run", "Train a defense, attack it with a suite, print the table."),
@@ -22,8 +23,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "list": ("bench.cli.list_:list_", "Defenses, attacks, suites, data, architectures, recipes, runs."),
     "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),
     "ablate": ("bench.cli.ablate:ablate", "Turn a defense's switches one by one, in one table."),
+    **{study.name: ("bench.cli.study:command", study.does) for study in studies()},
     "transfer": ("bench.cli.transfer:transfer", "Which images made on one defense fool another?"),
-    "curve": ("bench.cli.curve:curve", "Accuracy over the radius, the steps, restarts or queries."),
     "detect": ("bench.cli.detect:detect", "Do detectors find attacks, and what if attackers know them?"),
     "shift": ("bench.cli.shift:shift", "Accuracy under corruptions, rotations and translations."),
     "diagnose": ("bench.cli.diagnose:diagnose", "Look inside a defense: attention, features, purifier."),
@@ -40,7 +41,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "new": ("bench.cli.new:new", "Start a defense of your own from a template that works."),
     "doctor": ("bench.cli.doctor:doctor", "Is everything installed, and does it fit together?"),
 }
-"""name -> where the command is and what it does; nothing is imported before a command is called."""
+"""name -> where the command is, or what makes one of its name, and what it does; imported when called."""
 
 USAGE, INTERRUPTED = 2, 130
 """Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation."""
@@ -94,8 +95,10 @@ class LazyGroup(Commands):
         if name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+        found: click.Command | Callable[[str], click.Command] = getattr(
+            importlib.import_module(module), attribute
+        )
+        return found if isinstance(found, click.Command) else found(name)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of commands, from their short helps, so that help imports none of them."""

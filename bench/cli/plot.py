@@ -10,10 +10,10 @@ import click
 
 from bench.cli import options
 from bench.errors import BadValue
-from bench.report.kinds import KINDS
+from bench.figures.kinds import KINDS
 
 if TYPE_CHECKING:
-    from bench.report.opened import Only
+    from bench.figures.read import Only
     from bench.report.paper import Format
 
 _KINDS = "\n".join(f"  {name:<14}{kind.shows} ({kind.made_by})" for name, kind in KINDS.items())
@@ -87,25 +87,21 @@ def plot(
         raise BadValue("--every-column comes without the kind queries, expected both", "bench plot queries")
     wanted = _only(**only)
 
-    from bench.report.figures import draw
-    from bench.report.opened import diagnosed, only_kind, opened
+    from bench.figures.draw import draw
+    from bench.figures.read import all_drawable, drawable
     from bench.report.paper import COLUMN, PAGE
 
     how: dict[str, Any] = {} if width is None else {"width": {"column": COLUMN, "page": PAGE}[width]}
     if every_column:
         how["every_column"] = True
-    alone = None if chosen else only_kind(led, store)
-    if alone is not None:
-        chosen = [alone]
-    todo = [(opened(kind, led, store, wanted), [kind]) for kind in chosen]
-    for found, drawn in todo or [(diagnosed(led, store, wanted), [])]:
-        for path in draw(found, drawn, out, form, **how):
-            click.echo(path)
+    todo = [drawable(kind, led, store, wanted) for kind in chosen] or all_drawable(led, store, wanted)
+    for path in draw(todo, out, form, **how):
+        click.echo(path)
 
 
 def _split(names: tuple[str, ...], kinds: tuple[str, ...], store: Path) -> tuple[list[str], list[str]]:
     """Kinds and names; the first name may be a kind, or have been meant to be one."""
-    from bench.records.found import SOURCES, led_to
+    from bench.figures.found import SOURCES, led_to
 
     first, *rest = names
     meant = first in KINDS or (
@@ -129,6 +125,6 @@ def _split(names: tuple[str, ...], kinds: tuple[str, ...], store: Path) -> tuple
 
 def _only(suite: str | None, data: str | None, eps: str | None, examples: int | None) -> Only:
     from bench.core.threat import parse_eps
-    from bench.report.opened import Only
+    from bench.figures.read import Only
 
     return Only(suite, data, None if eps is None else parse_eps(eps), examples)

@@ -34,8 +34,8 @@ def site(records: tuple[Path, ...], out: Path, published: Path | None) -> None:
     from bench.cli.board import published_rows
     from bench.errors import BadData
     from bench.publish import read_records
-    from bench.report.site.extras import extras
-    from bench.report.site.pages import site_files, write_site
+    from bench.site.extras import extras
+    from bench.site.pages import site_files, write_site
 
     began = time.perf_counter()
     found = {}

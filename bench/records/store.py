@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
@@ -59,6 +60,10 @@ def require_writable(folder: Path, what: str, hint: str) -> None:
         raise BadValue(
             f"the {what} {str(folder)!r} cannot be written to ({reason}), expected a writable folder", hint
         ) from None
+
+
+Arrays = Mapping[str, NDArray[Any]]
+"""Arrays by name, as a cell holds them."""
 
 
 @dataclass(frozen=True)
@@ -122,30 +127,45 @@ class RunFolder:
         path = self.path / "record.json"
         return read_record(path) if path.is_file() else None
 
-    def cell(self, column: str, chunk: int) -> StoredCell | None:
-        """A computed cell; one that cannot be read counts as not computed."""
+    def held(self, column: str, chunk: int) -> tuple[Arrays, float] | None:
+        """The arrays of a computed cell and the seconds it took; a damaged one counts as not computed."""
         path = self._cell(column, chunk)
         if not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as held:
-                arrays = {field.name: held[field.name] for field in fields(Outcomes)}
-                shared = int(held["shared"]) if "shared" in held else 0  # older ones do not say
-                seconds, flat = float(held["seconds"]), int(held["flat_gradients"])
-                return StoredCell(Outcomes(**arrays), seconds, flat, shared)
+                arrays = {name: held[name] for name in held.files}
+                return arrays, float(arrays.pop("seconds"))
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
             path.unlink()
             return None
 
-    def keep_cell(self, column: str, chunk: int, cell: StoredCell) -> None:
-        """Store a computed cell; the note of an earlier failure goes."""
+    def keep(self, column: str, chunk: int, arrays: Arrays, seconds: float) -> None:
+        """Store a computed cell, whole or not at all; the note of an earlier failure goes."""
         buffer = io.BytesIO()
-        arrays = cast(dict[str, Any], cell.outcomes.arrays())
-        arrays |= {"flat_gradients": np.int64(cell.flat_gradients), "shared": np.int64(cell.shared)}
-        np.savez_compressed(buffer, seconds=np.float64(cell.seconds), **arrays)
+        np.savez_compressed(buffer, seconds=np.float64(seconds), **cast(dict[str, Any], arrays))
         path = self._cell(column, chunk)
         write_atomically(path, buffer.getvalue())
         path.with_suffix(".error").unlink(missing_ok=True)
+
+    def cell(self, column: str, chunk: int) -> StoredCell | None:
+        """A computed cell of a run."""
+        found = self.held(column, chunk)
+        if found is None:
+            return None
+        arrays, seconds = found
+        try:
+            outcomes = Outcomes(**{field.name: arrays[field.name] for field in fields(Outcomes)})
+            shared = int(arrays["shared"]) if "shared" in arrays else 0  # older ones do not say
+            return StoredCell(outcomes, seconds, int(arrays["flat_gradients"]), shared)
+        except (KeyError, ValueError):
+            self._cell(column, chunk).unlink()
+            return None
+
+    def keep_cell(self, column: str, chunk: int, cell: StoredCell) -> None:
+        """Store a computed cell of a run."""
+        told = {"flat_gradients": np.int64(cell.flat_gradients), "shared": np.int64(cell.shared)}
+        self.keep(column, chunk, {**cell.outcomes.arrays(), **cast(dict[str, Any], told)}, cell.seconds)
 
     def keep_error(self, column: str, chunk: int, message: str) -> None:
         """Note why a cell failed; it is computed again next time."""

@@ -24,7 +24,7 @@ from bench.evaluate.referee import TOLERANCE, Referee
 from bench.records.evidence import FILE, Images, cell_images, drop_cell_images, images, write
 from bench.records.record import Evidence, Finding
 from bench.records.store import RunFolder
-from bench.runner.opened import Opened
+from bench.runner.subject import Subject
 from bench.runner.summary import interval_of
 
 Held = NDArray[np.bool_]
@@ -40,21 +40,21 @@ class Scored:
 
 
 def keep(
-    opened: Opened, folder: RunFolder, outcomes: Mapping[str, Outcomes], progress: Progress
+    subject: Subject, folder: RunFolder, outcomes: Mapping[str, Outcomes], progress: Progress
 ) -> tuple[Evidence | None, list[Finding]]:
     """The images of a run whose columns are all there, what they come to, and what is wrong with that."""
-    path = gather(opened, folder, outcomes, progress)
+    path = gather(subject, folder, outcomes, progress)
     if path is None:
         return None, []
-    scored = score(opened, path)
+    scored = score(subject, path)
     drop_cell_images(folder)
     evidence = evidence_of(path, scored)
     progress.say(f"{evidence.images} adversarial images ({_size(path)}) are kept in {path}")
-    return evidence, disagreements(opened, scored, outcomes)
+    return evidence, disagreements(subject, scored, outcomes)
 
 
 def gather(
-    opened: Opened, folder: RunFolder, outcomes: Mapping[str, Outcomes], progress: Progress
+    subject: Subject, folder: RunFolder, outcomes: Mapping[str, Outcomes], progress: Progress
 ) -> Path | None:
     """Write the images of the worst case, each by the first column that broke it.
 
@@ -64,7 +64,7 @@ def gather(
     fell = np.stack([held.correct & ~held.robust for held in outcomes.values()])
     broken, first = fell.any(axis=0), fell.argmax(axis=0)
     known = next(iter(outcomes.values()))
-    of_chunk = np.repeat(np.arange(len(opened.rows)), [len(rows) for rows in opened.rows])
+    of_chunk = np.repeat(np.arange(len(subject.rows)), [len(rows) for rows in subject.rows])
     sources = {
         (int(chunk), int(column)): cell_images(folder, columns[column], int(chunk))
         for chunk, column in zip(of_chunk[broken], first[broken], strict=True)
@@ -78,8 +78,8 @@ def gather(
         return None
 
     def parts() -> Iterator[NDArray[np.float32]]:
-        shape = opened.data.image_shape
-        for chunk in range(len(opened.rows)):
+        shape = subject.data.image_shape
+        for chunk in range(len(subject.rows)):
             here = broken & (of_chunk == chunk)
             part = np.empty((int(here.sum()), *shape), dtype=np.float32)
             for column in np.unique(first[here]):
@@ -89,8 +89,8 @@ def gather(
 
     path = folder.path / FILE
     arrays = {"ids": known.ids[broken], "labels": known.labels[broken], "columns": first[broken]}
-    told = {"run": opened.spec.id, "data": opened.data.name, "columns": json.dumps(columns)}
-    write(path, arrays, told, parts(), (int(broken.sum()), *opened.data.image_shape))
+    told = {"run": subject.spec.id, "data": subject.data.name, "columns": json.dumps(columns)}
+    write(path, arrays, told, parts(), (int(broken.sum()), *subject.data.image_shape))
     return path
 
 
@@ -108,7 +108,7 @@ def evidence_of(path: Path, scored: Scored) -> Evidence:
     )
 
 
-def score(opened: Opened, path: Path) -> Scored:
+def score(subject: Subject, path: Path) -> Scored:
     """Judge the stored images, in batches of another size than the attacks'.
 
     Raises:
@@ -116,12 +116,12 @@ def score(opened: Opened, path: Path) -> Scored:
     """
     again, rounded, left = [], [], 0
     with images(path) as found:
-        for number in range(len(opened.rows)):
-            one, other, out = _scored(opened, number, found)
+        for number in range(len(subject.rows)):
+            one, other, out = _scored(subject, number, found)
             again.append(one)
             rounded.append(other)
             left += out
-        strange = np.setdiff1d(found.ids, np.concatenate([_ids(opened, rows) for rows in opened.rows]))
+        strange = np.setdiff1d(found.ids, np.concatenate([_ids(subject, rows) for rows in subject.rows]))
     if len(strange):
         raise BadData(
             f"{path} holds an image of example {strange[0]}, which the run did not attack",
@@ -130,10 +130,10 @@ def score(opened: Opened, path: Path) -> Scored:
     return Scored(np.concatenate(again), np.concatenate(rounded), left)
 
 
-def disagreements(opened: Opened, scored: Scored, outcomes: Mapping[str, Outcomes]) -> list[Finding]:
+def disagreements(subject: Subject, scored: Scored, outcomes: Mapping[str, Outcomes]) -> list[Finding]:
     """Where the stored images say something else than the run; a randomized defense may answer either way."""
     different = int((scored.again != worst_case(list(outcomes.values()))).sum())
-    if not different or opened.deployed.randomized:
+    if not different or subject.deployed.randomized:
         return []
     detail = (
         f"{different} of {len(scored.again)} examples have another verdict when their stored images are "
@@ -147,19 +147,19 @@ def _size(path: Path) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
 
 
-def _ids(opened: Opened, rows: Tensor) -> NDArray[np.int64]:
-    ids: NDArray[np.int64] = opened.data.test.ids[rows.to(opened.data.test.ids.device)].cpu().numpy()
+def _ids(subject: Subject, rows: Tensor) -> NDArray[np.int64]:
+    ids: NDArray[np.int64] = subject.data.test.ids[rows.to(subject.data.test.ids.device)].cpu().numpy()
     return ids
 
 
-def _scored(opened: Opened, number: int, found: Images) -> tuple[Held, Held, int]:
+def _scored(subject: Subject, number: int, found: Images) -> tuple[Held, Held, int]:
     """One chunk: what held, what held after rounding, and how many images left the budget by it."""
-    chunk = opened.chunk(number)
+    chunk = subject.chunk(number)
     x, y, ids = chunk.x, chunk.y, chunk.ids.cpu().numpy()
     place = {int(example): row for row, example in enumerate(found.ids)}
     rows = np.array([row for row, example in enumerate(ids) if int(example) in place], dtype=np.int64)
-    referee = _another(opened.arena.referee, len(rows))
-    with seeded(seed_for(opened.spec.id, "evidence", number), x.device):
+    referee = _another(subject.arena.referee, len(rows))
+    with seeded(seed_for(subject.spec.id, "evidence", number), x.device):
         again = referee.classify(x) == y
         rounded = again.clone()
         if len(rows) == 0:

@@ -1,8 +1,8 @@
-"""Who computes the cells of a run: this process, or several that each hold the network by themselves.
+"""Who computes cells: this process, or several that each hold the networks by themselves.
 
-What is handed out is a chain: one chunk, and columns of which each goes on from the one before. Chains need
-nothing of each other and are random by their own seeds, so who computes them, when, and in which order
-changes no result (docs/adr/0008-workers.md).
+A `Work` says what is measured and can be sent to another process; opened there, it is a `Player` with the
+networks ready, which computes one task after the other. Tasks need nothing of each other and are random by
+their own seeds, so who computes them, when, and in which order changes no result (docs/adr/0008-workers.md).
 """
 
 from __future__ import annotations
@@ -14,83 +14,99 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from bench.api import Trial
 from bench.core.imports import FROM_FILE, module_at
-from bench.core.outcomes import Outcomes
 from bench.core.progress import Silent
-from bench.core.seeds import seed_for
 from bench.errors import BadValue, BenchError
-from bench.evaluate.engine import Cell, play
-from bench.plan import RunSpec
-from bench.runner.opened import Opened, open_run
 from bench.runner.options import Options, pick_device
 
-
-@dataclass(frozen=True)
-class Chain:
-    """Columns on one chunk, each a sequel of the one before it: what is computed in a row."""
-
-    number: int  # of the chunk
-    trials: tuple[Trial, ...]
-    before: Outcomes | None = None  # where the first goes on from, if it is a sequel
-
-    def __str__(self) -> str:
-        return f"{', '.join(trial.column for trial in self.trials)} on chunk {self.number}"
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Task_contra = TypeVar("Task_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
 
 
-@dataclass(frozen=True)
-class Played:
-    """A computed cell."""
+class Player(Protocol[Task_contra, Result_co]):
+    """Networks that are ready, and what is measured on them."""
 
-    column: str
-    number: int
-    cell: Cell
+    def play(self, task: Task_contra) -> Iterator[Result_co]:
+        """Every result of one task, as soon as it is computed."""
 
 
-class Executor(Protocol):
-    """Computes chains."""
+class Work(Protocol[Task_contra, Result_co]):
+    """What is measured, as it can be sent to another process."""
 
-    def play(self, chains: Iterable[Chain]) -> Iterator[Played]:
-        """Every cell as soon as it is computed.
+    def open(self, options: Options) -> Player[Task_contra, Result_co]:
+        """Load the weights from the store, and prepare all networks."""
 
-        Chains are begun in their order, and the next is asked for when somebody is free to compute it. A cell
-        that failed ends its chain.
+
+class Executor(Protocol[Task, Result]):
+    """Computes tasks."""
+
+    def play(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Every result as soon as it is computed.
+
+        Tasks are begun in their order, and the next is asked for when somebody is free to compute it.
         """
 
+    def __enter__(self) -> Executor[Task, Result]:
+        """Ready to play; what was started ends when the context is left."""
 
-class InThisProcess:
+    def __exit__(self, *_: object) -> None: ...
+
+
+def executor(
+    here: Callable[[], Player[Task, Result]], work: Work[Task, Result], options: Options
+) -> Executor[Task, Result]:
+    """What `--workers` asks for: this process, whose player `here` makes, or several that open the work."""
+    if options.workers == 1:
+        return InThisProcess(here())
+    threads, cores = torch.get_num_threads(), os.cpu_count() or 1
+    if options.workers * threads > cores:
+        options.progress.say(
+            f"{options.workers} workers with {threads} thread{'s' * (threads > 1)} each share {cores} cores; "
+            "OMP_NUM_THREADS sets the threads, on which the last digits of results depend"
+        )
+    return Processes(work, options)
+
+
+class InThisProcess(Generic[Task, Result]):
     """One after the other, here."""
 
-    def __init__(self, opened: Opened) -> None:
-        self._opened = opened
-        opened.lay_out()
+    def __init__(self, player: Player[Task, Result]) -> None:
+        self._player = player
 
-    def play(self, chains: Iterable[Chain]) -> Iterator[Played]:
-        """Every cell of every chain, in order."""
-        for chain in chains:
-            yield from _links(self._opened, chain)
+    def __enter__(self) -> InThisProcess[Task, Result]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was started."""
+
+    def play(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Every result of every task, in order."""
+        for task in tasks:
+            yield from self._player.play(task)
 
 
-class Processes:
-    """Several processes, started when there is work for them; they end when the context is left.
+class Processes(Generic[Task, Result]):
+    """As many processes as `options` has workers, started when there is work for them.
 
     Each loads the weights and the data from the store and uses as many threads as this process, because sums
     of floats depend on that number. Over the GPUs of `auto` and `cuda` they are dealt out in turn.
     """
 
-    def __init__(self, spec: RunSpec, options: Options, workers: int) -> None:
-        self._spec, self._options, self._count = spec, options, workers
-        self._workers: list[_Worker] = []
+    def __init__(self, work: Work[Task, Result], options: Options) -> None:
+        self._work, self._options, self._count = work, options, options.workers
+        self._workers: list[_Worker[Task, Result]] = []
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Processes[Task, Result]:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,43 +114,43 @@ class Processes:
             worker.end()
         self._workers.clear()
 
-    def play(self, chains: Iterable[Chain]) -> Iterator[Played]:
-        """Every cell, in the order in which they are done.
+    def play(self, tasks: Iterable[Task]) -> Iterator[Result]:
+        """Every result, in the order in which they are done.
 
         Raises:
             WorkerLost: a process was killed, or died.
         """
-        waiting = iter(chains)
+        waiting = iter(tasks)
         exhausted = False
         while True:
             while not exhausted and (self._idle or len(self._workers) < self._count):
-                chain = next(waiting, None)
-                if chain is None:
+                task = next(waiting, None)
+                if task is None:
                     exhausted = True
                 else:
-                    (self._idle[0] if self._idle else self._another()).begin(chain)
-            busy = {worker.pipe: worker for worker in self._workers if worker.chain is not None}
+                    (self._idle[0] if self._idle else self._another()).begin(task)
+            busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
             if not busy:
                 return
             for pipe in wait(list(busy)):
-                played = busy[pipe].answer()  # type: ignore[index]
-                if played is not None:
-                    yield played
+                result = busy[pipe].answer()  # type: ignore[index]
+                if result is not None:
+                    yield result
 
     @property
-    def _idle(self) -> list[_Worker]:
-        return [worker for worker in self._workers if worker.chain is None]
+    def _idle(self) -> list[_Worker[Task, Result]]:
+        return [worker for worker in self._workers if worker.task is None]
 
-    def _another(self) -> _Worker:
+    def _another(self) -> _Worker[Task, Result]:
         place = len(self._workers)
         device = worker_device(pick_device(self._options.device), place, torch.cuda.device_count())
         # what is in the store was looked at by this process, and nothing is told twice
         options = dataclasses.replace(
             self._options, device=device, stale="accept", download=False, progress=Silent()
         )
-        worker = _Worker(f"worker {place + 1} of {self._count}")
+        worker: _Worker[Task, Result] = _Worker(f"worker {place + 1} of {self._count}")
         self._workers.append(worker)  # it ends with the others, whatever happens from here on
-        worker.send((self._spec, options))
+        worker.send((self._work, options))
         return worker
 
 
@@ -149,12 +165,12 @@ def worker_device(device: torch.device, place: int, gpus: int) -> str:
     return f"cuda:{place % gpus}" if str(device) == "cuda" and gpus > 1 else str(device)
 
 
-class _Worker:
+class _Worker(Generic[Task, Result]):
     """One process as its parent sees it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.chain: Chain | None = None  # what it computes now
+        self.task: Task | None = None  # what it computes now
         context = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU of its parent's
         self.pipe, theirs = context.Pipe()
         given = theirs, _files(), torch.get_num_threads()
@@ -164,25 +180,25 @@ class _Worker:
         theirs.close()  # so that the pipe ends when the process does
 
     def send(self, message: object) -> None:
-        """First the run and how it is done, then chains."""
+        """First the work and how it is done, then tasks."""
         try:
             self.pipe.send(message)
         except OSError:
             raise self._lost() from None
         except Exception as error:  # whatever classes of the user's make of being pickled
             raise BadValue(
-                f"the run cannot be handed to other processes ({error}), expected classes at the top level "
+                f"the work cannot be handed to other processes ({error}), expected classes at the top level "
                 "of a module",
                 "--workers 1",
             ) from None
 
-    def begin(self, chain: Chain) -> None:
-        """Hand it a chain."""
-        self.chain = chain
-        self.send(chain)
+    def begin(self, task: Task) -> None:
+        """Hand it a task."""
+        self.task = task
+        self.send(task)
 
-    def answer(self) -> Played | None:
-        """What it has to say: a cell, or None when its chain is done."""
+    def answer(self) -> Result | None:
+        """What it has to say: a result, or None when its task is done."""
         try:
             message = self.pipe.recv()
         except (EOFError, OSError):
@@ -190,14 +206,14 @@ class _Worker:
         if isinstance(message, _Raised):
             raise message.error from _InWorker(f"{self.name}:\n{message.told}")
         if message is None:
-            self.chain = None
-        played: Played | None = message
-        return played
+            self.task = None
+        result: Result | None = message
+        return result
 
     def end(self) -> None:
         """Who has nothing to do leaves by itself, and cleans up; whoever works is stopped."""
         self.pipe.close()
-        if self.chain is None:
+        if self.task is None:
             self._process.join(5)
         self._process.terminate()
         self._process.join(5)
@@ -210,7 +226,7 @@ class _Worker:
         code = self._process.exitcode
         how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
         return WorkerLost(
-            f"{self.name} (process {self._process.pid}) {how} at {self.chain or 'its start'}; what was done "
+            f"{self.name} (process {self._process.pid}) {how} at {self.task or 'its start'}; what was done "
             "is kept",
             "the same command, which goes on from there; fewer --workers if memory was short",
         )
@@ -232,28 +248,19 @@ class _InWorker(Exception):
     """Where in a worker an error came from."""
 
 
-def _links(opened: Opened, chain: Chain) -> Iterator[Played]:
-    before, chunk = chain.before, opened.chunk(chain.number)
-    for trial in chain.trials:
-        cell = play(opened.arena, trial, chunk, seed_for(opened.spec.id, trial.column, chain.number), before)
-        yield Played(trial.column, chain.number, cell)
-        if cell.outcomes is None:
-            return
-        before = cell.outcomes
-
-
 def _work(pipe: Connection, files: list[str], threads: int) -> None:
-    """A worker's life: open the run, then chain by chain, until the pipe ends."""
+    """A worker's life: open the work, then task by task, until the pipe ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     try:
         for file in files:
             module_at(file, "a file that the parent has imported")
-        here = InThisProcess(open_run(*pipe.recv()))
+        work, options = pipe.recv()
+        player = work.open(options)
         while True:
-            for played in here.play([pipe.recv()]):
-                pipe.send(played)
+            for result in player.play(pipe.recv()):
+                pipe.send(result)
             pipe.send(None)
     except (EOFError, BrokenPipeError):
         return  # nobody listens any more

@@ -26,10 +26,10 @@ from bench.records.evidence import write
 from bench.records.record import Imported, Record, to_json
 from bench.records.store import RunFolder, write_atomically
 from bench.records.verdicts import best_known_of, worst_case_of
-from bench.runner.opened import Opened, open_run
 from bench.runner.options import Options
 from bench.runner.restore import restored
 from bench.runner.stale import listed
+from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import interval_of
 
 Held = NDArray[np.bool_]
@@ -74,9 +74,9 @@ def import_images(
             "--accept-stale to judge with the code of now",
         )
     held = _array(file)
-    opened = open_run(spec, options)
-    images = _images(held, file, opened)
-    judged = _judged(opened, images)
+    subject = open_subject(spec, options)
+    images = _images(held, file, subject)
+    judged = _judged(subject, images)
     if not judged.covered:
         raise BadData(
             f"{file} has the first {len(images):,} images of the test set, and the run attacked none of "
@@ -107,9 +107,9 @@ def _array(file: Path) -> NDArray[Any]:
     return found
 
 
-def _images(held: NDArray[Any], file: Path, opened: Opened) -> NDArray[Any]:
+def _images(held: NDArray[Any], file: Path, subject: Subject) -> NDArray[Any]:
     """The array as [m, C, H, W], in the order of the test set."""
-    (c, h, w), tests = opened.data.image_shape, len(opened.data.test)
+    (c, h, w), tests = subject.data.image_shape, len(subject.data.test)
     layouts = {(c, h, w): (0, 1, 2, 3), (h, w, c): (0, 3, 1, 2)}
     given, shape = list(held.shape), held.shape[1:]
     if c == 1 and shape in ((h, w), (h * w,)):
@@ -118,7 +118,7 @@ def _images(held: NDArray[Any], file: Path, opened: Opened) -> NDArray[Any]:
         flat = f", or flat [n, {h * w}]" if c == 1 else ""
         raise BadData(
             f"{file} has shape {given}, expected [n, {c}, {h}, {w}] or [n, {h}, {w}, {c}]{flat}, "
-            f"with n at most {tests:,}: the test set of {opened.data.name}, or its first n, in their order"
+            f"with n at most {tests:,}: the test set of {subject.data.name}, or its first n, in their order"
         )
     found = held.transpose(layouts[shape])
     for start in range(0, len(found), 1000):
@@ -144,9 +144,9 @@ def _check_pixels(part: NDArray[Any], start: int, file: Path) -> None:
         )
 
 
-def _judged(opened: Opened, images: NDArray[Any]) -> Judged:
+def _judged(subject: Subject, images: NDArray[Any]) -> Judged:
     """Chunk by chunk, so that memory holds one chunk of the file and what broke something."""
-    parts = [_part(opened, number, images) for number in range(len(opened.rows))]
+    parts = [_part(subject, number, images) for number in range(len(subject.rows))]
     return Judged(
         ids=np.concatenate([part.ids for part in parts]),
         robust=np.concatenate([part.robust for part in parts]),
@@ -157,16 +157,16 @@ def _judged(opened: Opened, images: NDArray[Any]) -> Judged:
     )
 
 
-def _part(opened: Opened, number: int, images: NDArray[Any]) -> Judged:
-    chunk, referee = opened.chunk(number), opened.arena.referee
+def _part(subject: Subject, number: int, images: NDArray[Any]) -> Judged:
+    chunk, referee = subject.chunk(number), subject.arena.referee
     x, y, ids = chunk.x, chunk.y, chunk.ids.cpu().numpy()
     there = ids < len(images)
     given = np.ascontiguousarray(images[ids[there]], dtype=np.float32)
     candidate = x.clone()
     candidate[torch.from_numpy(there).to(x.device)] = torch.from_numpy(given).to(x.device)
-    far = beyond(candidate, x, opened.spec.budget)
+    far = beyond(candidate, x, subject.spec.budget)
     candidate = torch.where(far[:, None, None, None], x, candidate)
-    with seeded(seed_for(opened.spec.id, "imported", number), x.device):
+    with seeded(seed_for(subject.spec.id, "imported", number), x.device):
         correct = referee.classify(x) == y
         verdict = referee.judge(candidate, x)
     stands = (verdict.classes == y) | (verdict.classes == REFUSED)

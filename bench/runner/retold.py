@@ -13,8 +13,8 @@ from bench.evaluate import diagnostics
 from bench.evaluate.batches import as_many_as_fit
 from bench.records.record import Column, Interval, Record
 from bench.records.store import RunFolder, StoredCell
-from bench.runner.opened import Opened
 from bench.runner.run import needless
+from bench.runner.subject import Subject
 from bench.runner.summary import Cells, findings_of, summarise
 
 ADDED = ("audit", "evidence", "imported", "provenance", "schema")
@@ -27,11 +27,11 @@ OF_TRAITS = ("traits", "draws", "eot_samples")
 """What records have since they note what a defense is made of."""
 
 
-def stored_cells(folder: RunFolder, opened: Opened) -> Cells:
+def stored_cells(folder: RunFolder, subject: Subject) -> Cells:
     """The columns of which every chunk is in the store, and why others were skipped, if they had to be."""
     found = Cells()
-    for trial in opened.spec.suite.trials:
-        parts = [folder.cell(trial.column, number) for number in range(len(opened.rows))]
+    for trial in subject.spec.suite.trials:
+        parts = [folder.cell(trial.column, number) for number in range(len(subject.rows))]
         whole: list[StoredCell] = [part for part in parts if part is not None]
         if whole and len(whole) == len(parts):
             found.outcomes[trial.column] = concatenate([part.outcomes for part in whole])
@@ -39,20 +39,20 @@ def stored_cells(folder: RunFolder, opened: Opened) -> Cells:
             found.shared[trial.column] = sum(part.shared for part in whole)
             if trial.knowledge.gradients in CLIMBS_VICTIM:
                 found.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
-        elif (reason := opened.closed(trial) or needless(trial, found)) is not None:
+        elif (reason := subject.closed(trial) or needless(trial, found)) is not None:
             found.skipped[trial.column] = reason
     return found
 
 
-def retold(record: Record, opened: Opened, cells: Cells) -> Record:
+def retold(record: Record, subject: Subject, cells: Cells) -> Record:
     """The record that these cells make; what does not follow from them is taken from the stored one.
 
     Raises:
         BadValue: no column is whole.
     """
-    found = findings_of(opened.spec, cells)
+    found = findings_of(subject.spec, cells)
     made = record.provenance
-    return summarise(opened.spec, opened.data, opened.trained, opened.net, opened.arena, cells, found, made)
+    return summarise(subject, cells, found, made)
 
 
 def columns_differ(record: Record, now: Record) -> Iterator[str]:
@@ -80,15 +80,15 @@ def summary_differs(record: Record, now: Record) -> Iterator[str]:
             yield f"{item.name} is {_shown(is_now)} by run and cells, {_shown(told)} in the record"
 
 
-def findings_lacking(record: Record, now: Record, opened: Opened) -> Iterator[str]:
+def findings_lacking(record: Record, now: Record, subject: Subject) -> Iterator[str]:
     """The codes of what the cells give away, or blocks the network, and the record does not tell.
 
     What a network gives away on a few images may hang on the last digit, so less than a block is left out.
     """
-    data = opened.data
-    images, labels = data.test.batch(torch.cat(opened.rows)[:32])
+    data = subject.data
+    images, labels = data.test.batch(torch.cat(subject.rows)[:32])
     network = as_many_as_fit(
-        lambda n: diagnostics.from_network(opened.deployed, images[:n], labels[:n], data.mean, data.std),
+        lambda n: diagnostics.from_network(subject.deployed, images[:n], labels[:n], data.mean, data.std),
         len(images),
     )
     found = {finding.code for finding in now.findings}

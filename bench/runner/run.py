@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import itertools
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -24,11 +23,12 @@ from bench.plan import RunSpec
 from bench.records.evidence import keep_images
 from bench.records.record import Record
 from bench.records.store import RunFolder, StoredCell
+from bench.runner.columns import Chain, Columns, Played, Run
 from bench.runner.evidence import keep
-from bench.runner.executors import Chain, Executor, InThisProcess, Processes
-from bench.runner.opened import Opened, open_run
+from bench.runner.executors import Executor, executor
 from bench.runner.options import Options
 from bench.runner.stale import sources_behind, stored_record
+from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import Cells, findings_of, provenance, summarise
 
 
@@ -61,31 +61,27 @@ class _Run:
     def record(self) -> Record:
         """Train or load, deploy, attack; what is complete is stored, what failed is told."""
         spec, options = self.spec, self.options
-        opened = open_run(spec, options)
-        data = opened.data
-        images, labels = data.test.batch(torch.cat(opened.rows)[:32])
+        subject = open_subject(spec, options)
+        data = subject.data
+        images, labels = data.test.batch(torch.cat(subject.rows)[:32])
         findings = as_many_as_fit(
-            lambda n: diagnostics.from_network(opened.deployed, images[:n], labels[:n], data.mean, data.std),
+            lambda n: diagnostics.from_network(subject.deployed, images[:n], labels[:n], data.mean, data.std),
             len(images),
         )
         self._begin()
-        if options.workers == 1:
-            cells = self._cells(opened, InThisProcess(opened))
-        else:
-            self._tell_of_threads()
-            with Processes(spec, options, options.workers) as processes:
-                cells = self._cells(opened, processes)
+        with executor(lambda: Columns(subject), Run(spec), options) as ready:
+            cells = self._cells(subject, ready)
         findings += as_many_as_fit(
-            lambda n: diagnostics.from_history(opened.deployed, opened.anew(), images[:n]), len(images)
+            lambda n: diagnostics.from_history(subject.deployed, subject.anew(), images[:n]), len(images)
         )
         findings += findings_of(spec, cells)
         evidence = None
         if options.evidence and cells.outcomes and not cells.failed:
-            evidence, told = keep(opened, self.folder, cells.outcomes, options.progress)
+            evidence, told = keep(subject, self.folder, cells.outcomes, options.progress)
             findings += told
         sources = sources_behind(spec, options.store, self.sources)
-        made = provenance(sources, opened.device, self.started, time.perf_counter() - self.clock)
-        record = summarise(spec, opened.data, opened.trained, opened.net, opened.arena, cells, findings, made)
+        made = provenance(sources, subject.device, self.started, time.perf_counter() - self.clock)
+        record = summarise(subject, cells, findings, made)
         record = dataclasses.replace(record, evidence=evidence)
         if record.status == "complete":
             self.folder.finish(record, cells.outcomes)
@@ -98,32 +94,24 @@ class _Run:
                 f"{thrown} cells of run {self.spec.id} were computed by other code: computing them again"
             )
 
-    def _tell_of_threads(self) -> None:
-        workers, threads, cores = self.options.workers, torch.get_num_threads(), os.cpu_count() or 1
-        if workers * threads > cores:
-            self.options.progress.say(
-                f"{workers} workers with {threads} thread{'s' * (threads > 1)} each share {cores} cores; "
-                "OMP_NUM_THREADS sets the threads, on which the last digits of results depend"
-            )
-
-    def _cells(self, opened: Opened, executor: Executor) -> Cells:
+    def _cells(self, subject: Subject, executor: Executor[Chain, Played]) -> Cells:
         """Every column, from stored or computed cells, as if they were computed one after the other."""
         spec, progress, cells = self.spec, self.options.progress, Cells()
         title = f"{spec.training.named.label} {spec.suite.id}"
-        progress.start(title, len(spec.suite.trials) * opened.examples, "examples")
+        progress.start(title, len(spec.suite.trials) * subject.examples, "examples")
         for act in _acts(spec.suite.trials):
-            admitted = [trial for trial in act if self._admitted(trial, opened, cells)]
-            progress.advance((len(act) - len(admitted)) * opened.examples)
-            found = self._played(admitted, opened, executor, cells)
+            admitted = [trial for trial in act if self._admitted(trial, subject, cells)]
+            progress.advance((len(act) - len(admitted)) * subject.examples)
+            found = self._played(admitted, subject, executor, cells)
             for trial in admitted:
-                if self._admitted(trial, opened, cells):
-                    _settle(trial, [found.get((trial.column, k)) for k in range(len(opened.rows))], cells)
+                if self._admitted(trial, subject, cells):
+                    _settle(trial, [found.get((trial.column, k)) for k in range(len(subject.rows))], cells)
         progress.finish()
         return cells
 
-    def _admitted(self, trial: Trial, opened: Opened, cells: Cells) -> bool:
+    def _admitted(self, trial: Trial, subject: Subject, cells: Cells) -> bool:
         """Whether a column is played, as far as is known; if not, it is noted why."""
-        reason = opened.closed(trial) or needless(trial, cells)
+        reason = subject.closed(trial) or needless(trial, cells)
         if reason:
             cells.skipped[trial.column] = reason
         elif isinstance(trial, Sequel) and cells.failed:
@@ -132,11 +120,13 @@ class _Run:
             return True
         return False
 
-    def _played(self, trials: Sequence[Trial], opened: Opened, executor: Executor, cells: Cells) -> _Found:
+    def _played(
+        self, trials: Sequence[Trial], subject: Subject, executor: Executor[Chain, Played], cells: Cells
+    ) -> _Found:
         """The cells of some columns by column and chunk, those that are computed now stored at once."""
         found: _Found = {}
         failed: set[str] = set()
-        sizes = [len(rows) for rows in opened.rows]
+        sizes = [len(rows) for rows in subject.rows]
         last = next(reversed(cells.outcomes.values()), None)  # what columns before these left
 
         def missing() -> Iterator[Chain]:

@@ -24,7 +24,6 @@ from bench.core.metrics import attack_success_rate, proportion, queries_to_succe
 from bench.core.outcomes import Outcomes, worst_case
 from bench.core.threat import Feedback, format_eps
 from bench.core.traits import CLIMBS_VICTIM
-from bench.data.dataset import Dataset
 from bench.errors import BadValue
 from bench.evaluate import diagnostics
 from bench.evaluate.adaptive import answered_by
@@ -34,6 +33,7 @@ from bench.evaluate.sequel import Sequel
 from bench.plan import RunSpec
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
+from bench.runner.subject import Subject
 from bench.train.fit import Trained
 from bench.train.foreign import Foreign
 from bench.train.recipes import recipe
@@ -57,21 +57,13 @@ class Cells:
     failed: dict[str, str] = field(default_factory=dict)  # and how
 
 
-def summarise(
-    spec: RunSpec,
-    data: Dataset,
-    trained: Trained,
-    net: nn.Module,
-    arena: Arena,
-    cells: Cells,
-    findings: list[Finding],
-    made: Provenance,
-) -> Record:
+def summarise(subject: Subject, cells: Cells, findings: list[Finding], made: Provenance) -> Record:
     """The record of a run.
 
     Raises:
         BadValue: there is no column to speak of.
     """
+    spec, data, arena = subject.spec, subject.data, subject.arena
     if not cells.outcomes:
         reasons = "; ".join(f"{name}: {why}" for name, why in {**cells.skipped, **cells.failed}.items())
         raise BadValue(f"no column of {spec.suite.id} could be computed ({reasons})")
@@ -99,7 +91,7 @@ def summarise(
         worst_case=None if worst is None else interval_of(worst),
         columns=tuple(_column(trial, cells, arena) for trial in spec.suite.trials),
         findings=tuple(findings),
-        training=training_of(spec, trained, net),
+        training=training_of(spec, subject.trained, subject.net),
         spec=spec.encoded(),
         provenance=made,
         traits=tuple(sorted(trait.value for trait in arena.deployed.traits)),

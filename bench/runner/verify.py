@@ -20,13 +20,13 @@ from bench.evaluate.engine import part_of
 from bench.evaluate.sequel import Sequel
 from bench.records.record import Record
 from bench.records.store import RunFolder
+from bench.runner.columns import Chain, Columns
 from bench.runner.evidence import score
-from bench.runner.executors import Chain, InThisProcess
-from bench.runner.opened import Opened, open_run
 from bench.runner.options import Options
 from bench.runner.restore import restored
 from bench.runner.retold import columns_differ, findings_lacking, retold, stored_cells, summary_differs
 from bench.runner.stale import listed
+from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import PACKAGES, Cells
 
 
@@ -72,34 +72,36 @@ def verify(
         )
     if changed:
         yield Proof("code", None, f"{listed(changed)} changed since")
-    opened = open_run(spec, options)
-    yield _weights(record, opened)
-    yield Proof("data", opened.data.digest == record.data_digest, f"{opened.data.name}, {opened.data.digest}")
-    opened.lay_out()  # as for the run, so that the same arithmetic judges
-    kept = stored_cells(folder, opened)
+    subject = open_subject(spec, options)
+    yield _weights(record, subject)
+    yield Proof(
+        "data", subject.data.digest == record.data_digest, f"{subject.data.name}, {subject.data.digest}"
+    )
+    subject.lay_out()  # as for the run, so that the same arithmetic judges
+    kept = stored_cells(folder, subject)
     stored = kept.outcomes
-    yield from _told(record, opened, folder, kept)
-    yield from _evidence(record, folder, opened)
-    yield from _again(record, opened, folder, stored, cells, options)
+    yield from _told(record, subject, folder, kept)
+    yield from _evidence(record, folder, subject)
+    yield from _again(record, subject, folder, stored, cells, options)
 
 
-def _weights(record: Record, opened: Opened) -> Proof:
+def _weights(record: Record, subject: Subject) -> Proof:
     if record.training is None:
         return Proof("weights", None, "nothing was trained")
-    sha256 = file_sha256(opened.trained.weights)
+    sha256 = file_sha256(subject.trained.weights)
     holds = sha256 == record.training.sha256
-    told = f"sha256 {sha256[:12]} of {opened.trained.weights.name}"
+    told = f"sha256 {sha256[:12]} of {subject.trained.weights.name}"
     return Proof(
         "weights", holds, told if holds else f"{told}, the record's is {record.training.sha256[:12]}"
     )
 
 
-def _told(record: Record, opened: Opened, folder: RunFolder, cells: Cells) -> Iterator[Proof]:
+def _told(record: Record, subject: Subject, folder: RunFolder, cells: Cells) -> Iterator[Proof]:
     """Whether what the record says follows from its run and its cells: every field, not the counts alone."""
     if not cells.outcomes:
         yield Proof("columns", False, "no column has all its cells")
         return
-    now = retold(record, opened, cells)
+    now = retold(record, subject, cells)
     wrong = list(columns_differ(record, now))
     yield Proof(
         "columns", not wrong, "; ".join(wrong) or f"{len(cells.outcomes)} columns follow from their cells"
@@ -112,7 +114,7 @@ def _told(record: Record, opened: Opened, folder: RunFolder, cells: Cells) -> It
     yield Proof("worst case", holds, f"{ours} by the cells, {told.count if told else 'none'} in the record")
     wrong = list(summary_differs(record, now))
     yield Proof("summary", not wrong, "; ".join(wrong) or "all else follows from the run and its cells")
-    lacking = list(findings_lacking(record, now, opened))
+    lacking = list(findings_lacking(record, now, subject))
     yield Proof("findings", not lacking, f"not told: {', '.join(lacking)}" if lacking else "none is left out")
     yield _table(folder, cells.outcomes)
 
@@ -127,7 +129,7 @@ def _table(folder: RunFolder, stored: Mapping[str, Outcomes]) -> Proof:
     return Proof("examples.csv", not other, f"{', '.join(other)} differ" if other else "as the cells")
 
 
-def _evidence(record: Record, folder: RunFolder, opened: Opened) -> Iterator[Proof]:
+def _evidence(record: Record, folder: RunFolder, subject: Subject) -> Iterator[Proof]:
     """Whether the stored images are the record's, and still come to the same."""
     kept = record.evidence
     if kept is None:
@@ -136,7 +138,7 @@ def _evidence(record: Record, folder: RunFolder, opened: Opened) -> Iterator[Pro
     path = folder.path / kept.file
     try:
         sha256 = file_sha256(path)
-        scored = score(opened, path)
+        scored = score(subject, path)
     except (OSError, BenchError) as error:
         yield Proof("evidence", False, str(error))
         return
@@ -157,22 +159,22 @@ def _evidence(record: Record, folder: RunFolder, opened: Opened) -> Iterator[Pro
 
 def _again(
     record: Record,
-    opened: Opened,
+    subject: Subject,
     folder: RunFolder,
     stored: Mapping[str, Outcomes],
     cells: int | None,
     options: Options,
 ) -> Iterator[Proof]:
     """Some cells, computed once more and compared array by array."""
-    trials = {trial.column: trial for trial in opened.spec.suite.trials}
-    there = [(column, number) for column in stored for number in range(len(opened.rows))]
+    trials = {trial.column: trial for trial in subject.spec.suite.trials}
+    there = [(column, number) for column in stored for number in range(len(subject.rows))]
     chosen = there if cells is None else sorted(random.sample(there, min(cells, len(there))), key=there.index)
-    executor = InThisProcess(opened)
-    sizes = [len(rows) for rows in opened.rows]
+    columns = Columns(subject)
+    sizes = [len(rows) for rows in subject.rows]
     options.progress.start("cells computed again", sum(sizes[number] for _, number in chosen), "examples")
     for column, number in chosen:
         before = _before(trials[column], list(stored), stored, sum(sizes[:number]), sizes[number])
-        played = next(executor.play([Chain(number, (trials[column],), before)]))
+        played = next(columns.play(Chain(number, (trials[column],), before)))
         options.progress.advance(sizes[number])
         kept = folder.cell(column, number)
         what = f"{column}, chunk {number}"
@@ -183,7 +185,7 @@ def _again(
         if told is None:
             yield Proof(what, True, f"all arrays of {sizes[number]} examples are equal")
         else:
-            yield Proof(what, False, "; ".join([told, *_circumstances(record, opened)]))
+            yield Proof(what, False, "; ".join([told, *_circumstances(record, subject)]))
     options.progress.finish()
 
 
@@ -212,7 +214,7 @@ def _difference(then: Outcomes, now: Outcomes) -> str | None:
     return None
 
 
-def _circumstances(record: Record, opened: Opened) -> Iterator[str]:
+def _circumstances(record: Record, subject: Subject) -> Iterator[str]:
     """What is not as it was when the record was made, and may be why."""
     made = record.provenance
     if made.threads != torch.get_num_threads():
@@ -221,7 +223,7 @@ def _circumstances(record: Record, opened: Opened) -> Iterator[str]:
         then, now = made.packages.get(name, "absent"), installed_version(name) or "absent"
         if then != now:
             yield f"{name}: {now} now, {then} then"
-    if not made.device.startswith(opened.device.type):
-        yield f"device: {opened.device} now, {made.device} then"
+    if not made.device.startswith(subject.device.type):
+        yield f"device: {subject.device} now, {made.device} then"
     if made.python != platform.python_version():
         yield f"python: {platform.python_version()} now, {made.python} then"

@@ -160,14 +160,14 @@ def test_what_is_complete_is_not_computed_again(ablate, monkeypatch):
     import bench.runner.run as runner
 
     first = ablate()
-    monkeypatch.setattr(runner, "open_run", None)
+    monkeypatch.setattr(runner, "open_subject", None)
     again = ablate()
     assert again.code == 0 and again.out == first.out
     assert again.err.count("nothing was computed") == 3
 
 
 def test_after_a_stop_the_same_command_goes_on(ablate, monkeypatch):
-    import bench.runner.executors as runner
+    import bench.runner.columns as runner
 
     played, play = [], runner.play
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import re
 from fractions import Fraction
@@ -11,6 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from bench.core.outcomes import Outcomes, concatenate
 from bench.core.survival import survival
 from bench.evaluate.curves import Point, signs
 
@@ -76,9 +76,7 @@ def test_the_curve_over_queries_is_that_of_the_stored_outcomes(bench, words, tmp
     given = ("--eps", "1/5", "--set", "attack.square.queries=150", "--json")
     (curve,) = read(bench(*words, "--over", "queries", *given))
     folder = RunFolder(tmp_path / "runs" / "curves" / curve["id"])
-    parts = [folder.cell("00", number).outcomes for number in range(3)]
-    names = [item.name for item in dataclasses.fields(parts[0])]
-    whole = type(parts[0])(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+    whole = concatenate([Outcomes(**folder.held("00", number)[0]) for number in range(3)])
     held = survival(whole)
     assert [point["at"] for point in curve["points"]] == held.queries.tolist()
     assert [point["robust"]["count"] for point in curve["points"]] == held.robust.tolist()
@@ -107,7 +105,7 @@ def test_the_table_and_the_files_tell_the_same(bench, words, robust_count, tmp_p
 
 
 def test_points_are_kept(bench, words, tmp_path, monkeypatch):
-    import bench.runner.curves as runner
+    import bench.studies.curve.measure as runner
 
     given = (*words, "--over", "eps", "--at", "1/40,1/20", "--json")
     measured, measure = [], runner.measure

@@ -130,7 +130,7 @@ def test_killed_in_a_cell(bench, start, linear, linear_data, tmp_path, monkeypat
     held = len(list((tmp_path / "killed").glob("*/cells/*/*.npz")))
     assert not list((tmp_path / "killed").glob("*/record.json"))
 
-    import bench.runner.executors as runner
+    import bench.runner.columns as runner
 
     played, play = [], runner.play
     monkeypatch.setattr(runner, "play", lambda *given: played.append(given[1].column) or play(*given))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bench.records.curves import Curve, CurvePoint
 
 from bench.cli.list_ import list_
 from bench.cli.main import COMMANDS, bench, main
@@ -19,7 +20,6 @@ from bench.cli.show import field_comments
 from bench.core.threat import Knowledge
 from bench.errors import BadValue, BenchError
 from bench.records import curves, documents, transfer
-from bench.records.curves import Curve, CurvePoint
 from bench.records.record import Record, to_json
 from bench.records.transfer import Network, Transfer
 

@@ -68,7 +68,7 @@ def test_a_complete_run_answers_from_its_record(run, monkeypatch):
     import bench.runner.run as runner
 
     first = run("--json")
-    monkeypatch.setattr(runner, "open_run", None)
+    monkeypatch.setattr(runner, "open_subject", None)
     again = run("--json")
     assert again.code == 0 and again.out == first.out
     assert (

@@ -16,7 +16,7 @@ from bench.core.bitmap import packed
 from bench.publish import read_records
 from bench.records.record import Interval, Record, Verdicts
 from bench.report.exchange import Published
-from bench.report.site.pages import site_files, write_site
+from bench.site.pages import site_files, write_site
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 if CHROMIUM is None:

@@ -150,7 +150,7 @@ def test_two_workers_and_any_order_give_the_examples_of_one(bench, words, suite,
     told = bench(*words, "--workers", "2", "--store", tmp_path / "two")
     assert told.code == 0
     assert comparable(tmp_path / "one") == comparable(tmp_path / "two")
-    monkeypatch.setattr("bench.runner.run.InThisProcess", Backwards)
+    monkeypatch.setattr("bench.runner.executors.InThisProcess", Backwards)
     assert bench(*words, "--store", tmp_path / "backwards").code == 0
     assert comparable(tmp_path / "one") == comparable(tmp_path / "backwards")
     columns = comparable(tmp_path / "one")[0]["columns"]
@@ -224,12 +224,12 @@ def test_workers_are_dealt_out_over_the_gpus_unless_one_is_named():
 @pytest.mark.slow
 def test_two_workers_on_a_trained_network(bench, tmp_path, monkeypatch):
     """The usual network on digits; half of the cells were computed before, by one worker."""
-    import bench.runner.executors as executors
+    import bench.runner.columns as columns
 
     words = ["run", "--defense", "pgd_at", "--data", "digits", "--set", "recipe.epochs=4", "--set"]
     words += ["suite.chunk=40", "--suite", "smoke"]
     assert bench(*words, "--store", tmp_path / "one").code == 0
-    played, play = [], executors.play
+    played, play = [], columns.play
 
     def stop_half_way(*given):
         played.append(given)
@@ -238,7 +238,7 @@ def test_two_workers_on_a_trained_network(bench, tmp_path, monkeypatch):
         return play(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(executors, "play", stop_half_way)
+        patched.setattr(columns, "play", stop_half_way)
         assert bench(*words, "--store", tmp_path / "two").code == 130
     assert bench(*words, "--workers", "2", "--store", tmp_path / "two").code == 0
     assert len(list((tmp_path / "two").glob("*/cells/*/*.npz"))) == 9

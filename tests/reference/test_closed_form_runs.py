@@ -153,7 +153,7 @@ def test_the_same_run_again_resumed_and_in_other_batches_is_the_same_record(data
     batched = run(spec, Options(Store(tmp_path / "batched"), batch_size=7))
     assert comparable(whole) == comparable(batched)
 
-    import bench.runner.executors as runner
+    import bench.runner.columns as runner
 
     played, real = [], runner.play
 

@@ -15,9 +15,9 @@ from torch import nn
 from bench.core.threat import Budget, Norm
 from bench.plan import Request, RunSpec, plan_run
 from bench.records.record import Record
-from bench.report.curves import labels
 from bench.runner.audited import ran
 from bench.runner.summary import recipe_of, training_of
+from bench.studies.curve.report import labels
 from bench.train.fit import Trained
 
 

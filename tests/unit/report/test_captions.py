@@ -12,17 +12,17 @@ import pytest
 from bench.core.outcomes import NEVER, Outcomes
 from bench.plan import Request, plan_run
 from bench.publish import read_records
-from bench.records import curves as curve_records
 from bench.records import detection as detection_records
 from bench.records import documents
 from bench.report import paper
 from bench.report.charts import training
-from bench.report.curves import caption, curve_figure, curve_table
 from bench.report.detection import guard_table
 from bench.report.exchange import export, published
 from bench.report.gallery import gallery
 from bench.report.queries import Run, queries
 from bench.report.table import run_table, untrained
+from bench.studies.curve import record as curve_records
+from bench.studies.curve.report import caption, curve_figure, curve_table
 
 DOCS = Path(__file__).parents[3] / "docs" / "records"
 BOARDS = Path(__file__).parents[3] / "leaderboards"

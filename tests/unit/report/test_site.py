@@ -15,7 +15,7 @@ import pytest
 from bench.errors import BadValue
 from bench.publish import read_records
 from bench.records.record import Check, Record
-from bench.report.site.pages import MANIFEST, site_files, write_site
+from bench.site.pages import MANIFEST, site_files, write_site
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 HOSTILE = 'a|b & <script>alert(1)</script> _d_ "q" 防御 </td>'

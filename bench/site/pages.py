@@ -11,9 +11,9 @@ from bench.errors import BadValue
 from bench.records.record import Record, to_json
 from bench.records.store import require_writable, write_atomically
 from bench.report.exchange import Published
-from bench.report.site.compare import rows_to_compare
-from bench.report.site.extras import Extras
-from bench.report.site.views import board_views, record_view
+from bench.site.compare import rows_to_compare
+from bench.site.extras import Extras
+from bench.site.views import board_views, record_view
 
 MANIFEST = "site.json"
 """Names every file of a page, so that the next one can take its own away, and nothing else."""
@@ -33,7 +33,7 @@ def site_files(
 
     beside = beside or Extras()
     environment = Environment(
-        loader=PackageLoader("bench.report.site"),
+        loader=PackageLoader("bench.site"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -60,7 +60,7 @@ def site_files(
         made[f"records/{record.run_id}.json"] = to_json(record)
         made |= {f"curves/{curve.id}.svg": curve.svg for curve in curves}
     for name in STATIC:
-        made[name] = files("bench.report.site").joinpath("templates", name).read_text(encoding="utf-8")
+        made[name] = files("bench.site").joinpath("templates", name).read_text(encoding="utf-8")
     return made
 
 

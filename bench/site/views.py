@@ -15,8 +15,8 @@ from bench.report import board as boards
 from bench.report.exchange import Published
 from bench.report.ground import Ground, ground, grounds, in_order, suite_label
 from bench.report.render import Cell, Column, Kind, Marked, Table, read_cell
-from bench.report.site.commands import reproduce
 from bench.report.table import note, untrained
+from bench.site.commands import reproduce
 
 LEFT_OUT = ("records", "n")
 """Columns of a board that every page says elsewhere."""

@@ -8,7 +8,7 @@ from typing import Any
 from bench.records.record import Column, Interval, Record
 from bench.records.sequels import chain
 from bench.report.exchange import AUTOATTACK, Published
-from bench.report.site.views import BoardView, Row
+from bench.site.views import BoardView, Row
 
 
 def rows_to_compare(boards: Sequence[BoardView]) -> dict[str, Any]:

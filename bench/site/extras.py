@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import documents
-from bench.records.curves import CURVE, FOLDER, SCHEMA, Curve
 from bench.records.evidence import FILE, images
 from bench.records.store import RunFolder, read_record
+from bench.studies import study
+from bench.studies.curve.record import Curve
 
 SHOWN = 24
 """How many adversarial images a page shows."""
@@ -57,8 +57,9 @@ def extras(places: Iterable[Path]) -> Extras:
             if (path.parent / "record.json").is_file():
                 run_id = read_record(path.parent / "record.json").run_id
                 found.pictures[run_id] = _pictures(path)
-        for path in sorted(place.glob(f"{FOLDER}/*/{CURVE}")):
-            curve = documents.read(path, Curve, SCHEMA, "bench curve again with --rerun")
+        curves = study("curve")
+        for path in sorted(place.glob(f"{curves.folder}/*/{curves.file}")):
+            curve: Curve | None = curves.read(path)
             if curve is not None:
                 found.curves.setdefault(curve.network.training_id, []).append(_drawn(curve))
     return found
@@ -94,8 +95,8 @@ def _data_uri(image: NDArray[np.float32]) -> str:
 
 
 def _drawn(curve: Curve) -> Drawn:
-    from bench.report.curves import attacks_of, curve_figure
     from bench.report.paper import paper
+    from bench.studies.curve.report import attacks_of, curve_figure
 
     buffer = io.BytesIO()
     with paper():

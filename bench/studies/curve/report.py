@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.core.threat import format_eps, parse_eps
 from bench.errors import BadValue
-from bench.records.curves import Curve, CurvePoint
+from bench.records.store import write_atomically
 from bench.report.names import told_apart
-from bench.report.paper import COLOURS, COLUMN, DASHES, GRAY, MARKERS, Drawing, plain, sheet
-from bench.report.render import Cell, Column, Kind, Table
+from bench.report.paper import COLOURS, COLUMN, DASHES, GRAY, MARKERS, Drawing, paper, plain, sheet
+from bench.report.paper import write as write_figure
+from bench.report.render import Cell, Column, Kind, Table, markdown
+from bench.studies.curve.record import Curve, CurvePoint
 
 TITLES = {
     "eps": "radius (pixel units)",
@@ -31,6 +34,22 @@ NUMBERS = (
 """Of the CSV: a line for each point of each curve, shares as fractions."""
 
 _ROUND = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+
+
+def tables(found: Sequence[Curve]) -> list[Table]:
+    """One table, of one curve or of several side by side."""
+    return [curve_table(found)]
+
+
+def write(found: Sequence[Curve], folder: Path) -> list[Path]:
+    """The table, its numbers, and the figure as a picture and for print, with its caption."""
+    with paper():
+        drawing = curve_figure(found)
+        picture, numbers, below = write_figure(drawing, folder, "png")
+        printed = write_figure(drawing, folder, "pdf")[0]
+    table = folder / f"{drawing.name}.md"
+    write_atomically(table, markdown(curve_table(found)).encode())
+    return [table, numbers, picture, printed, below]
 
 
 def curve_table(found: Sequence[Curve]) -> Table:

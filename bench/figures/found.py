@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from bench.errors import BadData, BadValue
+from bench.studies import studies
 
 PUBLISHED = "records"
 """The folder in which boards keep the records of their rows."""
@@ -16,24 +17,22 @@ PUBLISHED = "records"
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of result that lies in a store, each in a file."""
+    """A kind of result that lies in a store, each in a folder of its own."""
 
-    name: str  # as sentences say it
+    name: str  # as sentences say it: "curve"
+    several: str  # "curves"
     folder: str  # below the store; "": the store itself
-    file: str  # with a star where its id is in the file's name
+    file: str
     command: str  # what makes or lists them
 
     @property
     def told(self) -> str:
         """One of them in a sentence."""
-        return self.name if self is DIAGNOSTICS else f"a {self.name}"
+        return self.name if self.name == self.several else f"a {self.name}"
 
     def id_of(self, path: Path) -> str:
         """The id of the result in a file."""
-        if "*" not in self.file:
-            return path.stem if path.parent.name == PUBLISHED else path.parent.name
-        before, after = self.file.split("*")
-        return path.name[len(before) : len(path.name) - len(after)]
+        return path.stem if path.parent.name == PUBLISHED else path.parent.name
 
     def in_store(self, store: Path, beginning: str = "") -> list[Path]:
         """The files of a store whose ids begin so."""
@@ -52,14 +51,15 @@ class Source:
         return self is RUN and path.parent.name == PUBLISHED and path.suffix == ".json"
 
 
-RUN = Source("run", "", "record.json", "bench list runs")
-DIAGNOSTICS = Source("diagnostics", "diagnostics", "diagnostics.json", "bench diagnose --defense NAME")
-CURVE = Source("curve", "curves", "curve.json", "bench curve NAME --over eps")
-MATRIX = Source("transfer matrix", "transfer", "transfer.json", "bench transfer NAME NAME")
-DETECTION = Source("detection", "detection", "detection.json", "bench detect --defense NAME")
-SHIFT = Source("shift", "shift", "shift-*.json", "bench shift NAME")
+RUN = Source("run", "runs", "", "record.json", "bench list runs")
 
-SOURCES = (RUN, DIAGNOSTICS, CURVE, MATRIX, DETECTION, SHIFT)
+STUDIES: Mapping[str, Source] = {
+    study.name: Source(study.result, study.results, study.folder, study.file, study.example)
+    for study in studies()
+}
+"""Of each study, by its name."""
+
+SOURCES = (RUN, *STUDIES.values())
 
 
 def find(names: Iterable[str], store: Path, source: Source) -> list[Path]:
@@ -89,8 +89,7 @@ def led_to(name: str, store: Path, source: Source) -> list[Path]:
     begun = source.in_store(store, name) if name.isalnum() else []
     if len(begun) > 1:
         ids = ", ".join(source.id_of(path) for path in begun[:6]) + ", ..." * (len(begun) > 6)
-        what = source.name if source is DIAGNOSTICS else f"{source.name}s"
-        raise BadValue(f"{name!r} is the beginning of several {what} ({ids}), expected one")
+        raise BadValue(f"{name!r} is the beginning of several {source.several} ({ids}), expected one")
     if begun:
         return begun
     of_defense = [p for p in source.in_store(store) if name in _defenses(p, p.stat().st_mtime_ns)]
@@ -102,7 +101,8 @@ def _defenses(path: Path, _changed: int) -> frozenset[object]:
     """Whose result lies in a file; a damaged one is nobody's, and told of when it is asked for by its id."""
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        return frozenset({held.get("defense"), held.get("network", {}).get("defense")})
+        networks = held.get("networks") or [held]
+        return frozenset(network.get("defense") for network in networks)
     except (OSError, ValueError, AttributeError):
         return frozenset()
 

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
-from pydantic import ConfigDict
+from bench.records.heading import STRICT, Heading
+from bench.records.record import Finding, Interval
 
-from bench.records.record import Finding, Interval, Provenance
-from bench.records.transfer import Network
-
-SCHEMA = 1
-
-FOLDER, CURVE = "curves", "curve.json"
+SCHEMA = 2
 
 Axis = Literal["eps", "steps", "restarts", "queries"]
-
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
 class CurvePoint:
     """One measured point; the first is at 0, where nothing is attacked."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     value: str  # exact: "8/255", "20"
     at: float  # the same as a number
@@ -35,36 +29,38 @@ class CurvePoint:
     seconds: float | None
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One defense along one axis."""
+@dataclass(frozen=True, kw_only=True)
+class Curve(Heading):
+    """One defense along one axis; `eps` is the radius of every point but where the axis is eps."""
 
-    __pydantic_config__ = _STRICT
-
-    schema: int
-    id: str
     axis: Axis
-    network: Network
-    data: str
-    data_digest: str
-    norm: str
-    eps: str  # of the run: of every point but where the axis is eps
-    seed: int
-    examples: int
     attacks: tuple[str, ...]  # each with every parameter, on what those before it left
     knowledge: str
     points: tuple[CurvePoint, ...]
     findings: tuple[Finding, ...]
     whole_box: float | None  # the radius at which every image is allowed; None: another axis
-    seconds: float  # of all attacks
-    spec: Mapping[str, Any]
-    provenance: Provenance
 
     @property
-    def budget(self) -> str:
-        """Norm and radius as papers print them."""
-        return f"{self.norm} {self.eps}"
+    def kinds(self) -> tuple[str, ...]:
+        """It is drawn over its axis."""
+        return (self.axis,)
 
     def point(self, at: float) -> CurvePoint | None:
         """The point there; None: none was measured."""
         return next((point for point in self.points if point.at == at), None)
+
+
+RECORD = Curve
+
+
+def summary(found: Curve) -> str:
+    """A curve in a line."""
+    first, last = found.points[0], found.points[-1]
+    where = f"{found.network.defense} over {found.axis} {first.value} to {last.value} on {found.data}"
+    share = f"{100 * last.unbroken.value:.1f} %"
+    return f"{where}, {found.norm}, seed {found.seed}: {share} at the end"
+
+
+def whole(found: Curve, _: Path) -> Curve:
+    """Nothing lies beside a curve."""
+    return found

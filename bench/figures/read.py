@@ -1,0 +1,176 @@
+"""What figures are drawn of, read from where names lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BadData, BadValue
+from bench.figures.found import RUN, SOURCES, STUDIES, Source, find, led_to
+from bench.figures.kinds import KINDS, Drawn, kinds_of
+from bench.records.heading import Heading
+from bench.records.store import RunFolder, read_record
+from bench.report.ground import suite_label
+from bench.report.queries import Run
+from bench.studies import study as row
+
+
+@dataclass(frozen=True)
+class Only:
+    """What is left out of all that names lead to; None: nothing for that reason."""
+
+    suite: str | None = None  # with or without its version
+    data: str | None = None
+    eps: Fraction | None = None
+    examples: int | None = None
+
+    def admits(self, one: Any) -> bool:
+        """Whether a result is wanted, a record or a heading."""
+        return (
+            (self.suite is None or self.suite in _suites(one))
+            and self.data in (None, one.data)
+            and self.eps in (None, Fraction(one.eps))
+            and self.examples in (None, one.examples)
+        )
+
+    @property
+    def told(self) -> str:
+        """As it was typed."""
+        given = {"suite": self.suite, "data": self.data, "eps": self.eps, "examples": self.examples}
+        return " ".join(f"--{name} {value}" for name, value in given.items() if value is not None)
+
+
+@dataclass(frozen=True)
+class Drawable:
+    """Results that figures of one kind are drawn of."""
+
+    kind: str
+    by: Drawn
+    found: tuple[Any, ...]
+
+
+def drawable(kind: str, names: Sequence[str], store: Path, only: Only) -> Drawable:
+    """All that one kind of figure is drawn of.
+
+    Raises:
+        BadData: a name leads nowhere, or a file is damaged.
+        BadValue: nothing is left, or what there is holds no such figure.
+    """
+    known = KINDS[kind].of
+    by = next((one for one in known if _all_lead(names, store, one.source)), known[0])
+    paths = find(names, store, by.source)
+    if by.source is RUN:
+        read = _example_by_example if by.by_example else read_record
+        return Drawable(kind, by, tuple(_wanted([read(path) for path in paths], only)))
+    held = [(one, path) for one, path in _results(by.source, paths, only) if kind in _kinds(one, by.source)]
+    if not held:
+        raise BadValue(
+            *_lacking(kind, names, [one for one, _ in _results(by.source, paths, only)], by.source)
+        )
+    return Drawable(kind, by, tuple(_whole(by.source, one, path) for one, path in held))
+
+
+def all_drawable(names: Sequence[str], store: Path, only: Only) -> list[Drawable]:
+    """Every kind of figure that the results hold which names lead to.
+
+    Raises:
+        BadData: the names lead nowhere.
+        BadValue: they lead to runs, which can be drawn in several ways, or hold no figure.
+    """
+    for source in STUDIES.values():
+        if _all_lead(names, store, source):
+            found = [one for one, _ in _results(source, find(names, store, source), only)]
+            kinds = [kind for kind in kinds_of(source) if any(kind in _kinds(one, source) for one in found)]
+            if not kinds:
+                raise BadValue(*_lacking(kinds_of(source)[0], names, found, source))
+            return [drawable(kind, names, store, only) for kind in kinds]
+    if _all_lead(names, store, RUN):
+        kinds = kinds_of(RUN)
+        raise BadValue(
+            f"{' '.join(names)} can be drawn in several ways, expected a kind of figure: {', '.join(kinds)}",
+            f"bench plot {kinds[0]} {' '.join(names)} --out FOLDER",
+        )
+    meant = next((source for source in SOURCES if led_to(names[0], store, source)), RUN)
+    find(names, store, meant)  # says which name leads elsewhere
+    raise BadData(
+        f"{' '.join(names)} lead to results of several kinds, expected results of one", "bench list runs"
+    )
+
+
+def _all_lead(names: Sequence[str], store: Path, source: Source) -> bool:
+    return all(led_to(name, store, source) for name in names)
+
+
+def _results(source: Source, paths: Sequence[Path], only: Only) -> list[tuple[Heading, Path]]:
+    """Results of a study with their files, without what is not wanted."""
+    study = _study(source)
+    found = {id(one): (one, path) for one, path in ((_there(study.read(path), path), path) for path in paths)}
+    return [found[id(one)] for one in _wanted([one for one, _ in found.values()], only)]
+
+
+def _study(source: Source) -> Any:
+    return row(next(name for name, held in STUDIES.items() if held is source))
+
+
+def _kinds(one: Heading, source: Source) -> Sequence[str]:
+    """The kinds of figures that a result holds."""
+    return one.kinds or kinds_of(source)
+
+
+def _whole(source: Source, one: Heading, path: Path) -> Any:
+    """A result with what lies beside its file."""
+    return _study(source).module("record").whole(one, path.parent)
+
+
+def _lacking(
+    kind: str, names: Sequence[str], found: Sequence[Heading], source: Source
+) -> tuple[str, str | None]:
+    """What is wrong, and what to type instead."""
+    kinds = list(dict.fromkeys(held for one in found for held in one.kinds))
+    why = found[0].why_not(kind)
+    reason = f" ({why})" if why else ""
+    there = " or ".join(kinds) or "another result, because there is no figure in it"
+    hint = f"bench plot {kinds[0]} {' '.join(names)}" if kinds else source.command
+    return f"{' and '.join(names)} hold no {kind}{reason}, expected {there}", hint
+
+
+def _wanted(found: Sequence[Any], only: Only) -> list[Any]:
+    left = [one for one in found if only.admits(_record(one))]
+    if not left:
+        suites = sorted({suite for one in found for suite in _suites(_record(one)) if "@" in suite})
+        data = sorted({str(_record(one).data) for one in found})
+        of = ", ".join([*data, *suites])
+        raise BadValue(f"{only.told} leaves nothing of {len(found)} that are of {of}, expected one of these")
+    return left
+
+
+def _record(one: Any) -> Any:
+    """Where a result says what it is of."""
+    return one.record if isinstance(one, Run) else one
+
+
+def _suites(held: Any) -> tuple[str, ...]:
+    """How a suite may be typed; results of studies have none."""
+    if isinstance(held, Heading):
+        return ()
+    label = suite_label(held)
+    return (label,) if held.custom else (label, label.partition("@")[0])
+
+
+def _example_by_example(path: Path) -> Run:
+    if path.name != RUN.file:
+        raise BadData(
+            f"{path} is a published record, which does not hold what happened to each example, expected a "
+            "run in a store",
+            "bench list runs",
+        )
+    return Run(read_record(path), RunFolder(path.parent).examples())
+
+
+def _there(found: Any, path: Path) -> Any:
+    if found is None:
+        raise BadData(f"{path} is gone, expected what led there a moment ago", "bench list runs")
+    return found

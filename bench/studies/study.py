@@ -1,0 +1,67 @@
+"""What a study is to the harness: its row in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One kind of figure that `bench plot` draws of results."""
+
+    shows: str  # in a line
+    draw: str  # "report:function", of the study's modules
+    together: bool = True  # whether one figure compares several results; else each has its own
+
+
+@dataclass(frozen=True)
+class Study:
+    """One row."""
+
+    name: str  # of its command and of its folder
+    does: str  # in a line of `bench --help`
+    result: str  # what one result is called, and its file: "curve"
+    results: str  # several of them, as a heading: "curves"
+    folder: str  # where results lie below a store
+    writes: str  # what --out writes, in words
+    example: str  # a command that makes one
+    budgeted: bool = True  # whether a norm and a radius are asked for
+    examples: int = 1000  # how many test images, where a user says nothing
+    figures: Mapping[str, Figure] = field(default_factory=dict)  # by kind
+
+    @property
+    def file(self) -> str:
+        """What the file of a result is called."""
+        return f"{self.result}.json"
+
+    @property
+    def again(self) -> str:
+        """What to type where a stored result is damaged, or was made by other code."""
+        return f"bench {self.name} with --rerun"
+
+    def where(self, store: Path, ident: str) -> Path:
+        """The file of one result."""
+        return store / self.folder / ident / self.file
+
+    def module(self, part: str) -> Any:
+        """One of its modules: command, plan, measure, record or report."""
+        return import_module(f"bench.studies.{self.name}.{part}")
+
+    def read(self, path: Path) -> Any:
+        """The result in a file; None: there is none.
+
+        Raises:
+            BadData: it is unreadable, of another schema, or not what the study's record says.
+        """
+        from bench.records import documents
+
+        record = self.module("record")
+        return documents.read(path, record.RECORD, record.SCHEMA, self.again)
+
+    def whole(self, found: Any, store: Path) -> Any:
+        """A result together with what lies beside its file, as reports take it."""
+        return self.module("record").whole(found, self.where(store, found.id).parent)
