@@ -64,8 +64,8 @@ def audit(
             )
         audited = found
     else:
+        from bench.audit.audit import audit as compute
         from bench.cli.requests import as_options
-        from bench.runner.audit import audit as compute
 
         how = as_options(store=store, devices=1, rerun=False, **shared)
         audited = []

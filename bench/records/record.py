@@ -85,7 +85,7 @@ class Check:
 
     __pydantic_config__ = _STRICT
 
-    rule: str  # "A5", an id of bench.core.rules
+    rule: str  # "A5", an id of bench.records.rules
     verdict: Literal["pass", "warn", "block", "info", "open"]  # open: not computed yet
     detail: str  # the figures, in one sentence; where it is open, what is missing
     command: str | None = None  # what investigates it

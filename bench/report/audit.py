@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from bench.core.rules import INDICATORS, RULE_OF, RULES, Rule
 from bench.records.record import Check, Record
+from bench.records.rules import INDICATORS, RULE_OF, RULES, Rule
 from bench.report.render import Cell, Column, Table, escape
 
 VERDICTS = ("block", "warn", "open", "info", "pass")

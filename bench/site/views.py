@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.core.rules import RULES
 from bench.core.threat import format_eps
 from bench.records.claims import claim_of, link
 from bench.records.record import Check, Finding, Interval, Provenance, Record
 from bench.records.record import Column as Trial
+from bench.records.rules import RULES
 from bench.report import board as boards
 from bench.report.exchange import Published
 from bench.report.ground import Ground, ground, grounds, in_order, suite_label

@@ -94,7 +94,7 @@ def test_a_second_audit_computes_nothing_again(
     def never(*_: Any) -> None:
         raise AssertionError("it was computed again")
 
-    monkeypatch.setattr("bench.runner.audit._looked", never)
+    monkeypatch.setattr("bench.audit.audit._looked", never)
     assert bench("audit", "--all", "--store", trained).code == 0
     assert record_in(trained).audit == before
 
@@ -102,7 +102,7 @@ def test_a_second_audit_computes_nothing_again(
 def test_what_other_code_found_is_computed_again(
     bench: Bench, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.runner import audit
+    from bench.audit import audit
 
     bench("audit", "--all", "--store", trained)
     (path,) = trained.glob("*/record.json")
@@ -149,7 +149,7 @@ def test_shifts_of_these_weights_close_their_rule(
 
 
 def test_an_interrupted_audit_goes_on(bench: Bench, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.runner import audit
+    from bench.audit import audit
 
     stages, looked = [], audit._looked
 

@@ -12,7 +12,7 @@ import pytest
 
 from bench.core.outcomes import Outcomes, concatenate
 from bench.core.survival import survival
-from bench.evaluate.curves import Point, signs
+from bench.studies.curve.points import Point, signs
 
 RADII = [Fraction(1, 80) * quarters for quarters in (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64)]
 
@@ -131,10 +131,10 @@ def test_a_curve_of_other_code_is_refused(bench, words, tmp_path):
     given = (*words, "--over", "eps", "--at", "1/40")
     assert bench(*given).code == 0
     (path,) = (tmp_path / "runs").rglob("curve.json")
-    code = '"bench.evaluate.curves": "'
+    code = '"bench.studies.curve.points": "'
     path.write_text(path.read_text().replace(code, f"{code}0"))
     told = bench(*given)
-    assert told.code == 2 and "bench.evaluate.curves changed since" in told.err and "--rerun" in told.err
+    assert told.code == 2 and "bench.studies.curve.points changed since" in told.err and "--rerun" in told.err
     assert bench(*given, "--accept-stale").code == 0
     path.write_text(re.sub(r'"examples": 120', '"examples": "many"', path.read_text()))
     told = bench(*given, "--accept-stale")

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from bench.report.figures import DRAW
+from bench.report.kinds import KINDS, kinds_of
 
 from bench.core.outcomes import NEVER, Outcomes, worst_case
 from bench.records.store import RunFolder
-from bench.report.figures import DRAW
-from bench.report.kinds import KINDS, kinds_of
 
 N = 40
 OF_RECORDS = ("scatter", "claims", "cost")

@@ -11,7 +11,7 @@ from zoo.animals import CONTROLS, UNSEEN, Control
 from zoo.judge import Judged, judge
 from zoo.table import catalogue, matrix, unseen
 
-from bench.core.rules import RULE_OF
+from bench.records.rules import RULE_OF
 
 PAGE = Path(__file__).parents[2] / "docs" / "controls.md"
 

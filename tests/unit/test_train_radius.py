@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from torch import nn
 
+from bench.audit.gather import ran
 from bench.core.threat import Budget, Norm
 from bench.plan import Request, RunSpec, plan_run
 from bench.records.record import Record
-from bench.runner.audited import ran
 from bench.runner.summary import recipe_of, training_of
 from bench.studies.curve.report import labels
 from bench.train.fit import Trained

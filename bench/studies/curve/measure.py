@@ -12,7 +12,6 @@ from bench.core.outcomes import Outcomes, concatenate
 from bench.core.survival import survival
 from bench.core.threat import format_eps
 from bench.errors import BadValue
-from bench.evaluate.curves import BROKEN, measure, signs, whole_box
 from bench.evaluate.engine import Arena
 from bench.records.record import Interval
 from bench.records.store import Arrays
@@ -20,6 +19,7 @@ from bench.runner.options import Options
 from bench.runner.summary import interval_of
 from bench.studies.cells import Cells, Task
 from bench.studies.curve.plan import CurveSpec
+from bench.studies.curve.points import BROKEN, measure, signs, whole_box
 from bench.studies.curve.record import CurvePoint
 from bench.studies.measuring import Figures, Measuring
 

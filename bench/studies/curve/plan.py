@@ -16,9 +16,9 @@ from bench.core.encoding import encode
 from bench.core.threat import SCORES, WHITE_BOX, Norm, parse_eps
 from bench.data.catalog import source
 from bench.errors import BadValue
-from bench.evaluate.curves import STEPS, STRONG, Point, over_radii, over_restarts, over_steps
 from bench.plan import Request, RunSpec, plan_each
 from bench.registry import ATTACKS
+from bench.studies.curve.points import STEPS, STRONG, Point, over_radii, over_restarts, over_steps
 from bench.studies.curve.record import Axis
 from bench.studies.spec import StudySpec
 

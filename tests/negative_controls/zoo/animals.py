@@ -16,8 +16,8 @@ from bench.attacks.fgsm import FGSM
 from bench.attacks.noise import UniformNoise
 from bench.attacks.pgd import PGD
 from bench.attacks.square import Square
-from bench.core.rules import RULE_OF
 from bench.core.threat import SCORES, WHITE_BOX, WHITE_BOX_BPDA
+from bench.records.rules import RULE_OF
 
 ATHALYE = "Athalye, Carlini & Wagner, ICML 2018"
 TRAMER = "Tramèr, Carlini, Brendel & Madry, NeurIPS 2020"

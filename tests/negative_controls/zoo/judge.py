@@ -11,14 +11,14 @@ from zoo.animals import Control
 
 from bench.api import Suite
 from bench.attacks.streams import seeded
+from bench.audit.audit import audit
 from bench.core.progress import Progress, Silent
-from bench.core.rules import RULE_OF, RULES
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget, Norm
 from bench.plan import OF_ATTACKS, Request, RunSpec, plan_training
 from bench.records.record import Record
+from bench.records.rules import RULE_OF, RULES
 from bench.records.store import Store
-from bench.runner.audit import audit
 from bench.runner.options import Options
 from bench.runner.run import run
 

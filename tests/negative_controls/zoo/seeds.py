@@ -61,7 +61,7 @@ def over(controls: Sequence[Control], seeds: Sequence[int], store: Path) -> Iter
 
 def _kept(control: Control, seed: int, folder: Path) -> Judged:
     spec = spec_of(control, seed)
-    judges = ["bench.runner.run", *(["bench.runner.audit"] if control.is_audited else [])]
+    judges = ["bench.runner.run", *(["bench.audit.audit"] if control.is_audited else [])]
     by = content_id([spec.id, source_digests([*spec.modules, *judges]), _content(judge)])
     path = folder / "verdicts" / f"{control.name}.json"
     if path.is_file():

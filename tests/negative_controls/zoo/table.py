@@ -9,7 +9,7 @@ from zoo.animals import CONTROLS, UNSEEN, Control
 from zoo.judge import EXAMPLES, Judged
 from zoo.seeds import CHOSE
 
-from bench.core.rules import RULE_OF
+from bench.records.rules import RULE_OF
 
 NAMED, BESIDES, MISSED, FALSE = "●", "○", "MISSED", "FALSE"
 """The fault's own finding; a true consequence; and the two mistakes."""

@@ -7,10 +7,10 @@ import json
 
 import numpy as np
 import pytest
+from bench.records.found import DIAGNOSTICS, find
 
 from bench.errors import BadData, BadValue
 from bench.records import diagnostics as records
-from bench.records.found import DIAGNOSTICS, find
 from bench.train import loop
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bench.report.figures import draw
 from matplotlib.image import imread
 
 from bench.errors import BadValue
 from bench.records.diagnostics import KINDS
 from bench.report import figures, paper
 from bench.report.charts import contributions, embedding, training
-from bench.report.figures import draw
 from bench.report.pictures import attention
 
 BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}

@@ -7,11 +7,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from bench.report.figures import draw
 
 from bench.core.outcomes import NEVER, Outcomes
 from bench.errors import BadValue
 from bench.report import paper
-from bench.report.figures import draw
 from bench.report.queries import Run, queries, survival
 
 

@@ -8,11 +8,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from bench.audit.case import Case, Tried, broken, is_of_others, kept, left_by, percent, spared_by, unknown
 from bench.core import credit, metrics
 from bench.core.paired import paired_difference
-from bench.core.rules import RULE_OF
-from bench.records.case import Case, Tried, broken, is_of_others, kept, left_by, percent, spared_by, unknown
 from bench.records.record import Check, Record
+from bench.records.rules import RULE_OF
 
 FEW, LOST = 0.002, 0.01
 """The share of examples that only a weaker attacker may break, and of successes that may not be returned."""

@@ -23,7 +23,7 @@ SHARE_OF_RANDOMIZED = 5
 
 
 @dataclass(frozen=True)
-class Subject:
+class Examined:
     """A defense with all that the rules need to attack it."""
 
     deployed: Deployed

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.audit.case import Case
 from bench.core.digest import source_digests
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
@@ -16,7 +17,6 @@ from bench.core.threat import Budget, Norm, format_eps, parse_eps
 from bench.data.catalog import Source, source
 from bench.errors import BadData, BenchError
 from bench.records import documents
-from bench.records.case import Case
 from bench.records.record import Check, Record
 from bench.records.shift import FOLDER, SCHEMA, Shift
 

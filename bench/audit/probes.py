@@ -16,6 +16,8 @@ from bench.attacks.losses import cross_entropy, margin
 from bench.attacks.noise import UniformNoise
 from bench.attacks.pgd import PGD
 from bench.attacks.streams import seeded
+from bench.audit.case import broken, kept, percent
+from bench.audit.examined import Examined, Undone
 from bench.core.outcomes import REFUSED
 from bench.core.seeds import seed_for
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
@@ -24,8 +26,6 @@ from bench.evaluate.consistency import nearby
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.oracle import MeteredOracle, Numerics
-from bench.evaluate.subject import Subject, Undone
-from bench.records.case import broken, kept, percent
 from bench.records.record import Check
 
 NEAR, DIRECTIONS, UNSTABLE = 0.01, 100, 0.1
@@ -45,7 +45,7 @@ REFUSED_CLEAN = 0.1
 
 
 @torch.no_grad()
-def landscape(subject: Subject) -> Check:
+def landscape(subject: Examined) -> Check:
     """A10: the margin hardly changes within a hundredth of the budget, around 20 examples."""
     if subject.deployed.randomized:
         return kept("A10", "the defense is randomized: its answers vary by intent, which A17 looks at")
@@ -68,7 +68,7 @@ def landscape(subject: Subject) -> Check:
     return kept("A10", figures) if changes[NEAR] <= UNSTABLE else broken("A10", figures)
 
 
-def noise(subject: Subject) -> Check:
+def noise(subject: Examined) -> Check:
     """A13: a thousand uniform draws break none of 20 examples that the run left."""
     chunk, before = subject.standing(20)
     stood = int(before.robust.sum())
@@ -84,7 +84,7 @@ def noise(subject: Subject) -> Check:
     return broken("A13", figures) if found else kept("A13", figures)
 
 
-def stand_in(subject: Subject) -> Check:
+def stand_in(subject: Examined) -> Check:
     """A16: what fools the differentiable stand-in fools the defense, on 100 examples."""
     deployed = subject.deployed
     if deployed.attackable is None:
@@ -112,7 +112,7 @@ def stand_in(subject: Subject) -> Check:
     return broken("A16", figures) if lost > max(1.0, LOST_ON_THE_WAY * tried) else kept("A16", figures)
 
 
-def averages(subject: Subject) -> Check:
+def averages(subject: Examined) -> Check:
     """A17: two averaged gradients point the same way, on 32 examples; and PGD with the randomness fixed."""
     deployed = subject.deployed
     if not deployed.randomized:
@@ -135,7 +135,7 @@ def averages(subject: Subject) -> Check:
     return kept("A17", figures) if cosine >= ALIGNED else broken("A17", figures)
 
 
-def detector(subject: Subject) -> Check:
+def detector(subject: Examined) -> Check:
     """A18: attacks can climb what refuses them, and clean images pass."""
     deployed = subject.deployed
     if deployed.detector is None and deployed.suspicion is None:
@@ -173,7 +173,7 @@ def _is_flat(suspicion: Callable[[Tensor], Tensor], x: Tensor) -> bool:
     return not bool(slope.any())
 
 
-def closed_form(subject: Subject) -> Check:
+def closed_form(subject: Examined) -> Check:
     """A21: on a linear classifier PGD and APGD reach the number that is known, on 200 points.
 
     A point of margin m can be moved over exactly if m <= eps |w| in the dual norm; the box is far.

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.audit.case import Case, broken, is_of_others, kept, percent, unknown
 from bench.core import credit
 from bench.core.metrics import proportion
 from bench.core.paired import holm, mcnemar
-from bench.records.case import Case, broken, is_of_others, kept, percent, unknown
 from bench.records.record import Check, Interval, Record
 from bench.records.verdicts import worst_case_of
 

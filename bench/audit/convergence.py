@@ -11,12 +11,12 @@ from torch import Generator, Tensor
 
 from bench.api import Attack, Climb, Loss, Oracle, Trial
 from bench.attacks.streams import seeded
+from bench.audit.case import broken, kept, percent
+from bench.audit.examined import Examined, Undone
 from bench.core.metrics import proportion
 from bench.core.seeds import seed_for
 from bench.core.threat import WHITE_BOX, Budget, Knowledge
 from bench.evaluate.engine import play
-from bench.evaluate.subject import Subject, Undone
-from bench.records.case import broken, kept, percent
 from bench.records.record import Check
 
 LATE, SETTLED = 10, 0.05
@@ -26,7 +26,7 @@ DRAWS, SURE = 20, 1e-3
 """How often a randomized defense is asked again about an image, and below which p-value it is believed."""
 
 
-def convergence(subject: Subject) -> Check:
+def convergence(subject: Examined) -> Check:
     """A8: the loss of the run's attack has settled on most of the examples that stand, of 100.
 
     Settled is the loss of an example whose best image so far rose, in the last 10 steps, by at most 5 % of
@@ -114,7 +114,7 @@ class _Watching:
         return answer
 
 
-def _moving(watched: Watched, rows: Tensor, subject: Subject) -> Tensor:
+def _moving(watched: Watched, rows: Tensor, subject: Examined) -> Tensor:
     """[m] bool: which of these examples [m] of the attacked ones have a loss that has not settled."""
     if subject.deployed.randomized:
         return _surely_positive(_excess(*_asked_again(watched, rows, subject)))
@@ -127,7 +127,7 @@ def _excess(first: Tensor, before: Tensor, last: Tensor) -> Tensor:
     return last - before - SETTLED * (last - first)
 
 
-def _asked_again(watched: Watched, rows: Tensor, subject: Subject) -> Iterator[Tensor]:
+def _asked_again(watched: Watched, rows: Tensor, subject: Examined) -> Iterator[Tensor]:
     """Losses [draws, m] of the first image, of the best before the last steps, and of the best of all."""
     access = subject.arena().access(WHITE_BOX)
     for name, images in (("first", watched.first), ("before", watched.best[0]), ("last", watched.best[-1])):

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bench.core.credit import broken as broken_by
 from bench.core.outcomes import Outcomes
-from bench.core.rules import RULES
 from bench.records.record import Check, Column, Record
+from bench.records.rules import RULES
 from bench.records.shift import Shift
 
 LEAST = 100

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.audit import rules_of_attacks, rules_of_records
+from bench.audit.case import Case
 from bench.core.bitmap import packed
 from bench.core.outcomes import NEVER, REFUSED, Outcomes
-from bench.core.rules import INDICATOR_OF, INDICATORS, RULE_OF, RULES
 from bench.evaluate import diagnostics
-from bench.records import rules_of_attacks, rules_of_records
-from bench.records.case import Case
 from bench.records.record import Check, Column, Finding, Interval, Record, Verdicts
+from bench.records.rules import INDICATOR_OF, INDICATORS, RULE_OF, RULES
 from bench.report.audit import audit_table, catalogue, indicators, signs, tally
 from bench.train.recipes import LOADED
 

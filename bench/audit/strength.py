@@ -11,15 +11,16 @@ from torch import Tensor
 from bench.api import Attack, Trial
 from bench.attacks.apgd import APGD
 from bench.attacks.pgd import PGD
+from bench.audit.case import broken, kept, percent
+from bench.audit.examined import Examined, Undone
 from bench.core.outcomes import Outcomes
-from bench.core.rules import RULE_OF
 from bench.core.seeds import seed_for
 from bench.core.threat import WHITE_BOX, Budget, format_eps
-from bench.evaluate import curves
 from bench.evaluate.engine import Cell, play
-from bench.evaluate.subject import Subject, Undone
-from bench.records.case import broken, kept, percent
 from bench.records.record import Check
+from bench.records.rules import RULE_OF
+from bench.studies.curve.points import BROKEN, RESTART_SLACK, STEP_SLACK, Point, measure, over_radii, signs
+from bench.studies.curve.points import whole_box as radius_of_box
 
 RADII = tuple(Fraction(eighths, 4) for eighths in range(1, 9))
 """Of the curve over eps, in shares of eps."""
@@ -31,38 +32,38 @@ QUICK = (
 """Enough to see whether a curve falls."""
 
 
-def radii(subject: Subject) -> Check:
+def radii(subject: Examined) -> Check:
     """A5: accuracy over eight radii, on 100 examples."""
     chunk = subject.few(100)
-    box = curves.whole_box(subject.budget.norm, _shape(chunk.x))
+    box = radius_of_box(subject.budget.norm, _shape(chunk.x))
     usual = subject.budget
-    points = [curves.Point(eps, Budget(usual.norm, eps), QUICK) for eps in _radii(usual) if 0 < eps < box]
+    points = [Point(eps, Budget(usual.norm, eps), QUICK) for eps in _radii(usual) if 0 < eps < box]
     robust = []
     for point in points:
-        outcomes = _outcomes(curves.measure(subject.arena(point.budget), point, chunk, subject.identity))
+        outcomes = _outcomes(measure(subject.arena(point.budget), point, chunk, subject.identity))
         robust.append(outcomes.robust)
     told = ", ".join(
         f"{format_eps(point.value)}: {percent(held.mean())}"
         for point, held in zip(points, robust, strict=True)
     )
     figures = f"APGD-20 on {len(chunk.y)} examples leaves at eps {told}"
-    found = curves.signs("eps", points, robust, box)
+    found = signs("eps", points, robust, box)
     return broken(RULE_OF[found[0].code], f"{figures}; {found[0].detail}") if found else kept("A5", figures)
 
 
-def whole_box(subject: Subject) -> Check:
+def whole_box(subject: Examined) -> Check:
     """A6: with every image allowed, nothing stands; on 100 examples."""
     chunk = subject.few(100)
-    box = curves.whole_box(subject.budget.norm, _shape(chunk.x))
-    (point,) = curves.over_radii(subject.budget, _shape(chunk.x), at=[box])
-    held = _outcomes(curves.measure(subject.arena(point.budget), point, chunk, subject.identity)).robust
+    box = radius_of_box(subject.budget.norm, _shape(chunk.x))
+    (point,) = over_radii(subject.budget, _shape(chunk.x), at=[box])
+    held = _outcomes(measure(subject.arena(point.budget), point, chunk, subject.identity)).robust
     figures = (
         f"with any image allowed (eps {format_eps(box)}) {int(held.sum())} of {len(held)} examples stand"
     )
-    return kept("A6", figures) if held.mean() <= curves.BROKEN else broken("A6", figures)
+    return kept("A6", figures) if held.mean() <= BROKEN else broken("A6", figures)
 
 
-def more(subject: Subject) -> Check:
+def more(subject: Examined) -> Check:
     """A7: twice the steps, and as many restarts again, on what the run left of 200 examples."""
     chunk, before = subject.left(200)
     arena, attack = subject.arena(), subject.attack
@@ -81,7 +82,7 @@ def more(subject: Subject) -> Check:
         f"the run, {told}, left {int(before.robust.sum())} of {n} examples; PGD of {2 * steps} steps breaks "
         f"{by_steps} of them, {more} {by_restarts}"
     )
-    fine = by_steps <= max(1.0, curves.STEP_SLACK * n) and by_restarts <= max(1.0, curves.RESTART_SLACK * n)
+    fine = by_steps <= max(1.0, STEP_SLACK * n) and by_restarts <= max(1.0, RESTART_SLACK * n)
     return kept("A7", figures) if fine else broken("A7", figures)
 
 
@@ -95,7 +96,7 @@ def _trial(attack: Attack, column: str) -> Trial:
     return Trial(column, attack, WHITE_BOX)
 
 
-def _seed(subject: Subject, name: str) -> int:
+def _seed(subject: Examined, name: str) -> int:
     return seed_for(subject.identity, name)
 
 

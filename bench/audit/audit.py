@@ -13,23 +13,23 @@ import numpy as np
 
 from bench.attacks.combine import Restarts
 from bench.attacks.pgd import PGD
+from bench.audit import convergence, probes, rules_of_attacks, rules_of_records, strength
+from bench.audit.case import Case, kept, unknown
+from bench.audit.examined import Examined
+from bench.audit.gather import case_of, changed_since, investigation
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import decode
 from bench.core.outcomes import REFUSED, Outcomes
-from bench.core.rules import RULE_OF, RULES
 from bench.core.threat import Source
 from bench.data.dataset import Dataset, test_subset
 from bench.data.load import load
 from bench.errors import BadCheckpoint, BadData, BadValue, StaleRecord
-from bench.evaluate import convergence, diagnostics, probes, strength
+from bench.evaluate import diagnostics
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Chunk, part_of
-from bench.evaluate.subject import Subject
-from bench.records import rules_of_attacks, rules_of_records
-from bench.records.case import Case, kept, unknown
 from bench.records.record import Check, Record, to_json
+from bench.records.rules import RULE_OF, RULES
 from bench.records.store import Store, write_atomically
-from bench.runner.audited import case_of, changed_since, investigation
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import listed, study_sources
 from bench.train.checkpoints import load_weights
@@ -37,7 +37,7 @@ from bench.train.checkpoints import load_weights
 EXAMPLES, LOOKED_AT = 200, 32
 """Of a run, for rules that attack; and for those that only look."""
 
-Look = Callable[[Subject, Dataset], Iterable[Check]]
+Look = Callable[[Examined, Dataset], Iterable[Check]]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def audit(record: Record, options: Options, again: bool = False, data: str | Non
     return _kept(record, _with_findings(checks, case), case, options.store)
 
 
-def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[Subject, Dataset]:
+def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[Examined, Dataset]:
     """The deployed network of a run from its stored weights, with its first test images.
 
     Raises:
@@ -112,7 +112,7 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[S
     rows = test_subset(data, min(wanted, record.examples))
     x, y = data.test.batch(rows)
     attack, times = strongest(record, case.outcomes)
-    subject = Subject(
+    subject = Examined(
         deployed=deployed,
         budget=decode(spec["budget"]),
         num_classes=data.num_classes,
@@ -164,7 +164,7 @@ def by_all(columns: Mapping[str, Outcomes]) -> Outcomes:
     return dataclasses.replace(one, attacked=attacked)
 
 
-def _network(subject: Subject, data: Dataset) -> list[Check]:
+def _network(subject: Examined, data: Dataset) -> list[Check]:
     """P2 to P7: what the network gives away."""
     x, y = subject.chunk.x[:LOOKED_AT], subject.chunk.y[:LOOKED_AT]
     found = diagnostics.from_network(subject.deployed, x, y, data.mean, data.std)
@@ -183,7 +183,7 @@ def _network(subject: Subject, data: Dataset) -> list[Check]:
     return [broken.get(rule, kept(rule, detail)) for rule, detail in fine.items()]
 
 
-def _one(look: Callable[[Subject], Check]) -> Look:
+def _one(look: Callable[[Examined], Check]) -> Look:
     return lambda subject, data: [look(subject)]
 
 
@@ -207,7 +207,7 @@ _PGDS = ("bench.attacks.pgd:PGD", "bench.attacks.combine:Restarts")
 _RANK = ("block", "warn", "open", "info", "pass")
 
 
-def _looked(stage: Stage, subject: Subject, data: Dataset, case: Case) -> Iterable[Check]:
+def _looked(stage: Stage, subject: Examined, data: Dataset, case: Case) -> Iterable[Check]:
     try:
         return list(stage.look(subject, data))
     except Exception as error:  # the defense's or the attack's fault: these rules stay open, with the reason

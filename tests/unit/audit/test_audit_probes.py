@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from bench.api import Deployed, Trial
 from bench.attacks.pgd import PGD
+from bench.audit import convergence, probes, strength
+from bench.audit.examined import Examined
 from bench.core.seeds import seed_for
 from bench.core.threat import WHITE_BOX, Budget, Norm
-from bench.evaluate import checks, convergence, diagnostics, probes, strength
+from bench.evaluate import checks, diagnostics
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.oracle import Numerics
-from bench.evaluate.subject import Subject
 
 D, N = 64, 100
 EPS = Fraction(1, 100)
@@ -49,7 +50,7 @@ def images() -> Tensor:
     return 0.4 + 0.2 * torch.rand(N, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 
 
-def subject(deployed: Deployed | None = None, attack: PGD | None = None, eps: Fraction = EPS) -> Subject:
+def subject(deployed: Deployed | None = None, attack: PGD | None = None, eps: Fraction = EPS) -> Examined:
     """As an audit finds it after a run of that attack alone."""
     x, truth = images(), linear()
     with torch.no_grad():
@@ -59,7 +60,7 @@ def subject(deployed: Deployed | None = None, attack: PGD | None = None, eps: Fr
     arena = Arena(deployed, budget, 2, {}, Numerics(), Batches(128), seed=0)
     found = play(arena, Trial("pgd", attack, WHITE_BOX), chunk, seed_for("run", "pgd")).outcomes
     assert found is not None
-    return Subject(deployed, budget, 2, chunk, identity="test", seed=0, found=found, attack=attack)
+    return Examined(deployed, budget, 2, chunk, identity="test", seed=0, found=found, attack=attack)
 
 
 def standing(eps: float) -> float:
