@@ -17,6 +17,7 @@ from bench.attacks.norms import norms_of, require_norm, told
 from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
+from bench.core.grammar import split, variant
 from bench.core.imports import FROM_FILE
 from bench.core.own import with_own_imports
 from bench.core.threat import (
@@ -69,7 +70,6 @@ OF_ATTACKS = "attacks"
 OTHER_ARCHITECTURE = {"small_cnn": "lenet", "lenet": "small_cnn"}
 """What a transfer surrogate is for each architecture of the victim; others get a small wide network."""
 
-_VARIANT = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<fields>.*)\])?")
 _NETWORK = re.compile(r"(?P<defense>.+)@(?P<architecture>\w*)", re.DOTALL)
 
 
@@ -384,13 +384,7 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
         UnknownName: no such defense.
         BadValue: no such field, or a value of the wrong type or out of range.
     """
-    match = _VARIANT.fullmatch(text.strip())
-    if match is None:
-        raise BadValue(
-            f"the defense is {text!r}, expected NAME or NAME[field=value,...]", "bench list defenses"
-        )
-    name = match["name"].strip()
-    given = dict(_pair(item, text) for item in _split_fields(match["fields"] or ""))
+    name, given = variant(text, "the defense", "bench list defenses")
     defense: Any = _resolved(DEFENSES.get(name))  # a file of the user's own may hold anything
     lacking = [verb for verb in ("requires", "build", "fit", "deploy") if not hasattr(defense, verb)]
     if lacking or not dataclasses.is_dataclass(defense):
@@ -401,6 +395,22 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
         )
     typed = {key: _as_defenses(defense, key, value) for key, value in {**given, **settings}.items()}
     return Named(name, cast(Defense, _set("defense", defense, typed)))
+
+
+def attack_named(name: str) -> Attack:
+    """The attack that a user named, with its defaults.
+
+    Raises:
+        UnknownName: no such attack.
+        BadValue: what is there is no attack.
+    """
+    found: Any = ATTACKS.get(name)  # a file of the user's own may hold anything
+    if not dataclasses.is_dataclass(found) or not callable(found):
+        raise BadValue(
+            f"the attack {name!r} is no frozen dataclass that can be called, expected one",
+            f"bench check {name}",
+        )
+    return cast(Attack, found)
 
 
 def name_of(defense: Defense) -> Named:
@@ -450,7 +460,7 @@ def _as_defenses(defense: Any, key: str, text: str) -> Any:
     """What a user typed for a field that holds defenses: `trades`, or `pgd_at+trades[beta=3]`."""
     held = getattr(defense, key, None)
     if isinstance(held, tuple) and held and _is_defense(held[0]):
-        return tuple(_resolve(part) for part in _split("+", text))
+        return tuple(_resolve(part) for part in split("+", text))
     return _resolve(text) if _is_defense(held) else text
 
 
@@ -644,17 +654,11 @@ def _suite_of_attacks(request: Request) -> Suite:
         raise UnknownName(f"--knowledge is {word!r}; {guess}it is one of {', '.join(KNOWLEDGE)}")
     trials: dict[str, Trial] = {}
     for name in request.attacks:
-        attack: Any = ATTACKS.get(name)  # a file of the user's own may hold anything
-        column = column_of(name)
-        if not dataclasses.is_dataclass(attack) or not callable(attack):
-            raise BadValue(
-                f"the attack {name!r} is no frozen dataclass that can be called, expected one",
-                f"bench check {name}",
-            )
+        attack, column = attack_named(name), column_of(name)
         if column in trials:
             raise BadValue(f"--attack gives the column {column} twice, expected every attack once")
         kind = Nearest if goes_on(attack, KNOWLEDGE[word]) else Trial
-        trials[column] = kind(column, cast(Attack, attack), KNOWLEDGE[word])
+        trials[column] = kind(column, attack, KNOWLEDGE[word])
     return Suite(OF_ATTACKS, 1, tuple(trials.values()))
 
 
@@ -747,40 +751,6 @@ def _set(part: str, value: T, settings: Mapping[str, Any]) -> T:
             elif hint and hint.startswith(f"{name}="):
                 hint = f"--set {part}.{hint}"
         raise BadValue(message, hint) from None
-
-
-def _split_fields(text: str) -> list[str]:
-    """`a=1,b=2,3` at the commas before a field; not within brackets.
-
-    >>> _split_fields("base=trades[beta=3,steps=5],gamma=0.01")
-    ['base=trades[beta=3,steps=5]', 'gamma=0.01']
-    """
-    found: list[str] = []
-    for item in _split(",", text):
-        if found and not re.match(r"\s*\w+\s*=", item):
-            found[-1] += f",{item}"
-        else:
-            found.append(item)
-    return [item for item in found if item.strip()]
-
-
-def _split(sign: str, text: str) -> list[str]:
-    """The parts of a text between signs that stand in no brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter == "[") - (letter == "]")
-        if letter == sign and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
-
-
-def _pair(item: str, text: str) -> tuple[str, str]:
-    key, sign, value = item.partition("=")
-    if not sign:
-        raise BadValue(f"{item!r} in {text!r} is no setting, expected field=value")
-    return key.strip(), value.strip()
 
 
 def _plain(value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench.audit.case import Case
 from bench.core.digest import source_digests
+from bench.core.grammar import variant
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.core.threat import Budget, Norm, format_eps, parse_eps
@@ -22,8 +22,6 @@ from bench.records.shift import FOLDER, SCHEMA, Shift
 
 if TYPE_CHECKING:
     from bench.runner.options import Options
-
-_RECIPE = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<fields>.*)\])?")
 
 
 def case_of(record: Record, options: Options) -> Case:
@@ -115,12 +113,12 @@ def _which(record: Record) -> list[str]:
     usual = _usual(record.data)
     if architecture and (usual is None or architecture != usual.architecture):
         words += ["--arch", architecture]
-    match = _RECIPE.fullmatch(trained.recipe) if trained is not None else None
-    if match is not None and match["name"] != "short":
-        words += ["--recipe", match["name"]]
-    for item in (match["fields"] or "").split(",") if match is not None else ():
-        if "=" in item and not item.startswith("init="):
-            words += ["--set", f"recipe.{item}"]
+    name, changed = variant(trained.recipe, "the recipe", "") if trained is not None else ("short", {})
+    if name != "short":
+        words += ["--recipe", name]
+    for key, value in changed.items():
+        if key != "init":
+            words += ["--set", f"recipe.{key}={value}"]
     inside = record.train_budget
     if inside is not None and (usual is None or inside != usual.budget):
         words += ["--train-eps", format_eps(inside.eps)]

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 
 from bench.api import Suite, Trial
 from bench.attacks.apgd import APGD
+from bench.attacks.others.signature import column_of
 from bench.attacks.pgd import PGD
 from bench.attacks.square import Square
 from bench.core.encoding import encode
 from bench.core.threat import SCORES, WHITE_BOX, Norm, parse_eps
 from bench.data.catalog import source
 from bench.errors import BadValue
-from bench.plan import Request, RunSpec, plan_each
-from bench.registry import ATTACKS
+from bench.plan import Request, RunSpec, attack_named, plan_each
 from bench.studies.curve.points import STEPS, STRONG, Point, over_radii, over_restarts, over_steps
 from bench.studies.curve.record import Axis
 from bench.studies.spec import StudySpec
@@ -102,16 +102,10 @@ def plan(
 
 def _trial(attack: str, axis: Axis) -> Trial:
     """An attack that the user named; what it must have depends on the axis."""
-    chosen: Any = ATTACKS.get(attack)  # a file of the user's own may hold anything
-    if not dataclasses.is_dataclass(chosen) or not callable(chosen):
-        raise BadValue(
-            f"the attack {attack!r} is no frozen dataclass that can be called, expected one",
-            f"bench check {attack}",
-        )
+    chosen: Any = attack_named(attack)
     if axis == "steps" and "steps" not in {item.name for item in dataclasses.fields(chosen)}:
         raise BadValue(f"the attack {attack!r} has no steps, expected one that has", "--attack pgd")
-    column = attack.rpartition(":")[2]
-    return Trial(column, chosen, SCORES if axis == "queries" else WHITE_BOX)  # type: ignore[arg-type]
+    return Trial(column_of(attack), chosen, SCORES if axis == "queries" else WHITE_BOX)
 
 
 def _check_values(axis: Axis, at: tuple[Fraction, ...] | None, norm: Norm) -> None:
