@@ -635,7 +635,7 @@ def _suite(request: Request) -> Suite:
     if name in PLAYED_BY:  # it fits detectors and chooses thresholds, which no table of attacks does
         raise BadValue(
             f"the suite is {request.suite!r}, which has a command of its own, expected {PLAYED_BY[name]}",
-            f"{PLAYED_BY[name]} --defense {request.defense} --data {request.data}",
+            f"{PLAYED_BY[name]} {request.defense} --data {request.data}",
         )
     suite = SUITES.get(name)
     if "@" in request.suite and suite.id != request.suite:

@@ -25,7 +25,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ablate": ("bench.cli.ablate:ablate", "Turn a defense's switches one by one, in one table."),
     **{study.name: ("bench.cli.study:command", study.does) for study in studies()},
     "transfer": ("bench.cli.transfer:transfer", "Which images made on one defense fool another?"),
-    "detect": ("bench.cli.detect:detect", "Do detectors find attacks, and what if attackers know them?"),
     "shift": ("bench.cli.shift:shift", "Accuracy under corruptions, rotations and translations."),
     "diagnose": ("bench.cli.diagnose:diagnose", "Look inside a defense: attention, features, purifier."),
     "plot": ("bench.cli.plot:plot", "Draw figures for a paper of what other commands kept."),

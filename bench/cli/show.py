@@ -314,7 +314,7 @@ def _detection(command: str) -> dict[str, str]:
     usual = _protocol()
     refused = f"{100 * float(usual.false_positives):g} %"
     return {
-        "command": f"{command} --defense NAME",
+        "command": f"{command} NAME",
         "detectors": "; ".join(f"{name}: {describe(held)}" for name, held in usual.detectors.items()),
         "fitted on": f"{usual.fit_examples:,} clean training images",
         "thresholds": f"refuse {refused} of clean validation images; of a network of others, of test images "

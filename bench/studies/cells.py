@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,20 +48,30 @@ class Cells:
         self._executor, self._options = executor, options
         self._only = next(iter(folders))
         self._seconds: dict[tuple[str, str], float] = {}
+        self._whole: set[str] = set()
 
-    def make(self, columns: Sequence[str], after: Sequence[str] = (), part: str | None = None) -> None:
+    def make(
+        self,
+        columns: Sequence[str],
+        after: Sequence[str] = (),
+        part: str | None = None,
+        *,
+        whole: bool = False,
+    ) -> None:
         """See to it that all cells of these columns are stored; each is given those of `after`, made before.
 
-        Columns of one call need nothing of each other.
+        Columns of one call need nothing of each other. `whole` ones are of no chunk: one cell, which every
+        chunk of a column that comes after it is given.
         """
         held = self._only if part is None else part
+        self._whole.update(columns if whole else ())
         for done in self._executor.play(self._missing(columns, after, held)):
             self._folders[held].keep(done.column, done.number, done.arrays, done.seconds)
             self._count(held, done.column, done.number, done.seconds)
 
     def read(self, column: str, part: str | None = None) -> Iterator[Arrays]:
         """The arrays of a column that was made, chunk by chunk."""
-        for number in range(len(self._sizes)):
+        for number in self._numbers(column):
             yield self._held(self._only if part is None else part, column, number)
 
     def seconds(self, *columns: str) -> float:
@@ -70,13 +79,14 @@ class Cells:
         return sum(took for (_, column), took in self._seconds.items() if not columns or column in columns)
 
     def _missing(self, columns: Sequence[str], after: Sequence[str], part: str) -> Iterator[Task]:
-        for column, number in itertools.product(columns, range(len(self._sizes))):
-            found = self._folders[part].held(column, number)
-            if found is not None:
-                self._count(part, column, number, found[1])
-                continue
-            given = tuple(self._held(part, before, number) for before in after)
-            yield Task(part, column, number, given)
+        for column in columns:
+            for number in self._numbers(column):
+                found = self._folders[part].held(column, number)
+                if found is not None:
+                    self._count(part, column, number, found[1])
+                    continue
+                given = tuple(self._held(part, name, 0 if name in self._whole else number) for name in after)
+                yield Task(part, column, number, given)
 
     def _held(self, part: str, column: str, number: int) -> Arrays:
         found = self._folders[part].held(column, number)
@@ -86,4 +96,7 @@ class Cells:
 
     def _count(self, part: str, column: str, number: int, seconds: float) -> None:
         self._seconds[part, column] = self._seconds.get((part, column), 0.0) + seconds
-        self._options.progress.advance(self._sizes[number])
+        self._options.progress.advance(0 if column in self._whole else self._sizes[number])
+
+    def _numbers(self, column: str) -> range:
+        return range(1 if column in self._whole else len(self._sizes))

@@ -17,14 +17,14 @@ from sklearn.metrics import roc_auc_score
 from bench.core.seeds import seed_for
 from bench.data.splits import permutation
 from bench.plan import Init, Request, plan_training
-from bench.records.detection import read, read_scores
+from bench.studies import study
 
 ROOT = Path(__file__).parents[2]
 EPS = 0.2
 
 KILLED = """
 import os, pathlib, signal, sys
-import bench.runner.detect
+import bench.studies.detect.measure
 from bench.cli.main import main
 
 rename, done = pathlib.Path.replace, 0
@@ -42,7 +42,7 @@ main(sys.argv[1:])
 @pytest.fixture
 def words(linear, linear_data, tmp_path):
     """Two detectors, one attack, chunks of 50 images."""
-    given = ["--defense", linear, "--data", linear_data, "--examples", "all", "--eps", "1/5"]
+    given = [linear, "--data", linear_data, "--examples", "all", "--eps", "1/5"]
     chosen = ["--detector", "max_softmax", "--detector", "knn", "--attack", "fgsm", "--fpr", "0.1"]
     return ["detect", *given, *chosen, "--set", "suite.chunk=50", "--store", str(tmp_path / "runs")]
 
@@ -59,7 +59,8 @@ def toward_truth(arrays, part):
 
 def told_json(told):
     assert told.code == 0, told.err
-    return json.loads(told.out)
+    (found,) = json.loads(told.out)
+    return found
 
 
 def one(found, detector, task, images="all"):
@@ -105,7 +106,7 @@ def test_thresholds_come_from_validation_images_alone(bench, words, arrays, tmp_
     place = words.index("--data") + 1
     after = told_json(bench(*words[:place], f"npz:{path}", *words[place + 1 :], "--json"))
     assert [held["threshold"] for held in before["guards"]] == [held["threshold"] for held in after["guards"]]
-    assert before["clean"] != after["clean"]
+    assert before["networks"][0]["clean"] != after["networks"][0]["clean"]
 
 
 def test_the_second_time_answers_from_the_record(bench, words, tmp_path):
@@ -115,9 +116,8 @@ def test_the_second_time_answers_from_the_record(bench, words, tmp_path):
     assert "nothing was computed" in again.err
     for word in ("max_softmax", "knn", "AUROC", "worst case", "validation images"):
         assert word in first.out
-    (folder,) = (tmp_path / "runs" / "detection").iterdir()
-    record = read(folder)
-    sets = read_scores(folder, record)
+    (path,) = (tmp_path / "runs").glob("detection/*/detection.json")
+    sets = study("detect").whole(study("detect").read(path), tmp_path / "runs").sets
     assert set(sets) == {"validation", "clean", "fgsm"}
     assert sets["fgsm"].scores.shape == (2, 120)
 
@@ -161,7 +161,7 @@ def test_out_holds_tables_and_curves(bench, words, tmp_path):
     ],
 )
 def test_mistakes_are_one_sentence(bench, given, sentence, tmp_path):
-    told = bench("detect", "--defense", "standard", *given, "--store", tmp_path)
+    told = bench("detect", "standard", *given, "--store", tmp_path)
     assert told.code == 2
     assert sentence in told.err
     assert "Traceback" not in told.err
@@ -171,7 +171,7 @@ def test_mistakes_are_one_sentence(bench, given, sentence, tmp_path):
 def test_run_sends_its_suite_here(bench, tmp_path):
     told = bench("run", "--defense", "standard", "--suite", "detection", "--store", tmp_path)
     assert told.code == 2
-    assert "bench detect --defense standard --data digits" in told.err
+    assert "bench detect standard --data digits" in told.err
 
 
 MEMORY = '''
@@ -204,7 +204,7 @@ def remembered(tmp_path):
     (tmp_path / "memory_of_others.py").write_text(MEMORY)
     suspicion = -weights["linear.weight"][0] @ weights["seen"].new_tensor(x[200:]).flatten(1).T
     far = torch.cdist(torch.from_numpy(x[200:]).flatten(1), weights["seen"]).amin(1)
-    words = ["detect", "--defense", "loaded", "--checkpoint", tmp_path / "memory.pt"]
+    words = ["detect", "loaded", "--checkpoint", tmp_path / "memory.pt"]
     words += [
         "--factory",
         f"{tmp_path / 'memory_of_others.py'}:Memory",

@@ -4,37 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import BadData
-from bench.records.record import Interval, Provenance, Training
-from bench.records.store import write_atomically
+from bench.records.heading import STRICT, Heading
+from bench.records.record import Interval, Training
 
-SCHEMA = 1
+SCHEMA = 2
 
-FOLDER, FIGURES, SCORES = "detection", "detection.json", "scores.npz"
+SCORES = "scores.npz"
+"""The file beside the record."""
 
 Calibration = Literal["validation", "test", "training"]
 """Held-out training images; test images that are not judged; what others may have trained the network on."""
-
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-_AGAIN = "bench detect with --rerun"
 
 
 @dataclass(frozen=True)
 class Area:
     """An area under a ROC curve with its 95 % interval; a fraction."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     value: float
     low: float
@@ -45,7 +41,7 @@ class Area:
 class Separation:
     """One detector on one attack's images in one task; positives are what it is to find."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     detector: str
     attack: str
@@ -63,7 +59,7 @@ class Separation:
 class Guard:
     """A detector with its threshold before the network; success of an attack is wrong and accepted."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     detector: str
     fitted: str  # with every parameter, and the paper
@@ -81,7 +77,7 @@ class Guard:
 class Attacked:
     """Images that no detector was fitted on."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: str
     attack: str  # with every parameter
@@ -93,7 +89,7 @@ class Attacked:
 class Claimed:
     """A published figure, beside which one of ours stands."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     auroc: float
     source: str
@@ -103,30 +99,15 @@ class Claimed:
     task: str
 
 
-@dataclass(frozen=True)
-class Detection:
+@dataclass(frozen=True, kw_only=True)
+class Detection(Heading):
     """One defense with every detector."""
 
-    __pydantic_config__ = _STRICT
-
-    schema: int
-    id: str
     suite: str  # detection@1
     custom: bool  # attacks, detectors or protocol differ from what is published
-    defense: str
-    paper: str
-    reconstruction: str | None
-    data: str
-    data_digest: str
-    architecture: str
-    norm: str
-    eps: str
-    seed: int
-    examples: int
     fit_examples: int  # clean training images that detectors are fitted on
     validation_examples: int  # clean images that thresholds are chosen on
     false_positives: str  # the share of those that a threshold may refuse
-    clean: Interval  # accuracy without a detector
     attacks: tuple[Attacked, ...]
     aware_attack: str  # with every parameter, and what it climbs
     guards: tuple[Guard, ...]
@@ -135,14 +116,7 @@ class Detection:
     left_out: Mapping[str, str]  # detector -> why there is none of it
     training: Training
     scores_sha256: str  # of the file of all scores beside the record
-    spec: Mapping[str, Any]
-    provenance: Provenance
     chosen_on: Calibration = "validation"  # where the clean images lie that thresholds are chosen on
-
-    @property
-    def budget(self) -> str:
-        """Norm and radius as papers print them."""
-        return f"{self.norm} {self.eps}"
 
     def separation(self, detector: str, attack: str, task: str, images: str = "all") -> Separation:
         """The one of these names; KeyError where there is none."""
@@ -161,40 +135,44 @@ class Scored:
     classes: NDArray[np.int64]  # [n] predicted, or REFUSED by a detector of the defense's own
     scores: NDArray[np.float64]  # [d, n] suspicions, detectors in the record's order
 
-
-def to_json(found: Detection) -> str:
-    """Indented JSON, with a newline at the end."""
-    return json.dumps(asdict(found), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def write(folder: Path, found: Detection, content: bytes) -> None:
-    """The scores, then the record: it exists = it is complete."""
-    write_atomically(folder / SCORES, content)
-    write_atomically(folder / FIGURES, to_json(found).encode())
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The fields by name, as a cell holds them."""
+        return dict(vars(self))
 
 
-def read(folder: Path) -> Detection | None:
-    """The record in a folder, strictly; None: there is none.
+RECORD = Detection
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A detection with the scores behind it."""
+
+    record: Detection
+    sets: Mapping[str, Scored]  # "clean", "validation", and each attack
+
+
+def summary(found: Detection) -> str:
+    """A detection in a line."""
+    where = f"{found.network.defense} under {found.suite} on {found.data}, {found.budget}, seed {found.seed}"
+    return f"{where}: {len(found.guards)} detectors"
+
+
+def whole(found: Detection, folder: Path) -> Detected:
+    """A detection with every score, from the folder of its file.
 
     Raises:
-        BadData: it is unreadable or something else.
+        BadData: the file of scores is missing, damaged, or not the record's.
     """
-    path = folder / FIGURES
-    if not path.is_file():
-        return None
+    path = folder / SCORES
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected what bench detect wrote", _AGAIN) from None
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise BadData(f"{path} has schema {schema!r}, expected {SCHEMA}", _AGAIN)
-    try:
-        return TypeAdapter(Detection).validate_python(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        raise BadData(f"{path} is no valid detection record at {place}: {problem['msg']}", _AGAIN) from None
+        content = path.read_bytes()
+        if sha256(content) != found.scores_sha256:
+            raise ValueError("it is not the file that the record names")
+        return Detected(found, unpack(content))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BadData(
+            f"{path} cannot be read ({error}), expected the scores of {found.id}", "bench detect with --rerun"
+        ) from None
 
 
 def pack(sets: Mapping[str, Scored]) -> bytes:
@@ -210,22 +188,6 @@ def unpack(content: bytes) -> dict[str, Scored]:
     with np.load(io.BytesIO(content), allow_pickle=False) as held:
         names = list(dict.fromkeys(key.rpartition("/")[0] for key in held.files))
         return {name: Scored(*(held[f"{name}/{part}"] for part in _PARTS)) for name in names}
-
-
-def read_scores(folder: Path, found: Detection) -> dict[str, Scored]:
-    """Every score behind a record, by the set of images: "clean", "validation", or an attack.
-
-    Raises:
-        BadData: the file is missing, damaged, or not the record's.
-    """
-    path = folder / SCORES
-    try:
-        content = path.read_bytes()
-        if sha256(content) != found.scores_sha256:
-            raise ValueError("it is not the file that the record names")
-        return unpack(content)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected the scores of {found.id}", _AGAIN) from None
 
 
 def sha256(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""What detectors established, as a record."""
+"""What detectors established, as the fields of a record."""
 
 from __future__ import annotations
 
@@ -8,32 +8,34 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
+from bench.api import Trial
 from bench.core import detection as metrics
 from bench.core.encoding import describe
 from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import format_eps
 from bench.data.catalog import source
-from bench.data.dataset import Dataset
-from bench.plan import RunSpec
-from bench.records import detection as records
-from bench.records.detection import Area, Attacked, Calibration, Claimed, Detection, Guard, Scored, Separation
-from bench.records.record import Provenance
-from bench.runner.detect_spec import DetectSpec
+from bench.runner.subject import Subject
 from bench.runner.summary import interval_of, training_of
+from bench.studies.detect.plan import DetectSpec
+from bench.studies.detect.record import (
+    Area,
+    Attacked,
+    Calibration,
+    Claimed,
+    Guard,
+    Scored,
+    Separation,
+    sha256,
+)
 from bench.suites.detection import COMPARED, PUBLISHED, Protocol
-from bench.train.fit import Trained
-from bench.train.foreign import Foreign
 
 
 @dataclass(frozen=True)
 class Found:
     """All that was computed, by the name of the set of images or of the detector."""
 
-    data: Dataset
-    trained: Trained
-    net: nn.Module
+    subject: Subject
     sets: Mapping[str, Scored]  # validation, clean, and each unseen attack
     thresholds: Mapping[str, float]  # in the order of the scores
     aware: Mapping[str, Outcomes | str]  # or why there is none
@@ -41,54 +43,29 @@ class Found:
     chosen_on: Calibration
 
 
-def detection_of(spec: DetectSpec, found: Found, scores_sha256: str, made: Provenance) -> Detection:
-    """The record."""
+def fields_of(spec: DetectSpec, found: Found, content: bytes) -> dict[str, Any]:
+    """The fields of a detection besides its heading; `content` is the file of its scores."""
     run, protocol = spec.run, spec.protocol
-    training, clean = run.training, found.sets["clean"]
-    defense = training.named.defense
     unseen = [trial.column for trial in spec.unseen]
-    separations = separated(found, unseen)
-    return Detection(
-        schema=records.SCHEMA,
-        id=spec.id,
-        suite=run.suite.id,
-        custom=spec.custom,
-        defense=training.named.label,
-        paper=defense.paper,
-        reconstruction=defense.reconstruction,
-        data=found.data.name,
-        data_digest=found.data.digest,
-        architecture=(defense.made_by if isinstance(defense, Foreign) else None) or training.architecture,
-        norm=run.budget.norm.value,
-        eps=format_eps(run.budget.eps),
-        seed=training.seed,
-        examples=len(clean.ids),
-        fit_examples=min(protocol.fit_examples, len(found.data.train)),
-        validation_examples=len(found.sets["validation"].ids),
-        false_positives=format_eps(protocol.false_positives),
-        clean=interval_of(clean.classes == clean.labels),
-        attacks=tuple(
-            Attacked(
-                trial.column,
-                describe(trial.attack),
-                trial.knowledge.label,
-                interval_of(_plain(found, trial.column)),
-            )
-            for trial in spec.unseen
-        ),
-        aware_attack=describe(spec.aware.attack),
-        guards=tuple(
+    subject = found.subject
+    return {
+        "suite": run.suite.id,
+        "custom": spec.custom,
+        "fit_examples": min(protocol.fit_examples, len(subject.data.train)),
+        "validation_examples": len(found.sets["validation"].ids),
+        "false_positives": format_eps(protocol.false_positives),
+        "attacks": tuple(_attacked(found, trial) for trial in spec.unseen),
+        "aware_attack": describe(spec.aware.attack),
+        "guards": tuple(
             _guard(found, place, name, unseen, protocol) for place, name in enumerate(found.thresholds)
         ),
-        separations=tuple(separations),
-        claim=None if spec.custom else _claim(run, found),
-        left_out=dict(found.left_out),
-        training=training_of(run, found.trained, found.net),
-        scores_sha256=scores_sha256,
-        spec=spec.encoded(),
-        provenance=made,
-        chosen_on=found.chosen_on,
-    )
+        "separations": tuple(separated(found, unseen)),
+        "claim": None if spec.custom else _claim(found),
+        "left_out": dict(found.left_out),
+        "training": training_of(run, subject.trained, subject.net),
+        "scores_sha256": sha256(content),
+        "chosen_on": found.chosen_on,
+    }
 
 
 def separated(found: Found, unseen: Sequence[str]) -> list[Separation]:
@@ -166,6 +143,12 @@ def _guard(found: Found, place: int, name: str, unseen: Sequence[str], protocol:
     )
 
 
+def _attacked(found: Found, trial: Trial) -> Attacked:
+    """An attack, and what the network keeps under it without any detector."""
+    robust = interval_of(_plain(found, trial.column))
+    return Attacked(trial.column, describe(trial.attack), trial.knowledge.label, robust)
+
+
 def _plain(found: Found, attack: str) -> NDArray[np.bool_]:
     """Right when clean and under an attack, or refused by the defense itself: no other detector."""
     clean, adv = found.sets["clean"], found.sets[attack]
@@ -174,9 +157,10 @@ def _plain(found: Found, attack: str) -> NDArray[np.bool_]:
     return held & right
 
 
-def _claim(run: RunSpec, found: Found) -> Claimed | None:
+def _claim(found: Found) -> Claimed | None:
     """What was published of this defense on this data set, at its customary budget."""
-    claim = PUBLISHED.get((found.data.name, run.training.named.label))
+    run = found.subject.spec
+    claim = PUBLISHED.get((found.subject.data.name, run.training.named.label))
     if claim is None or run.budget != source(run.training.data).budget:
         return None
     detector, attack, task = COMPARED

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.api import Deployed
 from bench.evaluate.bypass import features_of, lends_features
 from bench.evaluate.detectors import Detector, Fitted
-from bench.evaluate.portrait import Lacking, Look, look_at
+from bench.evaluate.look import Lacking, Look, look_at
 
 Given = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images [n, C, H, W] -> logits [n, K] and penultimate features [n, D] of one forward pass."""

@@ -1,9 +1,11 @@
-"""A detection record as tables and as ROC curves; a higher score speaks for what is to be found."""
+"""Detections as tables and as ROC curves; a higher score speaks for what is to be found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,12 @@ from numpy.typing import NDArray
 
 from bench.core import detection as metrics
 from bench.errors import BadValue
-from bench.records.detection import Area, Detection, Scored, Separation
 from bench.records.record import Interval, train_budget_of
-from bench.report.paper import COLOURS, DASHES, GRAY, PAGE, Drawing, plain, sheet
-from bench.report.render import Cell, Column, Kind, Table
+from bench.records.store import write_atomically
+from bench.report.paper import COLOURS, DASHES, GRAY, PAGE, Drawing, paper, plain, sheet
+from bench.report.paper import write as write_figure
+from bench.report.render import Cell, Column, Kind, Table, csv, markdown
+from bench.studies.detect.record import Area, Detected, Detection, Scored, Separation
 
 WITHOUT = "none"
 """The row of the network without any detector."""
@@ -29,12 +33,42 @@ TASKS: Mapping[tuple[str, str], str] = {
 _KEYS = (
     Column("detection", "detection", only_csv=True),
     Column("defense", "defense", only_csv=True),
+    Column("architecture", "architecture", only_csv=True),
     Column("data", "data", only_csv=True),
     Column("norm", "norm", only_csv=True),
     Column("eps", "eps", only_csv=True),
     Column("n", "n", Kind.COUNT, only_csv=True),
     Column("seed", "seed", Kind.COUNT, only_csv=True),
 )
+
+
+def tables(found: Sequence[Detection]) -> list[Table]:
+    """Of each detection both tables."""
+    return [table for one in found for table in (separation_table(one), guard_table(one))]
+
+
+def write(found: Sequence[Detected], folder: Path) -> list[Path]:
+    """All tables to read, their rows to load, and the curves of each as a picture and for print."""
+    records = [one.record for one in found]
+    files = {
+        "detection.md": "\n".join(map(markdown, tables(records))),
+        "detection.csv": csv(_stacked([separation_table(one) for one in records])),
+        "joint_accuracy.csv": csv(_stacked([guard_table(one) for one in records])),
+    }
+    for name, text in files.items():
+        write_atomically(folder / name, text.encode())
+    drawn: list[Path] = []
+    with paper():
+        for one in found:
+            drawing = roc_curves(one)
+            picture, numbers, caption = write_figure(drawing, folder, "png")
+            drawn += [numbers, picture, write_figure(drawing, folder, "pdf")[0], caption]
+    return [*(folder / name for name in files), *drawn]
+
+
+def _stacked(found: Sequence[Table]) -> Table:
+    """The rows of tables with the same columns as one table."""
+    return replace(found[0], rows=tuple(row for table in found for row in table.rows))
 
 
 def separation_table(found: Detection) -> Table:
@@ -69,7 +103,7 @@ def separation_table(found: Detection) -> Table:
         *(f"without {name}: {why}" for name, why in found.left_out.items()),
     )
     suite = f"{found.suite}{' (custom)' if found.custom else ''}"
-    return Table(f"{found.defense} under {suite}", columns, tuple(rows), _facts(found), notes)
+    return Table(f"{found.network.defense} under {suite}", columns, tuple(rows), _facts(found), notes)
 
 
 def guard_table(found: Detection) -> Table:
@@ -88,7 +122,7 @@ def guard_table(found: Detection) -> Table:
     )
     robust = [attacked.robust for attacked in found.attacks]
     rows: list[tuple[Cell, ...]] = [
-        (*_keys(found), WITHOUT, None, found.clean, *robust, None, None, None),
+        (*_keys(found), WITHOUT, None, found.network.clean, *robust, None, None, None),
     ]
     for guard in found.guards:
         note = None if guard.left_out is None else f"aware attack left out: {guard.left_out}"
@@ -110,8 +144,9 @@ CURVE = ("detection", "defense", "attack", "task", "detector", "false_positives"
 """Columns of the numbers beside the ROC curves."""
 
 
-def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE) -> Drawing:
+def roc_curves(one: Detected, width: float = PAGE) -> Drawing:
     """A panel for each task and attack with a line for each detector; false positives on a log scale."""
+    found, sets = one.record, one.sets
     attacks = [attacked.name for attacked in found.attacks]
     if len(found.guards) > len(COLOURS) or len(attacks) > 4:
         raise BadValue(
@@ -137,9 +172,9 @@ def roc_curves(found: Detection, sets: Mapping[str, Scored], width: float = PAGE
     across = 4 if width == PAGE else 3
     figure.legend(lines, names, loc="outside lower center", ncols=across, handlelength=2.4)
     caption = (
-        f"What detectors before {found.defense} find, against what they flag in error; white-box attacks "
-        "that no detector was fitted on; numbers: AUROC in %, in the order of the legend; dotted: false "
-        "positives at the threshold. "
+        f"What detectors before {found.network.defense} find, against what they flag in error; white-box "
+        "attacks that no detector was fitted on; numbers: AUROC in %, in the order of the legend; dotted: "
+        "false positives at the threshold. "
         f"{found.data}, {found.norm} {found.eps}, n = {found.examples:,}."
     )
     return Drawing(f"roc-{found.id}", figure, CURVE, rows, caption)
@@ -166,7 +201,7 @@ def _panel(
         at = (0.03, 0.92 - 0.075 * place)  # where only detectors without fault come by
         axes.text(*at, f"{100 * area.value:.1f}", transform=axes.transAxes, size=7, color=colour)
         rows += [
-            (found.id, found.defense, attack, task, guard.detector, float(false), float(true))
+            (found.id, found.network.defense, attack, task, guard.detector, float(false), float(true))
             for false, true in zip(curve.false_positives, curve.true_positives, strict=True)
         ]
     rate = float(Fraction(found.false_positives))
@@ -261,13 +296,13 @@ def _facts(found: Detection) -> tuple[tuple[str, str], ...]:
     attacks = "; ".join(f"{one.name} = {one.attack}" for one in found.attacks)
     detectors = "; ".join(f"{guard.detector} = {guard.fitted}" for guard in found.guards)
     return (
-        ("defense", found.defense),
-        ("paper", found.paper),
+        ("defense", found.network.defense),
+        ("paper", found.network.paper),
         ("data", f"{found.data}, {found.examples} test examples"),
         ("budget", found.budget),
         ("attacks", f"{attacks}; white-box, to the last step, unseen by every detector"),
         ("detectors", f"fitted on {found.fit_examples:,} clean training images; {detectors}"),
-        ("architecture", found.architecture),
+        ("architecture", found.network.architecture),
         ("recipe", f"{trained.recipe}{epoch}"),
         *([("trained at", inside.label)] if inside and inside.label != found.budget else []),
         ("seed", str(found.seed)),
@@ -276,4 +311,6 @@ def _facts(found: Detection) -> tuple[tuple[str, str], ...]:
 
 
 def _keys(found: Detection) -> tuple[Cell, ...]:
-    return (found.id, found.defense, found.data, found.norm, found.eps, found.examples, found.seed)
+    network = found.network
+    ground = (found.data, found.norm, found.eps, found.examples, found.seed)
+    return (found.id, network.defense, network.architecture, *ground)

@@ -13,23 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import Deployed
 from bench.core.digest import content_id, source_digests
 from bench.core.encoding import encode
 from bench.core.seeds import seed_for
-from bench.data.dataset import Dataset
 from bench.data.splits import permutation
-from bench.evaluate.batches import Batches
 from bench.evaluate.detectors import Detector, Fitted, Sample
-from bench.evaluate.guarded import Watch, lent, look_behind
-from bench.evaluate.portrait import Lacking, Look
-from bench.plan import RunSpec
+from bench.evaluate.look import Lacking, Look
 from bench.records.store import write_atomically
 from bench.runner.options import Options
+from bench.runner.subject import Subject
+from bench.studies.detect.guarded import Watch, lent, look_behind
 from bench.suites.detection import Protocol
-from bench.train.fit import Trained
 
 OWN = "own"
 """The row of a detector that the defense brings itself."""
@@ -45,32 +41,27 @@ Suspicion = Callable[[Tensor], Tensor]
 class Fitting:
     """All detectors of a protocol on one network."""
 
-    run: RunSpec
+    subject: Subject
     protocol: Protocol
-    data: Dataset
-    trained: Trained
-    net: nn.Module
-    deployed: Deployed
-    batches: Batches
     options: Options
     left_out: dict[str, str] = field(default_factory=dict)  # detector -> why there is none of it
 
     def watches(self) -> dict[str, Suspicion]:
         """Every detector that this network has room for, and its own, if it says how suspicious it is."""
-        given, found = lent(self.look, self.deployed.predict), dict[str, Suspicion]()
+        given, found = lent(self.look, self.subject.deployed.predict), dict[str, Suspicion]()
         for name, detector in self.protocol.detectors.items():
             if name not in self.left_out:
                 found[name] = Watch(detector, self._fitted(detector), given)
-        if self.deployed.suspicion is not None:
-            found[OWN] = self.deployed.suspicion
+        if self.subject.deployed.suspicion is not None:
+            found[OWN] = self.subject.deployed.suspicion
         return found
 
     @cached_property
     def look(self) -> Look | None:
         """Where features can be seen; None: nowhere, and why is noted."""
-        probe = self.data.validation.batch(torch.arange(min(4, len(self.data.validation))))[0]
+        probe = self.subject.data.validation.batch(torch.arange(min(4, len(self.subject.data.validation))))[0]
         try:
-            return look_behind(self.net, self.deployed, probe)
+            return look_behind(self.subject.net, self.subject.deployed, probe)
         except Lacking as reason:
             detectors = self.protocol.detectors.items()
             self.left_out |= {name: str(reason) for name, held in detectors if held.needs_features}
@@ -79,35 +70,38 @@ class Fitting:
     @cached_property
     def _sample(self) -> Sample:
         """What the network makes of the clean training images that detectors are fitted on."""
-        train = self.data.train
-        order = permutation(seed_for("detectors", self.data.name), len(train))
+        train = self.subject.data.train
+        order = permutation(seed_for("detectors", self.subject.data.name), len(train))
         rows = torch.from_numpy(order[: self.protocol.fit_examples])
         self.options.progress.say(f"fitting detectors on {len(rows):,} clean training images")
-        given, parts = lent(self.look, self.deployed.predict), []
+        given, parts = lent(self.look, self.subject.deployed.predict), []
         with torch.no_grad():
             for some in torch.split(rows, 2048):
                 x, y = train.batch(some)
-                parts.append((*self.batches.map_many(given, x), y))
+                parts.append((*self.subject.batches.map_many(given, x), y))
         logits, features, labels = (torch.cat(column) for column in zip(*parts, strict=True))
         return Sample(logits, features, labels)
 
     def _fitted(self, detector: Detector) -> Fitted:
-        run = self.run
+        run = self.subject.spec
         identity = {
             "detector": encode(detector),
-            "weights": self.trained.sha256,
+            "weights": self.subject.trained.sha256,
             "training": run.training.id,
             "checkpoint": run.checkpoint,
-            "data": self.data.digest,
+            "data": self.subject.data.digest,
             "examples": self.protocol.fit_examples,
             "sources": source_digests(
-                [type(detector).__module__, "bench.evaluate.guarded", *run.training.modules]
+                [type(detector).__module__, "bench.studies.detect.guarded", *run.training.modules]
             ),
         }
         path = self.options.store.root / FOLDER / f"{content_id(identity)}.npz"
         held = _arrays(path)
         if held is not None:
-            return {key: torch.from_numpy(value).to(self.data.test.x.device) for key, value in held.items()}
+            return {
+                key: torch.from_numpy(value).to(self.subject.data.test.x.device)
+                for key, value in held.items()
+            }
         fitted = detector.fit(self._sample)
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {key: value.cpu().numpy() for key, value in fitted.items()}

@@ -8,28 +8,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
-from bench.api import Attack, Trial
+from bench.api import Attack, Suite, Trial
 from bench.attacks.others.signature import column_of
-from bench.core.digest import content_id
 from bench.core.encoding import encode, override
 from bench.core.threat import WHITE_BOX
 from bench.errors import BadValue, UnknownName
 from bench.evaluate.detectors import Detector
 from bench.evaluate.oracle import Numerics
-from bench.plan import Request, RunSpec, plan_white_box
+from bench.plan import Request, RunSpec, plan_each
 from bench.registry import ATTACKS
+from bench.studies.spec import StudySpec
 from bench.suites.detection import AWARE, DETECTION, DETECTORS, Protocol
 
 _VARIANT = re.compile(r"(?P<name>\w+)(\[(?P<fields>[^\[\]]*)\])?")
 
-_OWN = ("bench.runner.detect",)
-
 
 @dataclass(frozen=True)
-class DetectSpec:
+class DetectSpec(StudySpec):
     """All that decides one detection record."""
+
+    name: ClassVar[str] = "detect"
 
     run: RunSpec
     protocol: Protocol
@@ -39,9 +39,14 @@ class DetectSpec:
         return {"run": self.run.encoded(), "protocol": encode(self.protocol)}
 
     @property
-    def id(self) -> str:
-        """The name of the record."""
-        return content_id(self.encoded())
+    def runs(self) -> tuple[RunSpec, ...]:
+        """The one network."""
+        return (self.run,)
+
+    @property
+    def title(self) -> str:
+        """What is measured, as progress says it."""
+        return f"{self.run.training.named.label} {self.run.suite.id}"
 
     @property
     def unseen(self) -> tuple[Trial, ...]:
@@ -60,20 +65,26 @@ class DetectSpec:
         other = self.run.numerics != Numerics() or self.run.checkpoint != "best"
         return suite != DETECTION or self.protocol != Protocol() or other
 
-    @property
-    def modules(self) -> list[str]:
-        """The modules whose code, with all that they import, made the record."""
-        return [*self.run.modules, *_OWN]
 
-
-def plan_protocol(
-    detectors: Sequence[str] = (), false_positives: str | None = None, fit_examples: int | None = None
-) -> Protocol:
-    """The protocol of detection@1, with what a user changes; detectors are NAME or NAME[field=value].
+def plan(
+    names: Sequence[str],
+    request: Request,
+    detectors: Sequence[str] = (),
+    attacks: Sequence[str] = (),
+    fpr: str | None = None,
+    fit_examples: int | None = None,
+) -> list[DetectSpec]:
+    """A detection for each network; names are NAME or NAME@ARCH, detectors NAME or NAME[field=value].
 
     Raises:
         UnknownName, BadValue: a name leads nowhere, or a value cannot be.
     """
+    protocol = _protocol(detectors, fpr, fit_examples)
+    return [DetectSpec(run, protocol) for run in plan_each(names, request, _suite(attacks))]
+
+
+def _protocol(detectors: Sequence[str], false_positives: str | None, fit_examples: int | None) -> Protocol:
+    """The protocol of detection@1, with what a user changes."""
     usual = Protocol()
     rate = usual.false_positives
     if false_positives is not None:
@@ -97,8 +108,8 @@ def plan_protocol(
     )
 
 
-def plan_attacks(request: Request, attacks: Sequence[str] = ()) -> RunSpec:
-    """The network and the attacks on it; named attacks take the place of the unseen ones of detection@1."""
+def _suite(attacks: Sequence[str]) -> Suite:
+    """The attacks; named ones take the place of the unseen ones of detection@1."""
     trials: dict[str, Trial] = {}
     for name in attacks:
         chosen: Any = ATTACKS.get(name)  # a file of the user's own may hold anything
@@ -111,11 +122,10 @@ def plan_attacks(request: Request, attacks: Sequence[str] = ()) -> RunSpec:
         if column in trials or column in (AWARE, "clean", "validation"):
             raise BadValue(f"--attack gives the column {column}, which is there already, expected another")
         trials[column] = Trial(column, cast(Attack, chosen), WHITE_BOX)
-    suite = DETECTION
-    if trials:
-        aware = next(trial for trial in suite.trials if trial.column == AWARE)
-        suite = dataclasses.replace(suite, trials=(*trials.values(), aware))
-    return plan_white_box(request, suite)
+    if not trials:
+        return DETECTION
+    aware = next(trial for trial in DETECTION.trials if trial.column == AWARE)
+    return dataclasses.replace(DETECTION, trials=(*trials.values(), aware))
 
 
 def _detector(text: str) -> tuple[str, Detector]:
