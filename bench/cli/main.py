@@ -26,7 +26,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     **{study.name: ("bench.cli.study:command", study.does) for study in studies()},
     "transfer": ("bench.cli.transfer:transfer", "Which images made on one defense fool another?"),
     "shift": ("bench.cli.shift:shift", "Accuracy under corruptions, rotations and translations."),
-    "diagnose": ("bench.cli.diagnose:diagnose", "Look inside a defense: attention, features, purifier."),
     "plot": ("bench.cli.plot:plot", "Draw figures for a paper of what other commands kept."),
     "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),
     "export": ("bench.cli.export:export", "Write records in the form of another board, RobustBench's."),

@@ -9,15 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.errors import BadValue
-from bench.records.diagnostics import Diagnosed, Diagnostics
 from bench.records.store import write_atomically
-from bench.report.names import told_apart
 
 Format = Literal["pdf", "png", "svg"]
 
@@ -100,6 +97,21 @@ class Drawing:
     caption: str  # whole sentences in one line; the figure itself has no title
 
 
+class _Attacked(Protocol):
+    """What results say that are of one attack."""
+
+    @property
+    def data(self) -> str: ...
+    @property
+    def budget(self) -> str: ...
+    @property
+    def attack(self) -> str: ...
+    @property
+    def knowledge(self) -> str: ...
+    @property
+    def examples(self) -> int: ...
+
+
 @contextmanager
 def paper() -> Iterator[None]:
     """Figures are made and written in here."""
@@ -112,32 +124,22 @@ def sheet(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def about(figures: Diagnostics, knowledge: bool = True) -> str:
+def about(found: _Attacked, knowledge: bool = True) -> str:
     """Data, budget, attack (and what its attacker sees) and number of examples in one line."""
-    attack = attack_name(figures) if knowledge else attack_name(figures).rpartition(" ")[2]
-    return f"{figures.data}, {figures.budget}, {attack}, n = {figures.examples:,}"
+    attack = attack_name(found) if knowledge else attack_name(found).rpartition(" ")[2]
+    return f"{found.data}, {found.budget}, {attack}, n = {found.examples:,}"
 
 
-def attack_name(figures: Diagnostics) -> str:
+def attack_name(found: _Attacked) -> str:
     """The attack and its steps, and what the attacker sees: white-box PGD-20.
 
     >>> from types import SimpleNamespace
     >>> attack_name(SimpleNamespace(attack="PGD(steps=20, step_size=1/4)", knowledge="white-box"))
     'white-box PGD-20'
     """
-    name, _, fields = figures.attack.rstrip(")").partition("(")
+    name, _, fields = found.attack.rstrip(")").partition("(")
     steps = [field.strip()[6:] for field in fields.split(",") if field.strip().startswith("steps=")]
-    return f"{figures.knowledge} {'-'.join([name, *steps])}"
-
-
-def labels(found: Sequence[Diagnosed]) -> list[str]:
-    """A name for each, told apart by seed, budget in training and id only where that is needed."""
-    return told_apart(
-        [one.figures.defense for one in found],
-        [f", seed {one.figures.seed}" for one in found],
-        [f", trained at {one.figures.train_budget}" for one in found],
-        [f", {one.figures.id[:6]}" for one in found],
-    )
+    return f"{found.knowledge} {'-'.join([name, *steps])}"
 
 
 def plain(text: str) -> str:
@@ -155,14 +157,6 @@ def folded(name: str, letters: int = 22) -> str:
         return name
     parts = [piece for part in name.replace("[", "\0[").split("\0") for piece in textwrap.wrap(part, letters)]
     return "\n".join(parts)
-
-
-def require_few(found: Sequence[Diagnosed]) -> None:
-    """BadValue where there are more defenses than colours."""
-    if len(found) > len(COLOURS):
-        raise BadValue(
-            f"{len(found)} diagnostics are more than one figure can show, expected at most {len(COLOURS)}"
-        )
 
 
 def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:

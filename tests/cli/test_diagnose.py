@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from bench.core.fidelity import psnr
-from bench.records.diagnostics import KINDS, Diagnosed, read
+from bench.studies import study
+from bench.studies.diagnose.record import KINDS, Diagnosed
 
 HALVING = f"{Path(__file__).parents[1] / 'reference' / 'halving_defense.py'}:Halving"
 
@@ -31,6 +32,12 @@ def says(images: np.ndarray) -> np.ndarray:
     return (images.reshape(len(images), -1) @ weight.T + bias).argmax(1)
 
 
+def whole(store: Path, ident: str) -> Diagnosed:
+    """A diagnosis of a store with its arrays."""
+    row = study("diagnose")
+    return row.whole(row.read(row.where(store, ident)), store)
+
+
 @pytest.fixture(scope="module")
 def images() -> dict[str, np.ndarray]:
     """Two classes of 4x4 images, labelled by the classifier behind the purifier."""
@@ -47,7 +54,7 @@ def look(bench, images, tmp_path):
 
     def call(*words, defense=HALVING):
         given = ["--data", f"npz:{path}", "--eps", "1/20", "--examples", "60", "--store", tmp_path / "runs"]
-        return bench("diagnose", "--defense", defense, *given, *words)
+        return bench("diagnose", defense, *given, *words)
 
     return call
 
@@ -57,12 +64,10 @@ def kept(look, tmp_path) -> Diagnosed:
     """Its diagnostics."""
     told = look("--json")
     assert told.code == 0, told.err
-    found = json.loads(told.out)
-    one = read(tmp_path / "runs" / "diagnostics" / found["id"])
-    assert found == json.loads(
-        (tmp_path / "runs" / "diagnostics" / found["id"] / "diagnostics.json").read_text()
-    )
-    return one
+    (found,) = json.loads(told.out)
+    path = tmp_path / "runs" / "diagnostics" / found["id"] / "diagnosis.json"
+    assert found == json.loads(path.read_text())
+    return whole(tmp_path / "runs", found["id"])
 
 
 def test_pictures_and_verdicts_are_those_of_numpy(kept, images):
@@ -83,9 +88,12 @@ def test_pictures_and_verdicts_are_those_of_numpy(kept, images):
     assert (kept.array("class_adversarial") == says(attacked_halved)).all()
     right, held = says(halved) == y, says(attacked_halved) == y
     assert 0 < held.sum() < right.sum() < 60, "every kind of example is there"
-    assert (kept.figures.clean.count, kept.figures.adversarial.count) == (right.sum(), (right & held).sum())
+    assert (kept.record.network.clean.count, kept.record.adversarial.count) == (
+        right.sum(),
+        (right & held).sum(),
+    )
 
-    part = kept.figures.purification.pictures
+    part = kept.record.purification.pictures
     assert set(part) == {
         f"{name}{after}"
         for name in ("clean", "adversarial_white", "adversarial_gray")
@@ -110,12 +118,12 @@ def test_features_are_those_behind_the_purifier(kept, images):
         positive = sorted((value for value in row * weight[label] if value > 0), reverse=True)
         counts.append(next(k for k in range(1, 17) if sum(positive[:k]) >= 0.9 * sum(positive)))
     assert kept.array("n90_clean").tolist() == counts
-    assert kept.figures.contributions.clean.median == np.median(counts)
+    assert kept.record.contributions.clean.median == np.median(counts)
     low, high = (side(x.reshape(len(x), -1), axis=1)[:, None, None] for side in (np.min, np.max))
     maps = (x[:, 0] - low) / (high - low)  # the contrast does not matter
     assert np.allclose(kept.array("attention_student_clean"), maps[kept.array("shown")], atol=1e-5)
-    assert kept.figures.attention.without_teacher == "the defense has no teacher"
-    assert kept.figures.left_out == {"training": "its training wrote no log"}
+    assert kept.record.attention.without_teacher == "the defense has no teacher"
+    assert kept.record.left_out == {"training": "its training wrote no log"}
 
 
 def test_the_gallery_says_how_sure_and_the_landscape_what_numpy_computes(kept, images):
@@ -129,8 +137,8 @@ def test_the_gallery_says_how_sure_and_the_landscape_what_numpy_computes(kept, i
     assert np.allclose(kept.array("confidence_clean"), shares.max(axis=1), atol=1e-5)
     shown = kept.array("shown")
     halved = kept.array("image_adversarial").astype(np.float64) / 2 + 0.25
-    assert kept.figures.gallery.is_purified and np.allclose(kept.array("gallery_purified"), halved)
-    assert kept.figures.gallery.largest_change == pytest.approx(1 / 20, abs=1e-6)
+    assert kept.record.gallery.is_purified and np.allclose(kept.array("gallery_purified"), halved)
+    assert kept.record.gallery.largest_change == pytest.approx(1 / 20, abs=1e-6)
 
     rows, at = kept.array("landscape_examples"), kept.array("landscape_at")
     right = [e for e in shown if says(x[e : e + 1] / 2 + 0.25)[0] == y[e]]
@@ -151,29 +159,34 @@ def test_the_gallery_says_how_sure_and_the_landscape_what_numpy_computes(kept, i
 
 def test_what_is_kept_is_answered_at_once_and_the_embedding_changes_no_image(look, kept, tmp_path):
     again = look()
-    assert "are complete: nothing was computed" in again.err
-    assert again.out.splitlines()[0].endswith("npz:halving, Linf 0.05, 60 examples")
-    assert f"bench plot {kept.figures.id}" in again.out
-    told = json.loads(look("--embedding", "tsne", "--json").out)
-    other = read(tmp_path / "runs" / "diagnostics" / told["id"])
-    assert other.figures.embedding.method == "tsne" and told["id"] != kept.figures.id
+    assert "is complete: nothing was computed" in again.err
+    assert "data: npz:halving, 60 test examples" in again.out and "budget: Linf 0.05" in again.out
+    assert f"bench plot {kept.record.id}" in again.out
+    (told,) = json.loads(look("--embedding", "tsne", "--json").out)
+    other = whole(tmp_path / "runs", told["id"])
+    assert other.record.embedding.method == "tsne" and told["id"] != kept.record.id
     assert (other.array("image_adversarial") == kept.array("image_adversarial")).all()
     assert (other.array("class_adversarial") == kept.array("class_adversarial")).all()
 
 
 def test_rerun_computes_the_same_again(look, kept, tmp_path):
-    path = tmp_path / "runs" / "diagnostics" / kept.figures.id / "arrays.npz"
+    path = tmp_path / "runs" / "diagnostics" / kept.record.id / "arrays.npz"
     before = path.read_bytes()
     path.write_bytes(b"")
-    assert look().code == 2
+    assert look("--out", tmp_path / "figures").code == 2
     assert look("--rerun").code == 0 and path.read_bytes() == before
 
 
 def test_diagnostics_of_other_code_are_refused(look, kept, tmp_path):
-    path = tmp_path / "runs" / "diagnostics" / kept.figures.id / "diagnostics.json"
-    path.write_text(path.read_text().replace('"bench.evaluate.portrait": "', '"bench.evaluate.portrait": "0'))
+    path = tmp_path / "runs" / "diagnostics" / kept.record.id / "diagnosis.json"
+    code = '"bench.studies.diagnose.features": "'
+    path.write_text(path.read_text().replace(code, f"{code}0"))
     told = look()
-    assert told.code == 2 and "bench.evaluate.portrait changed since" in told.err and "--rerun" in told.err
+    assert (
+        told.code == 2
+        and "bench.studies.diagnose.features changed since" in told.err
+        and "--rerun" in told.err
+    )
     assert look("--accept-stale").code == 0
     assert look("--rerun").code == 0 and look().code == 0
 
@@ -182,9 +195,9 @@ def test_what_a_defense_lacks_is_left_out_with_the_reason(look, linear):
     told = look(defense=linear)
     assert told.code == 0
     for kind in ("attention", "embedding", "contributions"):
-        assert f"{kind:<15}none: the deployed network lends no features" in told.out
+        assert f"{kind:<13}  none: the deployed network lends no features" in told.out
     assert "purification   none: the defense has no purifier" in told.out
-    told = json.loads(look("--json", defense=linear).out)
+    (told,) = json.loads(look("--json", defense=linear).out)
     there = {"gallery", "landscape"}
     assert set(told["left_out"]) == set(KINDS) - there and not told["gallery"]["is_purified"]
     assert all(told[kind] is None for kind in set(KINDS) - there)
@@ -194,9 +207,9 @@ def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
     """On a trained network with its log; then every kind that it has is drawn, without torch."""
     store = tmp_path / "runs"
     given = ["--data", "synthetic", "--set", "recipe.epochs=1", "--examples", "24", "--store", store]
-    told = bench("diagnose", "--defense", "agkd_bml[steps=1]", *given, "--json")
+    told = bench("diagnose", "agkd_bml[steps=1]", *given, "--json")
     assert told.code == 0, told.err
-    figures = json.loads(told.out)
+    (figures,) = json.loads(told.out)
     assert set(figures["left_out"]) == {"purification"}
     assert figures["attention"]["teacher"] == figures["weights"]["parents"]["teacher"]
     assert figures["training"]["terms"] == [
@@ -207,7 +220,7 @@ def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
         "norm",
     ]
     assert len(figures["training"]["rows"]) == 1
-    one = read(store / "diagnostics" / figures["id"])
+    one = whole(store, figures["id"])
     distance = np.abs(one.array("attention_student_adversarial") - one.array("attention_teacher_clean")).mean(
         axis=(1, 2)
     )
@@ -215,7 +228,7 @@ def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
     assert np.allclose(kept[one.array("shown")], distance, atol=1e-6)
     assert figures["attention"]["apart_adversarial"] == pytest.approx(kept.mean(), abs=1e-6)
 
-    refused = bench("diagnose", "--defense", "agkd_bml[steps=1]", *given, "--stage", "2")
+    refused = bench("diagnose", "agkd_bml[steps=1]", *given, "--stage", "2")
     assert refused.code == 2 and "--stage is 2, but the network has 2 stages, expected 0 to 1" in refused.err
 
     code = "import sys; sys.modules['torch'] = None; from bench.cli.main import main; main(sys.argv[1:])"
@@ -252,17 +265,17 @@ def test_a_bad_word_is_one_sentence(look, tmp_path, words, told):
 
 
 def test_what_cannot_be_drawn_is_one_sentence(bench, kept, look, linear, tmp_path):
-    bare = json.loads(look("--json", defense=linear).out)["id"]
+    bare = json.loads(look("--json", defense=linear).out)[0]["id"]
     here = ["--store", tmp_path / "runs", "--out", tmp_path / "figures"]
-    known, held = f"expected a defense, a folder or one of {min(bare, kept.figures.id)}", kept.figures.id
+    known, held = f"expected a defense, a folder or one of {min(bare, kept.record.id)}", kept.record.id
     for words, told in (
-        (["zzz"], f"'zzz' leads to no diagnostics, {known}"),
+        (["zzz"], f"'zzz' leads to no diagnosis, {known}"),
         ([tmp_path], "leads to no diagnostics"),
         ([held, "--kind", "training"], "hold no training (its training wrote no log), expected attention"),
         ([bare, "--kind", "attention"], "hold no attention (the deployed network lends no features"),
         (["training"], "training is a kind of figure and nothing is named to draw"),
         (["trainig", held], "'trainig' is no kind of figure"),
-        (["queries", held], f"'{held}' leads to diagnostics, expected a run"),
+        (["queries", held], f"'{held}' leads to a diagnosis, expected a run"),
         ([held, "--kind", "features"], "'features'"),
         ([held, "--format", "jpg"], "'jpg'"),
         ([], "missing argument"),
@@ -271,4 +284,4 @@ def test_what_cannot_be_drawn_is_one_sentence(bench, kept, look, linear, tmp_pat
         assert refused.code == 2 and refused.out == "", refused.err
         assert told in refused.err and len(refused.err.splitlines()) == 1
     assert not (tmp_path / "figures").exists()
-    assert bench("plot", kept.figures.id, "--store", tmp_path / "runs").code == 2, "--out is needed"
+    assert bench("plot", kept.record.id, "--store", tmp_path / "runs").code == 2, "--out is needed"

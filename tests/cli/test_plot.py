@@ -164,7 +164,7 @@ def test_records_are_drawn_without_torch(store, tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["landscape", "trades"], "'trades' leads to a run, expected diagnostics"),
+        (["landscape", "trades"], "'trades' leads to a run, expected a diagnosis"),
         (["eps", "zzz"], "'zzz' leads to no curve"),
         (["scater", "trades"], "'scater' is no kind of figure"),
         (["scatter"], "nothing is named to draw"),

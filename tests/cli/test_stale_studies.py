@@ -11,11 +11,11 @@ from bench.runner.stale import NAMING, study_changes
 
 JUDGES = ("bench.evaluate.engine", "bench.evaluate.referee", "bench.core.metrics", "bench.runner.summary")
 STUDIES = {
-    "curve": ("bench.runner.curves", "bench.runner.deployed", "bench.core.survival", "bench.core.paired"),
+    "curve": ("bench.studies.curve.measure", "bench.core.survival", "bench.core.paired"),
     "shift": ("bench.runner.shift", "bench.runner.deployed", "bench.evaluate.spatial"),
     "transfer": ("bench.runner.transfer", "bench.evaluate.unstopped"),
-    "diagnose": ("bench.runner.diagnose", "bench.runner.portraits", "bench.core.fidelity"),
-    "detect": ("bench.runner.detect", "bench.runner.detections", "bench.core.detection"),
+    "diagnose": ("bench.studies.diagnose.measure", "bench.studies.diagnose.portraits", "bench.core.fidelity"),
+    "detect": ("bench.studies.detect.measure", "bench.studies.detect.fields", "bench.core.detection"),
 }
 
 
@@ -26,8 +26,8 @@ def test_another_judge_makes_a_study_stale(bench, linear, linear_data, tmp_path,
         "curve": [linear, "--over", "eps", "--at", "1/20", "--attack", "noise"],
         "shift": [linear, "--only", "contrast"],
         "transfer": [linear, f"{linear}[weights_seed=1]", "--attack", "noise"],
-        "diagnose": ["--defense", linear],
-        "detect": ["--defense", linear, "--detector", "max_softmax", "--attack", "noise"],
+        "diagnose": [linear],
+        "detect": [linear, "--detector", "max_softmax", "--attack", "noise"],
     }[name]
     told = bench(name, *words, *given)
     assert told.code == 0, told.err

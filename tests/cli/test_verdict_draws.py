@@ -33,16 +33,16 @@ def counts(bench, linear, linear_data, tmp_path):
         (curve,) = told("curve", COIN, "--over", "eps", "--at", "1/1000", *weak)
         matrix = told("transfer", COIN, linear, *weak)
         (shift,) = told("shift", COIN, "--only", "brightness")
-        watched = told("detect", "--defense", COIN, *weak, *few)
-        look = told("diagnose", "--defense", COIN, "--eps", "1/1000")
+        (watched,) = told("detect", COIN, *weak, *few)
+        (look,) = told("diagnose", COIN, "--eps", "1/1000")
         return {
             "run": (run["clean"]["count"], run["worst_case"]["count"]),
-            "curve": (curve["network"]["clean"]["count"], curve["points"][1]["robust"]["count"]),
+            "curve": (curve["networks"][0]["clean"]["count"], curve["points"][1]["robust"]["count"]),
             "transfer": (matrix["networks"][0]["clean"]["count"], matrix["robust"][0][0]["count"]),
             "transferred": (matrix["networks"][0]["clean"]["count"], matrix["robust"][1][0]["count"]),
             "shift": (shift["network"]["clean"]["count"], shift["network"]["clean"]["count"]),
-            "detect": (watched["clean"]["count"], watched["attacks"][0]["robust"]["count"]),
-            "diagnose": (look["clean"]["count"], look["adversarial"]["count"]),
+            "detect": (watched["networks"][0]["clean"]["count"], watched["attacks"][0]["robust"]["count"]),
+            "diagnose": (look["networks"][0]["clean"]["count"], look["adversarial"]["count"]),
         }
 
     return of

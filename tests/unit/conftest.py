@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.records import diagnostics as records
-from bench.records.diagnostics import Diagnosed
+from bench.records.heading import Network
 from bench.records.record import Interval, Provenance, Training
+from bench.studies.diagnose import record as records
+from bench.studies.diagnose.record import Diagnosed
 
 N, D, SHOWN = 12, 5, 3
 
@@ -66,25 +67,33 @@ PICTURES = tuple(
 
 
 def diagnostics(**changes: Any) -> Diagnosed:
-    """A look with every kind in it; `seed` changes the arrays, any field can be replaced."""
+    """A diagnosis with every kind in it; `arrays_seed` changes the arrays, any field can be replaced."""
     spread = records.Spread(3.0, 2.0, 3.0, 4.0)
-    figures = records.Diagnostics(
-        schema=records.SCHEMA,
-        id="0123456789ab",
-        defense="agkd_bml",
+    network = Network(
+        defense=changes.pop("defense", "agkd_bml"),
         paper="Wang et al., ICCV 2021",
         reconstruction=None,
+        architecture=changes.pop("architecture", "small_cnn"),
+        recipe="short",
+        training_id="t" * 12,
+        sha256="0" * 64,
+        checkpoint="best",
+        clean=share(12),
+    )
+    found = records.Diagnosis(
+        schema=records.SCHEMA,
+        id="0123456789ab",
+        networks=(network,),
         data="digits",
         data_digest="d" * 12,
         classes=("zero", "one", "two"),
-        architecture="small_cnn",
         norm="Linf",
         eps="8/255",
         seed=0,
         examples=N,
         attack="PGD(steps=20, step_size=1/4, random_start=True)",
         knowledge="white-box",
-        clean=share(12),
+        seconds=1.0,
         adversarial=share(8),
         weights=Training("t" * 12, "short", "best", 2, 3, 3.0, 0.5, "0" * 64, 1000, {"teacher": "f" * 12}),
         train_budget="Linf 8/255",
@@ -94,7 +103,7 @@ def diagnostics(**changes: Any) -> Diagnosed:
         purification=records.Purification(
             {name: records.Fidelity(None if name == "clean" else 20.5, 0.75, share(9)) for name in PICTURES}
         ),
-        training=records.Curve(
+        training=records.TrainingLog(
             ("adversarial", "triplet"),
             (*records.LOG_COLUMNS[:3], "adversarial", "triplet", *records.LOG_COLUMNS[3:]),
             (
@@ -111,7 +120,7 @@ def diagnostics(**changes: Any) -> Diagnosed:
         landscape=records.Landscape(3, 1.0),
     )
     held = arrays(changes.pop("arrays_seed", 0))
-    return Diagnosed(dataclasses.replace(figures, **changes), held)
+    return Diagnosed(dataclasses.replace(found, **changes), held)
 
 
 @pytest.fixture

@@ -9,16 +9,14 @@ from torch import nn
 
 from bench.api import Deployed, Features
 from bench.evaluate.batches import Batches
-from bench.evaluate.portrait import (
-    Lacking,
+from bench.evaluate.look import Lacking, look_at, purifier_of
+from bench.studies.diagnose.features import (
     attention_map,
     contributing,
     contributions,
     coverage,
     embedding,
-    look_at,
     nearest_mean,
-    purifier_of,
     see,
     silhouette,
 )

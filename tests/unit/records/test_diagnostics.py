@@ -7,35 +7,42 @@ import json
 
 import numpy as np
 import pytest
-from bench.records.found import DIAGNOSTICS, find
 
 from bench.errors import BadData, BadValue
-from bench.records import diagnostics as records
+from bench.figures.found import STUDIES, find
+from bench.records import documents
+from bench.studies import study
+from bench.studies.diagnose import record as records
 from bench.train import loop
+
+ROW = study("diagnose")
 
 
 @pytest.fixture
 def stored(diagnosed, tmp_path):
-    """A store with one look in it."""
+    """The folder of a diagnosis in a store with nothing else."""
     one = diagnosed()
-    folder = tmp_path / "runs" / records.FOLDER / one.figures.id
     content = records.pack(one.arrays)
-    records.write(folder, dataclasses.replace(one.figures, arrays_sha256=records.sha256(content)), content)
-    return folder
+    path = ROW.where(tmp_path / "runs", one.record.id)
+    documents.write(path, dataclasses.replace(one.record, arrays_sha256=records.sha256(content)))
+    (path.parent / records.ARRAYS).write_bytes(content)
+    return path.parent
+
+
+def read(folder):
+    return ROW.whole(ROW.read(folder / ROW.file), folder.parents[1])
 
 
 def test_what_was_written_is_read(stored, diagnosed):
-    back, held = records.read(stored), diagnosed()
-    assert dataclasses.replace(back.figures, arrays_sha256="") == dataclasses.replace(
-        held.figures, arrays_sha256=""
-    )
+    back, held = read(stored), diagnosed()
+    assert dataclasses.replace(back.record, arrays_sha256="") == held.record
     assert set(back.arrays) == set(held.arrays)
     assert all((back.array(name) == held.array(name)).all() for name in held.arrays)
-    assert sorted(path.name for path in stored.iterdir()) == ["arrays.npz", "diagnostics.json"]
+    assert sorted(path.name for path in stored.iterdir()) == ["arrays.npz", "diagnosis.json"]
 
 
 def changed(stored, change):
-    path = stored / records.FIGURES
+    path = stored / ROW.file
     data = json.loads(path.read_text())
     change(data)
     path.write_text(json.dumps(data))
@@ -46,7 +53,7 @@ def changed(stored, change):
     [
         (lambda data: data.update(extra=1), "extra"),
         (lambda data: data.pop("norm"), "norm"),
-        (lambda data: data.update(schema=2), "schema 2"),
+        (lambda data: data.update(schema=1), "schema 1"),
         (lambda data: data["attention"].update(student_moved=float("nan")), "student_moved"),
         (lambda data: data["contributions"]["clean"].update(median="many"), "contributions.clean.median"),
     ],
@@ -54,16 +61,16 @@ def changed(stored, change):
 def test_anything_else_is_refused_with_its_place(stored, change, words):
     changed(stored, change)
     with pytest.raises(BadData, match=words):
-        records.read(stored)
+        read(stored)
 
 
 def test_arrays_of_another_look_are_refused(stored):
     (stored / records.ARRAYS).write_bytes(records.pack({"labels": np.zeros(3)}))
-    with pytest.raises(BadData, match="changed after its diagnostics"):
-        records.read(stored)
+    with pytest.raises(BadData, match="changed after its diagnosis"):
+        read(stored)
     (stored / records.ARRAYS).unlink()
     with pytest.raises(BadData, match="cannot be read"):
-        records.read(stored)
+        read(stored)
 
 
 def test_a_missing_array_is_named(diagnosed):
@@ -73,17 +80,17 @@ def test_a_missing_array_is_named(diagnosed):
 
 
 def test_ids_beginnings_and_folders_lead_there_once(stored, tmp_path):
-    store, file = tmp_path / "runs", (stored / "diagnostics.json").resolve()
+    store, file = tmp_path / "runs", (stored / ROW.file).resolve()
 
     def led(*names, store=store):
-        return find(names, store, DIAGNOSTICS)
+        return find(names, store, STUDIES["diagnose"])
 
-    for name in (stored.name, stored.name[:3], str(stored), str(store / records.FOLDER)):
+    for name in (stored.name, stored.name[:3], str(stored), str(store / ROW.folder)):
         assert led(name) == [file]
     assert led(stored.name, str(stored)) == [file]
     other = stored.with_name(f"{stored.name[:5]}fffffff")
     other.mkdir()
-    (other / records.FIGURES).touch()
+    (other / ROW.file).touch()
     with pytest.raises(BadValue, match="several diagnostics"):
         led(stored.name[:3])
     with pytest.raises(BadData, match=f"expected a defense, a folder or one of {stored.name}"):

@@ -12,17 +12,16 @@ import pytest
 from bench.core.outcomes import NEVER, Outcomes
 from bench.plan import Request, plan_run
 from bench.publish import read_records
-from bench.records import detection as detection_records
 from bench.records import documents
 from bench.report import paper
-from bench.report.charts import training
-from bench.report.detection import guard_table
 from bench.report.exchange import export, published
-from bench.report.gallery import gallery
 from bench.report.queries import Run, queries
 from bench.report.table import run_table, untrained
+from bench.studies import study
 from bench.studies.curve import record as curve_records
 from bench.studies.curve.report import caption, curve_figure, curve_table
+from bench.studies.detect.report import guard_table
+from bench.studies.diagnose.report import gallery, training
 
 DOCS = Path(__file__).parents[3] / "docs" / "records"
 BOARDS = Path(__file__).parents[3] / "leaderboards"
@@ -74,7 +73,7 @@ def test_a_gallery_says_which_images_it_shows(diagnosed, labels, width, said):
     }
     one = diagnosed(classes=tuple(str(number) for number in range(classes)))
     with paper.paper():
-        (drawing,) = gallery([dataclasses.replace(one, arrays=arrays)], width)
+        drawing = gallery(dataclasses.replace(one, arrays=arrays), width)
         top = drawing.figure.axes[: min(shown, 6 if width == paper.PAGE else 3)]
     assert drawing.caption.startswith(f"{said}, adversarial images against")
     told = [panel.get_title() for panel in top]
@@ -158,7 +157,7 @@ def test_an_ensemble_says_that_its_members_were_trained():
 
 def test_the_best_detector_is_named_where_there_is_one():
     path = min(DOCS.glob("detection/*/detection.json"))
-    found = detection_records.read(path.parent)
+    found = study("detect").read(path)
     worst = found.guards[0].worst
     assert len(found.guards) > 2
 
@@ -223,5 +222,5 @@ def test_passes_are_not_called_queries_and_a_sequel_says_where_it_begins(make_re
 def test_the_budget_of_a_training_is_not_called_an_inner_attacks(diagnosed):
     """A standard training has none; its budget is that of the attacks that validate it."""
     with paper.paper():
-        (drawing,) = training([diagnosed(defense="standard")])
+        drawing = training([diagnosed(defense="standard")])
     assert "attacks within Linf 8/255" in drawing.caption and "inner" not in drawing.caption

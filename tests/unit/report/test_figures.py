@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from bench.report.figures import draw
 from matplotlib.image import imread
 
 from bench.errors import BadValue
-from bench.records.diagnostics import KINDS
-from bench.report import figures, paper
-from bench.report.charts import contributions, embedding, training
-from bench.report.pictures import attention
+from bench.figures import draw as figures
+from bench.figures import read
+from bench.figures.kinds import KINDS as EVERY
+from bench.figures.read import Drawable, Only, all_drawable
+from bench.records import documents
+from bench.report import paper
+from bench.studies import study
+from bench.studies.diagnose.record import ARRAYS, KINDS, pack, sha256
+from bench.studies.diagnose.report import attention, contributions, embedding, training
 
+ALONE = ("attention", "purification", "gallery")
 BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}
+
+
+def drawable(found, kind) -> Drawable:
+    """What `bench plot` would draw of diagnostics as one kind."""
+    return Drawable(kind, EVERY[kind].of[-1], tuple(one for one in found if kind in one.record.kinds))
+
+
+def draw(found, kinds, folder, form) -> list[Path]:
+    return figures.draw([drawable(found, kind) for kind in kinds], folder, form)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -30,6 +45,20 @@ def texts(figure) -> str:
     """All that can be read in a figure."""
     found = [text.get_text() for text in figure.findobj(match=lambda part: hasattr(part, "get_text"))]
     return "\n".join(found)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Diagnostics -> a store that holds them."""
+
+    def keep(*found) -> Path:
+        for one in found:
+            path, content = study("diagnose").where(tmp_path / "runs", one.record.id), pack(one.arrays)
+            documents.write(path, dataclasses.replace(one.record, arrays_sha256=sha256(content)))
+            (path.parent / ARRAYS).write_bytes(content)
+        return tmp_path / "runs"
+
+    return keep
 
 
 @pytest.fixture(autouse=True)
@@ -68,29 +97,44 @@ def test_the_same_figure_is_the_same_bytes(diagnosed, tmp_path):
         assert one == two
 
 
-def test_without_a_kind_all_that_there_is_is_drawn(diagnosed, tmp_path, monkeypatch):
+def test_without_a_kind_all_that_there_is_is_drawn(stored, diagnosed, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "write", lambda drawing, folder, form: [folder / f"{drawing.name}.{form}"])
     left = {"attention": None, "purification": None, "left_out": {"attention": "a", "purification": "b"}}
     bare = diagnosed(id="bbbbbbbbbbbb", defense="standard", **left)
-    written = draw([diagnosed(), bare], [], tmp_path, "png")
-    assert [path.name for path in written] == [
+    store = stored(diagnosed(), bare)
+    todo = all_drawable(["agkd_bml", "bbb"], store, Only())
+    assert [path.name for path in figures.draw(todo, tmp_path, "png")] == [
+        "gallery-0123456789ab.png",
+        "gallery-bbbbbbbbbbbb.png",
+        "landscape.png",
         "attention-0123456789ab.png",
         "embedding.png",
         "contributions.png",
         "purification-0123456789ab.png",
         "training.png",
-        "gallery-0123456789ab.png",
-        "gallery-bbbbbbbbbbbb.png",
-        "landscape.png",
     ]
-    with pytest.raises(BadValue, match=r"hold no purification \(b\), expected embedding, contributions"):
-        draw([diagnosed(), bare], ["purification"], tmp_path, "svg")
+    with pytest.raises(BadValue, match=r"hold no purification \(b\), expected embedding or contributions"):
+        read.drawable("purification", ["bbb"], store, Only())
+
+
+def test_out_writes_the_table_and_every_figure_once(diagnosed, tmp_path):
+    one, two = diagnosed(), diagnosed(id="bbbbbbbbbbbb", architecture="lenet", arrays_seed=1)
+    written = study("diagnose").module("report").write([one, two], tmp_path)
+    assert sorted(written) == sorted(tmp_path.iterdir()) and len(written) == len(set(written))
+    names = [f"{kind}-{held.record.id}" for kind in ALONE for held in (one, two)]
+    names += [kind for kind in KINDS if kind not in ALONE]
+    ends = ("png", "pdf", "csv", "caption.txt")
+    assert {path.name for path in written} == {
+        "diagnostics.md",
+        *(f"{n}.{end}" for n in names for end in ends),
+    }
+    assert "agkd_bml@small_cnn, agkd_bml@lenet" in (tmp_path / "training.caption.txt").read_text()
 
 
 def test_numbers_beside_the_figure_are_those_of_the_record(diagnosed, tmp_path):
     one, two = diagnosed(), diagnosed(id="bbbbbbbbbbbb", defense="standard", arrays_seed=1)
     with paper.paper():
-        drawings = [drawing for kind in KINDS for drawing in figures.drawings(kind, [one, two])]
+        drawings = [drawing for kind in KINDS for drawing in figures.drawings(drawable([one, two], kind))]
     held = {
         drawing.name: [dict(zip(drawing.columns, row, strict=True)) for row in drawing.rows]
         for drawing in drawings
@@ -98,7 +142,7 @@ def test_numbers_beside_the_figure_are_those_of_the_record(diagnosed, tmp_path):
     counts = [row for row in held["contributions"] if row["quantity"] == "n90"]
     for given in (one, two):
         for state in ("clean", "adversarial"):
-            mine = [row["value"] for row in counts if row["id"] == given.figures.id and row["state"] == state]
+            mine = [row["value"] for row in counts if row["id"] == given.record.id and row["state"] == state]
             assert mine == given.array(f"n90_{state}").tolist()
     points = [row for row in held["embedding"] if row["state"] == "adversarial"]
     assert [row["misclassified"] for row in points[:4]] == [1, 0, 0, 1]
@@ -117,7 +161,7 @@ def test_numbers_beside_the_figure_are_those_of_the_record(diagnosed, tmp_path):
 
 def test_captions_say_what_is_seen_and_of_what_and_figures_have_no_title(diagnosed):
     with paper.paper():
-        (drawing,) = attention([diagnosed()])
+        drawing = attention(diagnosed())
         seen = texts(drawing.figure)
     for words in ("agkd_bml and its teacher", "digits", "Linf 8/255", "white-box PGD-20", "n = 12", "0.188"):
         assert words in drawing.caption and words not in seen
@@ -127,7 +171,7 @@ def test_captions_say_what_is_seen_and_of_what_and_figures_have_no_title(diagnos
 def test_points_are_where_the_record_has_them(diagnosed):
     one = diagnosed()
     with paper.paper():
-        (drawing,) = embedding([one])
+        drawing = embedding([one])
     clean, adversarial = drawing.figure.axes
     drawn = np.concatenate([np.asarray(part.get_offsets()) for part in adversarial.collections])
     assert np.allclose(np.sort(drawn, axis=0), np.sort(one.array("embedding_adversarial"), axis=0))
@@ -139,7 +183,7 @@ def test_points_are_where_the_record_has_them(diagnosed):
 def test_boxes_and_curves_are_those_of_the_record(diagnosed):
     one = diagnosed()
     with paper.paper():
-        (drawing,) = contributions([one, diagnosed(id="b" * 12, seed=1)])
+        drawing = contributions([one, diagnosed(id="b" * 12, seed=1)])
     boxes, curves = drawing.figure.axes
     assert [label.get_text() for label in boxes.get_yticklabels()] == ["agkd_bml, seed 0", "agkd_bml, seed 1"]
     means = [float(line.get_xdata()[0]) for line in boxes.lines if line.get_marker() == "."]
@@ -150,7 +194,7 @@ def test_boxes_and_curves_are_those_of_the_record(diagnosed):
 
 def test_training_marks_the_epoch_whose_weights_were_looked_at(diagnosed):
     with paper.paper():
-        (drawing,) = training([diagnosed()])
+        drawing = training([diagnosed()])
     loss, accuracy, rate = drawing.figure.axes
     (kept,) = [line for line in accuracy.lines if line.get_marker() == "o"]
     assert kept.get_xdata().tolist() == [2, 2] and sorted(kept.get_ydata()) == [50, 75]
@@ -181,6 +225,7 @@ def test_names_cannot_be_formulas(diagnosed, tmp_path):
 
 def test_figures_need_no_torch():
     code = (
-        "import sys, bench.report.figures, bench.cli.plot, bench.cli.main; sys.exit('torch' in sys.modules)"
+        "import sys, bench.figures.draw, bench.cli.plot, bench.cli.main, bench.studies.diagnose.report; "
+        "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,33 +1,35 @@
-"""What was seen inside a deployed defense: figures in `diagnostics.json`, arrays in `arrays.npz`."""
+"""What was seen inside a deployed defense: figures in the record, arrays in `arrays.npz` beside it."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
-import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.errors import BadData
-from bench.records.record import Interval, Provenance, Training
-from bench.records.store import write_atomically
+from bench.records.heading import STRICT, Heading
+from bench.records.record import Interval, Training
 
-SCHEMA = 1
+SCHEMA = 2
 
 Kind = Literal["attention", "embedding", "contributions", "purification", "training", "gallery", "landscape"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """What can be drawn."""
 
-FOLDER, FIGURES, ARRAYS = "diagnostics", "diagnostics.json", "arrays.npz"
+Method = Literal["pca", "tsne"]
+"""How features come to the plane."""
+
+ARRAYS = "arrays.npz"
+"""The file beside the record."""
 
 LOG_COLUMNS = (
     "stage",
@@ -41,7 +43,7 @@ LOG_COLUMNS = (
 )
 """The columns of a training's log.csv that are no loss terms."""
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+_AGAIN = "bench diagnose with --rerun"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -55,7 +57,7 @@ class Attention:
     `attention_distance_{student,student_teacher}` [n].
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     stage: int  # -1: the last
     height: int
@@ -75,9 +77,9 @@ class Embedding:
     Arrays: `features_{clean,adversarial}` [n, D], `embedding_{clean,adversarial}` [n, 2] in the same plane.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
-    method: Literal["pca", "tsne"]
+    method: Method
     features: int  # D
     explained: tuple[float, float] | None  # shares of the variance; PCA only
     # nearest, of the class means of the clean features without the example's own, to that of the true class
@@ -91,7 +93,7 @@ class Embedding:
 class Spread:
     """A count over the examples."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     mean: float
     low: float  # quartiles
@@ -107,7 +109,7 @@ class Contributions:
     `coverage_{clean,adversarial}` [D], the mean share that the largest 1, 2, ... contributions make.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     features: int  # D
     share: float  # 0.9
@@ -121,7 +123,7 @@ class Contributions:
 class Fidelity:
     """Pictures of all examples, compared with the clean images."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     psnr: float | None  # mean, in dB; None: infinite, because some picture is the clean image
     ssim: float  # mean
@@ -138,7 +140,7 @@ class Purification:
     `verdict_NAME` [n], the last as the bare classifier says.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     pictures: Mapping[str, Fidelity]
 
@@ -151,7 +153,7 @@ class Gallery:
     `gallery_purified` [S, C, H, W], what it makes of the adversarial images.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     is_purified: bool
     largest_change: float  # of a pixel value, of the shown images
@@ -167,17 +169,17 @@ class Landscape:
     label less the largest other) and `landscape_class` [L, G, G], b down and a across.
     """
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     steps: int  # G
     reach: float  # the largest a and b
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingLog:
     """The training log: a row for each epoch, in order; stages follow each other."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     terms: tuple[str, ...]  # those of the columns that are loss terms
     columns: tuple[str, ...]
@@ -189,8 +191,33 @@ class Curve:
         return np.array([np.nan if row[place] is None else row[place] for row in self.rows], dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Diagnostics:
+@dataclass(frozen=True, kw_only=True)
+class Portraits:
+    """What there is of each kind."""
+
+    __pydantic_config__ = STRICT
+
+    attention: Attention | None
+    embedding: Embedding | None
+    contributions: Contributions | None
+    purification: Purification | None
+    training: TrainingLog | None
+    gallery: Gallery | None
+    landscape: Landscape | None
+    left_out: Mapping[str, str]  # kind -> why there is none
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(kind for kind in KINDS if getattr(self, kind) is not None)
+
+    def why_not(self, kind: str) -> str | None:
+        """Why there is none."""
+        return self.left_out.get(kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis(Portraits, Heading):
     """One deployed defense, clean and under attack.
 
     Arrays of all: `labels`, `ids` (positions in the test set), `class_clean` and `class_adversarial` (as the
@@ -198,64 +225,53 @@ class Diagnostics:
     `image_adversarial` [S, C, H, W].
     """
 
-    __pydantic_config__ = _STRICT
-
-    schema: int
-    id: str
-    defense: str  # the name, with what was overridden
-    paper: str
-    reconstruction: str | None
-    data: str
-    data_digest: str
     classes: tuple[str, ...]
-    architecture: str
-    norm: str
-    eps: str
-    seed: int
-    examples: int
     attack: str  # with every parameter
     knowledge: str
-    clean: Interval  # accuracy of the deployed defense
-    adversarial: Interval  # the same on these adversarial images; other attacks may leave less
+    adversarial: Interval  # accuracy on these adversarial images; other attacks may leave less
     weights: Training
     train_budget: str  # of the attack inside training
-    attention: Attention | None
-    embedding: Embedding | None
-    contributions: Contributions | None
-    purification: Purification | None
-    training: Curve | None
-    left_out: Mapping[str, str]  # kind -> why there is none
     arrays_sha256: str
-    spec: Mapping[str, Any]  # the whole resolved request
-    provenance: Provenance
-    gallery: Gallery | None = None  # None, and not left out: made before there was one
-    landscape: Landscape | None = None
 
-    @property
-    def budget(self) -> str:
-        """Norm and radius as papers print them."""
-        return f"{self.norm} {self.eps}"
 
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """What of this can be drawn."""
-        return tuple(kind for kind in KINDS if getattr(self, kind) is not None)
+RECORD = Diagnosis
 
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """Diagnostics with their arrays."""
+    """A diagnosis with its arrays."""
 
-    figures: Diagnostics
+    record: Diagnosis
     arrays: Arrays
 
     def array(self, name: str) -> NDArray[Any]:
         """One of the arrays; BadData if it is not there."""
         if name not in self.arrays:
-            raise BadData(
-                f"the diagnostics {self.figures.id} have no array {name!r}", "bench diagnose with --rerun"
-            )
+            raise BadData(f"the diagnosis {self.record.id} has no array {name!r}", _AGAIN)
         return self.arrays[name]
+
+
+def summary(found: Diagnosis) -> str:
+    """A diagnosis in a line."""
+    where = f"{found.network.defense} on {found.data}, {found.budget}, seed {found.seed}"
+    return f"{where}: {', '.join(found.kinds)}"
+
+
+def whole(found: Diagnosis, folder: Path) -> Diagnosed:
+    """A diagnosis with its arrays, from the folder of its file.
+
+    Raises:
+        BadData: the file of arrays is missing, damaged, or not the record's.
+    """
+    path = folder / ARRAYS
+    try:
+        content = path.read_bytes()
+        if sha256(content) != found.arrays_sha256:
+            raise BadData(f"{path} was changed after its diagnosis", _AGAIN)
+        with np.load(io.BytesIO(content), allow_pickle=False) as held:
+            return Diagnosed(found, {name: held[name] for name in held.files})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BadData(f"{path} cannot be read ({error})", _AGAIN) from None
 
 
 def pack(arrays: Arrays) -> bytes:
@@ -266,65 +282,11 @@ def pack(arrays: Arrays) -> bytes:
 
 
 def sha256(content: bytes) -> str:
-    """What `Diagnostics.arrays_sha256` holds."""
+    """The digest of a file of arrays."""
     return hashlib.sha256(content).hexdigest()
 
 
-def write(folder: Path, figures: Diagnostics, arrays: bytes) -> None:
-    """The arrays, then the figures: they exist = the diagnostics are complete."""
-    write_atomically(folder / ARRAYS, arrays)
-    write_atomically(folder / FIGURES, to_json(figures).encode())
-
-
-def to_json(figures: Diagnostics) -> str:
-    """Indented JSON, with a newline at the end."""
-    return json.dumps(asdict(figures), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def read_figures(folder: Path) -> Diagnostics:
-    """The figures in a folder, strictly: an unknown field, a missing one, or a NaN is refused.
-
-    Raises:
-        BadData: they are missing, unreadable or something else.
-    """
-    path = folder / FIGURES
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected what bench diagnose wrote") from None
-    except json.JSONDecodeError as error:
-        raise BadData(
-            f"{path} is not JSON (line {error.lineno}), expected what bench diagnose wrote"
-        ) from None
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise BadData(f"{path} has schema {schema!r}, expected {SCHEMA}", "bench diagnose with --rerun")
-    try:
-        return TypeAdapter(Diagnostics).validate_python(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        raise BadData(f"{path} holds no valid diagnostics at {place}: {problem['msg']}") from None
-
-
-def read(folder: Path) -> Diagnosed:
-    """The diagnostics in a folder, with the arrays that belong to them.
-
-    Raises:
-        BadData: they are missing, damaged, or do not belong together.
-    """
-    figures, path = read_figures(folder), folder / ARRAYS
-    try:
-        content = path.read_bytes()
-        if sha256(content) != figures.arrays_sha256:
-            raise BadData(f"{path} was changed after its diagnostics", "bench diagnose with --rerun")
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            return Diagnosed(figures, {name: held[name] for name in held.files})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BadData(f"{path} cannot be read ({error})", "bench diagnose with --rerun") from None
-
-
-def read_log(path: Path) -> Curve | None:
+def read_log(path: Path) -> TrainingLog | None:
     """The log of a training; None: there is nothing in it.
 
     Raises:
@@ -339,4 +301,4 @@ def read_log(path: Path) -> Curve | None:
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise BadData(f"{path} cannot be read ({error}), expected the log of a training") from None
     terms = tuple(name for name in columns if name not in LOG_COLUMNS)
-    return Curve(terms, tuple(columns), rows) if rows else None
+    return TrainingLog(terms, tuple(columns), rows) if rows else None

@@ -17,9 +17,21 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from bench.errors import BadValue
-from bench.records.diagnostics import Curve, Diagnosed, Diagnostics, Embedding
-from bench.report import paper
-from bench.report.paper import CLASS_COLOURS, COLOURS, DASHES, GRAY, MARKERS, PAGE, Drawing, plain, sheet
+from bench.report.paper import (
+    CLASS_COLOURS,
+    COLOURS,
+    DASHES,
+    GRAY,
+    MARKERS,
+    PAGE,
+    Drawing,
+    about,
+    folded,
+    plain,
+    sheet,
+)
+from bench.studies.diagnose.record import Diagnosed, Diagnosis, Embedding, TrainingLog
+from bench.studies.diagnose.report.ground import labels, require_few
 
 STATES = ("clean", "adversarial")
 
@@ -28,10 +40,10 @@ _STYLES: dict[str, Any] = {"clean": "-", "adversarial": (0, (3, 1.5))}
 _PANEL = 1.6  # inches of width that a panel of embeddings needs
 
 
-def embedding(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
+def embedding(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """Penultimate features in the plane, clean and adversarial in the same one; crosses are misclassified."""
     ground = _same_ground(found, "embedding")
-    names = paper.labels(found)
+    names = labels(found)
     across = min(len(found), int(width / _PANEL))
     blocks = math.ceil(len(found) / across)
     rows, columns = (1, 2) if len(found) == 1 else (2 * blocks, across)
@@ -54,13 +66,13 @@ def embedding(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
     caption = (
         f"Penultimate features of {', '.join(names)} in the plane ({method} of clean and adversarial images "
         f"together); percent: nearest to the mean of their own class; crosses: misclassified. "
-        f"{paper.about(ground)}."
+        f"{about(ground)}."
     )
-    return [Drawing(_named("embedding", found), figure, columns_, table, caption)]
+    return Drawing(_named("embedding", found), figure, columns_, table, caption)
 
 
 def _embedded(one: Diagnosed) -> Embedding:
-    part = one.figures.embedding
+    part = one.record.embedding
     assert part is not None
     return part
 
@@ -99,7 +111,7 @@ def _features(
         held = near[state]
         between = "\n" if is_narrow else ": "
         told = "" if held is None else f"{between}{100 * held.value:.1f} %"
-        above = "" if name is None else f"{paper.folded(name)}\n"
+        above = "" if name is None else f"{folded(name)}\n"
         panel.set_title(f"{above}{state}{told}")
         axis = "PC" if part.method == "pca" else "t-SNE"
         shares = ["", ""] if part.explained is None else [f" ({100 * e:.0f} %)" for e in part.explained]
@@ -110,8 +122,8 @@ def _features(
         for e, point in enumerate(plane):
             table.append(
                 (
-                    one.figures.id,
-                    one.figures.defense,
+                    one.record.id,
+                    one.record.network.defense,
                     int(one.array("ids")[e]),
                     state,
                     float(point[0]),
@@ -129,12 +141,12 @@ def _name_classes(panel: Axes, one: Diagnosed) -> None:
     outline: list[Any] = [withStroke(linewidth=1.5, foreground="white")]
     for label in np.unique(labels):
         x, y = plane[labels == label].mean(axis=0)
-        name = plain(one.figures.classes[int(label)])[:9]
+        name = plain(one.record.classes[int(label)])[:9]
         text = panel.text(x, y, name, size=7, weight="bold", ha="center", va="center", clip_on=True)
         text.set_path_effects(outline)
 
 
-def _class_legend(figure: Figure, ground: Diagnostics, found: Sequence[Diagnosed], across: int) -> None:
+def _class_legend(figure: Figure, ground: Diagnosis, found: Sequence[Diagnosed], across: int) -> None:
     present = sorted({int(label) for one in found for label in one.array("labels")})
     own = [
         label for label in present if label < len(CLASS_COLOURS) - (len(ground.classes) > len(CLASS_COLOURS))
@@ -151,10 +163,10 @@ def _class_legend(figure: Figure, ground: Diagnostics, found: Sequence[Diagnosed
     )
 
 
-def contributions(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
+def contributions(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """N_90 of clean and adversarial images, and how fast the largest contributions add up."""
-    paper.require_few(found)
-    ground, names = _same_ground(found, "contributions"), paper.labels(found)
+    require_few(found)
+    ground, names = _same_ground(found, "contributions"), labels(found)
     tall = 1.6 + 0.34 * len(found)
     if width == PAGE:
         figure = sheet(width, tall)
@@ -175,14 +187,14 @@ def contributions(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawi
                 marker=MARKERS[place] if len(found) > 1 else None,
                 markevery=(0.05 * place, 0.25),
             )
-            head = (one.figures.id, one.figures.defense, state)
+            head = (one.record.id, one.record.network.defense, state)
             ids = one.array("ids")
             table += [(*head, "n90", int(ids[e]), int(count)) for e, count in enumerate(counts)]
             table += [
                 (*head, "coverage", int(k), float(share)) for k, share in zip(steps, shares, strict=True)
             ]
     if len(found) > 1:
-        boxes.set_yticks(range(len(found)), [plain(paper.folded(name)) for name in names])
+        boxes.set_yticks(range(len(found)), [plain(folded(name)) for name in names])
     else:
         boxes.set_yticks([])
     boxes.set_ylim(len(found) - 0.5, -0.5)
@@ -204,9 +216,9 @@ def contributions(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawi
     caption = (
         f"How many features make 90 % of what speaks for the true class, of {', '.join(names)} (boxes: "
         "quartiles, whiskers: 5th and 95th percentile, dots: means), and the mean share that the largest "
-        f"contributions make. {paper.about(ground)}."
+        f"contributions make. {about(ground)}."
     )
-    return [Drawing(_named("contributions", found), figure, columns, table, caption)]
+    return Drawing(_named("contributions", found), figure, columns, table, caption)
 
 
 def _contribution_legend(figure: Figure, names: Sequence[str], across: int) -> None:
@@ -246,11 +258,11 @@ def _box(panel: Axes, counts: NDArray[Any], at: float, colour: str, filled: bool
     panel.plot(counts.mean(), at, ".", color="black", markersize=4, zorder=5)
 
 
-def training(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
+def training(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """The loss (each term of it for a single defense), held-out accuracies, and the learning rate."""
-    paper.require_few(found)
-    names, first = paper.labels(found), found[0].figures
-    _same([one.figures.data_digest for one in found], [one.figures.data for one in found], "training", found)
+    require_few(found)
+    names, first = labels(found), found[0].record
+    _same([one.record.data_digest for one in found], [one.record.data for one in found], "training", found)
     alone = len(found) == 1
     if width == PAGE:
         figure = sheet(width, 2.3)
@@ -260,7 +272,7 @@ def training(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
         loss, accuracy, rate = figure.subplots(3, 1, height_ratios=(1.2, 1.2, 0.8))
     table: list[tuple[object, ...]] = []
     for place, one in enumerate(found):
-        curve = one.figures.training
+        curve = one.record.training
         assert curve is not None
         epochs = np.arange(1, len(curve.rows) + 1)
         colour = COLOURS[place]
@@ -291,7 +303,7 @@ def training(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
         panel.set_xlabel("epoch")
         panel.grid()
         panel.locator_params(axis="x", integer=True, nbins=6)
-    steps = {_validation_steps(one.figures) for one in found}
+    steps = {_validation_steps(one.record) for one in found}
     handles = [
         Line2D([], [], color=GRAY, linestyle="--", label="clean"),
         Line2D([], [], color=GRAY, label=f"under PGD{f'-{steps.pop()}' if len(steps) == 1 else ''}"),
@@ -306,20 +318,20 @@ def training(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
         handles=handles, loc="outside lower center", ncols=min(len(handles), 5 if width == PAGE else 2)
     )
     columns = ("id", "defense", "row", "quantity", "value")
-    budgets = sorted({one.figures.train_budget for one in found})
-    recipes = sorted({one.figures.weights.recipe for one in found})
+    budgets = sorted({one.record.train_budget for one in found})
+    recipes = sorted({one.record.weights.recipe for one in found})
     caption = (
         f"Training of {', '.join(names)}: loss, held-out accuracy, learning rate. {first.data}, attacks "
         f"within {', '.join(budgets)}, recipe {', '.join(recipes)}."
     )
-    return [Drawing(_named("training", found), figure, columns, table, caption)]
+    return Drawing(_named("training", found), figure, columns, table, caption)
 
 
-def _validation_steps(figures: Diagnostics) -> object:
+def _validation_steps(figures: Diagnosis) -> object:
     return figures.spec["run"]["training"]["recipe"]["validation_steps"]
 
 
-def _terms(panel: Axes, epochs: NDArray[Any], curve: Curve) -> None:
+def _terms(panel: Axes, epochs: NDArray[Any], curve: TrainingLog) -> None:
     """The loss in black; its terms in colours where there are several, on a logarithmic axis if needed."""
     _line(panel, epochs, curve.column("loss"), "black", label="loss")
     styles = DASHES[:3]
@@ -353,16 +365,16 @@ def _line(
     panel.plot(x[measured], y[measured], **look)
 
 
-def _kept(one: Diagnosed, curve: Curve) -> int | None:
+def _kept(one: Diagnosed, curve: TrainingLog) -> int | None:
     """The row of the epoch whose weights were looked at; it is one of the last stage."""
     stages, epochs = curve.column("stage"), curve.column("epoch")
-    rows = np.flatnonzero((stages == stages[-1]) & (epochs == one.figures.weights.epoch))
-    return int(rows[0]) if len(rows) and one.figures.weights.checkpoint == "best" else len(epochs) - 1
+    rows = np.flatnonzero((stages == stages[-1]) & (epochs == one.record.weights.epoch))
+    return int(rows[0]) if len(rows) and one.record.weights.checkpoint == "best" else len(epochs) - 1
 
 
-def _log_rows(one: Diagnosed, curve: Curve) -> list[tuple[object, ...]]:
+def _log_rows(one: Diagnosed, curve: TrainingLog) -> list[tuple[object, ...]]:
     return [
-        (one.figures.id, one.figures.defense, number, name, value)
+        (one.record.id, one.record.network.defense, number, name, value)
         for number, row in enumerate(curve.rows, start=1)
         for name, value in zip(curve.columns, row, strict=True)
         if value is not None
@@ -378,25 +390,25 @@ def _class_colour(label: int) -> str:
 
 
 def _named(kind: str, found: Sequence[Diagnosed]) -> str:
-    return f"{kind}-{found[0].figures.id}" if len(found) == 1 else kind
+    return f"{kind}-{found[0].record.id}" if len(found) == 1 else kind
 
 
-def _same_ground(found: Sequence[Diagnosed], kind: str) -> Diagnostics:
+def _same_ground(found: Sequence[Diagnosed], kind: str) -> Diagnosis:
     """The first, after all were found to be of the same images, budget and attack."""
     grounds, told = [], []
     for one in found:
-        f = one.figures
+        f = one.record
         grounds.append((f.data_digest, f.norm, f.eps, f.examples, f.attack))
         told.append(f"{f.data}, {f.budget}, {f.examples} examples")
     _same(grounds, told, kind, found)
-    return found[0].figures
+    return found[0].record
 
 
 def _same(grounds: Sequence[object], told: Sequence[str], kind: str, found: Sequence[Diagnosed]) -> None:
     for ground, words, one in zip(grounds, told, found, strict=True):
         if ground != grounds[0]:
             raise BadValue(
-                f"{kind} cannot be compared: {found[0].figures.id} is of {told[0]}, {one.figures.id} of "
+                f"{kind} cannot be compared: {found[0].record.id} is of {told[0]}, {one.record.id} of "
                 f"{words}, expected the same of all",
                 "bench plot with one of them at a time",
             )

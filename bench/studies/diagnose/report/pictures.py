@@ -10,24 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bench.records.diagnostics import Diagnosed, Fidelity
 from bench.report.paper import PAGE, RIGHT, WRONG, Drawing, about, plain, sheet
+from bench.studies.diagnose.record import Diagnosed, Fidelity
 
 _NAMES = 1.25  # inches for the names of rows
 
 
-def attention(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
-    """For each defense: images, and where teacher and student look, clean and attacked."""
-    return [_attention(one, width) for one in found]
-
-
-def purification(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
-    """For each purifier: images before and after it, clean and attacked."""
-    return [_purification(one, width) for one in found]
-
-
-def _attention(one: Diagnosed, width: float) -> Drawing:
-    figures, part = one.figures, one.figures.attention
+def attention(one: Diagnosed, width: float = PAGE) -> Drawing:
+    """Images, and where teacher and student look, clean and attacked."""
+    figures, part = one.record, one.record.attention
     assert part is not None
     taught = part.teacher is not None
     maps = [
@@ -35,7 +26,7 @@ def _attention(one: Diagnosed, width: float) -> Drawing:
         for who in (("teacher", "student") if taught else ("student",))
         for state in ("clean", "adversarial")
     ]
-    what = f"Where {figures.defense}{' and its teacher look' if taught else ' looks'}"
+    what = f"Where {figures.network.defense}{' and its teacher look' if taught else ' looks'}"
     distances = [f"mean |A(x') − A(x)| {part.student_moved:.3f}"]
     if part.teacher_moved is not None and part.apart_adversarial is not None:
         distances.append(f"teacher's {part.teacher_moved:.3f}")
@@ -69,8 +60,8 @@ def _map_rows(one: Diagnosed, names: Sequence[str]) -> list[tuple[object, ...]]:
     ids, labels = one.array("ids")[shown], one.array("labels")[shown]
     return [
         (
-            one.figures.id,
-            one.figures.defense,
+            one.record.id,
+            one.record.network.defense,
             int(ids[e]),
             int(labels[e]),
             name[10:],
@@ -83,8 +74,9 @@ def _map_rows(one: Diagnosed, names: Sequence[str]) -> list[tuple[object, ...]]:
     ]
 
 
-def _purification(one: Diagnosed, width: float) -> Drawing:
-    figures, part = one.figures, one.figures.purification
+def purification(one: Diagnosed, width: float = PAGE) -> Drawing:
+    """Images before and after a purifier, clean and attacked."""
+    figures, part = one.record, one.record.purification
     assert part is not None
     before = {
         "clean": "clean",
@@ -93,8 +85,8 @@ def _purification(one: Diagnosed, width: float) -> Drawing:
     }
     names = [name for kept in before if kept in part.pictures for name in (kept, f"{kept}_purified")]
     caption = (
-        f"Images before and after the purifier of {figures.defense}; below each image: class of the bare "
-        "classifier, PSNR in dB, SSIM; at the left: means over all n. "
+        f"Images before and after the purifier of {figures.network.defense}; below each image: class of the "
+        "bare classifier, PSNR in dB, SSIM; at the left: means over all n. "
         f"{about(figures, knowledge=False)}."
     )
     figure, axes = grid(len(names), fitting(len(one.array("shown")), width), width, below=0.33)
@@ -113,7 +105,9 @@ def _purification(one: Diagnosed, width: float) -> Drawing:
                 below(row[place], f"{class_name(one, said)}{close}", said == label)
             identity = int(one.array("ids")[e])
             finite = ratio if np.isfinite(ratio) else None
-            rows.append((figures.id, figures.defense, identity, label, name, said, finite, similarity))
+            rows.append(
+                (figures.id, figures.network.defense, identity, label, name, said, finite, similarity)
+            )
     columns = ("id", "defense", "example", "label", "picture", "class", "psnr", "ssim")
     return Drawing(f"purification-{figures.id}", figure, columns, rows, caption)
 
@@ -161,7 +155,7 @@ def class_name(one: Diagnosed, label: int) -> str:
     """A class by its name, cut where it is long; a refusal by its own."""
     if label < 0:
         return "refused"
-    name = one.figures.classes[label]
+    name = one.record.classes[label]
     return plain(name if len(name) <= 12 else f"{name[:11]}…")
 
 

@@ -11,9 +11,10 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from bench.errors import BadValue
-from bench.records.diagnostics import Diagnosed, Landscape
-from bench.report.paper import PAGE, Drawing, about, folded, labels, plain, sheet
-from bench.report.pictures import class_name
+from bench.report.paper import PAGE, Drawing, about, folded, plain, sheet
+from bench.studies.diagnose.record import Diagnosed, Landscape
+from bench.studies.diagnose.report.ground import labels
+from bench.studies.diagnose.report.pictures import class_name
 
 COLUMNS = ("id", "defense", "example", "label", "adversarial_step", "random_step", "loss", "margin", "class")
 """Of the CSV: a line for each point of each surface; steps in multiples of what the attack changed."""
@@ -21,7 +22,7 @@ COLUMNS = ("id", "defense", "example", "label", "adversarial_step", "random_step
 _LEAST = 1e-4  # losses below look alike
 
 
-def landscape(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
+def landscape(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """A row for each defense, a surface for each of its examples; the colours mean the same in all.
 
     Raises:
@@ -51,8 +52,8 @@ def landscape(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
     ticks = np.arange(np.ceil(levels[0]), np.floor(levels[-1]) + 1)
     bar.set_ticks(list(ticks), labels=[f"{10.0**tick:g}" for tick in ticks])
     bar.outline.set_linewidth(0.4)
-    name = f"landscape-{found[0].figures.id}" if len(found) == 1 else "landscape"
-    return [Drawing(name, figure, COLUMNS, rows, _caption(found))]
+    name = f"landscape-{found[0].record.id}" if len(found) == 1 else "landscape"
+    return Drawing(name, figure, COLUMNS, rows, _caption(found))
 
 
 def _surface(panel: Axes, one: Diagnosed, place: int, levels: NDArray[np.float64]) -> Any:
@@ -76,7 +77,7 @@ def _surface(panel: Axes, one: Diagnosed, place: int, levels: NDArray[np.float64
 
 def _rows(one: Diagnosed, place: int, e: int) -> list[tuple[object, ...]]:
     at, loss, margin, said = (one.array(f"landscape_{name}") for name in ("at", "loss", "margin", "class"))
-    head = (one.figures.id, one.figures.defense, int(one.array("ids")[e]), int(one.array("labels")[e]))
+    head = (one.record.id, one.record.network.defense, int(one.array("ids")[e]), int(one.array("labels")[e]))
     return [
         (*head, float(at[a]), float(at[b]), float(value), float(margin[place, b, a]), int(said[place, b, a]))
         for (b, a), value in np.ndenumerate(loss[place])
@@ -84,19 +85,19 @@ def _rows(one: Diagnosed, place: int, e: int) -> list[tuple[object, ...]]:
 
 
 def _require_alike(found: Sequence[Diagnosed]) -> None:
-    grounds = [(one.figures.data_digest, one.figures.budget, one.figures.attack) for one in found]
+    grounds = [(one.record.data_digest, one.record.budget, one.record.attack) for one in found]
     for one, ground in zip(found, grounds, strict=True):
         if ground != grounds[0]:
-            first = found[0].figures
+            first = found[0].record
             raise BadValue(
                 f"landscape cannot be compared: {first.id} is of {first.data}, {first.budget}, "
-                f"{one.figures.id} of {one.figures.data}, {one.figures.budget}, expected the same of all",
+                f"{one.record.id} of {one.record.data}, {one.record.budget}, expected the same of all",
                 "bench plot with one of them at a time",
             )
 
 
 def _caption(found: Sequence[Diagnosed]) -> str:
-    first = found[0].figures
+    first = found[0].record
     part = first.landscape
     assert isinstance(part, Landscape)
     return (

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import Deployed, FeatureNetwork, Features
 from bench.evaluate.batches import Batches
+from bench.evaluate.look import Lacking, Look
+from bench.studies.diagnose.record import Method
 
 Array = NDArray[np.float64]
-Method = Literal["pca", "tsne"]
 
 TINY = 1e-12
 """Keeps divisors from zero."""
 
 COVERED = 0.9
 """The share of all positive contributions that contributing features make: N_90."""
-
-
-class Lacking(Exception):
-    """A network does not have what a portrait shows; the message is the reason that its record gives."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """How to see the features behind a deployed defense's answers."""
-
-    features: Callable[[Tensor], Features]
-    network: nn.Module  # whose last layer reads the features
 
 
 @dataclass(frozen=True)
@@ -44,41 +30,6 @@ class Seen:
     features: Array  # [n, D]
     stages: int  # how many feature maps the network lends
     attention: Array | None  # [n, H', W'] of the asked stage's map; None: there is no such stage
-
-
-def purifier_of(net: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The purifier (images to images) and the classifier behind it; Lacking where there is none."""
-    parts = getattr(net, "purifier", None), getattr(net, "classifier", None)
-    if not (isinstance(parts[0], nn.Module) and isinstance(parts[1], nn.Module)):
-        raise Lacking("the defense has no purifier")
-    return parts[0], parts[1]
-
-
-def look_at(net: nn.Module, deployed: Deployed, probe: Tensor) -> Look:
-    """Where features can be seen that lead to the answers of the deployed defense, tried on a few images.
-
-    Raises:
-        Lacking: nowhere.
-    """
-    looks = [Look(m.forward_features, m) for m in (deployed.predict, net) if isinstance(m, FeatureNetwork)]
-    try:
-        purifier, classifier = purifier_of(net)
-        if isinstance(classifier, FeatureNetwork):
-            behind: Any = classifier
-            looks.append(Look(lambda x: behind.forward_features(purifier(x)), classifier))
-    except Lacking:
-        pass
-    if not looks:
-        raise Lacking("the deployed network lends no features (forward_features)")
-    if deployed.randomized:
-        return looks[0]
-    with torch.no_grad():
-        answers = deployed.predict(probe).float()
-        for look in looks:
-            seen = look.features(probe).logits.float()
-            if seen.shape == answers.shape and torch.allclose(seen, answers, rtol=1e-3, atol=1e-4):
-                return look
-    raise Lacking("the features that its network lends are not those that its answers come from")
 
 
 @torch.no_grad()

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from bench.records.diagnostics import Diagnosed
 from bench.report.paper import PAGE, Drawing, about
-from bench.report.pictures import below, class_name, fitting, grid, images, true_classes
+from bench.studies.diagnose.record import Diagnosed
+from bench.studies.diagnose.report.pictures import below, class_name, fitting, grid, images, true_classes
 
 COLUMNS = ("id", "defense", "example", "label", "picture", "class", "confidence", "largest_change")
 """Of the CSV: a line for each shown example and state; changes in pixel units."""
 
 
-def gallery(found: Sequence[Diagnosed], width: float = PAGE) -> list[Drawing]:
-    """For each defense: a column for each shown example."""
-    return [_gallery(one, width) for one in found]
-
-
-def _gallery(one: Diagnosed, width: float) -> Drawing:
-    figures, part = one.figures, one.figures.gallery
+def gallery(one: Diagnosed, width: float = PAGE) -> Drawing:
+    """A column for each shown example."""
+    figures, part, defense = one.record, one.record.gallery, one.record.network.defense
     assert part is not None
     clean, adversarial = one.array("image_clean"), one.array("image_adversarial")
     change = adversarial - clean
@@ -42,12 +36,12 @@ def _gallery(one: Diagnosed, width: float) -> Drawing:
                 told = "" if said < 0 else f" ({100 * sure:.0f} %)"
                 below(row[place], f"{class_name(one, said)}{told}", said == label)
             moved = float(np.abs(change[place]).max()) if state == "adversarial" else 0.0
-            rows.append((figures.id, figures.defense, number, label, state, said, sure, moved))
+            rows.append((figures.id, defense, number, label, state, said, sure, moved))
     most = f", black and white are {part.largest_change:.3g} in pixel units" if part.largest_change else ""
     purified = ", and what the purifier makes of them" if part.is_purified else ""
     caption = (
-        f"{_which(one, len(axes[0]))}, adversarial images against {figures.defense}{purified}; below: the "
-        "answer of the deployed defense with its softmax, bold where it is wrong. Change: gray is none"
+        f"{_which(one, len(axes[0]))}, adversarial images against {defense}{purified}; below: "
+        "the answer of the deployed defense with its softmax, bold where it is wrong. Change: gray is none"
         f"{most}. {about(figures)}."
     )
     return Drawing(f"gallery-{figures.id}", figure, COLUMNS, rows, caption)
