@@ -25,7 +25,7 @@ from bench.errors import BenchError
 from bench.evaluate.batches import Batches
 from bench.evaluate.bypass import passing_over
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 from bench.plan import Request, plan_training
 from bench.records.store import Store
 from bench.runner.options import Options
@@ -145,7 +145,7 @@ def _deployed_clauses(
     yield from _trait_clauses(deployed, x)
     held = copy.deepcopy(net.state_dict())
     trial = Trial("fgsm", FGSM(), WHITE_BOX)
-    arena = Arena(deployed, budget, classes, {}, Numerics(eot_samples=2), Batches(8), seed=0)
+    arena = Arena(deployed, budget, classes, {}, Numerics(eot_samples=2), Batches(8), seed=0, images=x)
     cell = play(arena, trial, Chunk(0, x, y, torch.arange(len(x))), seed=0)
     yield Checked("can be attacked", cell.outcomes is not None, cell.error or "")
     same = all(torch.equal(held[key], value) for key, value in net.state_dict().items())
@@ -242,7 +242,7 @@ def _attack_clauses(attack: Attack) -> Iterator[Checked]:
 
         def once(budget: Budget = budget, chunk: Chunk = chunk, trial: Trial = trial) -> object:
             trusting = Deployed(net, suspicion=lambda x: x.flatten(1).mean(1) - 2)  # refuses nothing
-            arena = Arena(trusting, budget, 4, {}, Numerics(), Batches(64), seed=0)
+            arena = Arena(trusting, budget, 4, {}, Numerics(), Batches(64), seed=0, images=x)
             return play(arena, trial, chunk, seed=7)
 
         first, second = once(), once()

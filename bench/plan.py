@@ -40,7 +40,7 @@ from bench.data.identity import identity
 from bench.errors import BadCheckpoint, BadValue, UnknownName
 from bench.evaluate.adaptive import nested
 from bench.evaluate.nearest import Nearest, goes_on
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
 from bench.registry import ATTACKS, DEFENSES, PLAYED_BY, SUITES, needs
 from bench.train.foreign import Foreign, Place

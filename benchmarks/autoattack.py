@@ -17,7 +17,7 @@ from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 from bench.registry import SUITES
 from benchmarks.timing import Row, Settings, take_turns
 from benchmarks.training import random_network, task

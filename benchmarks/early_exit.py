@@ -10,9 +10,11 @@ from torch import Generator, Tensor, nn
 from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.core.threat import WHITE_BOX, Budget, Norm
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 from bench.train.inner import attack_network
 from benchmarks.timing import Row, Settings, take_turns

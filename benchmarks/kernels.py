@@ -21,9 +21,11 @@ from bench.attacks.pgd import PGD
 from bench.attacks.square import Square
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate import ledger as ledgers
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import Access, MeteredOracle, Numerics
+from bench.evaluate.numerics import Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 from benchmarks.timing import Row, Settings
 

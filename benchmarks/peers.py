@@ -14,9 +14,11 @@ from bench.attacks.others.signature import Given, OthersAttack
 from bench.attacks.pgd import PGD
 from bench.core.encoding import override
 from bench.core.threat import WHITE_BOX, Budget, Norm
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle, Numerics
+from bench.evaluate.numerics import PLAIN, Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 from bench.registry import ATTACKS
 from benchmarks.timing import Row, Settings, take_turns

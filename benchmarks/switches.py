@@ -10,9 +10,11 @@ from torch import Generator, Tensor, nn
 from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.core.threat import WHITE_BOX
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger, Meter
-from bench.evaluate.oracle import Access, MeteredOracle, Numerics
+from bench.evaluate.numerics import Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 from benchmarks.peers import BUDGET
 from benchmarks.timing import Row, Settings, take_turns

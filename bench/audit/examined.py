@@ -16,7 +16,7 @@ from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Source
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, part_of
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 
 SHARE_OF_RANDOMIZED = 5
 """A randomized defense costs many passes for each gradient: it is looked at on a fifth of the examples."""
@@ -53,6 +53,7 @@ class Examined:
             self.numerics,
             self.batches,
             seed=self.seed,
+            images=self.chunk.x,
         )
 
     def few(self, n: int) -> Chunk:

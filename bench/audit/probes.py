@@ -25,7 +25,8 @@ from bench.evaluate.batches import Batches
 from bench.evaluate.consistency import nearby
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import MeteredOracle, Numerics
+from bench.evaluate.numerics import Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.records.record import Check
 
 NEAR, DIRECTIONS, UNSTABLE = 0.01, 100, 0.1
@@ -194,7 +195,7 @@ def closed_form(subject: Examined) -> Check:
         between = margins.sort().values[len(y) // 2 - 1 : len(y) // 2 + 1].mean()  # two points: none is on it
         eps = Fraction(float(between) / dual)
         known = float((margins > float(eps) * dual).double().mean())
-    arena = Arena(Deployed(network), Budget(norm, eps), 2, {}, Numerics(), Batches(200), seed=0)
+    arena = Arena(Deployed(network), Budget(norm, eps), 2, {}, Numerics(), Batches(200), seed=0, images=x)
     chunk = Chunk(0, x, y, torch.arange(len(y)))
     held = {
         name: _accuracy(arena, attack, chunk, "closed form")

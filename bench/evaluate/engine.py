@@ -19,10 +19,12 @@ from bench.core.outcomes import NEVER, Outcomes
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget, Knowledge, Source
 from bench.errors import BenchError, QueriesSpent
+from bench.evaluate.access import Access, NoDerivative
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.nearest import Nearest
-from bench.evaluate.oracle import Access, MeteredOracle, NoDerivative, Numerics
+from bench.evaluate.numerics import Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import TOLERANCE, Referee, Verdict, fools
 
 
@@ -60,7 +62,9 @@ class Arena:
     """A deployed defense, ready to be attacked: everything that cells of one run share.
 
     `others` holds the networks that are not the victim, by what an attacker calls them. `seed` is what the
-    verdicts on a randomized defense are drawn from.
+    verdicts on a randomized defense are drawn from. On the first of `images` [n, C, H, W] it is decided how
+    gradients are computed: the first test images of a run, so that whoever goes on with it decides the same;
+    without them, the first images that anybody asks about.
     """
 
     def __init__(
@@ -74,10 +78,11 @@ class Arena:
         compiled: bool = False,
         *,
         seed: int,
+        images: Tensor | None = None,
     ) -> None:
         self.deployed, self.budget, self.num_classes = deployed, budget, num_classes
         self._seed = seed
-        self._compiled = compiled
+        self._compiled, self._images = compiled, images
         self.batches = batches
         self.referee = Referee(deployed, budget, batches)
         self.others, self._numerics = others, numerics
@@ -87,9 +92,14 @@ class Arena:
         """What this knowledge opens; networks are prepared once for all cells."""
         if knowledge not in self._open:
             self._open[knowledge] = Access(
-                self.deployed, knowledge, self.others, self._numerics, self._compiled
+                self.deployed, knowledge, self.others, self._numerics, self._compiled, self._images
             )
         return self._open[knowledge]
+
+    def notes(self) -> tuple[str, ...]:
+        """Which shortcuts of its numerics were not taken, and why, of all that was opened so far."""
+        refused = {access.refused for access in self._open.values()} - {None}
+        return tuple(sorted(f"BatchNorm is not folded for gradients: {reason}" for reason in refused))
 
     def verdicts(self, chunk: Chunk, x: Tensor) -> Tensor:
         """The classes [n] of images [n, C, H, W], one for each example of a chunk; no attack sees the draws.

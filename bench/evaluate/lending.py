@@ -8,7 +8,7 @@ example that it was taken for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,11 @@ from torch import Tensor, nn
 from bench.core.outcomes import REFUSED
 from bench.core.threat import Budget, Feedback
 from bench.errors import AccessDenied, QueriesSpent
+from bench.evaluate.access import Access
 from bench.evaluate.attribution import Attribution
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Meter
 from bench.evaluate.referee import decision
-
-if TYPE_CHECKING:
-    from bench.evaluate.oracle import Access
 
 
 class Lent(nn.Module):

@@ -16,9 +16,9 @@ from bench.api import Attack, Climb, Loss, Oracle
 from bench.attacks.streams import seeded
 from bench.core.threat import Feedback, Knowledge
 from bench.errors import AccessDenied
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena
-from bench.evaluate.oracle import Access
 from bench.evaluate.referee import Verdict
 
 

@@ -11,6 +11,9 @@ from torch import Tensor, fx, nn
 Settings = tuple[tuple[str, str, object], ...]
 Borrowed = tuple[nn.Module, str, object]
 
+LEAST_COSINE = 0.999
+"""The cosine of their angle, and the ratio of their lengths, from which two gradients are called the same."""
+
 
 class Folded(nn.Module):
     """A network's eval-mode `forward` with every BatchNorm that alone follows a convolution folded into it.
@@ -59,26 +62,47 @@ class Folded(nn.Module):
             pair.refresh()
 
 
-def fold(net: nn.Module, example: Tensor, channels_last: bool = False) -> nn.Module:
-    """The folded network, or the network itself, set to eval mode, where folding is impossible or idle.
+class NotFolded(Exception):
+    """Why a network is used as it is, in one sentence; `idle`: it has no pair that could be folded."""
 
-    Impossible: `torch.fx` cannot trace it, or on the `example` images [n, C, H, W] the traced copy disagrees
-    with the network in logits or input gradient (randomness, gradients switched off inside, hidden state).
-    Idle: no BatchNorm follows a convolution.
+    def __init__(self, reason: str, idle: bool = False) -> None:
+        super().__init__(reason)
+        self.idle = idle
+
+
+def folded(net: nn.Module, examples: Tensor, channels_last: bool = False) -> Folded:
+    """The folded network, which was seen to agree with the network on the `examples` [n, C, H, W].
+
+    Raises:
+        NotFolded: `torch.fx` cannot trace it, the traced copy disagrees with it in logits or input gradients
+            (randomness, gradients switched off inside, hidden state), or no BatchNorm follows a convolution.
+            The network is left in eval mode.
     """
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
-    devices = [example.device] if example.device.type == "cuda" else []
+    if not any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
+        raise NotFolded("it has no BatchNorm", idle=True)
+    devices = [examples.device] if examples.device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # a randomized network must not notice that it was tried
         try:
-            folded = Folded(net, channels_last)
-        except Exception:  # tracing runs the network's own code with stand-ins: anything may be raised
-            return net
-        if not folded.pairs or not _agree(net, folded, example):
-            return net
+            copied = Folded(net, channels_last)
+        except Exception as error:  # tracing runs the network's own code with stand-ins: anything is raised
+            told = " ".join(str(error).split())
+            raise NotFolded(f"torch.fx cannot trace it ({type(error).__name__}: {told})") from error
+        if not copied.pairs:
+            raise NotFolded("no BatchNorm alone follows a convolution", idle=True)
+        _require_agreement(net, copied, examples)
     for module, training in modes:
         module.training = training
-    return folded
+    return copied
+
+
+def fold(net: nn.Module, examples: Tensor, channels_last: bool = False) -> nn.Module:
+    """The folded network, or the network itself, set to eval mode, where `folded` raises."""
+    try:
+        return folded(net, examples, channels_last)
+    except NotFolded:
+        return net
 
 
 @dataclass(frozen=True)
@@ -207,19 +231,39 @@ def _settings(net: nn.Module) -> Settings:
     )
 
 
-def _agree(net: nn.Module, folded: nn.Module, example: Tensor) -> bool:
-    with torch.enable_grad():
-        ours, theirs = (_answer(module, example.detach().float()) for module in (folded, net))
-    return all(
-        torch.allclose(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max().clamp(min=1e-6)))
-        for a, b in zip(ours, theirs, strict=True)
-    )
+def _require_agreement(net: nn.Module, copied: nn.Module, examples: Tensor) -> None:
+    """Raise NotFolded where the copy is another function than the network, as far as the examples show.
+
+    Both are asked in float32, whatever precision is used around. Logits must be close for every example.
+    Gradients must be for most: a ReLU at its kink may turn those of an example or two by a rounding of its
+    input, a fault in the copy turns those of all. They are compared by cosine and length, for a copy that
+    lost a path may keep the direction.
+    """
+    x = examples.detach().float()
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        (ours, our_slopes), (theirs, their_slopes) = _answer(copied, x), _answer(net, x)
+    scale = float(theirs.abs().max().clamp(min=1e-6))
+    apart = float((ours - theirs).abs().max())
+    if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * scale):
+        raise NotFolded(f"the folded copy's logits differ from its own by up to {apart:.2g}")
+    if 2 * int(_alike(our_slopes, their_slopes).sum()) <= len(x):
+        raise NotFolded("the folded copy's input gradients differ from its own on most images")
 
 
-def _answer(net: nn.Module, example: Tensor) -> tuple[Tensor, Tensor]:
-    x = example.clone().requires_grad_()
-    logits: Tensor = net(x)
+def _alike(ours: Tensor, theirs: Tensor) -> Tensor:
+    """[n] bool: where two gradients [n, D] have the same direction and length, or are both zero."""
+    one, other = ours.double(), theirs.double()  # squares of small gradients vanish in float32
+    lengths = torch.stack([one.norm(dim=1), other.norm(dim=1)])
+    shorter, longer = lengths.amin(0), lengths.amax(0)
+    same_way = (one * other).sum(1) >= LEAST_COSINE * shorter * longer
+    return same_way & (shorter >= LEAST_COSINE * longer)
+
+
+def _answer(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [n, K] and input gradients [n, D] of one weighted sum of them, float32."""
+    x = x.clone().requires_grad_()
+    logits: Tensor = net(x).float()
     weights = torch.linspace(-1, 1, logits[0].numel(), device=x.device)
-    total = (logits.float().flatten(1) * weights).sum()
+    total = (logits.flatten(1) * weights).sum()
     (gradient,) = torch.autograd.grad(total, x, allow_unused=True) if total.requires_grad else (None,)
-    return logits.detach(), torch.zeros_like(x) if gradient is None else gradient
+    return logits.detach(), (torch.zeros_like(x) if gradient is None else gradient).float().flatten(1)

@@ -69,6 +69,9 @@ class _Run:
             len(images),
         )
         self._begin()
+        subject.lay_out()
+        for note in subject.arena.notes():
+            options.progress.say(note)
         with executor(lambda: Columns(subject), Run(spec), options) as ready:
             cells = self._cells(subject, ready)
         findings += as_many_as_fit(
@@ -80,7 +83,8 @@ class _Run:
             evidence, told = keep(subject, self.folder, cells.outcomes, options.progress)
             findings += told
         sources = sources_behind(spec, options.store, self.sources)
-        made = provenance(sources, subject.device, self.started, time.perf_counter() - self.clock)
+        notes = subject.arena.notes()
+        made = provenance(sources, subject.device, self.started, time.perf_counter() - self.clock, notes)
         record = summarise(subject, cells, findings, made)
         record = dataclasses.replace(record, evidence=evidence)
         if record.status == "complete":

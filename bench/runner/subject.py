@@ -19,6 +19,7 @@ from bench.data.dataset import Dataset, test_subset
 from bench.evaluate.adaptive import why_skipped
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena, Chunk
+from bench.evaluate.prepared import deciding
 from bench.plan import RunSpec
 from bench.runner.options import Options, pick_device
 from bench.runner.weights import attackers_network, build_trained, fit, load_data
@@ -56,6 +57,7 @@ class Subject:
             self.batches,
             self.compiled,
             seed=self.spec.training.seed,
+            images=deciding(self.data, self.spec.suite.examples),
         )
 
     @property

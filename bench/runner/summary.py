@@ -26,9 +26,9 @@ from bench.core.threat import Feedback, format_eps
 from bench.core.traits import CLIMBS_VICTIM
 from bench.errors import BadValue
 from bench.evaluate import diagnostics
+from bench.evaluate.access import samples_of
 from bench.evaluate.adaptive import answered_by
 from bench.evaluate.engine import Arena
-from bench.evaluate.oracle import samples_of
 from bench.evaluate.sequel import Sequel
 from bench.plan import RunSpec
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
@@ -119,9 +119,13 @@ def findings_of(spec: RunSpec, cells: Cells) -> list[Finding]:
 
 
 def provenance(
-    sources: Mapping[str, str], device: torch.device, started: datetime.datetime, seconds: float
+    sources: Mapping[str, str],
+    device: torch.device,
+    started: datetime.datetime,
+    seconds: float,
+    notes: tuple[str, ...] = (),
 ) -> Provenance:
-    """Where the numbers come from: the code, the packages, the machine, the time."""
+    """Where the numbers come from: the code, the packages, the machine, the time, the numerics' notes."""
     commit, dirty = _commit()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return Provenance(
@@ -137,6 +141,7 @@ def provenance(
         threads=torch.get_num_threads(),
         lock=lock.digest(),
         unlocked=tuple(f"{name} {version}" for name, version in sorted(lock.differing().items())),
+        notes=notes,
     )
 
 

@@ -28,6 +28,7 @@ from bench.data.dataset import test_subset
 from bench.errors import AccessDenied, BadValue, StaleRecord
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena, Chunk
+from bench.evaluate.prepared import deciding
 from bench.evaluate.unstopped import adversarial_images
 from bench.plan import Request, RunSpec, parse_network, plan_white_box
 from bench.records import transfer as records
@@ -202,8 +203,12 @@ class _Matrix:
         net = build_trained(run.training, trained, self.data, run.checkpoint)
         recipe = recipe_of(run, trained, net)
         deployed = run.training.named.defense.deploy(net.to(self.device))
-        seed = run.training.seed
-        arena = Arena(deployed, run.budget, self.data.num_classes, {}, run.numerics, self.batches, seed=seed)
+        seed, images = run.training.seed, deciding(self.data, run.suite.examples)
+        arena = Arena(
+            *(deployed, run.budget, self.data.num_classes, {}, run.numerics, self.batches),
+            seed=seed,
+            images=images,
+        )
         arena.access(self.spec.trial.knowledge)  # lays the weights out now: verdicts do not depend on when
         return _Player(run, trained, recipe, arena)
 

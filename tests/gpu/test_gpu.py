@@ -9,9 +9,11 @@ from bench.api import Deployed
 from bench.attacks.losses import cross_entropy
 from bench.core.threat import WHITE_BOX
 from bench.data.load import load
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle, Numerics
+from bench.evaluate.numerics import PLAIN, Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 from bench.nn.architectures import network
 from bench.plan import Request, plan_run

@@ -21,7 +21,7 @@ from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 
 PATH = Path(__file__).with_name("bad_attacks.py")
 LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"

@@ -16,7 +16,7 @@ from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 
 
 def network():

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from bench.api import Attack, Deployed, Trial
 from bench.attacks.others.lent import seeded
 from bench.core.threat import DECISIONS, SCORES, TRANSFER, WHITE_BOX, Budget, Knowledge, Norm, Source
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Cell, Chunk, play
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 from bench.registry import ATTACKS
 

@@ -18,9 +18,11 @@ from bench.attacks import square
 from bench.attacks.apgd import APGD, TargetedAPGD
 from bench.attacks.square import Square
 from bench.core.threat import WHITE_BOX, Budget, Norm
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 N = 100

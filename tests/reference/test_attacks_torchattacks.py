@@ -19,9 +19,11 @@ from bench.attacks.fgsm import FGSM
 from bench.attacks.mi_fgsm import MIFGSM
 from bench.attacks.pgd import PGD
 from bench.core.threat import TRANSFER, Budget, Norm, Source
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF = Budget(Norm.LINF, Fraction("8/255"))

@@ -19,7 +19,7 @@ from bench.api import Attack, Deployed, Trial
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Cell, Chunk, play
-from bench.evaluate.oracle import PLAIN
+from bench.evaluate.numerics import PLAIN
 from bench.registry import ATTACKS
 
 N = 96

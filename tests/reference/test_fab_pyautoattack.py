@@ -16,8 +16,11 @@ from bench.attacks.geometry import distance
 from bench.attacks.losses import most_confusing
 from bench.attacks.witness import Witness
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 BUDGETS = [Budget(Norm.LINF, Fraction("0.03")), Budget(Norm.L2, Fraction("0.15"))]

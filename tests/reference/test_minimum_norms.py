@@ -13,8 +13,9 @@ from bench.attacks.fmn import FMN
 from bench.attacks.geometry import distance
 from bench.attacks.hop_skip_jump import HopSkipJump
 from bench.core.threat import DECISIONS, TRANSFER, Budget, Knowledge, Norm, Source
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access
+from bench.evaluate.numerics import PLAIN
 from bench.evaluate.unstopped import Unstopped
 
 norms = pytest.mark.parametrize("norm", [Norm.LINF, Norm.L2], ids=lambda norm: norm.value)

@@ -18,9 +18,11 @@ from bench.api import Attack, Deployed
 from bench.attacks import transfer
 from bench.attacks.transfer import TransferFGSM
 from bench.core.threat import TRANSFER, Budget, Norm, Source
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF = Budget(Norm.LINF, Fraction("8/255"))

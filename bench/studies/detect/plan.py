@@ -16,7 +16,7 @@ from bench.core.encoding import encode, override
 from bench.core.threat import WHITE_BOX
 from bench.errors import BadValue, UnknownName
 from bench.evaluate.detectors import Detector
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 from bench.plan import Request, RunSpec, plan_each
 from bench.registry import ATTACKS
 from bench.studies.spec import StudySpec

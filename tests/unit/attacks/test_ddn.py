@@ -15,7 +15,7 @@ from bench.errors import BadValue
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.nearest import Nearest
-from bench.evaluate.oracle import PLAIN
+from bench.evaluate.numerics import PLAIN
 
 EVERYTHING = Budget(Norm.L2, Fraction(100))
 

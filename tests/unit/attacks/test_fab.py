@@ -16,8 +16,11 @@ from bench.attacks.geometry import distance
 from bench.attacks.witness import Witness
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.errors import BadValue
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 BUDGETS = [

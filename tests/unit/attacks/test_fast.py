@@ -14,7 +14,7 @@ from bench.attacks.losses import margin
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 
 LINF = Budget(Norm.LINF, Fraction("0.03"))
 SMALL = Siege(rounds=2, targets=1, steps=5, queries=200)

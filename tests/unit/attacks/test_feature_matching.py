@@ -18,7 +18,7 @@ from bench.errors import BadValue
 from bench.evaluate.adaptive import answered_by, why_skipped
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import PLAIN
+from bench.evaluate.numerics import PLAIN
 
 BUDGET = Budget(Norm.LINF, Fraction(1, 4))
 

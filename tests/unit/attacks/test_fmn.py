@@ -13,9 +13,11 @@ from bench.attacks.fmn import FMN, _inside
 from bench.attacks.geometry import distance
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.errors import BadValue
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 EVERYTHING = {norm: Budget(norm, Fraction(100)) for norm in Norm}

@@ -12,9 +12,11 @@ from bench.attacks.geometry import distance
 from bench.attacks.hop_skip_jump import HALVE, SEEK, SOUND, STRIDE, HopSkipJump, _Walk
 from bench.core.threat import DECISIONS, Budget, Norm
 from bench.errors import BadValue
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 EVERYTHING = {norm: Budget(norm, Fraction(100)) for norm in Norm}

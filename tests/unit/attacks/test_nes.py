@@ -15,8 +15,11 @@ from bench.attacks.nes import NES, SPSA
 from bench.attacks.witness import Witness
 from bench.core.threat import SCORES, Budget, Norm
 from bench.errors import BadValue
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
-from bench.evaluate.oracle import PLAIN, Access, Ledger, MeteredOracle
+from bench.evaluate.ledger import Ledger
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF, L2 = Budget(Norm.LINF, Fraction("0.1")), Budget(Norm.L2, Fraction("0.6"))

@@ -27,7 +27,7 @@ from bench.errors import BadValue
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.nearest import Nearest
-from bench.evaluate.oracle import PLAIN
+from bench.evaluate.numerics import PLAIN
 from bench.evaluate.referee import Referee
 from bench.plan import Request, plan_run
 from bench.registry import ATTACKS

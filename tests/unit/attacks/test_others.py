@@ -24,7 +24,7 @@ from bench.core.threat import DECISIONS, SCORES, WHITE_BOX, Budget, Knowledge, N
 from bench.errors import BadValue, MissingExtra, UnknownName
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Cell, Chunk, play
-from bench.evaluate.oracle import PLAIN
+from bench.evaluate.numerics import PLAIN
 from bench.registry import ATTACKS, BACKENDS, NORMS, needs
 
 LINF, L2 = Budget(Norm.LINF, Fraction("8/255")), Budget(Norm.L2, Fraction(1))

@@ -13,9 +13,11 @@ from bench.attacks.geometry import distance
 from bench.attacks.rays import RayS, _Search
 from bench.core.threat import DECISIONS, Budget, Norm
 from bench.errors import BadValue
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF = Budget(Norm.LINF, Fraction("0.1"))

@@ -26,9 +26,11 @@ from bench.attacks.transfer import (
 )
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm
 from bench.errors import BadValue
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 PRESETS = {

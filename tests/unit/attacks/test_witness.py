@@ -20,9 +20,11 @@ from bench.attacks.transfer import TransferFGSM
 from bench.attacks.witness import Witness
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
 from bench.evaluate import ledger as ledgers
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF = Budget(Norm.LINF, Fraction("0.1"))

@@ -20,7 +20,7 @@ from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate import checks, diagnostics
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 
 D, N = 64, 100
 EPS = Fraction(1, 100)

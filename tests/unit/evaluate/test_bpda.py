@@ -24,12 +24,14 @@ from bench.core.threat import (
     Norm,
 )
 from bench.errors import AccessDenied
+from bench.evaluate.access import Access, samples_of
 from bench.evaluate.adaptive import answered_by, why_skipped
 from bench.evaluate.batches import Batches
 from bench.evaluate.bypass import StraightThrough, features_of, lends_features, passing_over
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle, Numerics, samples_of
+from bench.evaluate.numerics import PLAIN, Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 LEVELS = 64

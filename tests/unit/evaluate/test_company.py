@@ -23,7 +23,7 @@ from bench.core.outcomes import Outcomes
 from bench.core.threat import DECISIONS, WHITE_BOX, Budget, Knowledge, Norm
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 
 N, CLASSES = 80, 6
 

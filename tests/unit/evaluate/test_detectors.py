@@ -31,7 +31,7 @@ from bench.evaluate.detectors import (
 )
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.look import Lacking
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 from bench.studies.detect.guarded import Watch, climbable, guarded, lent, look_behind
 
 K, D = 3, 5

@@ -16,10 +16,12 @@ from bench.attacks.pgd import PGD
 from bench.attacks.square import Square
 from bench.core.threat import SCORES, WHITE_BOX, Budget, Norm
 from bench.evaluate import ledger as ledgers
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import Access, MeteredOracle, Numerics
+from bench.evaluate.numerics import Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 FAINT = Budget(Norm.LINF, Fraction("1/100000"))

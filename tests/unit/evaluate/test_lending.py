@@ -13,10 +13,12 @@ from bench.api import Deployed
 from bench.core.outcomes import NEVER
 from bench.core.threat import DECISIONS, SCORES, TRANSFER, WHITE_BOX, Budget, Norm, Source
 from bench.errors import AccessDenied, QueriesSpent
+from bench.evaluate.access import Access
 from bench.evaluate.attribution import Attribution
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 FAINT = Budget(Norm.LINF, Fraction("1/100000"))

@@ -27,10 +27,12 @@ from bench.core.threat import (
     Source,
 )
 from bench.errors import AccessDenied, QueriesSpent
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle, Numerics
+from bench.evaluate.numerics import PLAIN, Numerics
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 
 LINF = Budget(Norm.LINF, Fraction(1, 10))

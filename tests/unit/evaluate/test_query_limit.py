@@ -16,7 +16,7 @@ from bench.core.threat import DECISIONS, SCORES, Budget, Knowledge, Norm
 from bench.errors import QueriesSpent
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import PLAIN
+from bench.evaluate.numerics import PLAIN
 
 LIMIT = 7
 LEVELS = (0.1, 0.2, 0.45, 0.9)  # classes 0, 0, 0, 1; only the third is within a tenth of the boundary

@@ -19,9 +19,10 @@ from bench.attacks.streams import seeded
 from bench.core.outcomes import NEVER, worst_case
 from bench.core.survival import survival
 from bench.core.threat import GRAY_BOX_CLASSIFIER, GRAY_BOX_TWIN, SCORES, WHITE_BOX, Budget, Norm, Source
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import PLAIN, Access, Numerics
+from bench.evaluate.numerics import PLAIN, Numerics
 from bench.evaluate.referee import Referee
 from bench.evaluate.sequel import Sequel
 

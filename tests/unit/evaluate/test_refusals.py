@@ -16,10 +16,12 @@ from bench.attacks.hop_skip_jump import HopSkipJump
 from bench.attacks.noise import UniformNoise
 from bench.core.outcomes import REFUSED
 from bench.core.threat import DECISIONS, TRANSFER, WHITE_BOX, Budget, Norm, Source
+from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
-from bench.evaluate.oracle import PLAIN, Access, MeteredOracle
+from bench.evaluate.numerics import PLAIN
+from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import Referee
 from bench.registry import ATTACKS
 

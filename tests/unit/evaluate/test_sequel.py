@@ -17,7 +17,7 @@ from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
 from bench.evaluate.diagnostics import broken_by, from_gates, from_outcomes
 from bench.evaluate.engine import Arena, Chunk, part_of, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 from bench.evaluate.sequel import Sequel
 
 

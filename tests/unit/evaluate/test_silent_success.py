@@ -20,7 +20,7 @@ from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate import diagnostics, ledger
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 
 OURS = (Ladder(), Restarts(PGD(steps=20), times=3), PGD(), MIFGSM(), APGD(steps=20), TargetedAPGD(steps=20))
 N = 200

@@ -15,7 +15,7 @@ from bench.core.threat import DECISIONS, GRAY_BOX_CLASSIFIER, WHITE_BOX, Budget,
 from bench.errors import AccessDenied
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.oracle import Numerics
+from bench.evaluate.numerics import Numerics
 from bench.evaluate.unstopped import Unstopped, adversarial_images
 
 BUDGET = Budget(Norm.LINF, Fraction(1, 4))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.api import Task
 from bench.core.threat import Budget, Norm
 from bench.nn.architectures import network
-from bench.nn.fold import Folded, fold
+from bench.nn.fold import Folded, NotFolded, fold, folded
 
 
 def _randomized(net: nn.Module, seed: int = 0) -> nn.Module:
@@ -157,6 +157,69 @@ def test_what_a_trace_cannot_hold_stays_itself_in_eval_mode(kind: type[nn.Module
     assert fold(net, _images(2)) is net
     assert not any(module.training for module in net.modules())
     assert torch.equal(torch.random.get_rng_state(), state), "folding must not draw random numbers"
+
+
+@pytest.mark.parametrize("kind", [Branching, Noisy, Hidden, Detached])
+def test_a_refusal_says_why_in_a_sentence(kind: type[nn.Module]) -> None:
+    with pytest.raises(NotFolded, match=r"cannot trace|logits differ|gradients differ") as refused:
+        folded(_randomized(kind()), _images(2))
+    assert not refused.value.idle
+
+
+class AtKinks(nn.Module):
+    """Every fourth image meets a ReLU whose input is nothing but rounding: one copy may pass it, one not."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.linear = nn.Linear(8, 5)
+        _randomized(self, seed)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.norm(self.conv(x)).relu()
+        return self.linear(hidden.amax((2, 3)))
+
+    @torch.no_grad()
+    def put_at_kink(self, image: Tensor) -> None:
+        """Every unit's largest input becomes 0, up to rounding, on this image [C, H, W]."""
+        self.norm.bias -= self.norm(self.conv(image[None])).amax((0, 2, 3))
+
+
+def test_kinks_of_relus_break_no_decision_on_48_random_pairs() -> None:
+    turned = 0
+    for seed in range(48):
+        net, x = AtKinks(seed), _images(seed, 8, 6)
+        net.put_at_kink(x[seed % 8])
+        copied = folded(net, x)
+        slopes = [
+            torch.autograd.grad(f(z).sum(), z)[0] for f in (copied, net) for z in [x.clone().requires_grad_()]
+        ]
+        turned += not torch.allclose(*slopes, rtol=1e-3, atol=1e-4 * float(slopes[1].abs().max()))
+    assert turned > 5, f"kinks turned {turned} gradients: the test shows nothing without any"
+
+
+def test_autocast_around_changes_no_decision() -> None:
+    net, x = _randomized(Small()).eval(), _images(3, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert isinstance(folded(net, x), Folded)
+
+
+def test_autocast_inside_is_compared_in_float32() -> None:
+    class Cast(Small):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x)
+
+    net = _randomized(Cast()).eval()
+    assert fold(net, _images(3, 8)) is net, "a trace loses the autocast, so it answers in another precision"
+
+
+def test_gradients_as_small_as_rounding_are_compared_by_direction() -> None:
+    net = _randomized(Small()).eval()
+    net.linear.weight.data *= 1e-9
+    assert isinstance(folded(net, _images(3, 8)), Folded)
 
 
 def test_nothing_to_fold_stays_itself() -> None:
