@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench.api import Attack, Deployed, Task, Trial
 from bench.attacks.fgsm import FGSM
 from bench.attacks.norms import norms_of
-from bench.core.encoding import decode, encode
+from bench.core.encoding import decode, encode, kinds_in
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.core.traits import told
 from bench.data.catalog import source
@@ -108,7 +108,7 @@ def _defense_clauses(
 
     yield Checked("is a frozen dataclass", _frozen(defense))
     yield Checked("says what it implements", bool(defense.paper))
-    yield Checked("encodes to JSON and back", decode(encode(defense)) == defense)
+    yield Checked("encodes to JSON and back", decode(encode(defense), kinds_in(defense)) == defense)
     before = {role: _state(fit(parent, options, data).folder) for role, parent in spec.parents}
     trained = fit(spec, options, data)
     after = {role: _state(options.store.model(parent.id)) for role, parent in spec.parents}
@@ -230,7 +230,7 @@ def _attack_clauses(attack: Attack) -> Iterator[Checked]:
     x = torch.rand(12, 2, 6, 6)
     chunk = Chunk(0, x, net(x).argmax(dim=1), torch.arange(12))
     clean = x.clone()
-    kept_json = decode(encode(attack)) == attack
+    kept_json = decode(encode(attack), kinds_in(attack)) == attack
     yield Checked("is a frozen dataclass", _frozen(attack))
     yield Checked("encodes to JSON and back", kept_json)
     kept_to = norms_of(attack)

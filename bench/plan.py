@@ -18,7 +18,7 @@ from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.grammar import split, variant
-from bench.core.imports import FROM_FILE
+from bench.core.imports import FROM_FILE, has_run
 from bench.core.own import with_own_imports
 from bench.core.threat import (
     DECISIONS,
@@ -92,6 +92,9 @@ class Named:
     @property
     def _usual(self) -> Any:
         """What has that name, with nothing changed; for a class of no table and no file, its defaults."""
+        path, is_file, _ = self.name.rpartition(".py:")
+        if is_file and not has_run(Path(f"{path}.py")):  # a label in a record runs no file
+            return type(self.defense)()
         try:
             return _resolved(DEFENSES.get(self.name))
         except UnknownName:

@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar, Literal, cast
@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from bench.api import Defense, Deployed, FitContext, Task
-from bench.core.imports import module_at
+from bench.core.imports import CODE, module_at
 from bench.errors import BadCheckpoint, BadValue, BenchError
 from bench.nn.architectures import network
 from bench.train import hub, zoo
@@ -54,7 +54,8 @@ class Loaded:
 
     source: str = "file"  # or robustbench:NAME, hf:REPO, hf:REPO/FILE: what --defense names
     weights: str = ""  # the file's SHA-256, its first 12 digits, as runs note it; given, they are demanded
-    factory: str = ""  # module:callable or PATH.py:callable that makes the network, its normalisation inside
+    # module:callable or PATH.py:callable that makes the network, its normalisation inside
+    factory: str = field(default="", metadata={CODE: True})
     normalize: Literal["none", "task"] = "task"  # before --arch: nothing, or the data set's mean and std
     zoo_data: Literal["task", "cifar10", "cifar100", "imagenet"] = "task"  # RobustBench's; task: --data
     threat: Threat = "Linf"  # what RobustBench's network was trained against

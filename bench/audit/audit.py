@@ -17,8 +17,10 @@ from bench.audit import convergence, probes, rules_of_attacks, rules_of_records,
 from bench.audit.case import Case, kept, unknown
 from bench.audit.examined import Examined
 from bench.audit.gather import case_of, changed_since, investigation
+from bench.core.constructible import NotGiven
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import decode
+from bench.core.names import current
 from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import Source
 from bench.data.dataset import Dataset, test_subset
@@ -140,7 +142,7 @@ def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, in
     found: list[tuple[int, int, PGD, int]] = []
     for trial in record.spec["suite"]["trials"]:
         held = outcomes.get(trial["column"])
-        is_pgd = str(trial["attack"]["is"]) in _PGDS
+        is_pgd = current(str(trial["attack"]["is"])) in _PGDS
         if held is None or not is_pgd or trial["knowledge"]["gradients"] != Source.DEPLOYED.value:
             continue
         attack: Any = decode(trial["attack"])
@@ -202,7 +204,7 @@ STAGES: tuple[Stage, ...] = (
 )
 """The rules that need the network, the cheap ones first."""
 
-_PGDS = ("bench.attacks.pgd:PGD", "bench.attacks.combine:Restarts")
+_PGDS = ("attack/pgd", "attack/restarts")
 
 _RANK = ("block", "warn", "open", "info", "pass")
 
@@ -238,7 +240,7 @@ def _kept(record: Record, checks: Mapping[str, Check], case: Case, store: Store)
 def _defense(record: Record) -> Any:
     try:
         return decode(record.spec["training"]["defense"])
-    except ImportError:
+    except NotGiven:
         raise BadValue(
             f"the defense {record.defense} of run {record.run_id} is defined in a file, expected its path",
             "bench audit PATH.py:CLASS",

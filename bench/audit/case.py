@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.credit import broken as broken_by
+from bench.core.names import class_of
 from bench.core.outcomes import Outcomes
 from bench.records.record import Check, Column, Record
 from bench.records.rules import RULES
@@ -45,13 +46,13 @@ class Tried:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The classes of its attack and of those that it is made of."""
-        return tuple(str(part["is"]).rpartition(":")[2] for part in _attacks(self.trial["attack"]))
+        return tuple(class_of(str(part["is"])) for part in _attacks(self.trial["attack"]))
 
     @property
     def is_targeted(self) -> bool:
         """Whether it aims at a class."""
         return any(
-            "argeted" in str(part["is"])
+            "argeted" in class_of(str(part["is"]))
             or part.get("target", "none") != "none"
             or part.get("component", "") in ("apgd-t", "fab-t")
             or part.get("targets", 0)

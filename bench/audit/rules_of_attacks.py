@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.audit.case import Case, Tried, broken, is_of_others, kept, left_by, percent, spared_by, unknown
 from bench.core import credit, metrics
+from bench.core.names import as_published, current
 from bench.core.paired import paired_difference
 from bench.records.record import Check, Record
 from bench.records.rules import RULE_OF
@@ -273,7 +274,7 @@ def _but_switches(one: Record, other: Record) -> bool:
         training = dict(r.spec["training"])
         for name in ("seed", "id", "parents", "name"):
             training.pop(name, None)
-        kind = training.pop("defense")["is"]
-        return kind, training, r.data_digest, r.budget, r.spec["checkpoint"]
+        kind = current(training.pop("defense")["is"])
+        return kind, as_published(training), r.data_digest, r.budget, r.spec["checkpoint"]
 
     return ground(one) == ground(other)

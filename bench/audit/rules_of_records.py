@@ -10,6 +10,7 @@ import numpy as np
 from bench.audit.case import Case, broken, is_of_others, kept, percent, unknown
 from bench.core import credit
 from bench.core.metrics import proportion
+from bench.core.names import as_published
 from bench.core.paired import holm, mcnemar
 from bench.records.record import Check, Interval, Record
 from bench.records.verdicts import worst_case_of
@@ -253,13 +254,14 @@ def _but_seed(record: Record) -> tuple[object, ...]:
         training.pop(name, None)
     recipe = None if record.training is None else record.training.recipe
     where = record.defense, record.architecture, record.data_digest, record.budget, record.examples
-    return *where, recipe, training, *_measured(record)
+    return *where, recipe, as_published(training), *_measured(record)
 
 
 def _measured(record: Record) -> tuple[object, ...]:
     """The attacks and how they were computed: a name alone says too little where parameters were chosen."""
     spec = record.spec
-    return record.suite, spec["suite"].get("trials"), spec.get("numerics"), spec.get("checkpoint")
+    attacked = as_published([spec["suite"].get("trials"), spec.get("numerics")])
+    return record.suite, attacked, spec.get("checkpoint")
 
 
 def _once_each(records: Iterable[Record]) -> list[Record]:

@@ -10,13 +10,16 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from bench.core.names import as_published
+
 
 def canonical(data: object) -> str:
-    """JSON with one spelling: sorted keys, no spaces, no NaN.
+    """JSON with one spelling: sorted keys, no spaces, no NaN, names of classes as they were first published.
 
-    >>> canonical({"b": 1, "a": [True, None]})
-    '{"a":[true,null],"b":1}'
+    >>> canonical({"b": 1, "a": [True, None]}), canonical({"is": "budget"})
+    ('{"a":[true,null],"b":1}', '{"is":"bench.core.threat:Budget"}')
     """
+    data = as_published(data)
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 

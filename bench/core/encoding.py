@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import math
 import typing
+from collections.abc import Iterable
 from enum import Enum
 from fractions import Fraction
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from bench.core.constructible import class_named, require_given
+from bench.core.imports import CODE
+from bench.core.names import TYPE_KEY, name_at
 from bench.errors import BadValue
 
 T = TypeVar("T")
-TYPE_KEY = "is"
 
 
 def encode(value: object) -> Any:
@@ -24,11 +26,11 @@ def encode(value: object) -> Any:
 
     >>> from bench.core.threat import Budget, Norm
     >>> encode(Budget(Norm.LINF, Fraction(8, 255)))
-    {'is': 'bench.core.threat:Budget', 'norm': 'Linf', 'eps': '8/255'}
+    {'is': 'budget', 'norm': 'Linf', 'eps': '8/255'}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {TYPE_KEY: f"{type(value).__module__}:{type(value).__qualname__}", **named}
+        return {TYPE_KEY: name_at(f"{type(value).__module__}:{type(value).__qualname__}"), **named}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Fraction):
@@ -44,28 +46,48 @@ def encode(value: object) -> Any:
     raise BadValue(f"a {type(value).__name__} cannot be encoded, expected plain data or a frozen dataclass")
 
 
-def decode(data: Any) -> Any:
+def decode(data: Any, beside: Iterable[type] = ()) -> Any:
     """The value that `encode` was given; refuses unknown fields and values of the wrong type.
+
+    Only classes of the table of names, of installed plug-ins and of files that the user gave are made, and no
+    other module is imported, for data may come from anybody. `beside`: classes that are at hand anyway.
 
     >>> from bench.core.threat import WHITE_BOX
     >>> decode(encode(WHITE_BOX)) == WHITE_BOX
     True
     """
     if isinstance(data, list):
-        return tuple(decode(item) for item in data)
+        return tuple(decode(item, beside) for item in data)
     if not isinstance(data, dict):
         return data
     if TYPE_KEY not in data:
-        return {key: decode(item) for key, item in data.items()}
-    module, _, name = str(data[TYPE_KEY]).partition(":")
-    kind = getattr(importlib.import_module(module), name)
-    given = {key: decode(item) for key, item in data.items() if key != TYPE_KEY}
-    hints = typing.get_type_hints(kind)
-    known = {field.name for field in dataclasses.fields(kind)}
-    unknown = sorted(set(given) - known)
+        return {key: decode(item, beside) for key, item in data.items()}
+    kind: Any = class_named(str(data[TYPE_KEY]), beside)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted({*data} - {TYPE_KEY, *fields})
     if unknown:
-        raise BadValue(f"{name} has no field {unknown[0]!r}, expected {', '.join(sorted(known))}")
-    return kind(**{key: _validated(hints[key], item, f"{name}.{key}") for key, item in given.items()})
+        raise BadValue(
+            f"{kind.__name__} has no field {unknown[0]!r}, expected {', '.join(sorted(fields)) or 'none'}"
+        )
+    given = {key: decode(item, beside) for key, item in data.items() if key != TYPE_KEY}
+    hints = typing.get_type_hints(kind)
+    for key, item in given.items():
+        if CODE in fields[key].metadata:
+            require_given(str(item), f"{kind.__name__}.{key}")
+    return kind(
+        **{key: _validated(hints[key], item, f"{kind.__name__}.{key}") for key, item in given.items()}
+    )
+
+
+def kinds_in(value: object) -> set[type]:
+    """The dataclasses of a value and of all that it holds."""
+    if isinstance(value, (tuple, list)):
+        return {kind for item in value for kind in kinds_in(item)}
+    if isinstance(value, dict):
+        return kinds_in(list(value.values()))
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return set()
+    return {type(value)}.union(*(kinds_in(getattr(value, field.name)) for field in dataclasses.fields(value)))
 
 
 def override(value: T, settings: dict[str, Any]) -> T:

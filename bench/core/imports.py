@@ -14,6 +14,27 @@ from bench.errors import BadValue, UnknownName
 FROM_FILE = "_from_path"
 """What a module that was run from a file is told of it."""
 
+CODE = "names code"
+"""In the metadata of a field that holds "module:attribute", which will be imported and called."""
+
+_GIVEN: set[str] = set()
+"""Modules that a user named or whose files a user gave."""
+
+
+def is_given(module: str) -> bool:
+    """Whether a user named this module, or gave its file, in this process.
+
+    >>> module_at("math", "a module") is not None and is_given("math"), is_given("os")
+    (True, False)
+    """
+    return module in _GIVEN
+
+
+def has_run(path: Path) -> bool:
+    """Whether the file was run as a module in this process."""
+    place = path.expanduser().resolve()
+    return any(getattr(module, "__dict__", {}).get(FROM_FILE) == place for module in [*sys.modules.values()])
+
 
 def module_at(place: str, expected: str) -> ModuleType:
     """The module `package.module`, or that in the file `PATH.py`, run once: who asks again gets the same.
@@ -29,11 +50,15 @@ def module_at(place: str, expected: str) -> ModuleType:
     True
     """
     if not place.endswith(".py"):
-        return importlib.import_module(place)
+        found = importlib.import_module(place)
+        _GIVEN.add(place)
+        return found
     path = Path(place).expanduser().resolve()
     if not path.is_file():
         raise UnknownName(f"there is no file {place!r}, expected {expected}")
-    return _module_of_file(path)
+    found = _module_of_file(path)
+    _GIVEN.add(found.__name__)
+    return found
 
 
 def _module_of_file(path: Path) -> ModuleType:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from bench.core.names import current
+
 if TYPE_CHECKING:
     from bench.records.record import Column, Record
 
@@ -43,7 +45,7 @@ def noted(record: Record) -> Record:
             columns.append(column)
             continue
         trial = trials.get(column.name, {})
-        goes_on = str(trial.get("is", "")).rpartition(":")[2] == "Sequel"
+        goes_on = current(str(trial.get("is", ""))) == "sequel"
         columns.append(_noted(column, before if goes_on else None, record.clean.count, trial))
         before = column
     return dataclasses.replace(record, columns=tuple(columns))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.names import current
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Norm
 from bench.errors import BadValue
@@ -27,7 +28,7 @@ COLUMNS = (
 ALL = "nearest of all"
 """Where a column is named: all columns of the run that looked for the nearest, example by example."""
 
-NEAREST = "bench.evaluate.nearest:Nearest"
+NEAREST = "nearest"
 """The kind of trial, as a record's spec names it, whose distances are those of the nearest mistakes found."""
 
 
@@ -146,7 +147,7 @@ def _axis(norm: Norm) -> str:
 def _columns(run: Run) -> list[str]:
     record = run.record
     trials: Sequence[Mapping[str, Any]] = record.spec.get("suite", {}).get("trials", ())
-    sought = {trial["column"] for trial in trials if trial.get("is") == NEAREST}
+    sought = {trial["column"] for trial in trials if current(trial.get("is", "")) == NEAREST}
     computed = [column.name for column in record.columns if column.name in run.outcomes]
     found = [name for name in computed if name in sought]
     if not found:

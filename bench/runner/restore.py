@@ -39,12 +39,6 @@ def restored(record: Record, store: Store, data: str | None = None, code: tuple[
             numerics=decode(spec["numerics"]),
             others=tuple((Source(who), _training(store, name, data)) for who, name in spec["others"].items()),
         )
-    except ImportError as error:
-        raise BadValue(
-            f"run {record.run_id} uses classes of the module {error.name!r}, which is not installed, "
-            "expected the file that they are in",
-            f"--code {error.name}.py",
-        ) from None
     except (KeyError, TypeError, AttributeError, BenchError) as error:
         if isinstance(error, (BadCheckpoint, BadValue)) and not isinstance(error, KeyError):
             raise

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
+from bench.core.names import as_published
 from bench.core.outcomes import concatenate
 from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate import diagnostics
@@ -76,7 +77,7 @@ def summary_differs(record: Record, now: Record) -> Iterator[str]:
         told, is_now = getattr(record, item.name), getattr(now, item.name)
         if item.name == "training" and told is not None and is_now is not None:
             is_now = dataclasses.replace(is_now, sha256=told.sha256)  # the proof of the weights has it
-        if told != is_now:
+        if as_published(told) != as_published(is_now):  # older specs have former names
             yield f"{item.name} is {_shown(is_now)} by run and cells, {_shown(told)} in the record"
 
 
