@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,9 @@ PLUG_INS = ("attacks", "suites")
 
 HEAD = """# Words
 
-One word for one thing, in code, documents and sentences. Each line is the first sentence of a class; this page is made from
-them (`python -m bench.report.words`), and a test holds it to them. Plug-ins are not here: `bench list` explains them.
+One word for one thing, in code, documents and sentences. Each line is the first sentence of a class; this
+page is made from them (`python -m bench.report.words`), and a test holds it to them. Plug-ins are not here:
+`bench list` explains them.
 """
 
 
@@ -90,4 +92,4 @@ def _is_plug_in(node: ast.ClassDef, module: Path) -> bool:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    sys.stdout.write(page())

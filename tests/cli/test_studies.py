@@ -1,4 +1,4 @@
-"""Every study keeps what it computed, refuses what other code made, goes on after a stop, and tells mistakes."""
+"""Every study keeps what it computed, refuses what other code made, goes on, and tells mistakes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from bench.cli.main import bench as group
 from bench.records import documents
 from bench.studies import NAMES, study
 
+CHUNKS = ["--set", "suite.chunk=10"]
 SMALLEST = {
-    "curve": ["--over", "eps", "--at", "1/40,1/20", "--attack", "noise"],
-    "shift": ["--only", "contrast"],
-    "transfer": ["--attack", "noise"],
-    "detect": ["--detector", "max_softmax", "--attack", "noise"],
-    "diagnose": [],
+    "curve": ["--over", "eps", "--at", "1/40,1/20", "--attack", "noise", *CHUNKS],
+    "shift": ["--only", "contrast", *CHUNKS],
+    "transfer": ["--attack", "noise", *CHUNKS],
+    "detect": ["--detector", "max_softmax", "--attack", "noise", *CHUNKS],
+    "diagnose": [],  # one chunk holds everything that it shows
 }
 """The cheapest thing that each can be asked for."""
 
@@ -29,8 +30,8 @@ def test_each_is_asked_for_something_here():
 def asked(request, linear, linear_data, tmp_path):
     """The words of a study on a linear network: name, networks, options."""
     networks = [linear, f"{linear}[weights_seed=1]"] if request.param == "transfer" else [linear]
-    given = ["--data", linear_data, "--examples", "30", "--set", "suite.chunk=10"]
-    return [request.param, *networks, *SMALLEST[request.param], *given, "--store", tmp_path / "runs"]
+    given = ["--data", linear_data, "--examples", "30", "--store", tmp_path / "runs"]
+    return [request.param, *networks, *SMALLEST[request.param], *given]
 
 
 def test_it_is_computed_once_and_refused_once_its_code_is_another(bench, asked, tmp_path):
@@ -56,6 +57,7 @@ def test_it_is_computed_once_and_refused_once_its_code_is_another(bench, asked, 
     assert damaged.code == 2 and "examples" in damaged.err and row.again in damaged.err
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_stop_and_workers_give_the_same(bench, asked, tmp_path, monkeypatch):
     measure = study(asked[0]).module("measure").Measure
     played, play = [], measure.play
@@ -85,7 +87,17 @@ def test_it_goes_on_after_a_stop_and_workers_give_the_same(bench, asked, tmp_pat
 def test_it_takes_what_all_take(asked):
     command = group.get_command(click.Context(group), asked[0])
     options = {parameter.name for parameter in command.params}
-    shared = {"names", "examples", "checkpoint", "factory", "batch_size", "compiled", "workers", "init", "seed"}
+    shared = {
+        "names",
+        "examples",
+        "checkpoint",
+        "factory",
+        "batch_size",
+        "compiled",
+        "workers",
+        "init",
+        "seed",
+    }
     shared |= {"store", "settings", "device", "rerun", "accept_stale", "out", "as_json", "data", "recipe"}
     assert shared <= options
     assert {"norm", "eps"} <= options or not study(asked[0]).budgeted

@@ -131,7 +131,8 @@ def _renamed(data):
 
 HOSTILE = (
     "antigravity:x", "this:s", "os:system", "subprocess:Popen", "bench.core.names:PLACES",
-    "bench.cli.main:main",     "bench.attacks.pgd:PGD.__init__", "bench.core.imports:module_at", "bench.records.record:Record",
+    "bench.cli.main:main", "bench.attacks.pgd:PGD.__init__", "bench.core.imports:module_at",
+    "bench.records.record:Record",
     "bench.attacks.others.torchattacks:Given", "bench.attacks.others.torchattacks:looked_up",
     "attack/torchattacks:__import__", "attack/nothing", "defenses.trades:Trades.fit", "builtins:eval",
     ":", "", "tests.conftest:x", "..:x", "os.path:join",
