@@ -136,6 +136,24 @@ def test_a_killed_run_goes_on(bench, words, environment, tmp_path):
         assert whole[key] == fresh[key]
 
 
+def test_two_workers_find_the_same(bench, words, tmp_path):
+    alone = told_json(bench(*words, "--json"))
+    both = told_json(bench(*words[:-1], tmp_path / "two", "--workers", "2", "--json"))
+    for key in ("networks", "guards", "separations", "scores_sha256"):
+        assert both[key] == alone[key], key
+
+
+def test_out_of_several_networks_holds_the_rows_of_all(bench, words, linear, tmp_path):
+    told = bench(*words, f"{linear}[weights_seed=1]", "--out", tmp_path / "out")
+    assert told.code == 0, told.err
+    held = [path.parent.name for path in (tmp_path / "runs").glob("detection/*/detection.json")]
+    assert {path.name for path in (tmp_path / "out").glob("roc-*.png")} == {f"roc-{one}.png" for one in held}
+    for name, rows in (("detection.csv", 2), ("joint_accuracy.csv", 3)):
+        head, *lines = (tmp_path / "out" / name).read_text().splitlines()
+        assert head.startswith("detection,defense,architecture,")
+        assert [line.partition(",")[0] for line in lines].count(held[0]) == rows and len(lines) == 2 * rows
+
+
 def test_out_holds_tables_and_curves(bench, words, tmp_path):
     told = bench(*words, "--out", tmp_path / "out")
     assert told.code == 0, told.err

@@ -177,6 +177,18 @@ def test_rerun_computes_the_same_again(look, kept, tmp_path):
     assert look("--rerun").code == 0 and path.read_bytes() == before
 
 
+def test_a_worker_sees_the_same_and_out_holds_the_table_and_every_figure(look, kept, tmp_path):
+    told = look("--store", tmp_path / "two", "--workers", "2", "--out", tmp_path / "out")
+    assert told.code == 0, told.err
+    two = whole(tmp_path / "two", kept.record.id)
+    assert two.record.arrays_sha256 == kept.record.arrays_sha256
+    assert all(getattr(two.record, kind) == getattr(kept.record, kind) for kind in KINDS)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    drawn = {f"{kind}-{kept.record.id}" for kind in kept.record.kinds}
+    ends = ("png", "pdf", "csv", "caption.txt")
+    assert names == {"diagnostics.md", *(f"{name}.{end}" for name in drawn for end in ends)}
+
+
 def test_diagnostics_of_other_code_are_refused(look, kept, tmp_path):
     path = tmp_path / "runs" / "diagnostics" / kept.record.id / "diagnosis.json"
     code = '"bench.studies.diagnose.features": "'
@@ -269,8 +281,9 @@ def test_what_cannot_be_drawn_is_one_sentence(bench, kept, look, linear, tmp_pat
     here = ["--store", tmp_path / "runs", "--out", tmp_path / "figures"]
     known, held = f"expected a defense, a folder or one of {min(bare, kept.record.id)}", kept.record.id
     for words, told in (
-        (["zzz"], f"'zzz' leads to no diagnosis, {known}"),
-        ([tmp_path], "leads to no diagnostics"),
+        (["zzz"], "'zzz' leads to no run, expected a defense, a folder or an id"),
+        (["gallery", "zzz"], f"'zzz' leads to no diagnosis, {known}"),
+        (["gallery", tmp_path], "leads to no diagnosis"),
         ([held, "--kind", "training"], "hold no training (its training wrote no log), expected attention"),
         ([bare, "--kind", "attention"], "hold no attention (the deployed network lends no features"),
         (["training"], "training is a kind of figure and nothing is named to draw"),

@@ -14,14 +14,14 @@ STUDY = Study(
     example="bench diagnose NAME",
     examples=200,
     figures={
-        "gallery": Figure(
-            "images: clean, change, adversarial, purified, and answers", "report:gallery", together=False
-        ),
-        "landscape": Figure("loss around images, towards an attack and at random", "report:landscape"),
         "attention": Figure("where teacher and student look", "report:attention", together=False),
         "embedding": Figure("features of clean and adversarial images", "report:embedding"),
         "contributions": Figure("how many features count (N_90)", "report:contributions"),
         "purification": Figure("images before and after a purifier", "report:purification", together=False),
         "training": Figure("loss, accuracies and learning rate over epochs", "report:training"),
+        "gallery": Figure(
+            "images: clean, change, adversarial, purified, and answers", "report:gallery", together=False
+        ),
+        "landscape": Figure("loss around images, towards an attack and at random", "report:landscape"),
     },
 )

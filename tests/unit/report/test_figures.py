@@ -104,14 +104,14 @@ def test_without_a_kind_all_that_there_is_is_drawn(stored, diagnosed, tmp_path, 
     store = stored(diagnosed(), bare)
     todo = all_drawable(["agkd_bml", "bbb"], store, Only())
     assert [path.name for path in figures.draw(todo, tmp_path, "png")] == [
-        "gallery-0123456789ab.png",
-        "gallery-bbbbbbbbbbbb.png",
-        "landscape.png",
         "attention-0123456789ab.png",
         "embedding.png",
         "contributions.png",
         "purification-0123456789ab.png",
         "training.png",
+        "gallery-0123456789ab.png",
+        "gallery-bbbbbbbbbbbb.png",
+        "landscape.png",
     ]
     with pytest.raises(BadValue, match=r"hold no purification \(b\), expected embedding or contributions"):
         read.drawable("purification", ["bbb"], store, Only())
