@@ -14,7 +14,7 @@ from bench.core.names import class_of
 from bench.core.outcomes import Outcomes
 from bench.records.record import Check, Column, Record
 from bench.records.rules import RULES
-from bench.records.shift import Shift
+from bench.studies.shift.record import Shift
 
 LEAST = 100
 """A run of the same network with fewer examples says too little to be joined with a larger one."""

@@ -16,9 +16,9 @@ from bench.core.succession import changed_modules
 from bench.core.threat import Budget, Norm, format_eps, parse_eps
 from bench.data.catalog import Source, source
 from bench.errors import BadData, BenchError
-from bench.records import documents
 from bench.records.record import Check, Record
-from bench.records.shift import FOLDER, SCHEMA, Shift
+from bench.studies import study
+from bench.studies.shift.record import Shift
 
 if TYPE_CHECKING:
     from bench.runner.options import Options
@@ -56,8 +56,9 @@ def shifts_of(record: Record, store: Path) -> Iterator[Shift]:
     Raises:
         BadData: a file is damaged.
     """
-    for path in sorted(store.glob(f"{FOLDER}/*/shift-*.json")):
-        found = documents.read(path, Shift, SCHEMA, "bench shift with --rerun")
+    shifts = study("shift")
+    for path in sorted(shifts.where(store, "*").parent.parent.glob(f"*/{shifts.file}")):
+        found: Shift | None = shifts.read(path)
         if found is None or record.training is None:
             continue
         theirs = found.network.sha256, found.spec["run"]["checkpoint"], found.data_digest

@@ -25,7 +25,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "ablate": ("bench.cli.ablate:ablate", "Turn a defense's switches one by one, in one table."),
     **{study.name: ("bench.cli.study:command", study.does) for study in studies()},
     "transfer": ("bench.cli.transfer:transfer", "Which images made on one defense fool another?"),
-    "shift": ("bench.cli.shift:shift", "Accuracy under corruptions, rotations and translations."),
     "plot": ("bench.cli.plot:plot", "Draw figures for a paper of what other commands kept."),
     "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),
     "export": ("bench.cli.export:export", "Write records in the form of another board, RobustBench's."),

@@ -117,7 +117,7 @@ def _study(source: Source) -> Any:
 
 def _kinds(one: Heading, source: Source) -> Sequence[str]:
     """The kinds of figures that a result holds."""
-    return one.kinds or kinds_of(source)
+    return kinds_of(source) if one.kinds is None else one.kinds
 
 
 def _whole(source: Source, one: Heading, path: Path) -> Any:
@@ -129,7 +129,7 @@ def _lacking(
     kind: str, names: Sequence[str], found: Sequence[Heading], source: Source
 ) -> tuple[str, str | None]:
     """What is wrong, and what to type instead."""
-    kinds = list(dict.fromkeys(held for one in found for held in one.kinds))
+    kinds = list(dict.fromkeys(held for one in found for held in _kinds(one, source)))
     why = found[0].why_not(kind)
     reason = f" ({why})" if why else ""
     there = " or ".join(kinds) or "another result, because there is no figure in it"

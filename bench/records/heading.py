@@ -69,9 +69,9 @@ class Heading:
         )
 
     @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of figures that it can be drawn as; empty: all of its study."""
-        return ()
+    def kinds(self) -> tuple[str, ...] | None:
+        """The kinds of figures that it can be drawn as; None: all of its study."""
+        return None
 
     def why_not(self, kind: str) -> str | None:
         """Why it cannot be drawn so, where that is known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from bench.core.seeds import seed_for
 from bench.data.catalog import source
 from bench.data.splits import permutation
-from bench.evaluate.corruptions import corruption
+from bench.studies.shift.corruptions import corruption
 
 
 @pytest.fixture
@@ -84,22 +85,23 @@ def test_the_table_and_the_files_tell_the_same(bench, words, linear, tmp_path, a
 
 
 def test_cells_are_kept_and_shared(bench, words, tmp_path, monkeypatch):
-    import bench.runner.shift as runner
+    from bench.studies.shift.measure import CLEAN, Measure
 
-    judged, outcomes = [], runner._Computation._outcomes
+    judged, cell = [], Measure.cell
 
-    def killed(self, *args, **more):
+    def counted(self, task):
+        judged.extend([task.column] * (task.column != CLEAN))
+        return cell(self, task)
+
+    def killed(self, task):
         if len(judged) == 7:
             raise KeyboardInterrupt
-        judged.append(1)
-        return outcomes(self, *args, **more)
+        return counted(self, task)
 
-    monkeypatch.setattr(runner._Computation, "_outcomes", killed)
+    monkeypatch.setattr(Measure, "cell", killed)
     stopped = bench(*words, "--only", "contrast", "--json")
-    assert stopped.code == 130 and not list((tmp_path / "runs").rglob("shift-*.json"))
-    monkeypatch.setattr(
-        runner._Computation, "_outcomes", lambda *args, **more: judged.append(1) or outcomes(*args, **more)
-    )
+    assert stopped.code == 130 and not list((tmp_path / "runs").rglob("shift.json"))
+    monkeypatch.setattr(Measure, "cell", counted)
     whole = bench(*words, "--only", "contrast", "--json")
     assert len(judged) == 15, "five severities of three chunks"
     again = bench(*words, "--only", "contrast", "--json")
@@ -110,11 +112,12 @@ def test_cells_are_kept_and_shared(bench, words, tmp_path, monkeypatch):
 
 def test_a_shift_of_other_code_is_refused(bench, words, tmp_path):
     assert bench(*words, "--only", "contrast").code == 0
-    (path,) = (tmp_path / "runs").rglob("shift-*.json")
-    code = '"bench.evaluate.corruptions": "'
+    (path,) = (tmp_path / "runs").rglob("shift.json")
+    code = '"bench.studies.shift.corruptions": "'
     path.write_text(path.read_text().replace(code, f"{code}0"))
     told = bench(*words, "--only", "contrast")
-    assert told.code == 2 and "bench.evaluate.corruptions changed since" in told.err and "--rerun" in told.err
+    assert told.code == 2 and "--rerun" in told.err
+    assert "bench.studies.shift.corruptions changed since" in told.err
     assert bench(*words, "--only", "contrast", "--accept-stale").code == 0
 
 
@@ -136,3 +139,32 @@ def test_a_bad_word_is_one_sentence(bench, tmp_path, words, told):
     assert refused.code == 2 and refused.out == "" and "Traceback" not in refused.err
     for word in told:
         assert word in refused.err.splitlines()[-1]
+
+
+def test_two_workers_see_the_same(bench, words, tmp_path):
+    given = ("--only", "contrast", "--only", "shot_noise", "--only", "poses", "--json")
+    (alone,) = read(bench(*words, *given))
+    (shared,) = read(bench(*words[:-1], tmp_path / "shared", *given, "--workers", 2))
+    for held in (alone, shared):
+        del held["provenance"], held["seconds"]
+    assert shared == alone
+
+
+def test_ids_are_those_of_the_first_shifts():
+    """A published shift names the class of its grid by where it lived then."""
+    from bench.core.digest import content_id
+    from bench.plan import Request
+    from bench.studies.shift.plan import plan
+
+    path = next((Path(__file__).parents[2] / "docs" / "records" / "shift").glob("*/shift.json"))
+    published = json.loads(path.read_text())
+    assert content_id(published["spec"]) == published["id"]
+    (spec,) = plan(["standard"], Request("standard", data="mnist"))
+    assert spec.encoded()["grid"] == published["spec"]["grid"]
+    assert spec.encoded()["corruptions"] == published["spec"]["corruptions"]
+
+
+def test_poses_alone_are_no_figure(bench, words, tmp_path):
+    (shift,) = read(bench(*words, "--only", "poses", "--json"))
+    told = bench("plot", "shift", shift["id"], "--store", tmp_path / "runs", "--out", tmp_path / "out")
+    assert told.code == 2 and "poses alone" in told.err and "Traceback" not in told.err

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bench.evaluate.draws import Draws
+from bench.studies.shift.draws import Draws
 
 SIDE = 32
 """The side of the images that the constants were chosen for."""

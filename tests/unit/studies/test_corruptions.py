@@ -13,8 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 from bench.errors import UnknownName
-from bench.evaluate import blurs, weather
-from bench.evaluate.corruptions import (
+from bench.studies.shift import blurs, weather
+from bench.studies.shift.corruptions import (
     CORRUPTIONS,
     NAMES,
     SEVERITIES,
@@ -24,7 +24,7 @@ from bench.evaluate.corruptions import (
     pixelate,
     saturate,
 )
-from bench.evaluate.draws import Draws
+from bench.studies.shift.draws import Draws
 
 CPU = torch.device("cpu")
 GRAY = torch.full((40, 1, 28, 28), 0.5)

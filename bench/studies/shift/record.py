@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from pydantic import ConfigDict
+from bench.records.heading import STRICT, Heading
+from bench.records.record import Interval
 
-from bench.records.record import Interval, Provenance
-from bench.records.transfer import Network
-
-SCHEMA = 1
-
-FOLDER = "shift"
-
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Corrupted:
     """One corruption at one severity."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: str
     group: str
@@ -36,7 +29,7 @@ class Corrupted:
 class Mean:
     """The mean of n examples' own means, with 1.96 standard errors on both sides."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     value: float
     low: float
@@ -48,7 +41,7 @@ class Mean:
 class Posed:
     """Rotations and translations from a grid."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     poses: int
     degrees: float
@@ -60,26 +53,24 @@ class Posed:
     shown: float  # images shown for the last one, mean per example
 
 
-@dataclass(frozen=True)
-class Shift:
-    """One defense under every corruption and severity, and over the grid of poses."""
+@dataclass(frozen=True, kw_only=True)
+class Shift(Heading):
+    """One defense under every corruption and severity, and over the grid of poses; no budget bounds these."""
 
-    __pydantic_config__ = _STRICT
-
-    schema: int
-    id: str
-    network: Network
-    data: str
-    data_digest: str
-    seed: int
-    examples: int
     corrupted: tuple[Corrupted, ...]
     mean: Mean | None  # over all corruptions and severities; None: no corruption was asked for
     posed: Posed | None  # None: not asked for
     left_out: tuple[str, ...]  # corruptions that are not defined for such images
-    seconds: float
-    spec: Mapping[str, Any]
-    provenance: Provenance
+
+    @property
+    def kinds(self) -> tuple[str, ...] | None:
+        """Corruptions are drawn."""
+        return ("shift",) if self.corrupted else ()
+
+    def why_not(self, kind: str) -> str | None:
+        """Poses alone are no figure."""
+        del kind
+        return None if self.corrupted else "poses alone, which are few figures and need no picture"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,3 +85,19 @@ class Shift:
         """One corruption's accuracy, averaged over its severities."""
         held = self.of(name)
         return sum(one.accuracy.value for one in held) / len(held)
+
+
+RECORD = Shift
+
+
+def summary(found: Shift) -> str:
+    """A shift in a line."""
+    parts = [f"{len(found.names)} corruptions"] if found.corrupted else []
+    parts += [f"{found.posed.poses} poses"] if found.posed is not None else []
+    where = f"{found.network.defense} on {found.data}, seed {found.seed}, n = {found.examples:,}"
+    return f"{where}: {', '.join(parts)}"
+
+
+def whole(found: Shift, _: Path) -> Shift:
+    """Nothing lies beside a shift."""
+    return found

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 from bench.errors import BadValue
 from bench.records.record import Interval
-from bench.records.shift import Mean, Shift
+from bench.records.store import write_atomically
 from bench.report.names import told_apart
-from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, plain, sheet
-from bench.report.render import Cell, Column, Kind, Table, percent
+from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, sheet
+from bench.report.paper import write as write_figure
+from bench.report.render import Cell, Column, Kind, Table, csv, markdown, percent
+from bench.studies.shift.record import Mean, Shift
 
 NUMBERS = (
     *("shift", "defense", "architecture", "group", "name", "severity", "accuracy", "low", "high", "right"),
@@ -22,6 +25,26 @@ _NOT = (
     "computed from the test images by the formulas of Hendrycks and Dietterich (ICLR 2019), without frost; "
     "not CIFAR-10-C, whose figures are other images'"
 )
+
+
+def tables(found: Sequence[Shift]) -> list[Table]:
+    """One table, of one shift or of several side by side."""
+    return [shift_table(found)]
+
+
+def write(found: Sequence[Shift], folder: Path) -> list[Path]:
+    """The table, its numbers, and the figure as a picture and for print, with its caption."""
+    table = folder / "shift.md"
+    write_atomically(table, markdown(shift_table(found)).encode())
+    if not found[0].corrupted:  # poses are few figures, which need no picture
+        numbers = folder / "shift.csv"
+        write_atomically(numbers, csv(number_table(found)).encode())
+        return [table, numbers]
+    with paper():
+        drawing = shift_figure(found)
+        picture, numbers, below = write_figure(drawing, folder, "png")
+        printed = write_figure(drawing, folder, "pdf")[0]
+    return [table, numbers, picture, printed, below]
 
 
 def shift_table(found: Sequence[Shift]) -> Table:
@@ -53,25 +76,18 @@ def shift_table(found: Sequence[Shift]) -> Table:
 
 
 def shift_figure(found: Sequence[Shift], width: float = COLUMN) -> Drawing:
-    """A row for each corruption: the mean over severities as a mark, severities 1 to 5 as a line.
+    """A row for each corruption, of which there is one: the mean as a mark, severities 1 to 5 as a line.
 
     Raises:
-        BadValue: there is no corruption, they cannot be compared, or are more than can be told apart.
+        BadValue: they cannot be compared, or are more than can be told apart.
     """
     first = _same_ground(found)
     if len(found) > len(COLOURS):
         raise BadValue(
             f"{len(found)} shifts are more than one figure can show, expected at most {len(COLOURS)}"
         )
-    if not first.corrupted:
-        raise BadValue(
-            f"the shift {first.id} of {first.network.defense} has poses alone, which are few figures and "
-            "need no picture, expected corruptions",
-            f"bench shift {first.network.defense}",
-        )
     names = first.names
-    rows = max(1, len(names))
-    figure = sheet(width, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * rows)
+    figure = sheet(width, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * len(names))
     axes = figure.subplots()
     for place, (label, one) in enumerate(zip(labels(found), found, strict=True)):
         away = 0.0 if len(found) == 1 else 0.6 * (place / (len(found) - 1) - 0.5)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from bench.core.seeds import seed_for
 from bench.errors import UnknownName
-from bench.evaluate import blurs, weather
-from bench.evaluate.draws import Draws
+from bench.studies.shift import blurs, weather
+from bench.studies.shift.draws import Draws
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bench.core.outcomes import REFUSED
 from bench.core.seeds import seed_for
-from bench.evaluate.blurs import sampled
-from bench.evaluate.draws import Draws
 from bench.evaluate.referee import Referee
+from bench.studies.shift.blurs import sampled
+from bench.studies.shift.draws import Draws
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.evaluate.blurs import drawn_out, magnified, scale_of, smoothed
-from bench.evaluate.draws import Draws
+from bench.studies.shift.blurs import drawn_out, magnified, scale_of, smoothed
+from bench.studies.shift.draws import Draws
 
 _LUMA = (0.299, 0.587, 0.114)
 _MUD, _WATER = (63 / 255, 42 / 255, 20 / 255), (175 / 255, 238 / 255, 238 / 255)

@@ -10,7 +10,7 @@ from bench.api import Deployed
 from bench.core.threat import Budget, Norm
 from bench.evaluate.batches import Batches
 from bench.evaluate.referee import Referee
-from bench.evaluate.spatial import Grid, in_random_pose, in_worst_pose, moved
+from bench.studies.shift.spatial import Grid, in_random_pose, in_worst_pose, moved
 
 
 @pytest.fixture(scope="module")

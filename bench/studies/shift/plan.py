@@ -1,0 +1,70 @@
+"""What `bench shift` will do: a network, corruptions, a grid of poses, and the one id of all that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from bench.api import Suite
+from bench.core.encoding import TYPE_KEY, encode
+from bench.errors import UnknownName
+from bench.plan import Request, RunSpec, plan_each
+from bench.studies.shift.corruptions import CORRUPTIONS, GROUPS, NAMES, Corruption
+from bench.studies.shift.spatial import Grid
+from bench.studies.spec import Part, StudySpec
+
+POSES = "poses"
+"""The word for the grid of rotations and translations."""
+
+GRID = "bench.evaluate.spatial:Grid"
+"""The name of the grid's class in specs: ids hold where it lived when the first shifts were published."""
+
+
+@dataclass(frozen=True)
+class ShiftSpec(StudySpec):
+    """All that decides one shift; the images depend on seed and example, not on the defense."""
+
+    name: ClassVar[str] = "shift"
+
+    run: RunSpec  # its suite has no trials
+    corruptions: tuple[Corruption, ...]
+    grid: Grid | None
+
+    def encoded(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "run": self.run.encoded(),
+            "corruptions": {held.name: encode(held.constants) for held in self.corruptions},
+            "grid": None if self.grid is None else {**encode(self.grid), TYPE_KEY: GRID},
+        }
+
+    @property
+    def runs(self) -> tuple[RunSpec, ...]:
+        """The one network."""
+        return (self.run,)
+
+    @property
+    def title(self) -> str:
+        """What is measured, as progress says it."""
+        return f"{self.run.training.named.label} under corruptions and poses"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Cells belong to the network: another choice of corruptions has those that it shares."""
+        return (Part(self.run.id, self.run.encoded(), tuple(self.run.modules)),)
+
+
+def plan(names: Sequence[str], request: Request, only: Sequence[str] = ()) -> list[ShiftSpec]:
+    """A shift for each network; `only` are corruptions, groups of them, or poses; none: everything.
+
+    Raises:
+        UnknownName, BadValue: a name leads nowhere, or a value cannot be.
+    """
+    for word in only:
+        if word not in (*NAMES, *GROUPS, POSES):
+            groups, held = ", ".join([*GROUPS, POSES]), ", ".join(NAMES)
+            raise UnknownName(f"--only is {word!r}, expected one of {groups}, {held}", f"--only {GROUPS[0]}")
+    chosen = tuple(c for c in CORRUPTIONS if not only or c.name in only or c.group in only)
+    grid = Grid() if not only or POSES in only else None
+    return [ShiftSpec(run, chosen, grid) for run in plan_each(names, request, Suite("shift", 1, ()))]
