@@ -62,7 +62,7 @@ PLACES: Mapping[str, str] = {
     "detector/lid": "bench.evaluate.detectors:LocalDimension",
     "detector/mahalanobis": "bench.evaluate.detectors:Mahalanobis",
     "detector/max_softmax": "bench.evaluate.detectors:MaxSoftmax",
-    "grid": "bench.evaluate.spatial:Grid",
+    "grid": "bench.studies.shift.spatial:Grid",
     "knowledge": "bench.core.threat:Knowledge",
     "nearest": "bench.evaluate.nearest:Nearest",
     "numerics": "bench.evaluate.oracle:Numerics",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bench.api import Suite
-from bench.core.encoding import TYPE_KEY, encode
+from bench.core.encoding import encode
 from bench.errors import UnknownName
 from bench.plan import Request, RunSpec, plan_each
 from bench.studies.shift.corruptions import CORRUPTIONS, GROUPS, NAMES, Corruption
@@ -16,9 +16,6 @@ from bench.studies.spec import Part, StudySpec
 
 POSES = "poses"
 """The word for the grid of rotations and translations."""
-
-GRID = "bench.evaluate.spatial:Grid"
-"""The name of the grid's class in specs: ids hold where it lived when the first shifts were published."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,7 @@ class ShiftSpec(StudySpec):
         return {
             "run": self.run.encoded(),
             "corruptions": {held.name: encode(held.constants) for held in self.corruptions},
-            "grid": None if self.grid is None else {**encode(self.grid), TYPE_KEY: GRID},
+            "grid": self.grid and encode(self.grid),
         }
 
     @property
