@@ -16,8 +16,8 @@ from bench.core.encoding import decode, encode, kinds_in
 from bench.core.imports import module_at
 from bench.errors import BadValue
 from bench.evaluate.nearest import Nearest
-from bench.evaluate.oracle import Numerics
-from bench.evaluate.spatial import Grid
+from bench.evaluate.numerics import Numerics
+from bench.studies.shift.spatial import Grid
 from bench.plan import parse_defense
 from bench.registry import ATTACKS, DEFENSES, SUITES
 from bench.suites.detection import DETECTORS, Protocol
