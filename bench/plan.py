@@ -340,6 +340,8 @@ def plan_white_box(request: Request, suite: Suite) -> RunSpec:
 def plan_each(names: Sequence[str], request: Request, suite: Suite) -> list[RunSpec]:
     """A run for each NAME or NAME@ARCH, each once; the rest of the request is common to all.
 
+    A file of weights, and what makes its network, are only for those among them that are loaded from a file.
+
     Raises:
         UnknownName, BadValue: a name leads nowhere, or a value cannot be.
     """
@@ -355,12 +357,13 @@ def plan_each(names: Sequence[str], request: Request, suite: Suite) -> list[RunS
             "network",
             names[0],
         )
+    trained = dataclasses.replace(request, weights=None, factory=None)
+    from_file = {name for name in names if len(names) > 1 and _is_from_file(parse_network(name)[0])}
     specs = []
     for name in dict.fromkeys(names):
         defense, architecture = parse_network(name)
-        wanted = dataclasses.replace(
-            request, defense=defense, architecture=architecture or request.architecture
-        )
+        whole = request if name in from_file or not from_file else trained
+        wanted = dataclasses.replace(whole, defense=defense, architecture=architecture or whole.architecture)
         specs.append(plan_white_box(wanted, suite))
     return specs
 
@@ -433,6 +436,12 @@ def name_of(defense: Defense) -> Named:
     known += [name for name in names if type(usual[name]) is kind]
     path = vars(sys.modules[kind.__module__]).get(FROM_FILE)
     return Named(known[0] if known else f"{path or kind.__module__}:{kind.__qualname__}", defense)
+
+
+def _is_from_file(text: str) -> bool:
+    """Whether a defense is given its weights by --checkpoint FILE."""
+    defense = parse_defense(text, {}).defense
+    return isinstance(defense, Foreign) and defense.source == "file"
 
 
 def _resolved(defense: Any) -> Any:

@@ -24,7 +24,6 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),
     "ablate": ("bench.cli.ablate:ablate", "Turn a defense's switches one by one, in one table."),
     **{study.name: ("bench.cli.study:command", study.does) for study in studies()},
-    "transfer": ("bench.cli.transfer:transfer", "Which images made on one defense fool another?"),
     "plot": ("bench.cli.plot:plot", "Draw figures for a paper of what other commands kept."),
     "board": ("bench.cli.board:board", "Rank the defenses of some records, or rebuild published boards."),
     "export": ("bench.cli.export:export", "Write records in the form of another board, RobustBench's."),

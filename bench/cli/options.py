@@ -170,7 +170,7 @@ checkpoint = click.option(
     default="best",
     show_default=True,
     metavar="best|last|FILE",
-    help="Which epoch is attacked: best on held-out images, or the last; for --defense loaded, the file of "
+    help="Which epoch is attacked: best on held-out images, or the last; for the defense loaded, the file of "
     "weights (safetensors or a pickle of tensors).",
 )
 factory = click.option(
@@ -218,14 +218,11 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-_WHOSE = (data, data_root, arch, recipe, train_eps)
-_HOW = (seed, device, devices, store, settings, rerun, accept_stale, offline)
-
-network = several(*_WHOSE, init, *_HOW)
-"""What decides how one network is trained, and where it is kept."""
-
-networks = several(*_WHOSE, *_HOW)
-"""The same for several, which cannot all begin with one file."""
+network = several(
+    *(data, data_root, arch, recipe, train_eps, init),
+    *(seed, device, devices, store, settings, rerun, accept_stale, offline),
+)
+"""What decides how a network is trained, and where it is kept."""
 
 
 class Commands(click.Group):

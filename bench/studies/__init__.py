@@ -19,7 +19,7 @@ from importlib import import_module
 
 from bench.studies.study import Study
 
-NAMES = ("curve", "detect", "shift", "diagnose")
+NAMES = ("transfer", "curve", "detect", "shift", "diagnose")
 """Each the name of a command and of a folder here, in the order in which help lists them."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,20 +55,19 @@ class Cells:
         self,
         columns: Sequence[str],
         after: Sequence[str] = (),
-        part: str | None = None,
+        parts: Sequence[str] = (),
         *,
         whole: bool = False,
     ) -> None:
         """See to it that all cells of these columns are stored; each is given those of `after`, made before.
 
-        Columns of one call need nothing of each other. `whole` ones are of no chunk: one cell, which every
-        chunk of a column that comes after it is given.
+        Columns and parts of one call need nothing of each other; without parts, it is of the only one. `whole`
+        columns are of no chunk: one cell, which every chunk of a column that comes after it is given.
         """
-        held = self._only if part is None else part
         self._whole.update(columns if whole else ())
-        for done in self._executor.play(self._missing(columns, after, held)):
-            self._folders[held].keep(done.column, done.number, done.arrays, done.seconds)
-            self._count(held, done.column, done.number, done.seconds)
+        for done in self._executor.play(self._missing(columns, after, parts or [self._only])):
+            self._folders[done.part].keep(done.column, done.number, done.arrays, done.seconds)
+            self._count(done.part, done.column, done.number, done.seconds)
 
     def read(self, column: str, part: str | None = None) -> Iterator[Arrays]:
         """The arrays of a column that was made, chunk by chunk."""
@@ -78,8 +78,8 @@ class Cells:
         """What computing took, now or before; without columns, of all that were made."""
         return sum(took for (_, column), took in self._seconds.items() if not columns or column in columns)
 
-    def _missing(self, columns: Sequence[str], after: Sequence[str], part: str) -> Iterator[Task]:
-        for column in columns:
+    def _missing(self, columns: Sequence[str], after: Sequence[str], parts: Sequence[str]) -> Iterator[Task]:
+        for part, column in itertools.product(parts, columns):
             for number in self._numbers(column):
                 found = self._folders[part].held(column, number)
                 if found is not None:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bench.records.curves import Curve, CurvePoint
 
 from bench.cli.list_ import list_
 from bench.cli.main import COMMANDS, bench, main
@@ -19,9 +18,14 @@ from bench.cli.options import parse_settings
 from bench.cli.show import field_comments
 from bench.core.threat import Knowledge
 from bench.errors import BadValue, BenchError
-from bench.records import curves, documents, transfer
+from bench.records import documents
+from bench.records.heading import Network
 from bench.records.record import Record, to_json
-from bench.records.transfer import Network, Transfer
+from bench.studies import study
+from bench.studies.curve import record as curves
+from bench.studies.curve.record import Curve, CurvePoint
+from bench.studies.transfer import record as transfer
+from bench.studies.transfer.record import Transfer
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "torchvision", "pandas", "matplotlib", "lightning_fabric", "torchattacks")
@@ -205,21 +209,38 @@ def test_list_runs_shows_whatever_a_store_holds(
     capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
 ) -> None:
     made = make_record()
-    network = Network("pgd_at", "small_cnn", "short", "t" * 12, "0" * 64, made.clean)
-    shared = {"data": "digits", "data_digest": "d", "seed": 3, "spec": {}, "provenance": made.provenance}
+    network = Network(
+        defense="pgd_at",
+        paper="Madry et al., ICLR 2018",
+        reconstruction=None,
+        architecture="small_cnn",
+        recipe="short",
+        training_id="t" * 12,
+        sha256="0" * 64,
+        checkpoint="best",
+        clean=made.clean,
+    )
+    shared = {
+        "data": "digits",
+        "data_digest": "d",
+        "norm": "Linf",
+        "eps": "0.2",
+        "seed": 3,
+        "examples": 1000,
+        "seconds": 1.0,
+        "spec": {},
+        "provenance": made.provenance,
+    }
     matrix = Transfer(
         schema=transfer.SCHEMA,
         id="a" * 12,
         **shared,
-        norm="Linf",
-        eps="0.2",
-        examples=1000,
         attack="PGD()",
         knowledge="white-box",
         networks=(network, dataclasses.replace(network, defense="trades")),
         robust=((made.clean, made.clean), (made.clean, made.clean)),
     )
-    transfer.write(tmp_path / "transfer" / matrix.id, matrix)
+    documents.write(study("transfer").where(tmp_path, matrix.id), matrix)
     points = tuple(
         CurvePoint(value, at, made.clean, made.worst_case, 1.0, 1.0, 1.0)
         for value, at in (("0", 0.0), ("1/2", 0.5))
@@ -228,19 +249,16 @@ def test_list_runs_shows_whatever_a_store_holds(
         schema=curves.SCHEMA,
         id="b" * 12,
         axis="eps",
-        network=network,
+        networks=(network,),
         **shared,
-        norm="Linf",
-        eps="0.2",
-        examples=1000,
         attacks=("PGD()",),
         knowledge="white-box",
         points=points,
         findings=(),
         whole_box=1.0,
-        seconds=1.0,
     )
-    documents.write(tmp_path / "curves" / curve.id / curves.CURVE, curve)
+    path = study("curve").where(tmp_path, curve.id)
+    documents.write(path, curve)
     (tmp_path / "models" / "c").mkdir(parents=True)
     _, out, _ = run(capsys, "list", "runs", "--store", str(tmp_path))
     assert out.splitlines() == [
@@ -255,7 +273,7 @@ def test_list_runs_shows_whatever_a_store_holds(
         ("transfer matrices", "a" * 12),
         ("curves", "b" * 12),
     ]
-    (tmp_path / "curves" / curve.id / curves.CURVE).write_text("{")
+    path.write_text("{")
     code, _, err = run(capsys, "list", "runs", "--store", str(tmp_path))
     assert code == 2 and "curve.json cannot be read" in err
 

@@ -12,8 +12,8 @@ from bench.runner.stale import NAMING, study_changes
 JUDGES = ("bench.evaluate.engine", "bench.evaluate.referee", "bench.core.metrics", "bench.runner.summary")
 STUDIES = {
     "curve": ("bench.studies.curve.measure", "bench.core.survival", "bench.core.paired"),
-    "shift": ("bench.runner.shift", "bench.runner.deployed", "bench.evaluate.spatial"),
-    "transfer": ("bench.runner.transfer", "bench.evaluate.unstopped"),
+    "shift": ("bench.studies.shift.measure", "bench.runner.subject", "bench.studies.shift.spatial"),
+    "transfer": ("bench.studies.transfer.measure", "bench.runner.subject", "bench.evaluate.unstopped"),
     "diagnose": ("bench.studies.diagnose.measure", "bench.studies.diagnose.portraits", "bench.core.fidelity"),
     "detect": ("bench.studies.detect.measure", "bench.studies.detect.fields", "bench.core.detection"),
 }

@@ -20,7 +20,7 @@ SEEDS = (0, 1, 2)
 
 KILLED = """
 import os, pathlib, signal, sys
-import bench.runner.transfer
+import bench.studies.transfer.measure
 from bench.cli.main import main
 
 rename, done = pathlib.Path.replace, 0
@@ -66,9 +66,15 @@ def words(linear, linear_data, tmp_path):
     return ["transfer", *names, *given, "--store", str(tmp_path / "runs")]
 
 
-def counts(told):
+def read(told):
+    """The one matrix of a request."""
     assert told.code == 0, told.err
-    return [[cell["count"] for cell in row] for row in json.loads(told.out)["robust"]]
+    (matrix,) = json.loads(told.out)
+    return matrix
+
+
+def counts(told):
+    return [[cell["count"] for cell in row] for row in read(told)["robust"]]
 
 
 def test_every_cell_is_its_closed_form(bench, words, arrays):
@@ -76,7 +82,7 @@ def test_every_cell_is_its_closed_form(bench, words, arrays):
     found = closed_form(arrays, 0.05)
     assert counts(told) == found
     assert len({count for row in found for count in row}) > 4, "cells that differ"
-    matrix = json.loads(told.out)
+    matrix = read(told)
     assert {cell["n"] for row in matrix["robust"] for cell in row} == {120}, "over all examples"
     x, y = arrays["x_test"].reshape(120, -1).astype(float), arrays["y_test"]
     right = [int(((x @ drawn(seed)[0].T + drawn(seed)[1]).argmax(1) == y).sum()) for seed in SEEDS]
@@ -113,7 +119,7 @@ LABELS, ARCH = ("", "[weights_seed=1]", "[weights_seed=2]"), "small_cnn"
 
 
 def test_images_are_made_once_and_shown_to_newcomers(bench, words, monkeypatch, arrays):
-    import bench.runner.transfer as runner
+    import bench.studies.transfer.measure as runner
 
     made, make = [], runner.adversarial_images
     monkeypatch.setattr(runner, "adversarial_images", lambda *given: made.append(1) or make(*given))
@@ -121,7 +127,7 @@ def test_images_are_made_once_and_shown_to_newcomers(bench, words, monkeypatch, 
     smaller = bench(*two, "--json")
     assert len(made) == 2 * 3, "120 images in chunks of 50, on two networks"
     larger = bench(*words, "--json")
-    assert len(made) == 3 * 3 and "360 examples, 240 of them done before" in larger.err
+    assert len(made) == 3 * 3
     found = closed_form(arrays, 0.05)
     assert counts(smaller) == [row[:2] for row in found[:2]] and counts(larger) == found
     again = bench(*words, "--json")
@@ -135,27 +141,29 @@ def test_killed_it_goes_on_where_it_stopped(bench, words, environment, arrays, t
     done = subprocess.run([sys.executable, "-c", KILLED, *words], **run)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(list((tmp_path / "runs" / "transfer").rglob("*.npz"))) == 4
-    assert not list((tmp_path / "runs").rglob("transfer.json"))
+    assert not list((tmp_path / "runs").rglob("matrix.json"))
     told = bench(*words, "--json")
     assert counts(told) == closed_form(arrays, 0.05)
-    assert "360 examples, 170 of them done before" in told.err
 
 
-def test_damaged_images_are_made_again(bench, words, arrays, tmp_path):
+def test_damaged_images_are_made_again_and_those_of_others_are_refused(bench, words, arrays, tmp_path):
     assert bench(*words).code == 0
-    (matrix,) = (tmp_path / "runs" / "transfer").glob("*/transfer.json")
+    (matrix,) = (tmp_path / "runs" / "transfer").glob("*/matrix.json")
     matrix.unlink()
     damaged, swapped, *_ = sorted((tmp_path / "runs" / "transfer").rglob("*.npz"))
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert counts(bench(*words, "--json")) == closed_form(arrays, 0.05)
-    np.savez(swapped, ids=np.arange(50), images=np.zeros((50, 1, 4, 4), dtype=np.float32))
+    strange = {"ids": np.arange(50), "images": np.zeros((50, 1, 4, 4), dtype=np.float32)}
+    np.savez(swapped, seconds=np.float64(0), **strange)
     matrix.unlink()
-    assert counts(bench(*words, "--json")) == closed_form(arrays, 0.05), "those of others are not used"
+    told = bench(*words, "--json")
+    assert told.code == 2 and "are of other examples than those of chunk 1" in told.err
+    assert counts(bench(*words, "--json", "--rerun")) == closed_form(arrays, 0.05)
 
 
 def test_a_matrix_of_other_code_is_refused(bench, words, tmp_path):
     assert bench(*words).code == 0
-    (matrix,) = (tmp_path / "runs" / "transfer").glob("*/transfer.json")
+    (matrix,) = (tmp_path / "runs" / "transfer").glob("*/matrix.json")
     code = '"bench.evaluate.unstopped": "'
     matrix.write_text(matrix.read_text().replace(code, f"{code}0"))
     told = bench(*words)
@@ -179,9 +187,9 @@ def test_who_has_the_sources_weights_is_white_box(bench, linear, linear_data, tm
 def test_other_attacks_by_name(bench, words, arrays):
     told = bench(*words, "--attack", "fgsm", "--json")
     assert counts(told) == closed_form(arrays, 0.05), "one step suffices against a linear classifier"
-    assert json.loads(told.out)["attack"].startswith("FGSM(")
+    assert read(told)["attack"].startswith("FGSM(")
     told = bench(*words, "--attack", "pgd", "--set", "attack.pgd.steps=30", "--json")
-    assert counts(told) == closed_form(arrays, 0.05) and "steps=30" in json.loads(told.out)["attack"]
+    assert counts(told) == closed_form(arrays, 0.05) and "steps=30" in read(told)["attack"]
 
 
 @pytest.mark.parametrize(
@@ -207,3 +215,41 @@ def test_a_bad_word_is_one_sentence(bench, tmp_path, words, told):
     assert refused.code == 2 and refused.out == "" and "Traceback" not in refused.err
     for word in told:
         assert word in refused.err.splitlines()[-1]
+
+
+FACTORY = """
+import torch
+
+class Linear(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.last = torch.nn.Linear(16, 2)
+
+    def forward(self, x):
+        return self.last(x.flatten(1))
+"""
+
+
+def test_a_network_of_ones_own_is_in_the_matrix(bench, words, arrays, tmp_path, linear):
+    """It has the weights of the second classifier: their rows and columns are equal, and white-box."""
+    weight, bias = map(torch.from_numpy, drawn(1))
+    torch.save({"last.weight": weight.float(), "last.bias": bias.float()}, tmp_path / "own.pt")
+    (tmp_path / "factory_for_matrix.py").write_text(FACTORY)
+    own = ("--checkpoint", tmp_path / "own.pt", "--factory", f"{tmp_path / 'factory_for_matrix.py'}:Linear")
+    given = words[words.index("--data") :]
+    matrix = read(bench("transfer", linear, f"{linear}[weights_seed=1]", "loaded", *own, *given, "--json"))
+    known = closed_form(arrays, 0.05)
+    kept = (0, 1, 1)
+    counted = [[cell["count"] for cell in row] for row in matrix["robust"]]
+    assert counted == [[known[source][target] for target in kept] for source in kept]
+    assert matrix["networks"][2]["architecture"] == "factory_for_matrix:Linear"
+    refused = bench("transfer", linear, f"{linear}[weights_seed=1]", *own, *given)
+    assert refused.code == 2 and "is trained here" in refused.err
+
+
+def test_two_workers_make_the_same_images(bench, words):
+    alone = read(bench(*words, "--json"))
+    shared = read(bench(*words[:-1], f"{words[-1]}-shared", "--workers", 2, "--json"))
+    for held in (alone, shared):
+        del held["provenance"], held["seconds"]
+    assert shared == alone

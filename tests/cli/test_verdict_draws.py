@@ -31,7 +31,7 @@ def counts(bench, linear, linear_data, tmp_path):
         weak = ("--eps", "1/1000", "--attack", "noise")
         run = told("run", "--defense", COIN, *weak)
         (curve,) = told("curve", COIN, "--over", "eps", "--at", "1/1000", *weak)
-        matrix = told("transfer", COIN, linear, *weak)
+        (matrix,) = told("transfer", COIN, linear, *weak)
         (shift,) = told("shift", COIN, "--only", "brightness")
         (watched,) = told("detect", COIN, *weak, *few)
         (look,) = told("diagnose", COIN, "--eps", "1/1000")
@@ -40,7 +40,7 @@ def counts(bench, linear, linear_data, tmp_path):
             "curve": (curve["networks"][0]["clean"]["count"], curve["points"][1]["robust"]["count"]),
             "transfer": (matrix["networks"][0]["clean"]["count"], matrix["robust"][0][0]["count"]),
             "transferred": (matrix["networks"][0]["clean"]["count"], matrix["robust"][1][0]["count"]),
-            "shift": (shift["network"]["clean"]["count"], shift["network"]["clean"]["count"]),
+            "shift": (shift["networks"][0]["clean"]["count"],) * 2,
             "detect": (watched["networks"][0]["clean"]["count"], watched["attacks"][0]["robust"]["count"]),
             "diagnose": (look["networks"][0]["clean"]["count"], look["adversarial"]["count"]),
         }
@@ -62,7 +62,7 @@ def test_no_pose_of_hundreds_beats_a_coin_by_luck(bench, linear_data, tmp_path):
     """Of 775 votes each image loses one in ten; where images make no difference, none is lost."""
     given = ("--data", linear_data, "--examples", "60", "--store", tmp_path / "runs", "--json")
     (shift,) = json.loads(bench("shift", f"{COIN}[blind=true]", "--only", "poses", *given).out)
-    clean, posed = shift["network"]["clean"]["count"], shift["posed"]
+    clean, posed = shift["networks"][0]["clean"]["count"], shift["posed"]
     assert 30 < clean < 60, "most are of that class, of which one in ten is lost"
     assert posed["worst_of_draws"]["count"] == posed["worst"]["count"] == clean
     assert posed["random"]["value"] == pytest.approx(clean / 60, abs=1e-6)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from bench.records.transfer import Transfer
-from bench.report import paper
-from bench.report.paper import COLUMN, PAGE, Drawing, folded, plain, sheet
-from bench.report.render import Cell, Column, Kind, Marked, Table
+from bench.records.store import write_atomically
+from bench.report.paper import COLUMN, PAGE, Drawing, about, folded, paper, plain, sheet
+from bench.report.paper import write as write_figure
+from bench.report.render import Cell, Column, Kind, Marked, Table, markdown
+from bench.studies.transfer.record import Transfer
 
 WHITE_BOX = "*"
 """The mark of a network that is shown images made on itself."""
@@ -20,6 +23,23 @@ SLACK = 0.01
 
 FEW = 5
 """How many networks have room for their names below the heat map."""
+
+
+def tables(found: Sequence[Transfer]) -> list[Table]:
+    """One table for each matrix."""
+    return [transfer_table(one) for one in found]
+
+
+def write(found: Sequence[Transfer], folder: Path) -> list[Path]:
+    """The table, its numbers, and the heat map as a picture and for print, with its caption."""
+    (matrix,) = found  # one request makes one
+    table = folder / "transfer.md"
+    write_atomically(table, markdown(transfer_table(matrix)).encode())
+    with paper():
+        drawing = heat_map(matrix)
+        picture, numbers, below = write_figure(drawing, folder, "png")
+        printed = write_figure(drawing, folder, "pdf")[0]
+    return [table, numbers, picture, printed, below]
 
 
 def transfer_table(found: Transfer) -> Table:
@@ -83,7 +103,7 @@ def heat_map(found: Transfer, width: float | None = None) -> Drawing:
     bar = figure.colorbar(shown, ax=axes)
     bar.set_label("robust accuracy (%)")
     bar.outline.set_linewidth(0.6)
-    of = paper.about(cast(Any, found))  # it asks for what every measurement has
+    of = about(cast(Any, found))  # it asks for what every measurement has
     caption = (
         f"Robust accuracy (%) under images made on other networks: {', '.join(found.labels)}. {of}; bold: "
         "white-box, images made on this very network."
