@@ -6,15 +6,23 @@ float32 in [0, 1], always; normalisation is the first layer of a network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Protocol, runtime_checkable
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.core.threat import Budget, Knowledge
+from bench.core.contract import adopt
+from bench.core.listing import Listing, listing
+from bench.core.threat import LINF_L2, Budget, Knowledge, Norm
+from bench.errors import BadValue
 
 Loss = Callable[..., Tensor]
 """(logits [n, K], *labels, each [n]) -> one loss for each example [n]; an attack climbs it."""
@@ -76,6 +84,26 @@ class Features:
     def feature_map(self) -> Tensor:
         """The last feature map."""
         return self.stages[-1]
+
+
+@dataclass(frozen=True)
+class Suspected:
+    """What a defense with a detector answers."""
+
+    logits: Tensor  # [n, K]
+    suspicion: Tensor  # [n], above 0: refused
+
+
+class FeatureLoss:
+    """A loss that is called with `Features` in the place of logits."""
+
+    __call__: Loss
+
+
+class SuspicionLoss:
+    """A loss that is called with `Suspected` in the place of logits."""
+
+    __call__: Loss
 
 
 @runtime_checkable
@@ -224,17 +252,62 @@ class Oracle(Protocol):
     def labels(self, x: Tensor) -> Tensor:
         """[n] int64, one query per example; REFUSED where the deployed defense turns an image away."""
 
+    def features(self, x: Tensor) -> Tensor:
+        """[n, D], what the last layer of the climbed network sees; one query each, zeros for the broken.
+
+        Raises AccessDenied where the knowledge opens no network that is climbed.
+        """
+
     def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
         """One forward and one backward per example; averaged over EOT samples.
 
-        `loss(logits, *labels)` is climbed; None climbs the defense's own `adaptive_loss(x, labels[0])`.
+        `loss(logits, *labels)` is climbed; a `FeatureLoss` is called with `Features` in the place of logits,
+        a `SuspicionLoss` with `Suspected`. None climbs the defense's own `adaptive_loss(x, labels[0])`.
+        """
+
+    def lend(self, eot: bool = True) -> nn.Module:
+        """The defense for other people's attacks: [m, C, H, W] -> logits [m, K], charged and watched.
+
+        Differentiable if the knowledge gives gradients. Each answer is averaged over the EOT samples of a
+        randomized defense, unless `eot` is switched off. Raises AccessDenied where nothing is lent, as in
+        training.
         """
 
 
-@runtime_checkable
-class Attack(Protocol):
-    """A frozen dataclass whose fields are its parameters; calling it proposes images."""
+Needs = Literal["gradients", "scores", "labels"]
+"""What an attack must be answered at least."""
 
+
+class Attack(ABC):
+    """A frozen dataclass whose fields are its parameters; calling it proposes images.
+
+    Besides, it declares what the harness must know of it. What may depend on fields is a property here, and
+    a class variable where it does not. A class that does not inherit gets these defaults by its `Trial`.
+    """
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2  # that it keeps to
+    of_features: ClassVar[bool] = False  # it climbs a loss of features
+    of_suspicion: ClassVar[bool] = False  # it climbs past a detector's suspicion
+    unfit: ClassVar[str | None] = None  # why it cannot be run on a budget
+    about: ClassVar[Mapping[str, str]] = MappingProxyType({})  # field -> what is said of it
+    absolute: ClassVar[Mapping[str, Fraction]] = MappingProxyType({})  # a step in pixels -> the eps it is for
+
+    @property
+    def needs(self) -> Needs | None:
+        """What it asks for at least; None: it does not say, so no knowledge is refused beforehand."""
+        return None
+
+    @property
+    def minimal(self) -> bool:
+        """Whether it looks for the nearest mistake, so goes on after the first."""
+        return False
+
+    @property
+    def climbs_adaptive_loss(self) -> bool:
+        """Whether it climbs the loss that the defense brings."""
+        return False
+
+    @abstractmethod
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W] for images x [n, C, H, W] with labels y [n].
 
@@ -249,6 +322,50 @@ class Trial:
     column: str
     attack: Attack
     knowledge: Knowledge
+
+    def __post_init__(self) -> None:
+        admit(self.attack)
+
+
+def nested(attack: Attack) -> Iterator[Attack]:
+    """An attack and all that it is made of: the attacks in its fields, and in theirs."""
+    yield attack
+    for item in _fields(attack):
+        value = getattr(attack, item.name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if _is_attack(inner):
+                yield from nested(inner)
+
+
+def _fields(value: object) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+
+
+def _is_attack(value: object) -> bool:
+    """A class need not inherit: what is called with an attack's five arguments is one; a loss takes fewer."""
+    if isinstance(value, Attack) or not (dataclasses.is_dataclass(value) and callable(value)):
+        return isinstance(value, Attack)
+    return len(inspect.signature(value).parameters) >= len(inspect.signature(Attack.__call__).parameters) - 1
+
+
+def admit(attack: Attack) -> None:
+    """Give the classes of an attack that do not inherit from `Attack` its defaults.
+
+    Raises:
+        BadValue: what one declares is misspelt, or no value that can be meant.
+    """
+    for part in nested(attack):
+        _admit(type(part))
+
+
+def _admit(kind: type[Attack]) -> None:
+    adopt(kind, Attack, "attack")
+    norms, needs = kind.norms, vars(kind).get("needs")
+    if isinstance(norms, tuple) and not all(isinstance(norm, Norm) for norm in norms):
+        raise BadValue(f"the attack {kind.__name__} declares norms = {norms!r}, expected values of Norm")
+    if isinstance(needs, str) and needs not in get_args(Needs):
+        known = ", ".join(get_args(Needs))
+        raise BadValue(f"the attack {kind.__name__} declares needs = {needs!r}, expected one of {known}")
 
 
 @dataclass(frozen=True)
@@ -269,3 +386,8 @@ class Suite:
     def id(self) -> str:
         """The name as boards print it, such as `whitebox@1`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def listing(self) -> Listing:
+        """Its place in tables, its short name, and of whom it is asked: no part of its identity."""
+        return listing(self.name)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from bench.api import Attack, Defense, Suite, Trial
+from bench.api import Attack, Defense, Suite, Trial, nested
 from bench.attacks.norms import norms_of, require_norm, told
 from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.grammar import split, variant
 from bench.core.imports import FROM_FILE, has_run
+from bench.core.listing import listing
 from bench.core.own import with_own_imports
 from bench.core.threat import (
     DECISIONS,
@@ -38,11 +39,10 @@ from bench.core.threat import (
 from bench.data.catalog import source
 from bench.data.identity import identity
 from bench.errors import BadCheckpoint, BadValue, UnknownName
-from bench.evaluate.adaptive import nested
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
-from bench.registry import ATTACKS, DEFENSES, PLAYED_BY, SUITES, needs
+from bench.registry import ATTACKS, DEFENSES, SUITES
 from bench.train.foreign import Foreign, Place
 from bench.train.recipe import Recipe
 from bench.train.recipes import LOADED, published, recipe
@@ -644,10 +644,11 @@ def _suite(request: Request) -> Suite:
             f"--attack pgd --knowledge {request.knowledge}",
         )
     name = request.suite.partition("@")[0]
-    if name in PLAYED_BY:  # it fits detectors and chooses thresholds, which no table of attacks does
+    command = listing(name).command
+    if command is not None:  # it fits detectors and chooses thresholds, which no table of attacks does
         raise BadValue(
-            f"the suite is {request.suite!r}, which has a command of its own, expected {PLAYED_BY[name]}",
-            f"{PLAYED_BY[name]} {request.defense} --data {request.data}",
+            f"the suite is {request.suite!r}, which has a command of its own, expected {command}",
+            f"{command} {request.defense} --data {request.data}",
         )
     suite = SUITES.get(name)
     if "@" in request.suite and suite.id != request.suite:
@@ -680,7 +681,7 @@ def _check_attack(name: str, trial: Trial, budget: Budget) -> None:
     if isinstance(attack, OthersAttack):
         attack.require(budget)
     require_norm(attack, budget, name)
-    asked = getattr(attack, "needs", None) or needs(name)
+    asked = attack.needs
     answers = {Feedback.LOGITS: "scores", Feedback.LABELS: "labels"}.get(knows.feedback, "nothing")
     beyond = asked == "gradients" or (asked, answers) == ("scores", "labels")
     if knows.gradients is Source.NOTHING and beyond:

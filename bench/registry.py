@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import importlib
 import importlib.metadata
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from bench.core.contract import read
 from bench.core.imports import module_at
 from bench.errors import BadValue, UnknownName
 
@@ -34,10 +36,12 @@ class Registry(Generic[T]):
         kind: str,
         table: Callable[[], Mapping[str, str]],
         schemes: Callable[[], Mapping[str, str]] = dict,
+        admit: Callable[[T], None] = lambda found: None,
     ) -> None:
         self.kind = kind
         self._own = table
         self._schemes = schemes
+        self._admit = admit
 
     @cached_property
     def _table(self) -> dict[str, str]:
@@ -95,6 +99,11 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """The plug-in of that name: a value as it stands, a class with its defaults."""
+        found = self._get(name)
+        self._admit(found)
+        return found
+
+    def _get(self, name: str) -> T:
         module, attribute = self._import(self.location(name))
         found = getattr(module, attribute, None)
         if found is None:
@@ -128,6 +137,14 @@ class Registry(Generic[T]):
         own = attribute.isupper() or len(classes) > 1 or self.scheme(name) is not None
         text = (_docstring_of(attribute, tree) if own else None) or ast.get_docstring(tree)
         return text.split("\n\n")[0].replace("\n", " ") if text else ""
+
+    def declared(self, name: str, attribute: str) -> Any:
+        """What the plug-in's class declares, read from the source without running anything; None: nothing.
+
+        >>> ATTACKS.declared("spsa", "needs"), ATTACKS.declared("ddn", "norms")
+        ('scores', (<Norm.L2: 'L2'>,))
+        """
+        return read(self._source, self.location(name), attribute)
 
     def _import(self, location: str) -> tuple[ModuleType, str]:
         place, _, attribute = location.rpartition(":")
@@ -218,27 +235,6 @@ def _attacks() -> Mapping[str, str]:
     }
 
 
-NEEDS: Mapping[str, str] = {
-    "hop_skip_jump": "labels",
-    "nes": "scores",
-    "noise": "labels",
-    "rays": "labels",
-    "simba": "scores",
-    "simba_dct": "scores",
-    "spsa": "scores",
-    "square": "scores",
-}
-"""What attacks of this harness ask for that do without gradients; readable without loading them."""
-
-
-NORMS: Mapping[str, str] = {
-    **dict.fromkeys(("apgd", "apgd_targeted"), "Linf, L2, L1"),
-    **dict.fromkeys(("cascade", "fgsm", "fmn", "mi_fgsm", "noise", "pgd", "restarts"), "Linf, L2, L1, L0"),
-    "ddn": "L2",
-}
-"""What attacks of this harness declare as their norms, but Linf and L2; readable without loading them."""
-
-
 BACKENDS: Mapping[str, tuple[str, str, str]] = {
     "advlib": ("adv_lib", "Linf, L2, L1, L0", "advlib"),
     "art": ("Adversarial Robustness Toolbox", "Linf, L2, L1, L0", "art"),
@@ -249,15 +245,6 @@ BACKENDS: Mapping[str, tuple[str, str, str]] = {
 """prefix -> the library whose attacks it names, the norms that some of them keep to, the extra to install."""
 
 
-def needs(attack: str) -> str | None:
-    """What a registered attack asks for: gradients, scores or labels; None: it is not of this harness.
-
-    >>> needs("pgd"), needs("square"), needs("foolbox:LinfPGD")
-    ('gradients', 'scores', None)
-    """
-    return NEEDS.get(attack, "gradients") if attack in _attacks() else None
-
-
 def _attack_schemes() -> Mapping[str, str]:
     return {
         "advlib:NAME": "bench.attacks.others.advlib:named",
@@ -266,6 +253,14 @@ def _attack_schemes() -> Mapping[str, str]:
         "foolbox:NAME": "bench.attacks.others.foolbox:named",
         "torchattacks:NAME": "bench.attacks.others.torchattacks:named",
     }
+
+
+def _admit_attack(found: Any) -> None:
+    """A file of the user's own may hold anything; of what is no attack at all, others tell."""
+    from bench.api import admit
+
+    if dataclasses.is_dataclass(found):
+        admit(cast("Attack", found))
 
 
 def _suites() -> Mapping[str, str]:
@@ -283,10 +278,6 @@ def _suites() -> Mapping[str, str]:
     }
 
 
-PLAYED_BY: Mapping[str, str] = {"detection": "bench detect"}
-"""Suites that do more than attack, so are no columns of a run: the command of their own."""
-
-
 DEFENSES: Registry[Defense] = Registry("defense", _defenses, _schemes)
-ATTACKS: Registry[Attack] = Registry("attack", _attacks, _attack_schemes)
+ATTACKS: Registry[Attack] = Registry("attack", _attacks, _attack_schemes, _admit_attack)
 SUITES: Registry[Suite] = Registry("suite", _suites)

@@ -82,7 +82,7 @@ class FastAt:
 
 
 @dataclass(frozen=True)
-class NoisyFGSM:
+class NoisyFGSM(Attack):
     """One steepest step from x + U(-noise eps, noise eps), clipped to the box but not to the budget.
 
     For training only: a referee would project what it proposes.

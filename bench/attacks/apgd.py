@@ -8,14 +8,14 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Loss, Oracle
+from bench.api import Attack, Loss, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.apgd_l1 import ascend_l1, start_l1
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.losses import LOSSES, TARGETED_LOSSES, TargetedLossName, most_confusing
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_one_of
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2_L1, Budget, Norm
 
 APGDLoss = Literal["cross_entropy", "dlr", "margin"]
 MOMENTUM = 0.75  # alpha of the paper: the share of the new step in each move
@@ -24,14 +24,15 @@ NORMS = (Norm.LINF, Norm.L2, Norm.L1)
 
 
 @dataclass(frozen=True)
-class APGD:
+class APGD(Attack):
     """Climb with momentum; halve a step that stopped paying and go on from the best image so far.
 
     Returns the iterate of highest loss. Costs `steps` gradients and one more query for the last iterate.
     Under L1 steps are sparse, and `rho` plays no part.
     """
 
-    norms: ClassVar[tuple[Norm, ...]] = NORMS
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2_L1
+    needs: ClassVar[Needs] = "gradients"
 
     steps: int = 100
     loss: APGDLoss = "cross_entropy"
@@ -51,13 +52,14 @@ class APGD:
 
 
 @dataclass(frozen=True)
-class TargetedAPGD:
+class TargetedAPGD(Attack):
     """Auto-PGD towards each of the likeliest wrong classes of the clean image, on what still stands.
 
     With fewer than `targets` wrong classes, all of them. Each target starts from another random point.
     """
 
-    norms: ClassVar[tuple[Norm, ...]] = NORMS
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2_L1
+    needs: ClassVar[Needs] = "gradients"
 
     steps: int = 100
     targets: int = 9
@@ -172,6 +174,3 @@ def _checkpoints(steps: int) -> frozenset[int]:
 
 def _rows(mask: Tensor) -> Tensor:
     return mask[:, None, None, None]
-
-
-_: tuple[Attack, ...] = (APGD(), TargetedAPGD())

@@ -9,12 +9,11 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Loss, Oracle
+from bench.api import Attack, Loss, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import cross_entropy
-from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_count, require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget, Norm
+from bench.core.threat import EVERY_NORM, Budget, Norm
 
 Start = Literal["none", "uniform", "gaussian"]
 
@@ -22,7 +21,7 @@ _SIGMA = 0.001  # of the Gaussian start, in pixel units
 
 
 @dataclass(frozen=True)
-class Ascent:
+class Ascent(Attack):
     """Repeat the steepest step, projected back to the budget; returns the last iterate.
 
     `loss(logits, y, *more)` gives one loss for each example; `y` and what follows it are the tensors handed
@@ -30,7 +29,8 @@ class Ascent:
     The Gaussian start is x + 0.001 N(0, 1), clipped to the box (TRADES, MART).
     """
 
-    norms: ClassVar[tuple[Norm, ...]] = ALL
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM
+    needs: ClassVar[Needs] = "gradients"
 
     loss: Loss = cross_entropy
     steps: int = 10
@@ -58,6 +58,3 @@ class Ascent:
             noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
             return torch.add(x, noise, alpha=_SIGMA).clamp_(0, 1)
         return x
-
-
-_: Attack = Ascent()

@@ -14,12 +14,12 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle, Suspected, SuspicionLoss
 from bench.attacks import geometry
 from bench.attacks.losses import margin
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_count, require_one_of
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
 Rule = Literal["selective", "orthogonal", "sum"]
@@ -29,18 +29,8 @@ COLLINEAR = 1e-4
 
 
 @dataclass(frozen=True)
-class Suspected:
-    """What a defense with a detector answers; a loss with `of_suspicion` is called with it."""
-
-    logits: Tensor  # [n, K]
-    suspicion: Tensor  # [n], above 0: refused
-
-
-@dataclass(frozen=True)
-class Selective:
+class Selective(SuspicionLoss):
     """The margin until the classifier is fooled, then the detector's trust: one aim at a time."""
-
-    of_suspicion: ClassVar[bool] = True
 
     confidence: float = 0.0  # how far the margin must be above 0 before the detector's turn
 
@@ -51,10 +41,8 @@ class Selective:
 
 
 @dataclass(frozen=True)
-class Weighted:
+class Weighted(SuspicionLoss):
     """The margin, up to `confidence`, minus the weighted suspicion above 0 (Carlini & Wagner, AISec 2017)."""
-
-    of_suspicion: ClassVar[bool] = True
 
     confidence: float = 0.0
     weight: float = 1.0
@@ -66,10 +54,8 @@ class Weighted:
 
 
 @dataclass(frozen=True)
-class Trust:
+class Trust(SuspicionLoss):
     """Minus the suspicion, whatever the class."""
-
-    of_suspicion: ClassVar[bool] = True
 
     def __call__(self, answer: Suspected, y: Tensor) -> Tensor:
         """[n]: above 0 where the image is accepted."""
@@ -77,13 +63,14 @@ class Trust:
 
 
 @dataclass(frozen=True)
-class DetectorAware:
+class DetectorAware(Attack):
     """Steepest steps from 2 eps down to nearly 0 (cosine) by one of three rules; the last iterate.
 
     `orthogonal` costs two gradients a step, the others one.
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
     of_suspicion: ClassVar[bool] = True
 
     rule: Rule = "orthogonal"
@@ -132,6 +119,3 @@ def without(gradient: Tensor, other: Tensor) -> Tensor:
     none_left = left.norm(dim=1) <= COLLINEAR * along.norm(dim=1)
     kept = torch.where(none_left[:, None], along, left)
     return kept.to(gradient.dtype).reshape(gradient.shape)
-
-
-_: Attack = DetectorAware()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks.fgsm import FGSM
 from bench.attacks.losses import fooled
 from bench.attacks.parameters import require_count
 from bench.attacks.pgd import PGD
-from bench.core.threat import Budget, Feedback
+from bench.core.threat import EVERY_NORM, Budget, Feedback, Norm
 from bench.errors import BadValue
 
 Attempt = Callable[[Oracle, Tensor], Tensor]
@@ -21,8 +22,11 @@ Attempt = Callable[[Oracle, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Restarts:
+class Restarts(Attack):
     """Run an attack again, with other random draws, on the examples it has not broken."""
+
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM  # that what it is made of has, too
+    needs: ClassVar[Needs] = "gradients"
 
     attack: Attack = field(default_factory=PGD)
     times: int = 5
@@ -37,8 +41,11 @@ class Restarts:
 
 
 @dataclass(frozen=True)
-class Cascade:
+class Cascade(Attack):
     """Run attacks one after another, each on the examples that those before have not broken."""
+
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM  # that what it is made of has, too
+    needs: ClassVar[Needs] = "gradients"
 
     attacks: tuple[Attack, ...] = (FGSM(), PGD())
 
@@ -83,6 +90,3 @@ def _attempt(attack: Attack, x: Tensor, y: Tensor, budget: Budget, generator: Ge
         return attack(held, x[rows], y[rows], budget, generator)
 
     return attempt
-
-
-_: tuple[Attack, ...] = (Restarts(), Cascade())

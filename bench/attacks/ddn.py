@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import cross_entropy, fooled
 from bench.attacks.norms import require_norm
@@ -20,7 +20,7 @@ from bench.errors import BadValue
 
 
 @dataclass(frozen=True)
-class DDN:
+class DDN(Attack):
     """Climb the cross-entropy on a sphere whose radius shrinks after each mistake and grows after each miss.
 
     It knows no radius: iterates may lie beyond the budget. Iterates are not rounded to 8 bits, as the paper
@@ -28,6 +28,7 @@ class DDN:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = (Norm.L2,)
+    needs: ClassVar[Needs] = "gradients"
     minimal: ClassVar[bool] = True
 
     steps: int = 100
@@ -71,6 +72,3 @@ class DDN:
 
 def _rows(values: Tensor) -> Tensor:
     return values[:, None, None, None]
-
-
-_: Attack = DDN()

@@ -8,21 +8,21 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.losses import fooled, most_confusing, targeted_margin
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 
 SHORTEST = 1e-8
 """Below it a projection counts as this long: two of length zero must not be divided."""
 
 
 @dataclass(frozen=True)
-class FAB:
+class FAB(Attack):
     """Step onto the linearised boundary, then back towards the image: a search for the nearest mistake.
 
     Works towards each of the likeliest wrong classes of the clean image, on what still stands; a step costs
@@ -31,6 +31,7 @@ class FAB:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
     minimal: ClassVar[bool] = True
 
     steps: int = 100
@@ -132,6 +133,3 @@ def to_hyperplane(points: Tensor, normals: Tensor, gaps: Tensor, norm: Norm) -> 
 
 def _rows(values: Tensor) -> Tensor:
     return values[:, None, None, None]
-
-
-_: Attack = FAB()

@@ -17,18 +17,18 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Loss, Oracle
+from bench.api import Attack, Loss, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.losses import margin, most_confusing, probability_margin, targeted_margin
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count
 from bench.attacks.square import search_from
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 
 
 @dataclass(frozen=True)
-class Ladder:
+class Ladder(Attack):
     """Climb the margin, then the margin towards each of the likeliest wrong classes, from the clean image.
 
     Costs `steps` gradients for each of the 1 + `targets` climbs of an example that stands, and one query
@@ -36,6 +36,7 @@ class Ladder:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
 
     steps: int = 10
     targets: int = 3
@@ -67,7 +68,7 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Attack):
     """Look for what gradients from the clean image miss: random restarts, then random search from the best.
 
     Each restart climbs the probability margin; the search begins at the image of highest margin so far and
@@ -75,6 +76,7 @@ class Probe:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
 
     restarts: int = 3
     steps: int = 10
@@ -101,7 +103,7 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Siege:
+class Siege(Attack):
     """Where gradients mislead: far more for the examples closest to a mistake, and on to the next closest.
 
     Examples are ranked by the margin that a few restarts reach, and taken in that order, a block at a time.
@@ -112,6 +114,7 @@ class Siege:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
 
     block: float = 0.1  # of the examples, at least 16
     rounds: int = 3
@@ -206,6 +209,3 @@ def climbed(
         x_adv = project(geometry.steepest_step(x_adv, gradient, budget, size))
         gradient = None
     return x_adv
-
-
-_: tuple[Attack, ...] = (Ladder(), Probe(), Siege())

@@ -7,34 +7,23 @@ where logits mislead: what is the same before the last layer is the same after i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Features, Oracle
+from bench.api import Attack, FeatureLoss, Features, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.fast import climbed
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_count
-from bench.core.threat import Budget, Norm
-from bench.errors import AccessDenied
-
-
-@runtime_checkable
-class FeatureOracle(Oracle, Protocol):
-    """An oracle whose knowledge opens a network that lends its features."""
-
-    def features(self, x: Tensor) -> Tensor:
-        """[n, D], one query per example; zeros for those that are broken."""
+from bench.core.threat import LINF_L2, Budget, Norm
 
 
 @dataclass(frozen=True)
-class Resemblance:
+class Resemblance(FeatureLoss):
     """Minus the mean squared distance to the features of a guide [n, D]: 0 where they are the same."""
-
-    of_features: ClassVar[bool] = True
 
     def __call__(self, answer: Features, guide: Tensor) -> Tensor:
         """[n]."""
@@ -42,7 +31,7 @@ class Resemblance:
 
 
 @dataclass(frozen=True)
-class FeatureMatching:
+class FeatureMatching(Attack):
     """Climb towards the features of one guide after another, on what still stands.
 
     Guides are clean images of the same chunk, right when clean, of other classes: for each class the one with
@@ -51,6 +40,7 @@ class FeatureMatching:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
     of_features: ClassVar[bool] = True
 
     steps: int = 100
@@ -64,8 +54,6 @@ class FeatureMatching:
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
         require_norm(self, budget)
-        if not isinstance(oracle, FeatureOracle):
-            raise AccessDenied("this oracle lends no features")
         features = oracle.features(x)
 
         def towards(guides: Tensor) -> Attempt:
@@ -97,6 +85,3 @@ def nearest_of_each_class(features: Tensor, y: Tensor) -> Tensor:
     own = y[:, None] == labels[None]
     order = distance.masked_fill(own, torch.inf).argsort(dim=1, stable=True)[:, :-1]  # its own class is last
     return guide.gather(1, order)
-
-
-_: Attack = FeatureMatching()

@@ -8,22 +8,22 @@ from typing import ClassVar
 
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
-from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget, Norm
+from bench.core.threat import EVERY_NORM, Budget, Norm
 
 
 @dataclass(frozen=True)
-class FGSM:
+class FGSM(Attack):
     """One steepest step: the sign of the gradient under Linf, its direction under L2, few values under L1.
 
     With a random start and a step of 5/4 it is the attack of Wong, Rice & Kolter (ICLR 2020).
     """
 
-    norms: ClassVar[tuple[Norm, ...]] = ALL
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM
+    needs: ClassVar[Needs] = "gradients"
 
     step_size: Fraction = Fraction(1)  # of eps
     random_start: bool = False
@@ -39,6 +39,3 @@ class FGSM:
         climb = oracle.climb(LOSSES[self.loss], start, y)
         x_adv = geometry.steepest_step(start, climb.gradient, budget, float(self.step_size))
         return geometry.project(x_adv, x, budget)
-
-
-_: Attack = FGSM()

@@ -9,13 +9,12 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Climb, Oracle
+from bench.api import Attack, Climb, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import fooled, margin
-from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_between, require_count
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget, Norm
+from bench.core.threat import EVERY_NORM, Budget, Norm
 from bench.errors import BadValue
 
 DUAL = {Norm.LINF: 1, Norm.L2: 2, Norm.L1: torch.inf}
@@ -23,14 +22,15 @@ DUAL = {Norm.LINF: 1, Norm.L2: 2, Norm.L1: torch.inf}
 
 
 @dataclass(frozen=True)
-class FMN:
+class FMN(Attack):
     """Climb the margin in a ball whose radius each example sets itself: smaller where it errs, else larger.
 
     It knows no radius: iterates may lie beyond the budget. Where nothing is confirmed on the way (transfers,
     portraits, curves of distances) it goes on to the smallest norm. Under L0 radii are numbers of values.
     """
 
-    norms: ClassVar[tuple[Norm, ...]] = ALL
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM
+    needs: ClassVar[Needs] = "gradients"
     minimal: ClassVar[bool] = True
 
     steps: int = 100
@@ -115,6 +115,3 @@ def _inside(x_adv: Tensor, x: Tensor, radius: Tensor, norm: Norm) -> Tensor:
 
 def _rows(values: Tensor) -> Tensor:
     return values[:, None, None, None]
-
-
-_: Attack = FMN()

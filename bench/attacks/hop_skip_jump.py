@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import fooled
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_count
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
 SEEK, HALVE, SOUND, STRIDE = range(4)
@@ -28,7 +28,7 @@ FIRST_PROBE = 0.1
 
 
 @dataclass(frozen=True)
-class HopSkipJump:
+class HopSkipJump(Attack):
     """From a random mistake to the boundary, along it by estimated normals, and to the boundary again.
 
     Every image is in its own phase and asks one question at a time, whatever the others ask. The paper's
@@ -36,6 +36,7 @@ class HopSkipJump:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "labels"
 
     queries: int = 5000  # per example
     samples: int = 100  # probes for the first normal; the t-th has sqrt(t) times as many
@@ -176,6 +177,3 @@ class _Walk:
 
 def _rows(values: Tensor) -> Tensor:
     return values[:, None, None, None]
-
-
-_: Attack = HopSkipJump()

@@ -9,19 +9,19 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
-from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget, Norm
+from bench.core.threat import EVERY_NORM, Budget, Norm
 
 
 @dataclass(frozen=True)
-class MIFGSM:
+class MIFGSM(Attack):
     """Steepest steps along a decaying sum of gradients, each over its L1 norm; starts at the clean image."""
 
-    norms: ClassVar[tuple[Norm, ...]] = ALL
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM
+    needs: ClassVar[Needs] = "gradients"
 
     steps: int = 20
     step_size: Fraction = Fraction("1/10")  # of eps
@@ -47,6 +47,3 @@ class MIFGSM:
             # momentum would carry a broken example away from the image that broke it
             x_adv = torch.where(climb.broken[:, None, None, None], x_adv, moved)
         return x_adv
-
-
-_: Attack = MIFGSM()

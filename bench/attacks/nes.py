@@ -9,20 +9,20 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
 Direction = Literal["gaussian", "rademacher"]
 
 
 @dataclass(frozen=True)
-class NES:
+class NES(Attack):
     """Estimate the gradient by differences along random directions, step along a running mean, repeat.
 
     Each pair of queries asks on both sides of the iterate, in one direction for each image. Stops when all
@@ -30,6 +30,7 @@ class NES:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "scores"
 
     queries: int = 5000  # per example
     samples: int = 50  # queries for one step
@@ -83,5 +84,3 @@ class NES:
 
 SPSA = NES(samples=100, direction="rademacher", sigma=0.01)
 """Simultaneous perturbation by random signs (Uesato et al., ICML 2018), with the steps of NES."""
-
-_: tuple[Attack, ...] = (NES(), SPSA)

@@ -8,19 +8,19 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks.geometry import random_start
 from bench.attacks.losses import fooled
-from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_count
-from bench.core.threat import Budget, Norm
+from bench.core.threat import EVERY_NORM, Budget, Norm
 
 
 @dataclass(frozen=True)
-class UniformNoise:
+class UniformNoise(Attack):
     """The first of several uniform draws from the budget that is misclassified; else the last."""
 
-    norms: ClassVar[tuple[Norm, ...]] = ALL
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM
+    needs: ClassVar[Needs] = "labels"
 
     draws: int = 10
 
@@ -38,6 +38,3 @@ class UniformNoise:
             if found.all():
                 break
         return x_adv
-
-
-_: Attack = UniformNoise()

@@ -10,12 +10,11 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Loss, Oracle
+from bench.api import Attack, Loss, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, TARGETED_LOSSES, LossName, most_confusing, targeted_cross_entropy
-from bench.attacks.norms import ALL
 from bench.attacks.parameters import require_count, require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget, Norm
+from bench.core.threat import EVERY_NORM, Budget, Norm
 from bench.errors import BadValue
 
 Target = Literal["none", "given", "most_confusing", "least_likely", "random"]
@@ -23,14 +22,15 @@ Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
-class PGD:
+class PGD(Attack):
     """Repeat the steepest step, projected back to the budget; returns the last iterate.
 
     Targets are wrong classes chosen once, by what the oracle answers for the clean image (one query) or at
     random. With `target="given"` the labels handed to the attack are the targets themselves: for training.
     """
 
-    norms: ClassVar[tuple[Norm, ...]] = ALL
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM
+    needs: ClassVar[Needs] = "gradients"
 
     steps: int = 20
     step_size: Fraction = Fraction("1/4")  # of eps
@@ -56,6 +56,11 @@ class PGD:
                 f"dlr with target {self.target!r}",
                 "target=none",
             )
+
+    @property
+    def climbs_adaptive_loss(self) -> bool:
+        """Whether it climbs the loss that the defense brings."""
+        return self.loss == "adaptive"
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]; one gradient per step."""
@@ -89,6 +94,3 @@ class PGD:
         if self.schedule == "constant":
             return float(self.step_size)
         return float(self.step_size) * (1 + math.cos(math.pi * step / self.steps)) / 2
-
-
-_: Attack = PGD()

@@ -8,17 +8,17 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks.losses import fooled
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_count
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
 
 @dataclass(frozen=True)
-class RayS:
+class RayS(Attack):
     """Flip a block of signs at a time and keep what brings the boundary nearer; blocks halve level by level.
 
     Every image has its own blocks and searches: each asks one question at a time, whatever the others ask.
@@ -26,6 +26,7 @@ class RayS:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "labels"
 
     queries: int = 5000  # per example
     tolerance: float = 0.001  # at which a binary search along a ray ends, in pixel units
@@ -110,6 +111,3 @@ class _Search:
     def _end(self, signs: Tensor, radius: Tensor) -> Tensor:
         """The images at this distance along rays [n, D], clipped to the box."""
         return torch.addcmul(self._x.flatten(1), signs, radius[:, None]).clamp_(0, 1).view_as(self._x)
-
-
-_: Attack = RayS()

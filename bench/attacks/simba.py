@@ -10,18 +10,18 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 
 Directions = Literal["pixel", "dct"]
 
 
 @dataclass(frozen=True)
-class SimBA:
+class SimBA(Attack):
     """Take orthogonal directions in random order; step back or forth along each, if that raises the loss.
 
     Every image has its own order and pace: who gains by the step back need not ask about the step forth.
@@ -29,6 +29,7 @@ class SimBA:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "scores"
 
     queries: int = 5000  # per example, with the one for the clean image
     directions: Directions = "pixel"  # dct: waves across a channel
@@ -124,5 +125,3 @@ def _rows(mask: Tensor) -> Tensor:
 
 SIMBA_DCT = SimBA(directions="dct")
 """SimBA along low-frequency waves (Guo et al., ICML 2019): fewer queries where images are large."""
-
-_: tuple[Attack, ...] = (SimBA(), SIMBA_DCT)

@@ -11,12 +11,12 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import margin
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """After which of 10,000 queries the share of changed pixels is halved (section 3 of the paper)."""
@@ -26,13 +26,14 @@ Search = Callable[[Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(Attack):
     """Change one square of each image at a time and keep what raises its margin.
 
     Every image has its own squares and signs. Stops when all examples are broken.
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "scores"
 
     queries: int = 5000  # per example, with the one for the first candidate
     p_init: float = 0.8  # the share of pixels changed at first
@@ -228,6 +229,3 @@ def _coins(shape: tuple[int, ...], generator: Generator, device: torch.device) -
 
 def _signs(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
     return torch.randint(0, 2, shape, generator=generator, device=device).mul_(2).sub_(1).float()
-
-
-_: Attack = Square()

@@ -15,18 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
-from bench.attacks.norms import LINF_L2, require_norm
+from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
 from bench.attacks.witness import Witness
-from bench.core.threat import Budget, Norm
+from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
 
 @dataclass(frozen=True)
-class TransferFGSM:
+class TransferFGSM(Attack):
     """Steepest steps along a decaying sum of smoothed, averaged gradients; starts at the clean image.
 
     Gradients are scaled to a mean absolute value of 1 (L2: to length 1) before they join the momentum, as in
@@ -35,6 +35,7 @@ class TransferFGSM:
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
 
     steps: int = 10
     step_size: Fraction = Fraction("1/10")  # of eps
@@ -186,6 +187,3 @@ def _ball_noise(x: Tensor, radius: float, norm: Norm, generator: Generator) -> T
     gaussian = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
     depth = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device, dtype=x.dtype)
     return geometry.steepest_direction(gaussian, norm) * (radius * depth ** (1 / x[0].numel()))
-
-
-_: tuple[Attack, ...] = (TransferFGSM(), DI_FGSM, TI_FGSM, NI_FGSM, SI_NI_FGSM, VMI_FGSM)

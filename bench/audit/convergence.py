@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from bench.api import Attack, Climb, Loss, Oracle, Trial
 from bench.attacks.streams import seeded
@@ -15,7 +16,7 @@ from bench.audit.case import broken, kept, percent
 from bench.audit.examined import Examined, Undone
 from bench.core.metrics import proportion
 from bench.core.seeds import seed_for
-from bench.core.threat import WHITE_BOX, Budget, Knowledge
+from bench.core.threat import EVERY_NORM, WHITE_BOX, Budget, Knowledge, Norm
 from bench.evaluate.engine import play
 from bench.records.record import Check
 
@@ -61,8 +62,10 @@ def convergence(subject: Examined) -> Check:
 
 
 @dataclass
-class Watched:
+class Watched(Attack):
     """An attack with what it asked: its loss, all answers, and of the last steps the best images so far."""
+
+    norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM  # that the attack has, too
 
     attack: Attack
     keeps_images: bool = False
@@ -107,6 +110,12 @@ class _Watching:
 
     def labels(self, x: Tensor) -> Tensor:
         return self._oracle.labels(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self._oracle.features(x)
+
+    def lend(self, eot: bool = True) -> nn.Module:
+        return self._oracle.lend(eot)
 
     def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
         answer = self._oracle.climb(loss, x, *labels)

@@ -132,19 +132,25 @@ def _plug_ins(table: str) -> Callable[[Path], list[Entry]]:
 
 
 def _suites(store: Path) -> list[Entry]:
-    from bench.registry import PLAYED_BY, SUITES
+    from bench.core.listing import listing
+    from bench.registry import SUITES
 
     return [
         {"name": name, "summary": f"{SUITES.summary(name)}{f' ({played})' if played else ''}"}
-        for name, played in ((name, PLAYED_BY.get(name)) for name in SUITES.names())
+        for name, played in ((name, listing(name).command) for name in SUITES.names())
     ]
 
 
 def _attacks(store: Path) -> list[Entry]:
-    from bench.registry import ATTACKS, BACKENDS, NORMS, needs
+    from bench.registry import ATTACKS, BACKENDS
 
     own = [
-        _attack(name, needs(name) or "not stated", NORMS.get(name, "Linf, L2"), ATTACKS.summary(name))
+        _attack(
+            name,
+            ATTACKS.declared(name, "needs") or "not stated",
+            ", ".join(norm.value for norm in ATTACKS.declared(name, "norms") or ()) or "not stated",
+            ATTACKS.summary(name),
+        )
         for name in ATTACKS.names()
     ]
     for name in ATTACKS.schemes():

@@ -109,7 +109,7 @@ def _steps_for_another_eps(trial: Trial, budget: Budget) -> Iterator[str]:
     from bench.core.encoding import describe
 
     attack: Any = trial.attack
-    made_for: Mapping[str, Fraction] = getattr(attack, "absolute", {})
+    made_for: Mapping[str, Fraction] = attack.absolute
     usual = {item.name: item.default for item in dataclasses.fields(attack)}
     for name, eps in made_for.items():
         step = getattr(attack, name)

@@ -37,7 +37,7 @@ def suite(name: str, as_json: bool) -> None:
     from bench.core.digest import content_id
     from bench.core.encoding import describe, encode
     from bench.core.threat import Feedback, Source
-    from bench.registry import PLAYED_BY, SUITES
+    from bench.registry import SUITES
 
     plain, _, version = name.partition("@")
     found = SUITES.get(plain)
@@ -46,7 +46,7 @@ def suite(name: str, as_json: bool) -> None:
             f"there is no suite {name!r}, this version of bench has {found.id}", "bench list suites"
         )
     if as_json:
-        more = {"protocol": encode(_protocol())} if plain in PLAYED_BY else {}
+        more = {"protocol": encode(_protocol())} if found.listing.command else {}
         click.echo(json.dumps({**encode(found), **more}, indent=1))
         return
     examples = (
@@ -59,7 +59,7 @@ def suite(name: str, as_json: bool) -> None:
             "chunk": f"{found.chunk} examples share a random stream",
             "budget": "the data set's customary one, or --norm and --eps; step sizes are shares of eps",
             "digest": content_id(encode(found)),
-            **(_detection(PLAYED_BY[plain]) if plain in PLAYED_BY else {}),
+            **(_detection(found.listing.command) if found.listing.command else {}),
         }
     )
     for trial in found.trials:
@@ -121,17 +121,17 @@ def attack(name: str, as_json: bool) -> None:
     """Show an attack: where it comes from, what it needs, and every parameter with its default."""
     from bench.attacks.norms import norms_of
     from bench.attacks.others.signature import column_of
-    from bench.registry import ATTACKS, needs
+    from bench.registry import ATTACKS
 
     found: Any = ATTACKS.get(name)
-    norms, asked = norms_of(found), getattr(found, "needs", None) or needs(name)
+    norms, asked = norms_of(found), found.needs
     told = {
         "backend": name.partition(":")[0] if ATTACKS.scheme(name) else "bench",
         "needs": asked or "not stated",
         "norms": ", ".join(norm.value for norm in norms) or "none of ours",
         "defined": ATTACKS.location(name),
     }
-    if getattr(found, "unfit", None):
+    if found.unfit:
         told["refused"] = f"{name} {found.unfit}"
     fields = _fields(found, _comments_of(found))
     if as_json:
@@ -268,9 +268,7 @@ def field_comments(kind: type) -> dict[str, str]:
 
 def _comments_of(attack: Any) -> dict[str, str]:
     """What is known of an attack's fields; steps in pixel units say what they were made for."""
-    if not isinstance(getattr(attack, "about", None), Mapping):
-        return field_comments(type(attack))
-    comments = dict(attack.about)
+    comments = {**field_comments(type(attack)), **attack.about}
     for name, eps in attack.absolute.items():
         unit = f"pixel units, no share of eps: the library's choice for eps {format_eps(eps)}"
         comments[name] = f"{comments[name]} ({unit})" if name in comments else unit

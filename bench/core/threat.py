@@ -18,6 +18,11 @@ class Norm(str, Enum):
     L0 = "L0"  # how many values change; a pixel of three channels has three
 
 
+EVERY_NORM = tuple(Norm)
+LINF_L2 = (Norm.LINF, Norm.L2)
+LINF_L2_L1 = (*LINF_L2, Norm.L1)
+
+
 @dataclass(frozen=True)
 class Budget:
     """How far an attacker may move an image, in pixel units where white is 1; under L0 a number of values.

@@ -10,8 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from bench.api import Deployed, Features, Loss, Objective
-from bench.attacks.aware import Suspected
+from bench.api import Deployed, FeatureLoss, Features, Loss, Objective, Suspected, SuspicionLoss
 from bench.core.threat import Feedback, Knowledge, Source
 from bench.core.traits import CLIMBS_VICTIM
 from bench.errors import AccessDenied
@@ -145,7 +144,8 @@ class Access:
                 raise AccessDenied(f"{self.knowledge.label} opens no network")
             few = images[:EXAMPLES].detach()
             channels_last = self.numerics.channels_last and lay_out(self._opened(), few)
-            ready = prepare(network, few, self.numerics, channels_last)
+            fold = self.numerics.fold and self.climbed is not None
+            ready = prepare(network, few, fold, channels_last)
             if self.compiled:  # of any number of images: the standing become fewer
                 ready = replace(ready, network=cast(nn.Module, torch.compile(ready.network, dynamic=True)))
             self._ready = ready
@@ -173,11 +173,11 @@ class Access:
             if self.objective is None:
                 raise AccessDenied("this defense states no adaptive_loss, so there is none to climb")
             return self.differentiable(x), self.objective(x, labels[0]).float()
-        if getattr(loss, "of_features", False):
+        if isinstance(loss, FeatureLoss):
             lent = self.features(x)
             return lent.logits.float(), loss(lent, *labels)
         logits = self.differentiable(x)
-        if getattr(loss, "of_suspicion", False):
+        if isinstance(loss, SuspicionLoss):
             if self.suspicion is None:
                 raise AccessDenied("this defense states no suspicion, so there is none to climb")
             return logits, loss(Suspected(logits, self.suspicion(x).float()), *labels)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from typing import cast
-
-from bench.api import Attack, Deployed, Trait, Trial
+from bench.api import Attack, Deployed, Trait, Trial, nested
 from bench.core.threat import Feedback, Source
 from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate.bypass import lends_features, passing_over
@@ -24,9 +20,9 @@ def why_skipped(trial: Trial, arena: Arena) -> str | None:
         return _nothing_to_pass_over(deployed)
     if climbs_own_loss(trial.attack) and (deployed.adaptive_loss is None or source not in CLIMBS_VICTIM):
         return "the defense states no adaptive loss"
-    if _marked(trial.attack, "of_suspicion") and (deployed.suspicion is None or source not in CLIMBS_VICTIM):
+    if climbs_suspicion(trial.attack) and (deployed.suspicion is None or source not in CLIMBS_VICTIM):
         return _nothing_suspected(deployed)
-    if _marked(trial.attack, "of_features"):
+    if any(part.of_features for part in nested(trial.attack)):
         climbed = arena.access(trial.knowledge).climbed
         if climbed is None or not lends_features(climbed, arena.num_classes):
             name = "nothing" if climbed is None else type(climbed).__name__
@@ -45,7 +41,7 @@ def answered_by(trial: Trial, arena: Arena, climbed: bool) -> frozenset[Trait]:
         Trait.PREPROCESSING: own or stand_in,
         Trait.NON_DIFFERENTIABLE: own or stand_in or searches,
         Trait.RANDOMIZED: end_to_end and access.samples > 1,
-        Trait.DETECTOR: own or _marked(trial.attack, "of_suspicion"),
+        Trait.DETECTOR: own or climbs_suspicion(trial.attack),
         Trait.ENSEMBLE: end_to_end,
         Trait.DISTANCE_LIMITED: end_to_end,
     }
@@ -54,21 +50,12 @@ def answered_by(trial: Trial, arena: Arena, climbed: bool) -> frozenset[Trait]:
 
 def climbs_own_loss(attack: Attack) -> bool:
     """Whether an attack, or one that it is made of, climbs the defense's `adaptive_loss`."""
-    return any(getattr(part, "loss", None) == "adaptive" for part in nested(attack))
+    return any(part.climbs_adaptive_loss for part in nested(attack))
 
 
-def nested(attack: Attack) -> Iterator[Attack]:
-    """An attack and all that it is made of."""
-    yield attack
-    for item in dataclasses.fields(attack):  # type: ignore[arg-type]
-        value = getattr(attack, item.name)
-        for inner in value if isinstance(value, tuple) else (value,):
-            if dataclasses.is_dataclass(inner) and callable(inner):
-                yield from nested(cast(Attack, inner))
-
-
-def _marked(attack: Attack, mark: str) -> bool:
-    return any(getattr(part, mark, False) for part in nested(attack))
+def climbs_suspicion(attack: Attack) -> bool:
+    """Whether an attack, or one that it is made of, climbs past a detector's suspicion."""
+    return any(part.of_suspicion for part in nested(attack))
 
 
 def _nothing_to_pass_over(deployed: Deployed) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.api import Trial
+from bench.api import Attack, Trial
 from bench.core.threat import Feedback, Knowledge, Source
 
 
@@ -18,11 +18,11 @@ class Nearest(Trial):
     """
 
 
-def goes_on(attack: object, knowledge: Knowledge) -> bool:
+def goes_on(attack: Attack, knowledge: Knowledge) -> bool:
     """Whether an attack that is named alone is worth going on with after its first success.
 
     An attack says so by `minimal`. Where every query counts, the first success is what was asked for; where
     the defense answers nothing, nothing is ever confirmed anyway.
     """
     sees = knowledge.feedback is Feedback.LOGITS and knowledge.gradients is not Source.NOTHING
-    return bool(getattr(attack, "minimal", False)) and sees
+    return attack.minimal and sees

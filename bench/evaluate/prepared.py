@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.data.dataset import Dataset, test_subset
-from bench.evaluate.numerics import Numerics
 from bench.nn.fold import NotFolded, folded
 
 EXAMPLES = 8
@@ -35,9 +34,12 @@ def deciding(data: Dataset, examples: int | None) -> Tensor:
     return data.test.batch(test_subset(data, examples)[:EXAMPLES])[0]
 
 
-def prepare(network: nn.Module, images: Tensor, numerics: Numerics, channels_last: bool) -> Prepared:
-    """A network in eval mode, laid out already, folded if images [n, C, H, W] show that it can be."""
-    if not numerics.fold:
+def prepare(network: nn.Module, images: Tensor, fold: bool, channels_last: bool) -> Prepared:
+    """A network that is laid out and in eval mode.
+
+    To `fold`: folded, if images [n, C, H, W] show that it can be.
+    """
+    if not fold:
         return Prepared(network, channels_last)
     try:
         with unchanged(network):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.api import Attack, Climb, Loss, Oracle
 from bench.attacks.streams import seeded
@@ -62,6 +62,10 @@ class Unstopped:
             lambda part, *rest: self.access.gradients(loss, part, rest), x, *labels
         )
         return Climb(gradient, each, logits, self.unbroken)
+
+    def lend(self, eot: bool = True) -> nn.Module:
+        """Refused: what is lent is watched, and stops answering about what is broken."""
+        raise AccessDenied("an oracle that never stops lends no network to other people's attacks")
 
     @torch.no_grad()
     def _answers(self, x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from bench.core.digest import content_id
+from bench.core.listing import place
 from bench.core.threat import format_eps
 from bench.errors import BadValue
 from bench.records.record import Record
@@ -93,13 +94,8 @@ def suite_label(record: Record) -> str:
 
 
 def in_order(labels: Iterable[str]) -> list[str]:
-    """Labels of suites as boards show them: attackers who see less come later, ensembles last.
-
-    >>> in_order(["autoattack@1", "smoke@1", "blackbox@1", "whitebox@1"])
-    ['whitebox@1', 'blackbox@1', 'autoattack@1', 'smoke@1']
-    """
-    places = {name: place for place, name in enumerate(_SUITES)}
-    return sorted(set(labels), key=lambda label: (places.get(label.partition("@")[0], len(places)), label))
+    """Labels of suites, once each, as boards show them; see bench.core.listing."""
+    return sorted(set(labels), key=place)
 
 
 def unlike(one: Record, other: Record) -> str | None:
@@ -141,8 +137,8 @@ def require_same_images(records: Sequence[Record], kind: str, any_radius: bool =
     """Raise BadValue unless all are of the same images and budget, whatever the suite."""
 
     def of(record: Record) -> tuple[object, ...]:
-        place = ground(record)
-        return record.data_digest, place.norm, place.n, None if any_radius else place.eps
+        held = ground(record)
+        return record.data_digest, held.norm, held.n, None if any_radius else held.eps
 
     def told(record: Record) -> str:
         return f"{record.data}, {record.norm if any_radius else record.budget}, {record.examples:,} examples"
@@ -155,6 +151,3 @@ def require_same_images(records: Sequence[Record], kind: str, any_radius: bool =
                 f"{told(record)}, expected the same of all",
                 f"--data {first.data} --eps {first.eps} --examples {first.examples}",
             )
-
-
-_SUITES = ("whitebox", "graybox", "blackbox", "adaptive", "fast", "autoattack")

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
 
+from bench.core.listing import listing
 from bench.core.traits import owed
 from bench.errors import BadValue
 from bench.records.record import Column as Trial
@@ -173,7 +174,8 @@ def counted_among(suites: Sequence[str], trainings: Collection[Sequence[Record]]
     Adaptive suites are asked of who owes them, so they count for all only where all met them.
     """
     met = Counter(suite for group in trainings for suite in {suite_label(record) for record in group})
-    common = [suite for suite in suites if not _is_adaptive(suite) or met[suite] == len(trainings)] or suites
+    everybodys = [s for s in suites if listing(s).asked_of == "all" or met[s] == len(trainings)]
+    common = everybodys or suites
     most = [suite for suite in common if 2 * met[suite] > len(trainings)]
     highest = max((met[suite] for suite in common), default=0)
     return frozenset(most or [suite for suite in common if met[suite] == highest])
@@ -204,7 +206,8 @@ def _row(group: Sequence[Record], suites: Sequence[str], common: frozenset[str])
             )
         by_suite[suite] = record
     # of whom nobody noted what it is made of, no adaptive attack is asked either
-    asked = {suite for suite in suites if _is_adaptive(suite) and any(record.traits for record in group)}
+    is_known = any(record.traits for record in group)
+    asked = {suite for suite in suites if listing(suite).asked_of == "owing" and is_known}
     worst: dict[str, tuple[Interval, str] | None] = {}
     missing: dict[str, str] = {}
     for suite in suites:
@@ -235,10 +238,6 @@ def _lack(record: Record | None) -> str | None:
     if failed:
         return f"failed in {', '.join(failed)}"
     return None if record.worst_case is not None else _NO_WORST_CASE
-
-
-def _is_adaptive(suite: str) -> bool:
-    return suite.partition("@")[0] == "adaptive"
 
 
 def _sum(figures: Iterable[float]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from bench.core.listing import listing
 from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
 from bench.records.record import Interval, Record
@@ -112,8 +113,6 @@ _SMALLER = r"\footnotesize\setlength{\tabcolsep}{2.7pt}"
 _TIGHT = r"\footnotesize\setlength{\tabcolsep}{1.9pt}"
 _TIGHTEST = r"\scriptsize\setlength{\tabcolsep}{1.2pt}"
 
-_SHORT = {"whitebox": "white", "graybox": "gray", "blackbox": "black", "autoattack": "AutoAttack"}
-
 _RUN_TITLES = {"robust_accuracy": "accuracy", "attack_success_rate": "success"}
 
 _PASSES = " Forwards and backwards: means over all images."
@@ -154,7 +153,7 @@ def _columns(
 ) -> tuple[Column, ...]:
     """Those that tell rows apart, and in the wide form what the narrow one has no room for."""
     kind = Kind.INTERVAL if wide else Kind.SHARE
-    plain = [_SHORT.get(name := suite.partition("@")[0], name) for suite in suites]
+    plain = [listing(suite).short for suite in suites]
     titles = [plain[at] if plain.count(plain[at]) == 1 else suite for at, suite in enumerate(suites)]
     shown = {column.name for column in table.columns if not column.only_csv}
     found = [Column("defense", "defense")]

@@ -61,8 +61,8 @@ class Cells:
     ) -> None:
         """See to it that all cells of these columns are stored; each is given those of `after`, made before.
 
-        Columns and parts of one call need nothing of each other; without parts, it is of the only one. `whole`
-        columns are of no chunk: one cell, which every chunk of a column that comes after it is given.
+        Columns and parts of one call need nothing of each other; without parts, it is of the only one. The
+        `whole` ones are of no chunk: one cell, which every chunk of a column that comes after it is given.
         """
         self._whole.update(columns if whole else ())
         for done in self._executor.play(self._missing(columns, after, parts or [self._only])):

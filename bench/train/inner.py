@@ -107,3 +107,11 @@ class InnerOracle:
             losses = loss(logits, *labels, *self.more_labels)
             (gradient,) = torch.autograd.grad(losses.sum() * self.loss_scale, x)
         return Climb(gradient / self.loss_scale, losses.detach(), logits.detach(), self.unbroken)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Refused: what trains has no fixed features to aim at."""
+        raise AccessDenied("the oracle of an inner attack lends no features")
+
+    def lend(self, eot: bool = True) -> nn.Module:
+        """Refused: other people's attacks are not made for training."""
+        raise AccessDenied("the oracle of an inner attack lends no network to other people's attacks")

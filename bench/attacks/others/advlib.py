@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.api import Attack
 from bench.attacks.others.lent import library
 from bench.attacks.others.signature import (
     Given,
@@ -131,6 +130,3 @@ def _attacks() -> Any:
 
 def _installed() -> bool:
     return importlib.util.find_spec("adv_lib") is not None
-
-
-_: type[Attack] = AdvlibAttack

@@ -18,11 +18,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.api import Attack
+from bench.api import Needs
 from bench.attacks.others.lent import library
 from bench.attacks.others.signature import (
     Given,
-    Needs,
     OthersAttack,
     Told,
     defaults,
@@ -202,6 +201,3 @@ def _attacks() -> Any:
 
 def _installed() -> bool:
     return importlib.util.find_spec("art") is not None
-
-
-_: type[Attack] = ArtAttack

@@ -12,11 +12,11 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 from torch import Generator, Tensor
 
-from bench.api import Attack, Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks.norms import require_norm
-from bench.attacks.others.lent import lent, library, seeded
-from bench.attacks.others.signature import Needs, unknown
-from bench.core.threat import Budget, Norm
+from bench.attacks.others.lent import library, seeded
+from bench.attacks.others.signature import unknown
+from bench.core.threat import LINF_L2_L1, Budget, Norm
 
 Component = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
 Version = Literal["standard", "plus", "rand"]
@@ -32,7 +32,7 @@ _ATTRIBUTES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class AutoAttackComponent:
+class AutoAttackComponent(Attack):
     """One component with the parameters that its version of AutoAttack gives it.
 
     `rand` averages gradients over 20 passes itself. Targets are at most the wrong classes that there are.
@@ -41,8 +41,7 @@ class AutoAttackComponent:
     component: Component = "apgd-ce"
     version: Version = "standard"
 
-    norms: ClassVar[tuple[Norm, ...]] = (Norm.LINF, Norm.L2, Norm.L1)
-    unfit: ClassVar[str | None] = None
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2_L1
 
     @property
     def minimal(self) -> bool:
@@ -65,7 +64,7 @@ class AutoAttackComponent:
             raise ValueError(
                 f"AutoAttack's targeted loss needs at least 4 classes, and there are {oracle.num_classes}"
             )
-        network = lent(oracle, eot=self.version != "rand")
+        network = oracle.lend(eot=self.version != "rand")
         name, settings = _ATTRIBUTES[self.component]
         with seeded(generator) as seed:
             attack = getattr(self._ensemble(network, x, budget), name)
@@ -99,6 +98,3 @@ def named(name: str) -> AutoAttackComponent:
 def offered() -> list[str]:
     """The names of all components."""
     return list(get_args(Component))
-
-
-_: Attack = AutoAttackComponent()

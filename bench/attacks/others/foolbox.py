@@ -14,11 +14,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.api import Attack
+from bench.api import Needs
 from bench.attacks.others.lent import library
 from bench.attacks.others.signature import (
     Given,
-    Needs,
     OthersAttack,
     Told,
     defaults,
@@ -156,6 +155,3 @@ def _attacks() -> Any:
 
 def _installed() -> bool:
     return importlib.util.find_spec("foolbox") is not None
-
-
-_: type[Attack] = FoolboxAttack

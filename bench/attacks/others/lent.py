@@ -6,39 +6,12 @@ import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Generator, nn
+from torch import Generator
 
-from bench.api import Oracle
 from bench.attacks import streams
-from bench.errors import AccessDenied, MissingExtra
-
-
-@runtime_checkable
-class Lends(Protocol):
-    """An oracle that lends the defense as a network, charged and watched like every other query.
-
-    Attacks of this harness have no use for it: they ask the oracle, and one pass serves all.
-    """
-
-    def lend(self, eot: bool = True) -> nn.Module:
-        """Images [m, C, H, W] -> logits [m, K]; differentiable if the knowledge gives gradients.
-
-        Each answer is averaged over the EOT samples of a randomized defense, unless `eot` is switched off.
-        """
-
-
-def lent(oracle: Oracle, eot: bool = True) -> nn.Module:
-    """The network that this oracle lends.
-
-    Raises:
-        AccessDenied: it lends none, as the oracle of an inner attack of training.
-    """
-    if not isinstance(oracle, Lends):
-        raise AccessDenied("other people's attacks need an oracle that lends the defense as a network")
-    return oracle.lend(eot)
+from bench.errors import MissingExtra
 
 
 @contextmanager

@@ -18,13 +18,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Oracle
+from bench.api import Attack, Needs, Oracle
 from bench.attacks.norms import require_norm
-from bench.attacks.others.lent import lent, seeded
+from bench.attacks.others.lent import seeded
 from bench.core.threat import Budget, Feedback, Norm
 from bench.errors import AccessDenied, BadValue, BenchError, QueriesSpent, UnknownName
-
-Needs = Literal["gradients", "scores", "labels"]
 
 GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "ε": "epsilon", "η": "eta",
@@ -43,7 +41,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class OthersAttack:
+class OthersAttack(Attack):
     """One attack of a library; the fields of a subclass are its parameters.
 
     What is not plain data, such as a callable, stays at the library's default.
@@ -115,7 +113,7 @@ class OthersAttack:
 
     def _made(self, oracle: Oracle, x: Tensor, y: Tensor, given: Given) -> Tensor:
         try:
-            return self.attack(lent(oracle, eot=not self.averages), x.clone(), y.clone(), given)
+            return self.attack(oracle.lend(eot=not self.averages), x.clone(), y.clone(), given)
         except (AccessDenied, BenchError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # whatever theirs raises is its failed column

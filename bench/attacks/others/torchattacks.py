@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from bench.api import Attack
+from bench.api import Needs
 from bench.attacks.others.lent import library
 from bench.attacks.others.signature import (
     Given,
-    Needs,
     OthersAttack,
     Told,
     defaults,
@@ -57,7 +56,8 @@ class TorchattacksAttack(OthersAttack):
     @property
     def averages(self) -> bool:
         """Whether it averages the gradients of a randomized defense itself."""
-        return getattr(self, "eot_iter", 1) > 1 or getattr(self, "version", None) == "rand"
+        given = self.arguments()
+        return given.get("eot_iter", 1) > 1 or given.get("version") == "rand"
 
     def attack(self, network: nn.Module, x: Tensor, y: Tensor, given: Given) -> Tensor:
         """Candidates [n, C, H, W] as torchattacks computes them."""
@@ -138,6 +138,3 @@ def _norms(attack: Any) -> tuple[tuple[Norm, ...], str | None]:
 def _package() -> Any:
     with quiet():
         return library("torchattacks", "torchattacks")
-
-
-_: type[Attack] = TorchattacksAttack

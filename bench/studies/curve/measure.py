@@ -12,6 +12,7 @@ from bench.core.outcomes import Outcomes, concatenate
 from bench.core.survival import survival
 from bench.core.threat import format_eps
 from bench.errors import BadValue
+from bench.evaluate.adaptive import climbs_own_loss
 from bench.evaluate.engine import Arena
 from bench.records.record import Interval
 from bench.records.store import Arrays
@@ -61,7 +62,7 @@ class Measure(Measuring[CurveSpec]):
         robust = [outcomes.robust for outcomes in found]
         trials = spec.run.suite.trials
         if self.subject.deployed.adaptive_loss is None:
-            trials = tuple(trial for trial in trials if getattr(trial.attack, "loss", None) != "adaptive")
+            trials = tuple(trial for trial in trials if not climbs_own_loss(trial.attack))
         told = _of_queries(found[0]) if spec.axis == "queries" else self._told(found, cells)
         return Figures(
             clean=(clean,),

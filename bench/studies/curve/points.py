@@ -24,6 +24,7 @@ from bench.core.paired import paired_difference
 from bench.core.seeds import seed_for
 from bench.core.threat import WHITE_BOX, Budget, Norm, format_eps
 from bench.errors import BadValue
+from bench.evaluate.adaptive import climbs_own_loss
 from bench.evaluate.engine import Arena, Cell, Chunk, play
 from bench.records.record import Finding
 
@@ -118,7 +119,7 @@ def measure(arena: Arena, point: Point, chunk: Chunk, identity: str, before: Out
     """
     outcomes, seconds, flat, shared = before, 0.0, 0, 0
     for trial in point.trials:
-        if getattr(trial.attack, "loss", None) == "adaptive" and arena.deployed.adaptive_loss is None:
+        if climbs_own_loss(trial.attack) and arena.deployed.adaptive_loss is None:
             continue
         cell = play(arena, trial, chunk, seed_for(identity, trial.column, chunk.number), outcomes)
         seconds += cell.seconds

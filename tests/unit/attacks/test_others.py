@@ -25,7 +25,7 @@ from bench.errors import BadValue, MissingExtra, UnknownName
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Cell, Chunk, play
 from bench.evaluate.numerics import PLAIN
-from bench.registry import ATTACKS, BACKENDS, NORMS, needs
+from bench.registry import ATTACKS, BACKENDS
 
 LINF, L2 = Budget(Norm.LINF, Fraction("8/255")), Budget(Norm.L2, Fraction(1))
 BUDGETS = (LINF, L2, Budget(Norm.L1, Fraction(3)), Budget(Norm.L0, Fraction(8)))
@@ -205,14 +205,14 @@ def test_an_attack_that_averages_is_not_averaged_again() -> None:
 
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_norms_are_listed_as_attacks_declare_them(name: str) -> None:
-    declared = ", ".join(norm.value for norm in norms_of(ATTACKS.get(name)))
-    assert NORMS.get(name, "Linf, L2") == declared
+    assert ATTACKS.declared(name, "norms") == norms_of(ATTACKS.get(name))
+    assert ATTACKS.declared(name, "needs") == ATTACKS.get(name).needs
 
 
 @pytest.mark.parametrize("name", ATTACKS.names())
 def test_what_our_attacks_are_listed_to_need_is_what_they_ask_for(name: str) -> None:
     """With less they are refused, with as much they are not."""
-    attack, asked = ATTACKS.get(name), needs(name)
+    attack, asked = ATTACKS.get(name), ATTACKS.declared(name, "needs")
     budget = LINF if Norm.LINF in norms_of(attack) else L2
     scores, labels = (
         _cell(attack, budget=budget, knows=replace(knows, max_queries=25)) for knows in (SCORES, DECISIONS)

@@ -17,9 +17,9 @@ from bench.core.imports import module_at
 from bench.errors import BadValue
 from bench.evaluate.nearest import Nearest
 from bench.evaluate.numerics import Numerics
-from bench.studies.shift.spatial import Grid
 from bench.plan import parse_defense
 from bench.registry import ATTACKS, DEFENSES, SUITES
+from bench.studies.shift.spatial import Grid
 from bench.suites.detection import DETECTORS, Protocol
 from bench.train.recipes import RECIPES
 

@@ -1,0 +1,55 @@
+"""How tables list suites: in which order, by which short name, and of whom they are asked.
+
+It is no part of what a suite is, so it stands in no specification and changes no run's name. It is here, and
+not where trials are, because boards are made without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What tables must know of a suite besides its name."""
+
+    name: str
+    short: str  # where there is no room
+    asked_of: Literal["all", "owing"] = "all"  # owing: of defenses that owe an adaptive attack
+    command: str | None = None  # what plays it, where it does more than attack; so it is no columns of a run
+
+
+LISTED = (
+    Listing("whitebox", "white"),
+    Listing("graybox", "gray"),
+    Listing("blackbox", "black"),
+    Listing("adaptive", "adaptive", asked_of="owing"),
+    Listing("fast", "fast"),
+    Listing("autoattack", "AutoAttack"),
+    Listing("autoattack_plus", "autoattack_plus"),
+    Listing("autoattack_rand", "autoattack_rand"),
+    Listing("detection", "detection", command="bench detect"),
+    Listing("smoke", "smoke"),
+)
+"""Attackers who see less come later, ensembles after them; suites of others come last, by their names."""
+
+
+def listing(suite: str) -> Listing:
+    """How a suite is listed, by its name, id or label; one of others is asked of all.
+
+    >>> listing("graybox@1").short, listing("mine@2")
+    ('gray', Listing(name='mine', short='mine', asked_of='all', command=None))
+    """
+    name = suite.partition("@")[0]
+    return next((listed for listed in LISTED if listed.name == name), Listing(name, name))
+
+
+def place(suite: str) -> tuple[int, str]:
+    """What suites are sorted by.
+
+    >>> sorted(["autoattack@1", "smoke@1", "blackbox@1", "whitebox@1"], key=place)
+    ['whitebox@1', 'blackbox@1', 'autoattack@1', 'smoke@1']
+    """
+    listed = listing(suite)
+    return (LISTED.index(listed) if listed in LISTED else len(LISTED)), suite
