@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.records.heading import Heading
 
 
 def told_apart(names: Sequence[str], *parts: Sequence[str]) -> list[str]:
@@ -21,3 +25,17 @@ def told_apart(names: Sequence[str], *parts: Sequence[str]) -> list[str]:
                 for place in places:
                     found[place] += part[place]
     return found
+
+
+def labels(found: Sequence[Heading]) -> list[str]:
+    """A name for each, with its architecture where they differ, and whatever else tells equal names apart."""
+    several = len({one.network.architecture for one in found}) > 1
+    return told_apart(
+        [
+            f"{one.network.defense}@{one.network.architecture}" if several else one.network.defense
+            for one in found
+        ],
+        [f", seed {one.seed}" for one in found],
+        [f", {one.network.recipe}" for one in found],
+        [f", {one.id[:6]}" for one in found],
+    )

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from bench.core.threat import format_eps, parse_eps
 from bench.errors import BadValue
 from bench.records.store import write_atomically
-from bench.report.names import told_apart
+from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, DASHES, GRAY, MARKERS, Drawing, paper, plain, sheet
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, Column, Kind, Table, markdown
@@ -152,20 +152,6 @@ def attacks_of(curve: Curve) -> tuple[str, ...]:
 
 
 _STEPS = re.compile(r"\bsteps=\d+, |(, )?\bsteps=\d+(?=\))")
-
-
-def labels(found: Sequence[Curve]) -> list[str]:
-    """A name for each, with its architecture where they differ, and whatever else tells equal names apart."""
-    several = len({curve.network.architecture for curve in found}) > 1
-    return told_apart(
-        [
-            f"{curve.network.defense}@{curve.network.architecture}" if several else curve.network.defense
-            for curve in found
-        ],
-        [f", seed {curve.seed}" for curve in found],
-        [f", {curve.network.recipe}" for curve in found],
-        [f", {curve.id[:6]}" for curve in found],
-    )
 
 
 def _alone(curve: Curve) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:

@@ -9,7 +9,7 @@ from typing import cast
 from bench.errors import BadValue
 from bench.records.record import Interval
 from bench.records.store import write_atomically
-from bench.report.names import told_apart
+from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, sheet
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, Column, Kind, Table, csv, markdown, percent
@@ -148,20 +148,6 @@ def numbers(found: Sequence[Shift]) -> list[tuple[object, ...]]:
             rows.append((*who, "poses", f"worst_of_{one.posed.draws}", None, *_five(ten), None, None))
             rows.append((*who, "poses", f"worst_of_{one.posed.poses}", None, *_five(worst), None, None))
     return rows
-
-
-def labels(found: Sequence[Shift]) -> list[str]:
-    """A name for each, with its architecture where they differ, and whatever else tells equal names apart."""
-    several = len({one.network.architecture for one in found}) > 1
-    return told_apart(
-        [
-            f"{one.network.defense}@{one.network.architecture}" if several else one.network.defense
-            for one in found
-        ],
-        [f", seed {one.seed}" for one in found],
-        [f", {one.network.recipe}" for one in found],
-        [f", {one.id[:6]}" for one in found],
-    )
 
 
 def _alone(one: Shift) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
