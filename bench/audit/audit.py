@@ -17,6 +17,7 @@ from bench.audit import convergence, probes, rules_of_attacks, rules_of_records,
 from bench.audit.case import Case, kept, unknown
 from bench.audit.examined import Examined
 from bench.audit.gather import case_of, changed_since, investigation
+from bench.core import credit
 from bench.core.constructible import NotGiven
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import decode
@@ -138,7 +139,10 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[E
 
 
 def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, int]:
-    """The white-box PGD of a run that left least, and how often it played it; a usual one, and 0, without."""
+    """The white-box PGD of a run that broke most, and how often it played it; a usual one, and 0, without.
+
+    What the columns that it goes on from had broken is not credited to it.
+    """
     found: list[tuple[int, int, PGD, int]] = []
     for trial in record.spec["suite"]["trials"]:
         held = outcomes.get(trial["column"])
@@ -149,7 +153,7 @@ def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, in
         times = attack.times if isinstance(attack, Restarts) else 1
         inner = attack.attack if isinstance(attack, Restarts) else attack
         if isinstance(inner, PGD):
-            found.append((int(held.robust.sum()), -inner.steps * times, inner, times))
+            found.append((-int(credit.broken(held).sum()), -inner.steps * times, inner, times))
     if not found:
         return PGD(steps=50, step_size=Fraction(1, 10)), 0
     _, _, best, times = min(found, key=lambda item: item[:2])

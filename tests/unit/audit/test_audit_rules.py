@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.attacks.pgd import PGD
 from bench.audit import rules_of_attacks, rules_of_records
+from bench.audit.audit import strongest
 from bench.audit.case import Case
 from bench.core.bitmap import packed
+from bench.core.encoding import encode
 from bench.core.outcomes import NEVER, REFUSED, Outcomes
 from bench.evaluate import diagnostics
 from bench.records.record import Check, Column, Finding, Interval, Record, Verdicts
@@ -51,6 +54,19 @@ def left(count: int, n: int = N) -> Outcomes:
         no,
         no,
     )
+
+
+def test_the_strongest_pgd_is_the_one_that_broke_most_itself(make_record: Maker) -> None:
+    long, short = PGD(steps=100), PGD(steps=20)
+    first, rest = left(40), left(30)
+    met_few = dataclasses.replace(rest, first_success=np.where(np.arange(N) < 40, rest.first_success, NEVER))
+    trials = [
+        {"column": name, "attack": encode(attack), "knowledge": {"gradients": "deployed"}}
+        for name, attack in (("first", short), ("goes_on", long))
+    ]
+    record = make_record(spec={"suite": {"trials": trials}})
+    assert strongest(record, {"first": first, "goes_on": met_few}) == (short, 1)
+    assert strongest(record, {"first": first, "goes_on": rest}) == (long, 1)
 
 
 @pytest.fixture
