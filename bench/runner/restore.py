@@ -27,8 +27,8 @@ def restored(record: Record, store: Store, data: str | None = None, code: tuple[
     Raises:
         BenchError: weights, data or code are not at hand, or this code describes the run in other words.
     """
-    for file in code:
-        module_at(file, "the Python file of the run's own classes")
+    for place in code:
+        module_at(_file_of(place), "the Python file of the run's own classes")
     spec = record.spec
     try:
         found = RunSpec(
@@ -46,6 +46,18 @@ def restored(record: Record, store: Store, data: str | None = None, code: tuple[
     if found.id != record.run_id:
         raise _other_words(record, f"it would be run {found.id}")
     return found
+
+
+def _file_of(place: str) -> str:
+    """The Python file that is named, by itself or with one of its classes.
+
+    >>> _file_of("mine.py"), _file_of("mine.py:Mine")
+    ('mine.py', 'mine.py')
+    """
+    file, of_a_class, _ = place.rpartition(".py:")
+    if not of_a_class and not place.endswith(".py"):
+        raise BadValue(f"--code is {place!r}, expected a Python file", "--code FILE.py")
+    return f"{file}.py" if of_a_class else place
 
 
 def _training(store: Store, name: str, data: str | None, label: str | None = None) -> TrainSpec:

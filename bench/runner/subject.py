@@ -41,6 +41,9 @@ class Subject:
     compiled: bool
     rows: tuple[Tensor, ...]  # of each chunk, where its examples are in the test split
 
+    def __post_init__(self) -> None:
+        self.arena.referee  # noqa: B018 - networks are put into eval mode before anybody looks at them
+
     @cached_property
     def arena(self) -> Arena:
         """The network under the budget of its run."""

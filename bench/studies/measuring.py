@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from bench.data.dataset import Dataset
 from bench.records.heading import Network
 from bench.records.record import Interval
 from bench.records.store import Arrays
 from bench.runner.options import Options
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import recipe_of
+from bench.runner.weights import load_data
 from bench.studies.cells import Cells, Done, Task
 from bench.studies.spec import StudySpec
 from bench.train.foreign import Foreign
@@ -35,9 +37,14 @@ class Measuring(ABC, Generic[Spec]):
 
     def __init__(self, spec: Spec, options: Options) -> None:
         self.spec, self.options = spec, options
-        first = open_subject(spec.runs[0], options)
+        data = load_data(spec.runs[0].training, options)
+        self.check(data)
+        first = open_subject(spec.runs[0], options, data)
         rest = [open_subject(run, options, first.data) for run in spec.runs[1:]]
         self.subjects: tuple[Subject, ...] = (first, *rest)
+
+    def check(self, data: Dataset) -> None:
+        """Refuse data that the study can do nothing with, before anything is trained."""
 
     @property
     def subject(self) -> Subject:

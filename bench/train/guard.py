@@ -68,6 +68,8 @@ def at_chance(
         return None
     n = sum(counts)
     constant = max(counts) / n
+    if max(right) == 1 > constant:  # of few images chance reaches to all of them, and nobody does better
+        return None
     if max(right) > constant + _ERRORS * math.sqrt(constant * (1 - constant) / n):
         return None
     gentler = f"--set recipe.learning_rate={recipe.learning_rate / 10:.3g} or a larger network, --arch NAME"

@@ -216,6 +216,13 @@ def test_a_sequel_is_computed_again_from_what_it_went_on_from(bench, linear, lin
     assert told.code == 0 and "probe, chunk 0" in told.out, told.out + told.err
 
 
+def test_code_may_be_named_with_its_class_as_the_defense_is(bench, store, linear, linear_data):
+    run = next(store.glob("*/record.json")).parent
+    given = ["--store", store, "--data", linear_data, "--code", linear]
+    told = bench("verify", run.name, *given, "--cells", 1)
+    assert told.code == 0 and f"run {run.name}: " in told.out, told.err
+
+
 def test_without_evidence_nothing_is_kept(bench, linear, linear_data, tmp_path):
     given = ["--data", linear_data, "--eps", EPS, "--examples", 30, "--store", tmp_path, "--suite", "smoke"]
     record = json.loads(bench("run", "--defense", linear, *given, "--no-evidence", "--json").out)
@@ -261,6 +268,8 @@ def test_images_that_fool_nobody_block_the_row(bench, linear, linear_data, tmp_p
         (["RUN"], ["your own data, npz:linear", "--data npz:PATH"]),
         (["RUN", "--data", "digits"], ["--data is 'digits'", "npz:linear"]),
         (["RUN", "--code", "nowhere.py"], ["no file 'nowhere.py'"]),
+        (["RUN", "--code", "nowhere.py:Linear"], ["no file 'nowhere.py'"]),
+        (["RUN", "--code", "nowhere"], ["--code is 'nowhere'", "--code FILE.py"]),
     ],
 )
 def test_mistakes_are_one_sentence(bench, store, words, told):

@@ -18,8 +18,8 @@ from bench.attacks.streams import seeded
 from bench.core.detection import threshold_at
 from bench.core.outcomes import Outcomes, concatenate
 from bench.core.seeds import seed_for
-from bench.data.dataset import Images, test_subset
-from bench.errors import AccessDenied, BadValue
+from bench.data.dataset import Dataset, Images, test_subset
+from bench.errors import AccessDenied, BadData, BadValue
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.look import Lacking
 from bench.evaluate.unstopped import adversarial_images
@@ -53,6 +53,14 @@ class Measure(Measuring[DetectSpec]):
         self.chosen_on, self.calibration = self._for_thresholds()
         self.watches: dict[str, Suspicion] = self.fitted.watches()
         self._guarded: dict[str, Arena] = {}  # by the detector that stands before the defense
+
+    def check(self, data: Dataset) -> None:
+        """There must be clean images to choose thresholds by."""
+        if not len(data.validation):
+            raise BadData(
+                f"{data.name} has {len(data.train)} training images and none to hold out, expected two of a "
+                "class at least, for thresholds are chosen on some that no detector was fitted on"
+            )
 
     @property
     def columns(self) -> int:

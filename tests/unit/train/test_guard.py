@@ -110,6 +110,7 @@ def test_what_is_tried_already_is_not_recommended() -> None:
         ([0.12, 0.1], [100] * 10),  # it has learnt something before
         ([0.92, 0.92], [900, 100]),  # 0.9 + 2 sqrt(0.9 * 0.1 / 1000) = 0.919
         ([None, None], [100] * 10),
+        ([1.0, 1.0], [1, 1]),  # 0.5 + 2 sqrt(0.5 * 0.5 / 2) = 1.21
     ],
 )
 def test_more_than_chance_is_no_chance(clean: list[float | None], counts: list[int]) -> None:
