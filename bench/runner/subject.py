@@ -41,9 +41,6 @@ class Subject:
     compiled: bool
     rows: tuple[Tensor, ...]  # of each chunk, where its examples are in the test split
 
-    def __post_init__(self) -> None:
-        self.arena.referee  # noqa: B018 - networks are put into eval mode before anybody looks at them
-
     @cached_property
     def arena(self) -> Arena:
         """The network under the budget of its run."""
@@ -109,13 +106,15 @@ def open_subject(spec: RunSpec, options: Options, data: Dataset | None = None) -
     data = data or load_data(spec.training, options)
     trained = fit(spec.training, options, data)
     net = build_trained(spec.training, trained, data, spec.checkpoint).to(device)
+    deployed = spec.training.named.defense.deploy(net)
+    deployed.predict.eval()
     return Subject(
         spec=spec,
         device=device,
         data=data,
         trained=trained,
         net=net,
-        deployed=spec.training.named.defense.deploy(net),
+        deployed=deployed,
         others={who: attackers_network(who, other, trained, options, data) for who, other in spec.others},
         batches=Batches(options.batch_size or AUTO.get(device.type, 128)),
         compiled=options.compiled,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import ClassVar, get_args
 
 import pytest
+from bench.evaluate.convergence import _Watching
 
 import bench
 import defenses
@@ -30,7 +31,6 @@ from bench.core.listing import LISTED, place
 from bench.core.threat import LINF_L2, WHITE_BOX, Norm
 from bench.errors import BadValue
 from bench.evaluate.adaptive import climbs_own_loss
-from bench.evaluate.convergence import _Watching
 from bench.evaluate.detectors import Detector
 from bench.evaluate.nearest import goes_on
 from bench.evaluate.oracle import MeteredOracle
