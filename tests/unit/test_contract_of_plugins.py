@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar, get_args
 
 import pytest
-from bench.evaluate.convergence import _Watching
 
 import bench
 import defenses
@@ -25,6 +24,7 @@ from bench.attacks.fgsm import FGSM
 from bench.attacks.losses import LOSSES, TARGETED_LOSSES
 from bench.attacks.norms import norms_of
 from bench.attacks.pgd import PGD
+from bench.audit.convergence import _Watching
 from bench.core.digest import content_id
 from bench.core.encoding import decode, describe, encode
 from bench.core.listing import LISTED, place
