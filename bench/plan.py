@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, cast
 from bench.api import Attack, Defense, Suite, Trial, nested
 from bench.attacks.norms import norms_of, require_norm, told
 from bench.attacks.others.signature import OthersAttack, column_of
+from bench.core.behind import CELL, TRAINING
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.grammar import split, variant
@@ -166,10 +167,10 @@ class TrainSpec:
         """The modules whose code, with all that they import, made the weights."""
         own = [
             *with_own_imports(_modules_of(self.named.defense)),
-            "bench.train.fit",
             module_of(self.architecture),
+            source(self.data).loader.partition(":")[0],
+            *TRAINING,
         ]
-        own += [source(self.data).loader.partition(":")[0], "bench.data.load"]
         return own + [module for _, parent in self.parents for module in parent.modules]
 
 
@@ -238,7 +239,7 @@ class RunSpec:
         """The modules whose code, with all that they import, made the record."""
         attacks = [type(attack).__module__ for trial in self.suite.trials for attack in nested(trial.attack)]
         trained = [module for _, spec in self.others for module in spec.modules]
-        return sorted({*self.training.modules, *trained, *with_own_imports(attacks), "bench.evaluate.engine"})
+        return sorted({*self.training.modules, *trained, *with_own_imports(attacks), *CELL})
 
 
 @dataclass(frozen=True)

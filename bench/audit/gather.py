@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.audit.case import Case
-from bench.core.digest import source_digests
+from bench.core.digest import found_again, source_digests
 from bench.core.grammar import variant
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
@@ -69,7 +69,7 @@ def shifts_of(record: Record, store: Path) -> Iterator[Shift]:
 def changed_since(record: Record) -> list[str]:
     """The modules behind a record whose code is another now."""
     made = record.provenance.sources
-    return changed_modules(made, source_digests(made), randomized=record.draws > 1)
+    return changed_modules(made, source_digests(found_again(made)), randomized=record.draws > 1)
 
 
 def ran(record: Record) -> str:

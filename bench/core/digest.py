@@ -6,10 +6,11 @@ import ast
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
+from bench.core.behind import LEFT_OUT
 from bench.core.names import as_published
 
 
@@ -39,18 +40,48 @@ def file_sha256(path: Path) -> str:
 
 
 def source_digest(source: str) -> str:
-    """Name Python code by what it does: comments, layout and docstrings do not count, nor Python's version.
+    """Name Python code by what it does, wherever it and what it imports lie.
 
-    >>> source_digest("x = 1  # one") == source_digest("x=1")
+    Comments, layout, docstrings and imports do not count, nor does Python's version.
+
+    >>> source_digest("import os; x = 1  # one") == source_digest("x=1")
     True
     >>> source_digest("x = 1") == source_digest("x = 2")
     False
     """
+    return _digest(_WithoutImports().visit(without_docstrings(source)))
+
+
+def digest_with_imports(source: str) -> str:
+    """The same with the import statements: what results were held to until docs/adr/0011.
+
+    >>> digest_with_imports("import os; x = 1") == digest_with_imports("x = 1")
+    False
+    """
+    return _digest(without_docstrings(source))
+
+
+def without_docstrings(source: str) -> ast.Module:
+    """The syntax tree of Python code, its docstrings dropped."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(node, body[0]):
             body.pop(0)
+    return tree
+
+
+class _WithoutImports(ast.NodeTransformer):
+    """Drops import statements, at the top and inside of functions."""
+
+    def visit_Import(self, node: ast.Import) -> None:
+        return None
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        return None
+
+
+def _digest(tree: ast.Module) -> str:
     return hashlib.sha256(_dump(tree).encode()).hexdigest()[:12]
 
 
@@ -88,12 +119,12 @@ def _is_docstring(owner: ast.AST, first: ast.stmt) -> bool:
 
 
 def source_digests(
-    modules: Iterable[str], packages: tuple[str, ...] = ("bench", "defenses")
+    modules: Iterable[str], packages: tuple[str, ...] = ("bench", "defenses", *LEFT_OUT)
 ) -> dict[str, str]:
     """The digests of these modules and of all that they import from our packages, by name.
 
     A result depends on the code that made it and on nothing else, so a new attack leaves old records fresh.
-    Imports are read from the source and nothing is run.
+    What is named in `packages` itself is left out. Imports are read from the source and nothing is run.
 
     >>> sorted(source_digests(["bench.core.seeds"]))
     ['bench.core', 'bench.core.seeds']
@@ -107,15 +138,48 @@ def source_digests(
         path = _source_path(name)
         if path is None:
             continue
-        digests[name], imported = _digest_and_imports(path, packages)
+        digests[name], imported = _digest_and_imports(_source(path), packages)
         parent = name.rpartition(".")[0]
         waiting.extend([*imported, *([parent] if "." in parent else [])])
     return dict(sorted(digests.items()))
 
 
+def found_again(then: Mapping[str, str], packages: tuple[str, ...] = ("bench", "defenses")) -> list[str]:
+    """The modules behind a stored result as they are called now: by their names, or where their content went.
+
+    >>> found_again({"bench.core.seeds": "any", "bench.gone": source_digests(["bench.api"])["bench.api"]})
+    ['bench.core.seeds', 'bench.api']
+    """
+    gone = {digest for name, digest in then.items() if _is_gone(name, packages)}
+    there = [name for name in then if not _is_gone(name, packages)]
+    return there + ([name for name in _all_modules(packages) if _digest_of(name) in gone] if gone else [])
+
+
+def _is_gone(name: str, packages: tuple[str, ...]) -> bool:
+    return name.partition(".")[0] in packages and _source_path(name) is None
+
+
+def _digest_of(name: str) -> str | None:
+    path = _source_path(name)
+    return None if path is None else _digest_and_imports(_source(path), ())[0]
+
+
+def _all_modules(packages: tuple[str, ...]) -> Iterator[str]:
+    for package in packages:
+        top = _source_path(package)
+        if top is None:
+            continue
+        for path in sorted(top.parent.rglob("*.py")):
+            inside = path.relative_to(top.parent).with_suffix("").parts
+            yield ".".join([package, *(part for part in inside if part != "__init__")])
+
+
+def _source(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 @cache
-def _digest_and_imports(path: Path, packages: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    source = path.read_text(encoding="utf-8")
+def _digest_and_imports(source: str, packages: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.core.behind import LEFT_OUT
+
 
 @dataclass(frozen=True)
 class Succession:
@@ -27,17 +29,17 @@ SUCCESSIONS: tuple[Succession, ...] = (
         change="room for L1, L0, BPDA and for what a defense says it is made of; `noisy` in one place",
         shown="the weights of all 31 defenses after two epochs on digits (benchmarks/fingerprints.py), equal",
         digests={
-            "bench.api": ("f4acd67ddb25", "8d20acee5df6"),
-            "bench.attacks.ascent": ("be1b47792882", "1f0312253ddc"),
-            "bench.attacks.fgsm": ("d9fbee978464", "acc4ea17e727"),
-            "bench.attacks.geometry": ("c16f144e4082", "1c1559cbd3e9"),
-            "bench.attacks.norms": (None, "3c7f8f126762"),
-            "bench.attacks.pgd": ("d784d714d77a", "a5c59d2b6984"),
-            "bench.core.threat": ("08d226e54bd8", "e3a3b58c4af9"),
-            "defenses.alp": ("fafa707a42a0", "c46798d2ac3f"),
-            "defenses.dbp": ("2c40b037ec03", "f169055800d0"),
-            "defenses.ensemble": ("3fc58702fe95", "b9161666e8a0"),
-            "defenses.losses": ("4b61d0615485", "55f18bc2e195"),
+            "bench.api": ("ed97d2966a5d", "eec1aad6bc47"),
+            "bench.attacks.ascent": ("d5fa05a9b9fa", "92975bf04bf3"),
+            "bench.attacks.fgsm": ("77fe31505c21", "0bfdae5dfec4"),
+            "bench.attacks.geometry": ("21a1e16d323f", "c8ca36d8b2bd"),
+            "bench.attacks.norms": (None, "4d1b008d7730"),
+            "bench.attacks.pgd": ("45e2359b29cb", "5e00d550f949"),
+            "bench.core.threat": ("e3e6e76bcd14", "5cc6fc959da2"),
+            "defenses.alp": ("8168eefb82d8", "e678f09a7926"),
+            "defenses.dbp": ("17b18ffa8c77", "19cdc8bd12d0"),
+            "defenses.ensemble": ("5d6dfea1f7cf", "d61494bc3bbf"),
+            "defenses.losses": ("5d122d4c22a8", "6092fe263a79"),
         },
     ),
     Succession(
@@ -45,13 +47,13 @@ SUCCESSIONS: tuple[Succession, ...] = (
         "library asks about are judged pixel by pixel in every norm but Linf",
         shown="`bench verify --cells 2` of twelve MNIST runs of four suites, deterministic defenses: equal",
         digests={
-            "bench.attacks.others.lent": ("8aff9c38b6fd", "7959f249ffa8"),
-            "bench.attacks.streams": (None, "d98d711be77b"),
-            "bench.evaluate.engine": ("5259d75242d8", "df42643fb115"),
-            "bench.evaluate.ledger": ("a2febceb8b63", "e64f71a2669b"),
-            "bench.evaluate.lending": ("242c5d72b1ea", "2a33d8d1cc8b"),
-            "bench.evaluate.oracle": ("b0394dfffb2a", "50fd076d2d60"),
-            "bench.evaluate.referee": ("129befbcbc44", "4f526aa381a2"),
+            "bench.attacks.others.lent": ("f39f71fe2137", "db18216694e9"),
+            "bench.attacks.streams": (None, "c3995de8865f"),
+            "bench.evaluate.engine": ("72301ed98127", "ba01746d6639"),
+            "bench.evaluate.ledger": ("d2baec1eebec", "bcb80e6ea67a"),
+            "bench.evaluate.lending": ("a7be176141dd", "064c7b8670cf"),
+            "bench.evaluate.oracle": ("7a9cfedb8409", "fa6c20d96095"),
+            "bench.evaluate.referee": ("4796d72db88c", "97eb396acd23"),
         },
         of_randomized=False,
     ),
@@ -70,28 +72,36 @@ def changed_modules(
     successions: Sequence[Succession] = SUCCESSIONS,
     randomized: bool = False,
 ) -> list[str]:
-    """The modules whose digests differ, or that only one of them has, sorted; known successions apart.
+    """The modules whose content the other does not have, sorted; known successions apart.
+
+    What modules are called does not count, only what they hold: a file that was moved changes nothing.
 
     `randomized`: the result is of a randomized defense.
 
     >>> step = Succession("", "", {"a": ("1", "2"), "new": (None, "7")})
     >>> changed_modules({"a": "1"}, {"a": "2", "new": "7"}), changed_modules({"a": "1"}, {"a": "2"}, [step])
     (['a', 'new'], [])
+    >>> changed_modules({"a": "1"}, {"moved": "1"}, [])
+    []
     """
     known = [step for step in successions if step.of_randomized or not randomized]
-    return sorted(name for name in {*then, *now} if not _same(name, then.get(name), now.get(name), known))
+    then, now = ({m: d for m, d in held.items() if m not in LEFT_OUT} for held in (then, now))
+    names = {*then, *now, *(module for step in known for module in step.digests)}
+    became = {name: _became(name, then.get(name), known) for name in names}
+    reached, there = {None}.union(*became.values()), {None, *now.values()}
+    lost = {name for name in then if not became[name] & there}
+    return sorted(lost | {name for name, digest in now.items() if digest not in reached})
 
 
-def _same(module: str, then: str | None, now: str | None, successions: Sequence[Succession]) -> bool:
-    """Whether one digest is the other, or became it by known successions.
+def _became(module: str, then: str | None, successions: Sequence[Succession]) -> set[str | None]:
+    """The digest that a module had, and what known successions made of it; None: it is not behind results.
 
     A result need not know of every succession: one that came to the module before or after is passed over.
     """
-    held = then
+    held, found = then, {then}
     for step in successions:
-        if held == now:
-            return True
         before, after = step.digests.get(module, (held, held))
         if before == held:
             held = after
-    return held == now
+            found.add(held)
+    return found

@@ -169,6 +169,7 @@ class Provenance:
     lock: str | None = None  # the digest of bench/requirements.lock; None: made before there was one
     unlocked: tuple[str, ...] = ()  # packages in another version than the lock's: "torch 2.13.0"
     notes: tuple[str, ...] = ()  # shortcuts of its numerics that a network did not allow, each a sentence
+    figures: str = ""  # digest of the code that made figures of cells; empty: made before it was noted
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, cast
@@ -121,6 +121,13 @@ class RunFolder:
         content = json.dumps({"spec": spec, "sources": sources}, indent=1, sort_keys=True)
         write_atomically(self.path / "spec.json", content.encode())
         return len(cells)
+
+    def holds(self, columns: Iterable[str], chunks: int, sources: Mapping[str, str]) -> bool:
+        """Whether every cell of these columns is here, computed by this code; nothing is thrown away."""
+        held = self._spec()
+        if not isinstance(held, dict) or changed_modules(held.get("sources") or {}, sources):
+            return False
+        return all(self._cell(column, chunk).is_file() for column in columns for chunk in range(chunks))
 
     def record(self) -> Record | None:
         """The record, if the run is complete."""

@@ -27,7 +27,7 @@ from bench.runner.columns import Chain, Columns, Played, Run
 from bench.runner.evidence import keep
 from bench.runner.executors import Executor, executor
 from bench.runner.options import Options
-from bench.runner.stale import sources_behind, stored_record
+from bench.runner.stale import figures_digest, has_old_figures, sources_behind, stored_record
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import Cells, findings_of, provenance, summarise
 
@@ -42,6 +42,9 @@ def run(spec: RunSpec, options: Options) -> Record:
     folder = options.store.run(spec.id)
     sources = source_digests(spec.modules)
     found = stored_record(folder, sources, options)
+    if found is not None and has_old_figures(found, folder, sources):
+        options.progress.say(f"run {spec.id}: its figures are made anew from its cells by the code of now")
+        return _Run(spec, options, folder, sources).record(found)
     if found is not None:
         options.progress.say(f"run {spec.id} is complete: this is its record, nothing was computed")
         return found
@@ -58,8 +61,11 @@ class _Run:
         self.started = datetime.datetime.now(datetime.UTC)
         self.clock = time.perf_counter()
 
-    def record(self) -> Record:
-        """Train or load, deploy, attack; what is complete is stored, what failed is told."""
+    def record(self, before: Record | None = None) -> Record:
+        """Train or load, deploy, attack; what is complete is stored, what failed is told.
+
+        `before`: the record whose cells are all in the store; what does not follow from them is kept.
+        """
         spec, options = self.spec, self.options
         subject = open_subject(spec, options)
         data = subject.data
@@ -83,10 +89,17 @@ class _Run:
             evidence, told = keep(subject, self.folder, cells.outcomes, options.progress)
             findings += told
         sources = sources_behind(spec, options.store, self.sources)
-        notes = subject.arena.notes()
-        made = provenance(sources, subject.device, self.started, time.perf_counter() - self.clock, notes)
+        notes, figures = subject.arena.notes(), figures_digest(self.sources)
+        seconds = time.perf_counter() - self.clock
+        made = provenance(sources, subject.device, self.started, seconds, notes, figures)
         record = summarise(subject, cells, findings, made)
         record = dataclasses.replace(record, evidence=evidence)
+        if before is not None:
+            made = dataclasses.replace(before.provenance, figures=figures)
+            kept = before.audit, before.imported, evidence or before.evidence
+            record = dataclasses.replace(
+                record, provenance=made, audit=kept[0], imported=kept[1], evidence=kept[2]
+            )
         if record.status == "complete":
             self.folder.finish(record, cells.outcomes)
         return record

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.core.digest import source_digests
+from bench.core.behind import FIGURES, LEFT_OUT
+from bench.core.digest import content_id, source_digests
 from bench.core.succession import changed_modules
 from bench.data.dataset import Dataset
 from bench.errors import BadCheckpoint, BadData, StaleRecord
@@ -16,15 +17,7 @@ from bench.records.record import Record
 from bench.records.store import RunFolder, Store, write_atomically
 from bench.runner.options import Options
 
-NAMING = (
-    "bench.core.imports",
-    "bench.core.succession",
-    "bench.plan",
-    "bench.registry",
-    "bench.runner.options",
-    "bench.runner.stale",
-    "bench.train.recipes",
-)
+NAMING = LEFT_OUT
 """Modules that find, name and keep what is computed: another defense or attack makes no old study stale."""
 
 
@@ -39,6 +32,21 @@ def study_changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     It does not say whether its defense is randomized, so what changed the results of such counts for all.
     """
     return changed_modules(then, now, randomized=True)
+
+
+def figures_digest(sources: Mapping[str, str]) -> str:
+    """The version of what makes a record of cells: of the code that is not behind the cells themselves."""
+    return content_id(sorted({*source_digests(FIGURES).values()} - {*sources.values()}))
+
+
+def has_old_figures(record: Record, folder: RunFolder, sources: Mapping[str, str]) -> bool:
+    """Whether the figures of a complete record can and should be made anew: its cells are there and fresh."""
+    if record.provenance.figures == figures_digest(sources):
+        return False
+    changed = changed_modules(record.provenance.sources, sources, randomized=record.draws > 1)
+    computed = [column.name for column in record.columns if column.robust is not None]
+    chunks = -(-record.examples // int(record.spec["suite"]["chunk"]))
+    return not changed and folder.holds(computed, chunks, sources)
 
 
 def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Options) -> Record | None:

@@ -124,6 +124,7 @@ def provenance(
     started: datetime.datetime,
     seconds: float,
     notes: tuple[str, ...] = (),
+    figures: str = "",
 ) -> Provenance:
     """Where the numbers come from: the code, the packages, the machine, the time, the numerics' notes."""
     commit, dirty = _commit()
@@ -142,6 +143,7 @@ def provenance(
         lock=lock.digest(),
         unlocked=tuple(f"{name} {version}" for name, version in sorted(lock.differing().items())),
         notes=notes,
+        figures=figures,
     )
 
 

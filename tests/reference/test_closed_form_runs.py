@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from bench.core.progress import Silent
 from bench.core.threat import Budget, Norm
 from bench.errors import BadCheckpoint, StaleRecord
 from bench.plan import Request, plan_run
+from bench.records.record import Check, to_json
 from bench.records.store import Store
 from bench.runner.options import Options
 from bench.runner.run import run
@@ -206,6 +208,35 @@ def test_a_record_of_other_code_is_refused_unless_asked_for(data, tmp_path):
     again = run(spec, Options(store, stale="rerun"))
     assert comparable(again) == comparable(whole)
     assert again.provenance.sources == whole.provenance.sources
+
+
+def test_figures_of_other_code_are_made_anew_from_stored_cells(data, tmp_path, monkeypatch):
+    from bench.attacks.fgsm import FGSM
+
+    spec, store, told = small(data), Store(tmp_path), []
+    whole = run(spec, Options(store))
+    path = tmp_path / spec.id / "record.json"
+    audited = dataclasses.replace(whole, audit=(Check("P1", "pass", "kept", None, None),))
+    path.write_text(to_json(audited))
+    monkeypatch.setattr(FGSM, "__call__", lambda *_: pytest.fail("an attack was played"))
+    monkeypatch.setattr("bench.runner.summary.attack_success_rate", lambda outcomes: 0.25)
+    assert run(spec, Options(store)) == audited, "the same code: the stored figures"
+    monkeypatch.setattr("bench.runner.stale.figures_digest", lambda sources: "another")
+    monkeypatch.setattr("bench.runner.run.figures_digest", lambda sources: "another")
+    monkeypatch.setattr(Silent, "say", lambda self, text: told.append(text))
+    again = run(spec, Options(store))
+    assert [text for text in told if "figures" in text] == [
+        f"run {spec.id}: its figures are made anew from its cells by the code of now"
+    ]
+    assert {column.attack_success_rate for column in again.columns} == {0.25}
+    assert again.audit == audited.audit and again.provenance.figures == "another"
+    assert again.provenance.started == whole.provenance.started, "the cells are of that day"
+    assert again.provenance.sources == whole.provenance.sources
+    assert run(spec, Options(store)) == again and len([t for t in told if "figures" in t]) == 1
+    monkeypatch.setattr("bench.runner.stale.figures_digest", lambda sources: "a third")
+    cell = tmp_path / spec.id / "cells" / "fgsm" / "0000.npz"
+    cell.unlink()
+    assert run(spec, Options(store)) == again, "without its cells nothing can be made anew"
 
 
 def test_a_failing_attack_is_a_failed_column_and_computed_again_next_time(data, tmp_path, monkeypatch):

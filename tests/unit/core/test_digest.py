@@ -27,7 +27,14 @@ class Point[T]:
 
 
 def test_a_digest_is_the_same_on_every_python() -> None:
-    assert digest.source_digest(SOURCE) == "b2f24ebb5c94"  # by Python 3.11's own ast.dump
+    assert digest.digest_with_imports(SOURCE) == "b2f24ebb5c94"  # by Python 3.11's own ast.dump
+    assert digest.source_digest(SOURCE) == "b4f40538a0f5"
+
+
+def test_imports_do_not_count_wherever_they_are() -> None:
+    inside = "def f():\n    import os\n    return 1\n\n\ntry:\n    import a\nexcept E:\n    from b import c\n"
+    assert digest.source_digest(inside) == digest.source_digest(inside.replace("a\n", "other.place\n"))
+    assert digest.source_digest(inside) != digest.source_digest(inside.replace("1", "2"))
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="newer Pythons dump otherwise")

@@ -23,7 +23,12 @@ STEPS = (
         ({"a": "1"}, {"a": "4"}, ["a"]),  # edited since
         ({"a": "3"}, {"a": "1"}, ["a"]),  # a succession leads one way
         ({"a": "1", "b": "1"}, {"a": "3", "b": "2"}, ["b"]),
-        ({"a": "1"}, {"a": "3", "newer": "8"}, ["newer"]),  # came to it, and nobody wrote that down
+        ({"a": "1"}, {"a": "3", "newer": "9"}, ["newer"]),  # came to it, and nobody wrote that down
+        ({"a": "1"}, {"a": "3", "moved": "8"}, []),  # what came to it was moved since
+        ({"a": "1", "b": "5"}, {"there": "5", "else": "1"}, []),  # both were moved
+        ({"a": "1"}, {"moved": "2"}, []),  # moved after the step
+        ({"a": "9", "bench.plan": "1"}, {"a": "9", "bench.plan": "2"}, []),  # it only names
+        ({"a": "1", "b": "2"}, {"a": "1"}, ["b"]),  # no content may go
         ({"a": "3"}, {"a": "3", "new": "9"}, ["new"]),
         ({"a": "3", "old": "6"}, {"a": "3"}, ["old"]),  # not the digest that may go
         ({}, {}, []),

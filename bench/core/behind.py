@@ -1,0 +1,32 @@
+"""What is behind a result and what is not: the roots of its import graph, and where the graph is cut.
+
+The modules behind a result are the one that computes it, the plug-ins that were chosen, and all that these
+import. Nobody lists them (docs/adr/0011-names-and-content.md).
+"""
+
+from __future__ import annotations
+
+TRAINING = ("bench.runner.weights",)
+"""Where weights are computed: data, parents, weights to begin with, the training itself."""
+
+CELL = ("bench.runner.executors",)
+"""Where a cell is computed: networks from weights, their deployment, attacks, verdicts."""
+
+FIGURES = ("bench.runner.summary", "bench.runner.run")
+"""What makes a record of cells: counts, intervals, findings, gates that stay shut."""
+
+NAMING = (
+    *("bench.core.names", "bench.core.encoding", "bench.core.constructible", "bench.core.imports"),
+    *("bench.registry", "bench.plan", "bench.train.recipes"),
+)
+"""What finds and names: whatever it chooses is in a result's id, field by field."""
+
+KEEPING = (
+    *("bench.core.behind", "bench.core.digest", "bench.core.own", "bench.core.succession"),
+    *("bench.records.record", "bench.records.sequels", "bench.records.store"),
+    *("bench.runner.options", "bench.runner.stale"),
+)
+"""What keeps results, tells whether they are stale, and says how they are computed, which changes none."""
+
+LEFT_OUT = (*NAMING, *KEEPING)
+"""Where import graphs are cut; what a record holds of these from earlier days does not count either."""
