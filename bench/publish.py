@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.core.digest import source_digests
+from bench.core.behind import CELL, TRAINING
+from bench.core.digest import found_again, source_digests
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError, StaleRecord
 from bench.records.record import Record, to_json
@@ -18,14 +19,19 @@ from bench.report.frame import frame
 if TYPE_CHECKING:
     import pandas as pd
 
-Digests = Callable[[Iterable[str]], Mapping[str, str]]
-"""Names of modules -> the digests of those that exist now."""
+Digests = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""What was behind a record -> what is now."""
 
 RECORDS = "records"
 """The folder beside the boards that holds what they were made from."""
 
 
-def publish(records: Sequence[Record], folder: Path, sources: Digests = source_digests) -> list[Path]:
+def digests_now(then: Mapping[str, str]) -> Mapping[str, str]:
+    """The digests of what was behind a record, where it is now, and of all that it imports."""
+    return source_digests(found_again(then))
+
+
+def publish(records: Sequence[Record], folder: Path, sources: Digests = digests_now) -> list[Path]:
     """Add records to the boards of a folder and write what changed; gives the paths of all its files.
 
     Raises BenchError for a record that is stale, custom, failed, blocked, or made from uncommitted code; then
@@ -47,11 +53,11 @@ def publish(records: Sequence[Record], folder: Path, sources: Digests = source_d
     return _write(folder, {**board_files(list(merged.values())), **files})
 
 
-def objections(record: Record, sources: Digests = source_digests) -> list[str]:
+def objections(record: Record, sources: Digests = digests_now) -> list[str]:
     """Why a record cannot be on a published board; none where it can."""
     why = []
     made = record.provenance
-    now = sources(list(made.sources))
+    now = sources(made.sources)
     changed = changed_modules(made.sources, now, randomized=record.draws > 1)
     if changed:
         more = f" and {len(changed) - 1} more have" if len(changed) > 1 else " has"
@@ -70,6 +76,18 @@ def objections(record: Record, sources: Digests = source_digests) -> list[str]:
         f"is blocked by rule {check.rule} of its audit" for check in record.audit if check.verdict == "block"
     ]
     return why
+
+
+def is_fresh(record: Record) -> bool:
+    """Whether the code of now would answer with a record: all that is behind it is as it was."""
+    now = source_digests([*found_again(record.provenance.sources), *TRAINING, *CELL])
+    return not changed_modules(record.provenance.sources, now, randomized=record.draws > 1)
+
+
+def freshness(folder: Path) -> str:
+    """How many of the records behind the boards of a folder are of the code of now."""
+    records = read_records(folder)
+    return f"{sum(map(is_fresh, records))} of {len(records)} records are fresh"
 
 
 def write_board(records: Sequence[Record], folder: Path, published: Sequence[Published] = ()) -> list[Path]:

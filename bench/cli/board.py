@@ -96,6 +96,7 @@ def board(
         return 0
     if verify is not None:
         wrong = publish.differing(verify)
+        click.echo(f"{publish.freshness(verify)}: made by code that is what it was")
         for path in wrong:
             click.echo(
                 f"{path} does not follow from the records; try: bench board --rebuild {verify}", err=True

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.publish import differing
+from bench.publish import differing, freshness
 from bench.records.store import read_record
 
 BOARDS = Path(__file__).parents[2] / "leaderboards"
@@ -14,6 +14,11 @@ RECORDS = sorted((BOARDS / "records").glob("*.json"))
 def test_every_board_is_rebuilt_from_its_records():
     assert RECORDS, "there is something to rebuild"
     assert differing(BOARDS) == []
+
+
+def test_the_page_says_how_many_records_are_of_the_code_of_now():
+    page = (BOARDS.parent / "docs" / "boards.md").read_text(encoding="utf-8")
+    assert f"`{freshness(BOARDS)}`" in page
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
