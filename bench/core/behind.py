@@ -9,7 +9,7 @@ from __future__ import annotations
 TRAINING = ("bench.runner.weights",)
 """Where weights are computed: data, parents, weights to begin with, the training itself."""
 
-CELL = ("bench.runner.executors",)
+CELL = ("bench.runner.columns",)
 """Where a cell is computed: networks from weights, their deployment, attacks, verdicts."""
 
 FIGURES = ("bench.runner.summary", "bench.runner.run")

@@ -58,7 +58,7 @@ print(json.dumps([name for name in sys.modules if name.partition(".")[0] in ("be
 
 
 @pytest.mark.parametrize(
-    ("kind", "root"), [("training", "bench.runner.weights"), ("cell", "bench.runner.executors")]
+    ("kind", "root"), [("training", "bench.runner.weights"), ("cell", "bench.runner.columns")]
 )
 def test_whatever_python_loads_for_it_is_behind_it(kind, root):
     code = LOADED.format(root=root)
@@ -74,7 +74,7 @@ def test_whatever_python_loads_for_it_is_behind_it(kind, root):
 def test_tables_judges_and_figures_are_where_they_belong():
     cell = BEHIND["cell"]
     assert not {*LEFT_OUT} & {*cell}
-    assert {"bench.evaluate.engine", "bench.evaluate.referee", "bench.runner.opened"} <= {*cell}
+    assert {"bench.evaluate.engine", "bench.evaluate.referee", "bench.runner.subject"} <= {*cell}
     assert {
         "bench.data.load",
         "bench.attacks.pgd",
@@ -92,7 +92,7 @@ MOVES = {
     "bench.attacks.mi_fgsm": "bench.attacks.momentum",  # only tables name it
     "bench.evaluate.referee": "bench.judge",
     "defenses.trades": "defenses.of_others.trades",
-    "bench.runner.executors": "bench.runner.players",
+    "bench.runner.columns": "bench.runner.players",
 }
 
 
