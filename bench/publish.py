@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,14 @@ def objections(record: Record, sources: Digests = digests_now) -> list[str]:
 
 def is_fresh(record: Record) -> bool:
     """Whether the code of now would answer with a record: all that is behind it is as it was."""
-    now = source_digests([*found_again(record.provenance.sources), *TRAINING, *CELL])
+    now = _digests(frozenset(found_again(record.provenance.sources)))
     return not changed_modules(record.provenance.sources, now, randomized=record.draws > 1)
+
+
+@cache
+def _digests(modules: frozenset[str]) -> Mapping[str, str]:
+    """Of these and of what computes runs; read once for all records of one method."""
+    return source_digests([*modules, *TRAINING, *CELL])
 
 
 def freshness(folder: Path) -> str:

@@ -192,8 +192,17 @@ def _digest_and_imports(source: str, packages: tuple[str, ...]) -> tuple[str, tu
 
 @cache
 def _source_path(name: str) -> Path | None:
+    """The file of a module, found without importing what it lies in; None: there is no such module."""
+    top, *inside = name.split(".")
     try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, AttributeError, ValueError):  # a class imported from a module, not a module
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module without a specification, such as __main__
         return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    if spec is None or not inside:
+        return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        place = Path(folder, *inside)
+        found = next((p for p in (place / "__init__.py", place.with_suffix(".py")) if p.is_file()), None)
+        if found is not None:
+            return found
+    return None
