@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class BenchError(Exception):
     """A mistake that its user can mend; printed without a traceback, exit code 2.
@@ -21,6 +24,52 @@ class BenchError(Exception):
 
 class UnknownName(BenchError):
     """A name that no table holds."""
+
+
+def near(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a mistyped one resembles most, whatever its capitals; None: it resembles none.
+
+    >>> near("PDG", ["fgsm", "pgd"]), near("pgd", ["square"])
+    ('pgd', None)
+    """
+    plain = {other.lower(): other for other in known}
+    found = difflib.get_close_matches(name.lower(), plain, n=1)
+    return plain[found[0]] if found else None
+
+
+def unknown(
+    kind: str,
+    name: str,
+    known: Iterable[str],
+    *,
+    owner: str | None = None,
+    prefix: str = "",
+    hint: str | None = None,
+) -> UnknownName:
+    """The error for a name that no table holds: what was meant, else where or which the names are.
+
+    `owner` is what holds the names, `prefix` what is typed before each, `hint` the command that lists them.
+
+    >>> print(unknown("attack", "pdg", ["pgd", "square"]))
+    no attack is named 'pdg'; did you mean 'pgd'?
+    >>> print(unknown("recipe", "quick", ["paper", "short"], owner="cifar10"))
+    cifar10 has no recipe 'quick', expected one of paper, short
+    >>> print(unknown("defense", "x", ["pgd_at"], hint="bench list defenses"))
+    no defense is named 'x'; try: bench list defenses
+    """
+    names = list(known)
+    meant = near(name, names)
+    wrong = f"{owner} has no {kind} {name!r}" if owner else f"no {kind} is named {name!r}"
+    if meant is not None:
+        return UnknownName(f"{wrong}; did you mean {prefix + meant!r}?")
+    if hint is not None or not names:
+        return UnknownName(wrong, hint)
+    more = ", ..." if len(names) > _LISTED else ""
+    return UnknownName(f"{wrong}, expected one of {', '.join(prefix + n for n in names[:_LISTED])}{more}")
+
+
+_LISTED = 24
+"""How many names a sentence lists."""
 
 
 class BadValue(BenchError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import re
 import sys
@@ -39,7 +38,7 @@ from bench.core.threat import (
 )
 from bench.data.catalog import source
 from bench.data.identity import identity
-from bench.errors import BadCheckpoint, BadValue, UnknownName
+from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
@@ -663,9 +662,7 @@ def _suite_of_attacks(request: Request) -> Suite:
     """A column for each named attack, all with the same knowledge."""
     word = request.knowledge or "white-box"
     if word not in KNOWLEDGE:
-        near = difflib.get_close_matches(word, KNOWLEDGE, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownName(f"--knowledge is {word!r}; {guess}it is one of {', '.join(KNOWLEDGE)}")
+        raise unknown("knowledge", word, KNOWLEDGE)
     trials: dict[str, Trial] = {}
     for name in request.attacks:
         attack, column = attack_named(name), column_of(name)
@@ -716,9 +713,7 @@ def _with_settings(suite: Suite, request: Request) -> Suite:
         if kind != "attack":
             continue
         if column not in columns:
-            near = difflib.get_close_matches(column, columns, n=1)
-            guess = f"did you mean {near[0]!r}? " if near else ""
-            raise UnknownName(f"{suite.id} has no column {column!r}; {guess}it has {', '.join(columns)}")
+            raise unknown("column", column, columns, owner=suite.id)
         attack = _set(part, columns[column].attack, settings)
         columns[column] = dataclasses.replace(columns[column], attack=attack)
     examples = suite.examples if request.examples is None else request.examples

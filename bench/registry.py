@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from bench.core.contract import read
 from bench.core.imports import module_at
-from bench.errors import BadValue, UnknownName
+from bench.errors import BadValue, UnknownName, near, unknown
 
 if TYPE_CHECKING:  # the contract loads torch, and a list of names must not
     from bench.api import Attack, Defense, Suite
@@ -88,14 +87,14 @@ class Registry(Generic[T]):
         if scheme is not None:
             return self._schemes()[scheme]
         if name not in self._table:
-            near = difflib.get_close_matches(name.lower(), self._table, n=1)
-            prefix, sign, rest = name.partition(":")
-            if sign:
-                prefixes = [scheme.partition(":")[0] for scheme in self._schemes()]
-                near = [f"{guess}:{rest}" for guess in difflib.get_close_matches(prefix, prefixes, n=1)]
-            hint = f"did you mean {near[0]!r}?" if near else f"`bench list {self.kind}s` lists them"
-            raise UnknownName(f"no {self.kind} is named {name!r}; {hint}")
+            raise unknown(self.kind, name, self._resembling(name), hint=f"bench list {self.kind}s")
         return self._table[name]
+
+    def _resembling(self, name: str) -> list[str]:
+        """The names that a mistyped one may stand for; what follows a scheme is taken as it is."""
+        prefix, sign, rest = name.partition(":")
+        meant = near(prefix, [scheme.partition(":")[0] for scheme in self._schemes()]) if sign else None
+        return list(self._table) if meant is None else [f"{meant}:{rest}"]
 
     def get(self, name: str) -> T:
         """The plug-in of that name: a value as it stands, a class with its defaults."""
@@ -108,9 +107,7 @@ class Registry(Generic[T]):
         found = getattr(module, attribute, None)
         if found is None:
             place = name.rpartition(":")[0] if ".py:" in name else module.__name__
-            near = difflib.get_close_matches(attribute, vars(module), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnknownName(f"{place} has no {attribute!r}, expected the class of one {self.kind}{hint}")
+            raise unknown(f"{self.kind} class", attribute, _defined_in(module), owner=place)
         if self.scheme(name) is not None:
             return cast(T, found(name))
         try:
@@ -164,6 +161,12 @@ class Registry(Generic[T]):
         return path if path.is_file() else None
 
 
+def _defined_in(module: ModuleType) -> list[str]:
+    """The public classes that a module defines itself."""
+    own = {name: held for name, held in vars(module).items() if isinstance(held, type)}
+    return [n for n, held in own.items() if held.__module__ == module.__name__ and not n.startswith("_")]
+
+
 def _docstring_of(attribute: str, tree: ast.Module) -> str | None:
     """Of a class or function, or the string below a constant."""
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
@@ -184,9 +187,7 @@ def ablations(name: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
     """
     table: Mapping[str, Any] = importlib.import_module("defenses.ablations").ABLATIONS
     if name not in table:
-        near = difflib.get_close_matches(name.lower(), table, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownName(f"no ablations are stated for {name!r}; {guess}they are for {', '.join(table)}")
+        raise unknown("defense with stated ablations", name, table)
     found: Mapping[str, Mapping[str, Mapping[str, str]]] = table[name]
     return found
 

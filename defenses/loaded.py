@@ -7,7 +7,6 @@ and Benchmarks 2021. Nothing is trained here, so nobody can train a twin either.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from torch import nn
 
 from bench.api import Defense, Deployed, FitContext, Task
 from bench.core.imports import CODE, module_at
-from bench.errors import BadCheckpoint, BadValue, BenchError
+from bench.errors import BadCheckpoint, BadValue, BenchError, unknown
 from bench.nn.architectures import network
 from bench.train import hub, zoo
 from bench.train.foreign import Foreign, Place
@@ -193,9 +192,8 @@ def _callable(factory: str) -> Callable[[], object]:
     module = _module(factory)
     found = getattr(module, attribute, None)
     if not callable(found):
-        near = difflib.get_close_matches(attribute, vars(module), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise BadValue(f"factory is {factory!r}, but nothing there of that name can be called{hint}")
+        callables = [name for name, held in vars(module).items() if callable(held)]
+        raise unknown("callable", attribute, callables, owner=factory.rpartition(":")[0])
     return cast(Callable[[], object], found)
 
 

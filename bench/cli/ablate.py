@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from bench.cli import options
-from bench.errors import BadValue, TrainingFailed, UnknownName
+from bench.errors import BadValue, TrainingFailed, unknown
 
 if TYPE_CHECKING:  # a list of rows must not load torch
     from bench.plan import Request, RunSpec
@@ -112,9 +111,7 @@ def _chosen(name: str, only: Sequence[str]) -> list[Row]:
     known = {*stated, *(row.label for row in rows)}
     for word in only:
         if word not in known:
-            near = difflib.get_close_matches(word, known, n=1)
-            guess = f"did you mean {near[0]!r}?" if near else f"`bench ablate {name} --list` lists them"
-            raise UnknownName(f"{name} has no ablation {word!r}; {guess}")
+            raise unknown("ablation", word, known, owner=name, hint=f"bench ablate {name} --list")
     return [row for row in rows if not only or row.label in only or row.group in only]
 
 

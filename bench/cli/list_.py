@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import click
 
 from bench.cli import options
 from bench.core.lock import to_install
-from bench.errors import BadValue, MissingExtra, UnknownName
+from bench.errors import BadValue, MissingExtra, unknown
 
 Entry = dict[str, str]
 
@@ -74,9 +74,7 @@ def _list_offered(kind: str | None, backend: str | None, as_json: bool) -> None:
             "--backend and --all are of attacks alone, expected that kind", "bench list attacks --all"
         )
     if backend is not None and backend not in BACKENDS:
-        near = difflib.get_close_matches(backend, BACKENDS, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownName(f"--backend is {backend!r}; {guess}it is one of {', '.join(BACKENDS)}")
+        raise unknown("library of attacks", backend, BACKENDS)
     entries: list[Entry] = [] if backend is not None else _attacks(Path())
     for prefix in BACKENDS if backend is None else (backend,):
         module = importlib.import_module(ATTACKS.location(f"{prefix}:").partition(":")[0])
@@ -115,8 +113,8 @@ def _print(entries: list[Entry], indent: int) -> None:
     for entry in entries:
         left = max(20, console.width - indent - room - 2) if console.is_terminal else None
         text = entry["summary"]
-        if left is not None and len(text) > left:
-            text = text[: left - 3].rstrip() + "..."
+        if left is not None:
+            text = textwrap.shorten(text, left, placeholder=" ...")
         click.echo(f"{' ' * indent}{entry['name']:<{room}}  {text}".rstrip())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import os
@@ -14,7 +13,7 @@ import click
 
 from bench import __version__
 from bench.cli.options import Commands
-from bench.errors import BenchError
+from bench.errors import BenchError, unknown
 from bench.studies import studies
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
@@ -128,8 +127,7 @@ _UNWRITABLE = {
 def _sentence(error: click.ClickException) -> str:
     """What click found wrong, as one sentence like ours, with the command whose help explains it."""
     if isinstance(error, click.NoSuchOption) and error.possibilities:
-        near = difflib.get_close_matches(error.option_name, error.possibilities, n=1, cutoff=0)
-        return f"no option is named {error.option_name!r}; did you mean {near[0]!r}?"
+        return str(unknown("option", error.option_name, error.possibilities))
     message = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "bench"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from bench.errors import BadValue
+from bench.errors import BadValue, near, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,13 +25,73 @@ def _at_least(least: int) -> click.IntRange:
     return kind
 
 
+Checked = Callable[[click.Context, click.Parameter, Any], Any]
+
+
+def _checked(check: Callable[[str], object]) -> Checked:
+    """What checks a name, or several, as soon as it is read: torch is not loaded to refuse it."""
+
+    def callback(_: click.Context, __: click.Parameter, value: Any) -> Any:
+        for name in value if isinstance(value, tuple) else (value,):
+            if name:
+                check(name)
+        return value
+
+    return callback
+
+
+def _find_defense(text: str) -> None:
+    from bench.registry import DEFENSES
+
+    DEFENSES.location(text.partition("[")[0].strip())
+
+
+def _find_network(text: str) -> None:
+    plain, _, architecture = text.rpartition("@")
+    if plain and ":" not in text and "]" not in architecture:
+        _find_architecture(architecture)
+    _find_defense(plain if plain and ":" not in text else text)
+
+
+def _find_suite(text: str) -> None:
+    from bench.registry import SUITES
+
+    SUITES.location(text.partition("@")[0])
+
+
+def _find_attack(text: str) -> None:
+    from bench.registry import ATTACKS
+
+    ATTACKS.location(text)
+
+
+def _find_data(text: str) -> None:
+    from bench.data.catalog import source
+
+    source(text)
+
+
+def _find_architecture(text: str) -> None:
+    from bench.nn.architectures import module_of
+
+    module_of(text)
+
+
 defense = click.option(
     "--defense",
     required=True,
+    callback=_checked(_find_defense),
     metavar="NAME",
     help="Defense, NAME[field=value], or PATH.py:CLASS; of others: loaded, robustbench:NAME, hf:REPO.",
 )
-data = click.option("--data", default=DATA, show_default=True, metavar="NAME", help="Data set.")
+data = click.option(
+    "--data",
+    default=DATA,
+    show_default=True,
+    metavar="NAME",
+    callback=_checked(_find_data),
+    help="Data set.",
+)
 data_of_run = click.option(
     "--data",
     metavar="NAME",
@@ -61,7 +120,9 @@ eps = click.option(
     metavar="RADIUS",
     help="Radius in pixel units, such as 8/255; under L0 a number of values.  [default: the data set's]",
 )
-arch = click.option("--arch", metavar="NAME", help="Architecture.  [default: the data set's]")
+_ARCH: Any = {"metavar": "NAME", "help": "Architecture.  [default: the data set's]"}
+arch = click.option("--arch", **_ARCH)
+arch_here = click.option("--arch", callback=_checked(_find_architecture), **_ARCH)
 recipe = click.option(
     "--recipe", default="short", show_default=True, metavar="NAME", help="How networks are trained."
 )
@@ -121,13 +182,17 @@ settings = click.option(
     "attack.COLUMN.steps=50; repeatable.  [default: none]",
 )
 suite = click.option(
-    "--suite", metavar="NAME", help="Suite of attacks.  [default: whitebox, unless --attack names attacks]"
+    "--suite",
+    metavar="NAME",
+    callback=_checked(_find_suite),
+    help="Suite of attacks.  [default: whitebox, unless --attack names attacks]",
 )
 attack = click.option(
     "--attack",
     "attacks",
     multiple=True,
     metavar="NAME",
+    callback=_checked(_find_attack),
     help="Attack, in the place of a suite: pgd, torchattacks:PGD, foolbox:LinfPGD, art:DeepFool, advlib:ddn, "
     "autoattack:apgd-ce, or PATH.py:CLASS; repeatable.  [default: none]",
 )
@@ -182,6 +247,7 @@ factory = click.option(
 surrogate = click.option(
     "--surrogate",
     metavar="NAME[@ARCH]",
+    callback=_checked(_find_network),
     help="Defense whose network transfer attackers own and climb, trained by the same recipe from another "
     "seed; never the victim itself.  [default: standard, of another architecture]",
 )
@@ -219,7 +285,7 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 network = several(
-    *(data, data_root, arch, recipe, train_eps, init),
+    *(data, data_root, arch_here, recipe, train_eps, init),
     *(seed, device, devices, store, settings, rerun, accept_stale, offline),
 )
 """What decides how a network is trained, and where it is kept."""
@@ -234,9 +300,7 @@ class Commands(click.Group):
         """The command and what is left for it."""
         name, known = arguments[0], self.list_commands(context)
         if name not in known and not name.startswith("-"):
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
-            raise click.UsageError(f"no command is named {name!r}; {hint}", context)
+            raise click.UsageError(str(unknown("command", name, known)), context)
         return super().resolve_command(context, arguments)
 
 
@@ -274,10 +338,10 @@ def _split(key: str, item: str) -> tuple[str, str]:
             )
         return f"attack.{names[0]}", ".".join(names[1:])
     if part not in PARTS:
-        near = difflib.get_close_matches(part, [*PARTS, "attack"], n=1)
+        meant = near(part, [*PARTS, "attack"])
         raise BadValue(
             f"--set {item!r} overrides {part!r}, expected {', '.join(PARTS)} or attack.COLUMN",
-            f"--set {near[0]}.{'.'.join(names)}=..." if near and names else f"--set defense.{key}=...",
+            f"--set {meant}.{'.'.join(names)}=..." if meant and names else f"--set defense.{key}=...",
         )
     if not names or not all(names):
         raise BadValue(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli import options
-from bench.errors import BadValue
+from bench.errors import BadValue, near, unknown
 from bench.figures.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -106,15 +105,13 @@ def _split(names: tuple[str, ...], kinds: tuple[str, ...], store: Path) -> tuple
     first, *rest = names
     meant = first in KINDS or (
         len(names) > 1
-        and bool(difflib.get_close_matches(first, KINDS, n=1))
+        and near(first, KINDS) is not None
         and not any(led_to(first, store, source) for source in SOURCES)
     )
     chosen, led = ([first], rest) if not kinds and meant else (list(kinds), list(names))
     for kind in chosen:
         if kind not in KINDS:
-            near = difflib.get_close_matches(kind, KINDS, n=1)
-            hint = f"bench plot {near[0]} {' '.join(led)} --out FOLDER" if near else "bench plot --help"
-            raise BadValue(f"{kind!r} is no kind of figure, expected one of {', '.join(KINDS)}", hint)
+            raise unknown("kind of figure", kind, KINDS)
     if not led:
         raise BadValue(
             f"{first} is a kind of figure and nothing is named to draw, expected ids, folders or defenses",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.core.threat import Budget, Norm
-from bench.errors import UnknownName
+from bench.errors import UnknownName, unknown
 
 Augmentation = Literal["none", "crop_flip"]
 """What training images go through; `crop_flip`: zero-padded random crops and horizontal flips."""
@@ -194,11 +193,7 @@ def source(name: str) -> Source:
         return replace(PREFIXES[prefix], name=f"{prefix}:{stem}")
     if name in CATALOG:
         return CATALOG[name]
-    near = difflib.get_close_matches(name, [*CATALOG, *PREFIXES], n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    raise UnknownName(
-        f"no data set is named {name!r}; {guess}there are {', '.join(CATALOG)}, folder:PATH and npz:PATH"
-    )
+    raise unknown("data set", name, [*CATALOG, *(f"{prefix}:PATH" for prefix in PREFIXES)])
 
 
 def user_path(name: str) -> Path:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from bench.errors import BadValue, UnknownName
+from bench.errors import BadValue, unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,9 +69,4 @@ def _find(name: str) -> tuple[str, dict[str, int]]:
         return ARCHITECTURES["wide_resnet_28_10"], {"depth": depth, "width": width}
     if name in ARCHITECTURES:
         return ARCHITECTURES[name], {}
-    near = difflib.get_close_matches(name, names(), n=1)
-    guess = f"did you mean {near[0]!r}? " if near else ""
-    raise UnknownName(
-        f"no architecture is named {name!r}; {guess}there are {', '.join(names())} and "
-        f"wide_resnet_DEPTH_WIDTH"
-    )
+    raise unknown("architecture", name, [*names(), "wide_resnet_DEPTH_WIDTH"])

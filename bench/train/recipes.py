@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from bench.errors import UnknownName
+from bench.errors import unknown
 from bench.train.recipe import Recipe
 
 
@@ -23,9 +22,9 @@ def recipe(data: str, name: str = "short") -> Recipe:
     """
     kind = data.partition(":")[0]
     if kind not in RECIPES:
-        raise UnknownName(_unknown(f"no data set with recipes is named {data!r}", kind, list(RECIPES)))
+        raise unknown("data set with recipes", kind, RECIPES)
     if name not in RECIPES[kind]:
-        raise UnknownName(_unknown(f"{data} has no recipe {name!r}", name, list(RECIPES[kind])))
+        raise unknown("recipe", name, RECIPES[kind], owner=data)
     return RECIPES[kind][name]
 
 
@@ -38,11 +37,6 @@ def published(data: str, *names: str) -> Recipe:
     known = RECIPES.get(data.partition(":")[0], {})
     own = [f"paper_{name}" for name in names if f"paper_{name}" in known]
     return recipe(data, own[0] if own else "paper")
-
-
-def _unknown(message: str, name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"{message}; did you mean {near[0]!r}?" if near else f"{message}, expected {', '.join(names)}"
 
 
 _ONE_CYCLE = Recipe(

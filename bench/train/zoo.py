@@ -7,7 +7,6 @@ adversarial robustness benchmark", NeurIPS Datasets and Benchmarks 2021.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import importlib.util
 import json
@@ -23,7 +22,7 @@ import torch
 from torch import nn
 
 from bench.core.lock import installed_version, to_install
-from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName
+from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName, unknown
 from bench.train.checkpoints import weights_of
 from bench.train.foreign import Place
 
@@ -139,10 +138,8 @@ def _unknown(name: str, data: str, threat: str, names: dict[str, list[str]]) -> 
             f"--defense robustbench:{name}[threat={elsewhere[0]}]",
         )
     known = list(dict.fromkeys([*names.get(threat, []), *(n for table in names.values() for n in table)]))
-    lower = {one.lower(): one for one in reversed(known)}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-    hint = f"did you mean 'robustbench:{lower[near[0]]}'?" if near else f"it has {', '.join(known[:3])}, ..."
-    return UnknownName(f"RobustBench has no network {name!r} for {data}; {hint}")
+    zoo, example = f"RobustBench's zoo for {data}", f"--defense robustbench:{known[0]}"
+    return unknown("network", name, known, owner=zoo, prefix="robustbench:", hint=example)
 
 
 def _download(name: str, identity: str, path: Path) -> None:

@@ -308,7 +308,7 @@ def test_a_list_of_rows_loads_no_torch(environment):
     ("words", "told"),
     [
         ("agkd_bmi", ["'agkd_bmi'", "did you mean 'agkd_bml'?"]),
-        ("standard", ["no ablations are stated for 'standard'", "agkd_bml"]),
+        ("standard", ["no defense with stated ablations is named 'standard'", "agkd_bml"]),
         ("agkd_bml --only no_AGKD", ["'no_AGKD'", "did you mean 'no AGKD'?"]),
         ("agkd_bml --only xyzzy", ["'xyzzy'", "--list"]),
         ("agkd_bml --set defense.stepz=3", ["'stepz'", "did you mean 'steps'?"]),

@@ -287,7 +287,7 @@ def test_what_cannot_be_drawn_is_one_sentence(bench, kept, look, linear, tmp_pat
         ([held, "--kind", "training"], "hold no training (its training wrote no log), expected attention"),
         ([bare, "--kind", "attention"], "hold no attention (the deployed network lends no features"),
         (["training"], "training is a kind of figure and nothing is named to draw"),
-        (["trainig", held], "'trainig' is no kind of figure"),
+        (["trainig", held], "no kind of figure is named 'trainig'"),
         (["queries", held], f"'{held}' leads to a diagnosis, expected a run"),
         ([held, "--kind", "features"], "'features'"),
         ([held, "--format", "jpg"], "'jpg'"),

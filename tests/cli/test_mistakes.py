@@ -230,7 +230,7 @@ def test_a_folder_of_boards_that_cannot_be_one_is_told_before_any_work(bench, el
         ("mine", "class X(:", ["SyntaxError", "line 1"]),
         ("mine", "import no_such_module_anywhere", ["ModuleNotFoundError", "no_such_module_anywhere"]),
         ("mine", "a = 1\n\nb = a / 0\n", ["ZeroDivisionError", "line 3"]),
-        ("mine", "XY = 1", ["has no 'X'", "did you mean 'XY'?"]),
+        ("mine", "class XY: ...", ["has no defense class 'X'", "did you mean 'XY'?"]),
         ("mine", "class X:\n    pass", ["has no requires", "build, fit and deploy"]),
         ("mine", "class X:\n    requires = build = fit = deploy = None", ["is not a dataclass"]),
         ("mine", "class X:\n    def __init__(self, a): ...", ["without arguments", "default"]),

@@ -166,7 +166,7 @@ def test_records_are_drawn_without_torch(store, tmp_path):
     [
         (["landscape", "trades"], "'trades' leads to a run, expected a diagnosis"),
         (["eps", "zzz"], "'zzz' leads to no curve"),
-        (["scater", "trades"], "'scater' is no kind of figure"),
+        (["scater", "trades"], "no kind of figure is named 'scater'; did you mean 'scatter'?"),
         (["scatter"], "nothing is named to draw"),
         (["trades"], f"expected a kind of figure: {', '.join(kinds_of(kinds_of.__globals__['RUN']))}"),
         (["claims", "mine"], "no robust accuracy of mine is published for mnist, Linf 0.3"),

@@ -53,7 +53,7 @@ def test_the_curve_ends_at_the_robust_accuracy_of_the_record(bench, run_id, tmp_
         ("queries zzz", ["'zzz' leads to no run", "bench list runs"]),
         ("zzz --kind queries", ["'zzz' leads to no run"]),
         ("zzz --every-column", ["--every-column", "queries"]),
-        ("zzz --kind query", ["'query' is no kind of figure", "bench plot queries zzz"]),
+        ("zzz --kind query", ["no kind of figure is named 'query'", "did you mean 'queries'?"]),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(bench, tmp_path, words, told):

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from bench.api import Attack, Needs, Oracle
 from bench.attacks.norms import require_norm
 from bench.attacks.others.lent import library, seeded
-from bench.attacks.others.signature import unknown
+from bench.attacks.others.signature import not_offered
 from bench.core.threat import LINF_L2_L1, Budget, Norm
 
 Component = Literal["apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"]
@@ -91,7 +91,7 @@ def named(name: str) -> AutoAttackComponent:
     """One component of AutoAttack as pyautoattack computes it: `autoattack:apgd-ce`, `autoattack:square`."""
     _, _, plain = name.partition(":")
     if plain not in offered():
-        raise unknown("autoattack", plain, offered())
+        raise not_offered("autoattack", plain, offered())
     return AutoAttackComponent(cast(Component, plain))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
 import io
 import math
@@ -22,7 +21,7 @@ from bench.api import Attack, Needs, Oracle
 from bench.attacks.norms import require_norm
 from bench.attacks.others.lent import seeded
 from bench.core.threat import Budget, Feedback, Norm
-from bench.errors import AccessDenied, BadValue, BenchError, QueriesSpent, UnknownName
+from bench.errors import AccessDenied, BadValue, BenchError, QueriesSpent, UnknownName, unknown
 
 GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "ε": "epsilon", "η": "eta",
@@ -260,16 +259,14 @@ def looked_up(name: str, offered: Collection[str], make: Callable[[str], type[An
     """The attack that `library:NAME` names, with its defaults; UnknownName where the library has none."""
     library, _, plain = name.partition(":")
     if plain not in offered:
-        raise unknown(library, plain, offered)
+        raise not_offered(library, plain, offered)
     return make(plain)()
 
 
-def unknown(library: str, name: str, offered: Collection[str]) -> UnknownName:
+def not_offered(library: str, name: str, offered: Collection[str]) -> UnknownName:
     """The mistake of asking for an attack that a library does not have."""
-    near = difflib.get_close_matches(name, offered, n=1)
-    near = near or [other for other in offered if other.lower() == name.lower()]
-    hint = f"did you mean '{library}:{near[0]}'?" if near else "its attacks are listed by that command"
-    return UnknownName(f"{library} has no attack {name!r}; {hint}", f"bench list attacks --backend {library}")
+    listed = f"bench list attacks --backend {library}"
+    return unknown("attack", name, offered, owner=library, prefix=f"{library}:", hint=listed)
 
 
 @contextlib.contextmanager

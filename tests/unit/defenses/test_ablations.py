@@ -76,5 +76,5 @@ def test_no_label_is_stated_twice_and_nothing_is_imported():
 
 def test_the_registry_finds_them_by_name_only():
     assert ablations("agkd_bml") is defenses.ablations.ABLATIONS["agkd_bml"]
-    with pytest.raises(UnknownName, match=r"'agkd_bm'; did you mean 'agkd_bml'\? they are for aalp, "):
+    with pytest.raises(UnknownName, match=r"'agkd_bm'; did you mean 'agkd_bml'\?$"):
         ablations("agkd_bm")

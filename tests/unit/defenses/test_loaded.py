@@ -16,7 +16,7 @@ from torch import nn
 from bench.api import Task
 from bench.core.encoding import decode, encode
 from bench.core.threat import Budget, Norm, Source
-from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName
+from bench.errors import BadCheckpoint, BadValue, BenchError, MissingExtra, UnknownName
 from bench.nn.architectures import network
 from bench.plan import Request, name_of, parse_defense, plan_run, plan_training
 from bench.registry import DEFENSES
@@ -199,14 +199,14 @@ def test_a_factory_in_a_file_has_one_name_wherever_it_lies(networks, tmp_path, w
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("mkae", "nothing there of that name can be called; did you mean 'make'"),
-        ("number", "nothing there of that name can be called"),
+        ("mkae", "has no callable 'mkae'; did you mean 'make'"),
+        ("number", "has no callable 'number'"),
         ("needy", "calling it without arguments raised TypeError"),
         ("nothing", "makes a NoneType, expected an nn.Module"),
     ],
 )
 def test_a_factory_that_makes_no_network(networks, weights, name, told):
-    with pytest.raises(BadValue, match=told):
+    with pytest.raises(BenchError, match=told):
         plan_training(request(weights=weights(), factory=f"{networks}:{name}")).named.defense.build(RGB)
 
 
@@ -287,7 +287,7 @@ def test_a_network_of_the_zoo_answers_as_it_does_there(tmp_path):
     [
         ("Rice2020Overfiting", "cifar10", "did you mean 'robustbench:Rice2020Overfitting'", None),
         ("rice2020overfitting", "cifar10", "did you mean 'robustbench:Rice2020Overfitting'", None),
-        ("Xyzzy", "cifar100", "no network 'Xyzzy' for cifar100; it has ", None),
+        ("Xyzzy", "cifar100", "zoo for cifar100 has no network 'Xyzzy'", "--defense robustbench:"),
         (
             "Rony2019Decoupling",
             "cifar10",
