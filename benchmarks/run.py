@@ -23,6 +23,7 @@ BENCHMARKS = (
     "attack_step",
     "peers",
     "switches",
+    "startup",
     "autoattack",
     "cascade",
     "early_exit",

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from bench.cli.console import Console
 from bench.cli.options import parse_settings
 from bench.core.threat import Budget, Norm, parse_eps
 from bench.data.catalog import source
 from bench.errors import BadValue
-from bench.plan import Request
 from bench.records.store import Store
 from bench.runner.options import Options
+from bench.train.recipes import recipe as recipe_of
+
+if TYPE_CHECKING:  # it loads torch, and names are checked before
+    from bench.plan import Request
 
 Epoch = Literal["best", "last"]
+
+PAPER = "paper"
+"""The recipe that is another for each defense: the schedule of its own publication."""
 
 EXAMPLE = {Norm.LINF: "8/255", Norm.L2: "0.5", Norm.L1: "10", Norm.L0: "20"}
 """A radius that somebody might type under each norm."""
@@ -51,6 +57,14 @@ def as_request(
             f"--attack {attacks[0]}",
         )
     customary = source(data).budget
+    if recipe != PAPER:
+        recipe_of(data, recipe)  # says what is wrong with a name
+    budget = _budget(norm, eps, customary)
+    overridden, wanted = parse_settings(settings), _examples(examples)
+    inside = None if train_eps is None else _radius(train_eps, "--train-eps", customary.norm)
+
+    from bench.plan import Request
+
     is_epoch = checkpoint in get_args(Epoch)
     return Request(
         defense=defense,
@@ -60,14 +74,12 @@ def as_request(
         knowledge=knowledge,
         recipe=recipe,
         architecture=arch,
-        budget=_budget(norm, eps, customary),
-        train_budget=None
-        if train_eps is None
-        else Budget(customary.norm, _radius(train_eps, "--train-eps", customary.norm)),
+        budget=budget,
+        train_budget=None if inside is None else Budget(customary.norm, inside),
         seed=seed,
-        examples=_examples(examples),
+        examples=wanted,
         checkpoint=cast(Epoch, checkpoint) if is_epoch else "best",
-        settings=parse_settings(settings),
+        settings=overridden,
         surrogate=surrogate,
         init=init,
         weights=None if is_epoch else Path(checkpoint).expanduser(),

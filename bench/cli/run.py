@@ -15,6 +15,10 @@ from bench.core.threat import Budget, Source, format_eps
 
 if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.api import Trial
+    from bench.plan import RunSpec
+    from bench.records.asked import Answer, Question
+    from bench.records.record import Record
+    from bench.runner.options import Options
 
 
 @click.command()
@@ -63,45 +67,103 @@ def run(
 
     A run that was killed goes on from where it stopped; one that is complete answers from its record.
     """
-    from bench.cli.board import width
-    from bench.cli.requests import as_options, as_request
-    from bench.plan import plan_run
-    from bench.records.record import to_json
+    from bench.cli.requests import as_options
     from bench.records.store import require_writable
-    from bench.report.render import terminal
-    from bench.report.table import run_table
-    from bench.runner.run import run as compute
 
     how = as_options(
         batch_size=batch_size, compiled=compiled, workers=workers, no_evidence=no_evidence, **shared
     )
-    request = as_request(
-        defense,
-        suite=suite,
-        attacks=attacks,
-        knowledge=knowledge,
-        norm=norm,
-        eps=eps,
-        examples=examples,
-        checkpoint=checkpoint,
-        factory=factory,
-        surrogate=surrogate,
-        **shared,
-    )
-    spec = plan_run(request)
-    if board is not None:  # known now, not after hours
-        require_writable(board, "folder of boards", "--board FOLDER")
-    if surrogate is not None:
-        owned = dict(spec.others)[Source.SURROGATE]
-        how.progress.say(f"surrogate: {owned.named.label}@{owned.architecture}, training {owned.id}")
-    for trial in spec.suite.trials:
-        for sentence in _steps_for_another_eps(trial, spec.budget):
-            how.progress.say(sentence)
-    record = compute(spec, how)
-    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=False)
+    words = {
+        "defense": defense,
+        "suite": suite,
+        "attacks": attacks,
+        "knowledge": knowledge,
+        "norm": norm,
+        "eps": eps,
+        "examples": examples,
+        "checkpoint": checkpoint,
+        "factory": factory,
+        "surrogate": surrogate,
+    }
+    question = _question(words, shared)
+    answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
+    if answer is None:
+        record = _computed(words, shared, how, board, question)
+    else:
+        if board is not None:
+            require_writable(board, "folder of boards", "--board FOLDER")
+        record = _told_again(answer, how)
+    _print(record, as_json)
     if board is not None:
         _write_board(shared["store"], board)
     return 0 if record.status == "complete" else 1
+
+
+def _question(words: Mapping[str, Any], shared: Mapping[str, Any]) -> Question | None:
+    """What was asked, as far as it decides the record."""
+    from bench.records.asked import Question
+
+    init = shared["init"]
+    decides = {name: shared[name] for name in ("data", "arch", "recipe", "train_eps", "seed", "settings")}
+    return None if init or words["factory"] else Question.of({**words, **decides})
+
+
+def _told_again(answer: Answer, how: Options) -> Record:
+    """The record that answered the same question before, with what was said then."""
+    from bench.records.store import complete
+
+    how.store.prepare()
+    for sentence in (*answer.said, complete(answer.record.run_id)):
+        how.progress.say(sentence)
+    return answer.record
+
+
+def _computed(
+    words: Mapping[str, Any],
+    shared: Mapping[str, Any],
+    how: Options,
+    board: Path | None,
+    question: Question | None,
+) -> Record:
+    """The record of the planned run, and a note of what it answers."""
+    from bench.cli.requests import as_request
+    from bench.records.store import require_writable
+
+    request = as_request(**words, **shared)  # says what is wrong with a name, before torch is loaded
+
+    from bench.plan import plan_run
+
+    spec = plan_run(request)
+    if board is not None:  # known now, not after hours
+        require_writable(board, "folder of boards", "--board FOLDER")
+    said = list(_worth_saying(spec, words["surrogate"] is not None))
+    for sentence in said:
+        how.progress.say(sentence)
+
+    from bench.runner.run import run as compute
+
+    record = compute(spec, how)
+    if question is not None and record.status == "complete" and how.stale != "accept":
+        question.keep(how.store, record.run_id, said)
+    return record
+
+
+def _worth_saying(spec: RunSpec, surrogate: bool) -> Iterator[str]:
+    """What a user should know before the run begins."""
+    if surrogate:
+        owned = dict(spec.others)[Source.SURROGATE]
+        yield f"surrogate: {owned.named.label}@{owned.architecture}, training {owned.id}"
+    for trial in spec.suite.trials:
+        yield from _steps_for_another_eps(trial, spec.budget)
+
+
+def _print(record: Record, as_json: bool) -> None:
+    from bench.cli.board import width
+    from bench.records.record import to_json
+    from bench.report.render import terminal
+    from bench.report.table import run_table
+
+    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=False)
 
 
 def _steps_for_another_eps(trial: Trial, budget: Budget) -> Iterator[str]:

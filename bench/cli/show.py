@@ -89,22 +89,26 @@ def suite(name: str, as_json: bool) -> None:
 @options.as_json
 def defense(name: str, as_json: bool) -> None:
     """Show a defense: its paper, what had to be guessed, and every parameter with its default."""
+    from bench.plan import name_of, parse_defense
     from bench.registry import DEFENSES
 
     found: Any = DEFENSES.get(name)
+    whole = parse_defense(name, {}).defense  # where fields name other defenses, it holds them
+    requires = {
+        role: parent if isinstance(parent, str) else name_of(parent).label
+        for role, parent in whole.requires.items()
+    }
     fields = _fields(found, field_comments(type(found)))
     told = {
         "paper": found.paper,
         "reconstruction": found.reconstruction or "no: the method's text or code was at hand",
-        "requires": ", ".join(f"{role}: {parent}" for role, parent in found.requires.items()) or "nothing",
+        "requires": ", ".join(f"{role}: {parent}" for role, parent in requires.items()) or "nothing",
         "defined": DEFENSES.location(name),
         **_traits(name),
     }
     if as_json:
         told["reconstruction"] = found.reconstruction
-        click.echo(
-            json.dumps({"name": name, **told, "requires": dict(found.requires), "fields": fields}, indent=1)
-        )
+        click.echo(json.dumps({"name": name, **told, "requires": requires, "fields": fields}, indent=1))
         return
     click.echo(f"{name}: {DEFENSES.summary(name)}")
     _pairs(told)

@@ -17,11 +17,14 @@ from bench.cli import options
 def train(defense: str, as_json: bool, **shared: Any) -> int:
     """Train a defense, its parents first; a training that was killed goes on at the last epoch."""
     from bench.cli.requests import as_options, as_request
+
+    how = as_options(**shared)
+    request = as_request(defense, **shared)  # says what is wrong with a name, before torch is loaded
+
     from bench.plan import plan_training
     from bench.runner.weights import fit
 
-    how = as_options(**shared)
-    spec = plan_training(as_request(defense, **shared))
+    spec = plan_training(request)
     result = how.store.model(spec.id) / "training.json"
     before = result.stat().st_mtime_ns if result.is_file() else None
     trained = fit(spec, how)

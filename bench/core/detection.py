@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 Scores = NDArray[np.float64]
 
-Z = float(norm.ppf(0.975))
+Z = float(ndtri(0.975))
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ def threshold_at(negatives: Scores, rate: float) -> float:
 
 def _placements(positives: Scores, negatives: Scores) -> tuple[Scores, Scores]:
     """For each positive the share of negatives below it, for each negative that of positives above it."""
+    from scipy.stats import rankdata  # slow to load
+
     m, n = len(positives), len(negatives)
     ranks = rankdata(np.concatenate([positives, negatives]))
     found = (ranks[:m] - rankdata(positives)) / n

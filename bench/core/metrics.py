@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from bench.core.credit import met
 from bench.core.outcomes import NEVER, REFUSED, Outcomes
@@ -36,6 +35,8 @@ def proportion(held: NDArray[np.bool_]) -> Proportion:
     """
     if len(held) == 0:
         raise ValueError("a proportion of no examples is not defined")
+    from scipy.stats import binomtest  # slow to load, and what reads records needs it not
+
     count = int(held.sum())
     interval = binomtest(count, len(held)).proportion_ci(confidence_level=0.95, method="wilson")
     return Proportion(count, len(held), float(interval.low), float(interval.high))
@@ -80,6 +81,8 @@ def most_missed(n: int) -> float:
     >>> round(most_missed(50), 4)
     0.0582
     """
+    from scipy.stats import binomtest
+
     bound = binomtest(0, n).proportion_ci(confidence_level=0.90, method="exact")
     return float(bound.high)
 

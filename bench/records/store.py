@@ -104,6 +104,11 @@ class Store:
             yield read_record(path)
 
 
+def complete(run_id: str) -> str:
+    """What is said where a record answers."""
+    return f"run {run_id} is complete: this is its record, nothing was computed"
+
+
 class RunFolder:
     """`spec.json`, `cells/<column>/<chunk>.npz`, then `examples.csv`, and last `record.json`."""
 
@@ -163,8 +168,7 @@ class RunFolder:
         arrays, seconds = found
         try:
             outcomes = Outcomes(**{field.name: arrays[field.name] for field in fields(Outcomes)})
-            shared = int(arrays["shared"]) if "shared" in arrays else 0  # older ones do not say
-            return StoredCell(outcomes, seconds, int(arrays["flat_gradients"]), shared)
+            return StoredCell(outcomes, seconds, int(arrays["flat_gradients"]), int(arrays["shared"]))
         except (KeyError, ValueError):
             self._cell(column, chunk).unlink()
             return None

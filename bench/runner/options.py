@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from bench.core.progress import Progress, Silent
 from bench.errors import BadValue
 from bench.records.store import Store
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def pick_device(name: str) -> torch.device:
     Raises:
         BadValue: it is not there.
     """
+    import torch  # slow to load, and a complete run needs it not
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if re.fullmatch(r"cpu|cuda(:\d+)?", name) is None:

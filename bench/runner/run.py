@@ -22,7 +22,7 @@ from bench.evaluate.sequel import Sequel
 from bench.plan import RunSpec
 from bench.records.evidence import keep_images
 from bench.records.record import Record
-from bench.records.store import RunFolder, StoredCell
+from bench.records.store import RunFolder, StoredCell, complete
 from bench.runner.columns import Chain, Columns, Played, Run
 from bench.runner.evidence import keep
 from bench.runner.executors import Executor, executor
@@ -46,7 +46,7 @@ def run(spec: RunSpec, options: Options) -> Record:
         options.progress.say(f"run {spec.id}: its figures are made anew from its cells by the code of now")
         return _Run(spec, options, folder, sources).record(found)
     if found is not None:
-        options.progress.say(f"run {spec.id} is complete: this is its record, nothing was computed")
+        options.progress.say(complete(spec.id))
         return found
     return _Run(spec, options, folder, sources).record()
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
 from bench.api import Around, Attack, Batch, Features, FitContext, Step, Task, Terms
@@ -25,6 +24,9 @@ from bench.train.checkpoints import Checkpoints, Row, Weights, weights_of
 from bench.train.inner import attack_network, frozen
 from bench.train.model import Autocast, observed, unwrap
 from bench.train.recipe import Recipe
+
+if TYPE_CHECKING:  # it loads torch's compiler
+    from lightning_fabric import Fabric
 
 T = TypeVar("T")
 

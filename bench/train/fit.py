@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.multiprocessing import get_context
 
@@ -30,6 +29,9 @@ from bench.errors import BadValue, BenchError
 from bench.train.checkpoints import Checkpoints, Row, load_weights
 from bench.train.context import TrainContext
 from bench.train.recipe import Recipe
+
+if TYPE_CHECKING:  # it loads torch's compiler, and most runs train nothing
+    from lightning_fabric import Fabric
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what recipes say already
 
@@ -184,6 +186,8 @@ def _trained(folder: Path, result: Mapping[str, Any]) -> Trained:
 
 
 def _fabric(device: str, devices: int, recipe: Recipe) -> Fabric:
+    from lightning_fabric import Fabric
+
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise BadValue(f"the device is {device!r}, expected auto, cpu, cuda or cuda:N", "--device auto")
