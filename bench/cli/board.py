@@ -177,7 +177,7 @@ def published_rows(folder: Path | None, records: Sequence[Record]) -> list[Publi
 
 def width() -> int:
     """How wide a printed table may be: the terminal's width, or enough to break no cell in a file."""
-    return shutil.get_terminal_size((160, 24)).columns
+    return shutil.get_terminal_size((200, 24)).columns
 
 
 def _text(records: Sequence[Record], shape: str, wide: bool, others: Sequence[Published]) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import re
 import textwrap
+from collections.abc import Sequence
+
+JOINTS = "-_/@=,[+"
+"""Behind these a long name may break."""
 
 GAP = "  "
 """What separates columns on a terminal."""
@@ -30,22 +36,62 @@ def rooms_of(least: list[int], wanted: list[int], width: int) -> list[int]:
     return rooms
 
 
+def drawn(columns: Sequence[tuple[str, Sequence[str], bool]], rooms: Sequence[int]) -> list[str]:
+    """The lines of a table without colours: titles at the bottom of their row, and a rule below them.
+
+    A column is its title, its cells, and whether they begin at its left; `rooms` is how wide each is. Words
+    that are too long for it break at their joints.
+
+    >>> drawn([("name", ["pgd_at", "x"], True), ("clean %", ["95.0", "-"], False)], [6, 7])
+    ['name    clean %', '---------------', 'pgd_at     95.0', 'x             -']
+    """
+    from rich.box import Box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    ruled = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+    table = Table(box=ruled, show_edge=False, pad_edge=False, padding=(0, len(GAP) - 1, 0, 0))
+    for (title, _, left), room in zip(columns, rooms, strict=True):
+        table.add_column(Text(jointed(title, room)), width=room, justify="left" if left else "right")
+    for row in zip(*(cells for _, cells, _ in columns), strict=True):
+        table.add_row(*(Text(jointed(cell, room)) for cell, room in zip(row, rooms, strict=True)))
+    text = io.StringIO()
+    Console(file=text, width=total(list(rooms)), color_system=None, force_terminal=False).print(table)
+    return [line.rstrip() for line in text.getvalue().splitlines()]
+
+
 def fold(text: str, width: int, indent: str = "") -> list[str]:
     """The lines of a text, later ones indented; in a cell, names too long for it break at their joints.
 
     >>> fold("dbp_teacher_adversarial [5]", 15)
     ['dbp_teacher_', 'adversarial [5]']
     """
-    text = " ".join(_pieces(word, width) for word in text.split()) if not indent else text
+    text = text if indent else jointed(text, width)
     return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
+
+
+def least(text: str, enough: int = 16) -> int:
+    """The width below which words of a text would break; longer ones than is enough break at joints.
+
+    >>> least("dbp_teacher_adversarial [5]"), least("dbp_teacher"), least("incomprehensibilities")
+    (16, 11, 21)
+    """
+    words = text.split()
+    pieces = [piece for word in words for piece in re.split(f"(?<=[{re.escape(JOINTS)}])", word)]
+    return max([1, *map(len, pieces), *(min(len(word), enough) for word in words)])
+
+
+def jointed(text: str, width: int) -> str:
+    """A text whose words are at most that long: longer names have spaces where their joints are."""
+    return " ".join(_pieces(word, width) for word in text.split())
 
 
 def _pieces(word: str, width: int) -> str:
     """A word that is too long, with spaces where names have their joints."""
     pieces = []
     while len(word) > width:
-        joint = max(word[:width].rfind(sign) for sign in "-_/@=") + 1
-        cut = joint if joint > width // 3 else width
+        cut = max(word[:width].rfind(sign) for sign in JOINTS) + 1 or width
         pieces.append(word[:cut])
         word = word[cut:]
     return " ".join([*pieces, word])

@@ -9,7 +9,7 @@ from enum import Enum
 
 from bench.core.paired import Difference
 from bench.records.record import Interval
-from bench.report.layout import GAP, fold, rooms_of, total
+from bench.report.layout import drawn, fold, least, rooms_of, total
 
 
 class Kind(Enum):
@@ -34,7 +34,6 @@ class Marked:
 
 
 _THREE = (Kind.INTERVAL, Kind.DIFFERENCE)  # value, low, high in CSV
-_LONG = 16  # a longer word may be broken rather than push a column out
 
 Cell = str | int | float | Interval | Difference | Marked | None
 """None is shown as a dash and is an empty field in CSV; a float among intervals is a share without one."""
@@ -49,6 +48,7 @@ class Column:
     kind: Kind = Kind.TEXT
     only_csv: bool = False
     dispensable: int = 0  # on a narrow terminal: the higher goes first, 0 never
+    spare: bool = False  # on one where intervals have no room: goes before the others, the last of such first
     group: str | None = None  # what LaTeX writes once above it and its neighbours of the same group
 
 
@@ -116,34 +116,23 @@ def values(table: Table) -> list[dict[str, str | int | float | None]]:
 def terminal(table: Table, width: int = 100) -> str:
     """Plain text of at most `width` characters a line, readable without colour.
 
-    Columns that hold nothing are left out; where room is short, the dispensable ones go, and are named below.
+    Columns that hold nothing are left out. Where room is short, the dispensable ones go, then the bounds of
+    intervals, then the others from the right, and a line below says which: no word is ever broken for them.
     """
-    shown = [
-        (column, [read_cell(column, row[place]) for row in table.rows])
+    held = [
+        _shown_as(column, [row[place] for row in table.rows])
         for column, place in _shown(table)
         if column.kind is not Kind.TEXT or any(row[place] is not None for row in table.rows)
     ]
-    gone: list[str] = []
-    while total(least := [_least(column, cells) for column, cells in shown]) > width:
-        worst = max(shown, key=lambda pair: pair[0].dispensable)
-        if not worst[0].dispensable:
-            break
-        shown.remove(worst)
-        gone.append(worst[0].title)
-    wanted = [
-        max(map(len, [column.title, *cells])) if column.kind is Kind.TEXT else room
-        for (column, cells), room in zip(shown, least, strict=True)
-    ]
-    rooms = rooms_of(least, wanted, width)
+    shown, gone = _fitting(held, width)
+    wanted = [max(map(len, [one.column.title, *one.cells])) if one.is_text else one.least for one in shown]
+    rooms = rooms_of([one.least for one in shown], wanted, width)
     lines = [table.title, *(f"  {name}: {value}" for name, value in table.facts)]
     lines = [folded for line in lines for folded in fold(line, width, "    ")]
-    lines += ["", *_lines([column.title for column, _ in shown], shown, rooms, bottom=True)]
-    lines.append("-" * total(rooms))
-    for place in range(len(table.rows)):
-        lines += _lines([cells[place] for _, cells in shown], shown, rooms)
+    lines += ["", *drawn([(one.column.title, one.cells, one.is_text) for one in shown], rooms)]
     notes = list(table.notes)
     if gone:
-        notes.append(f"not shown for want of width: {', '.join(reversed(gone))}")
+        notes.append(f"not shown for want of width: {', '.join(gone)}; a wider terminal or --json has all")
     lines += ["", *(folded for note in notes for folded in fold(f"- {note}", width, "  "))] if notes else []
     return "\n".join(lines) + "\n"
 
@@ -234,24 +223,48 @@ def _escaped(column: Column, cell: Cell) -> str:
     return escape(text)
 
 
-def _least(column: Column, cells: list[str]) -> int:
-    """The width below which words or figures would break."""
-    words = [word for text in [column.title, *cells] for word in text.split()]
-    longest = min(_LONG, max(map(len, words), default=1))
-    return max([longest, *map(len, cells)]) if column.kind is not Kind.TEXT else longest
+@dataclass(frozen=True)
+class _Shown:
+    """A column as it is printed."""
+
+    column: Column
+    cells: tuple[str, ...]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds words, which begin at its left and may take several lines."""
+        return self.column.kind is Kind.TEXT
+
+    @property
+    def least(self) -> int:
+        """The width below which words or figures would break."""
+        return max(least(self.column.title), *(map(least if self.is_text else len, self.cells)))
+
+    @property
+    def without_bounds(self) -> _Shown:
+        """Its intervals as their values alone."""
+        return _Shown(self.column, tuple(cell.partition(" [")[0] for cell in self.cells))
 
 
-def _lines(
-    texts: list[str], shown: list[tuple[Column, list[str]]], rooms: list[int], bottom: bool = False
-) -> list[str]:
-    folded = [fold(text, room) for text, room in zip(texts, rooms, strict=True)]
-    height = max(map(len, folded))
-    padded = [[""] * (height - len(f)) + f if bottom else f + [""] * (height - len(f)) for f in folded]
-    lines = []
-    for row in range(height):
-        parts = [
-            cell[row].ljust(room) if column.kind is Kind.TEXT else cell[row].rjust(room)
-            for cell, (column, _), room in zip(padded, shown, rooms, strict=True)
-        ]
-        lines.append(GAP.join(parts).rstrip())
-    return lines
+def _shown_as(column: Column, cells: list[Cell]) -> _Shown:
+    return _Shown(column, tuple(read_cell(column, cell) for cell in cells))
+
+
+def _fitting(shown: list[_Shown], width: int) -> tuple[list[_Shown], list[str]]:
+    """What of some columns has room, and the names of what has not, in their order."""
+    left, gone = list(shown), []
+
+    def too_wide() -> bool:
+        return total([one.least for one in left]) > width
+
+    while too_wide() and (worst := max(left, key=lambda one: one.column.dispensable)).column.dispensable:
+        left.remove(worst)
+    if too_wide() and (bounded := [one for one in left if one.column.kind in _THREE]):
+        left = [one.without_bounds if one in bounded else one for one in left]
+        gone.append("the bounds of intervals")
+    while too_wide() and (spare := [one for one in left if one.column.spare]):
+        left.remove(spare[-1])
+    while too_wide() and len(left) > 1:
+        left.pop()
+    titles = [one.column.title for one in left]
+    return left, [one.column.title for one in shown if one.column.title not in titles] + gone

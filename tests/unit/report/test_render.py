@@ -1,13 +1,30 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
 
+from bench.publish import read_records
 from bench.records.record import Interval
-from bench.report.render import Column, Kind, Marked, Table, csv, escape, markdown, percent, terminal
+from bench.report.board import board
+from bench.report.ground import grounds
+from bench.report.layout import jointed
+from bench.report.render import (
+    Column,
+    Kind,
+    Marked,
+    Table,
+    csv,
+    escape,
+    markdown,
+    percent,
+    read_cell,
+    terminal,
+)
 
 NASTY = [
     "a|b",
@@ -126,6 +143,55 @@ def test_a_row_of_the_wrong_length_is_a_fault() -> None:
 
 def test_a_long_name_breaks_at_its_joints() -> None:
     table = Table("", (Column("defense", "a"), Column("b", "b")), (("dbp_teacher_adversarial", "x" * 30),))
-    lines = terminal(table, 34).splitlines()
+    lines = terminal(table, 48).splitlines()
     assert [line.split()[0] for line in lines[4:6]] == ["dbp_teacher_", "adversarial"]
-    assert all(len(line) <= 34 for line in lines)
+    assert all(len(line) <= 48 for line in lines)
+
+
+@pytest.fixture(scope="module")
+def published() -> list[Table]:
+    """The published boards."""
+    records = read_records(Path(__file__).parents[3] / "leaderboards")
+    return [board(group) for group in grounds(records)]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+def test_published_boards_fit_a_terminal_and_no_word_is_broken(published: list[Table], width: int) -> None:
+    for table in published:
+        lines = terminal(table, width).splitlines()
+        assert max(map(len, lines)) <= width, table.title
+        words = {word for text in spoken(table) for word in text.split()}
+        joined = {piece for word in words for piece in jointed(word, 16).split()}
+        rule = next(place for place, line in enumerate(lines) if set(line) == {"-"})
+        rows = lines[lines.index("") : lines.index("", rule)]
+        strange = {word for line in rows for word in line.split()} - words - joined - {lines[rule]}
+        assert not strange, table.title
+
+
+def spoken(table: Table) -> Iterator[str]:
+    """Every title and cell of a table, as it is read."""
+    for place, column in enumerate(table.columns):
+        yield column.title
+        yield from (read_cell(column, row[place]) for row in table.rows)
+
+
+def test_first_what_costs_goes_then_bounds_then_suites_from_the_right() -> None:
+    half, more = Interval(0.5, 0.4, 0.6, 50, 100), Interval(0.25, 0.2, 0.3, 25, 100)
+    columns = (
+        Column("defense", "defense"),
+        Column("one", "one", Kind.INTERVAL, spare=True),
+        Column("two", "two", Kind.INTERVAL, spare=True),
+        Column("lowest", "lowest", Kind.SHARE),
+        Column("seconds", "seconds", Kind.NUMBER, dispensable=1),
+    )
+    table = Table("t", columns, (("trades", half, more, 0.25, 1.5),))
+    assert "seconds" in terminal(table, 66).splitlines()[2]
+    rows = {width: terminal(table, width).splitlines() for width in (57, 40, 24, 16)}
+    assert [rows[width][4].split() for width in rows] == [
+        ["trades", "50.0", "[40.0,", "60.0]", "25.0", "[20.0,", "30.0]", "25.0"],
+        ["trades", "50.0", "25.0", "25.0"],
+        ["trades", "50.0", "25.0"],
+        ["trades", "25.0"],
+    ]
+    told = " ".join(" ".join(rows[24]).split())
+    assert "want of width: two, seconds, the bounds of intervals; a wider terminal or --json has all" in told
