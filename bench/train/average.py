@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Average:
@@ -18,16 +21,18 @@ class Average:
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.steps = 0
-        self._live = dict(net.named_parameters())
-        self._mean = {name: parameter.detach().clone() for name, parameter in self._live.items()}
+        self._net = net
+        self._averaged = AveragedModel(net, multi_avg_fn=self._lerp)
+        self._averaged.update_parameters(net)  # the first only copies: the random start is averaged, too
 
-    @torch.no_grad()
+    @property
+    def steps(self) -> int:
+        """How many times weights were taken in."""
+        return int(self._averaged.n_averaged) - 1
+
     def update(self) -> None:
         """Take in the weights as they are now."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(list(self._mean.values()), [p.detach() for p in self._live.values()], 1 - decay)
+        self._averaged.update_parameters(self._net)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
@@ -40,18 +45,28 @@ class Average:
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for name, parameter in self._live.items():
+        means = self._means()
+        for name, parameter in self._net.named_parameters():
             kept = parameter.detach().clone()
-            parameter.copy_(self._mean[name])
-            self._mean[name].copy_(kept)
+            parameter.copy_(means[name])
+            means[name].copy_(kept)
 
     def state(self) -> dict[str, Tensor]:
         """The averages by parameter name, and the number of steps."""
-        return {**self._mean, "": torch.tensor(self.steps)}
+        return {**self._means(), "": torch.tensor(self.steps)}
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor]) -> None:
         """Continue from what `state` gave."""
-        self.steps = int(state[""])
-        for name, mean in self._mean.items():
+        self._averaged.n_averaged.fill_(int(state[""]) + 1)
+        for name, mean in self._means().items():
             mean.copy_(state[name])
+
+    def _means(self) -> dict[str, Tensor]:
+        return {name: mean.detach() for name, mean in self._averaged.module.named_parameters()}
+
+    def _lerp(self, means: Tensors, weights: Tensors, _: Tensor | int) -> None:
+        """One step of the average; the count is read where it lies, on the CPU, so that no GPU waits."""
+        step = self.steps + 1
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(means, weights, 1 - decay)

@@ -121,7 +121,7 @@ class _Fitting:
         self.context.fabric.strategy.precision.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load(saved["average"])
-        self.calm = saved.get("calm", 0)  # not in states of before attacks could begin late
+        self.calm = saved["calm"]
         self.best = saved["best"]
         if self.best:
             self._write_best()  # the file may be of an epoch that was cut short
