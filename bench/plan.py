@@ -43,7 +43,7 @@ from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
 from bench.registry import ATTACKS, DEFENSES, SUITES
-from bench.train.foreign import Foreign, Place
+from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
 from bench.train.recipes import LOADED, published, recipe
 
@@ -572,7 +572,7 @@ def _loaded(
 ) -> TrainSpec:
     """What stands for the training of a network that others trained: its weights, and no choice of ours."""
     foreign = cast(Foreign, named.defense)
-    files = foreign.files(request.data, given, Place(request.data_root, request.download))
+    files = foreign.files(request.data, given, WeightsPlace(request.data_root, request.download))
     init = Init.of(*files, option="--checkpoint")
     return TrainSpec(
         named=Named(named.name, foreign.holding(init.sha256)),

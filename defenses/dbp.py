@@ -57,7 +57,7 @@ class Purified(nn.Module):
         return self
 
 
-class StraightThrough(nn.Module):
+class StraightThroughPurifier(nn.Module):
     """BPDA (Athalye, Carlini, Wagner, ICML 2018): forward as `Purified`, backward past the purifier."""
 
     def __init__(self, purifier: nn.Module, classifier: nn.Module) -> None:
@@ -164,7 +164,7 @@ class Dbp:
         """
         whole = cast(Purified, net)
         bpda = self.gradients == "bpda"
-        stand_in = StraightThrough(whole.purifier, whole.classifier) if bpda else None
+        stand_in = StraightThroughPurifier(whole.purifier, whole.classifier) if bpda else None
         return Deployed(whole, whole.classifier, whole.purifier, attackable=stand_in)
 
     def teacher_terms(self, x: Tensor, restored_adv: Tensor, restored: Tensor | None) -> Terms:

@@ -22,7 +22,7 @@ from bench.core.imports import CODE, module_at
 from bench.errors import BadCheckpoint, BadValue, BenchError, unknown
 from bench.nn.architectures import network
 from bench.train import hub, zoo
-from bench.train.foreign import Foreign, Place
+from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.zoo import Threat
 
 
@@ -124,7 +124,7 @@ class Loaded:
         """The factory, or whose network it is; None: an architecture of ours."""
         return "robustbench" if self._zoo_name else self.factory or None
 
-    def files(self, data: str, given: Path | None, place: Place) -> tuple[Path, ...]:
+    def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:
         """The files of weights, downloaded if need be; a factory must be there, too."""
         if self.source != "file" and given is not None:
             raise BadValue(f"--checkpoint is {str(given)!r}, but {self.source} brings its own weights")

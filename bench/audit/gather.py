@@ -14,7 +14,7 @@ from bench.core.grammar import variant
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.core.threat import Budget, Norm, format_eps, parse_eps
-from bench.data.catalog import Source, source
+from bench.data.catalog import DataSource, source
 from bench.errors import BadData, BenchError
 from bench.records.record import Check, Record
 from bench.studies import study
@@ -130,7 +130,7 @@ def _which(record: Record) -> list[str]:
     return words
 
 
-def _usual(data: str) -> Source | None:
+def _usual(data: str) -> DataSource | None:
     try:
         return source(data)
     except BenchError:  # a data set of the user's, known by its path only

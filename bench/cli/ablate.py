@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a list of rows must not load torch
     from bench.runner.options import Options
 
 
-class Row(NamedTuple):
+class AblationRow(NamedTuple):
     """One ablation as its defense states it."""
 
     group: str | None
@@ -103,11 +103,13 @@ def ablate(
     return 0 if all(v.record is not None and v.record.status == "complete" for v in variants) else 1
 
 
-def _chosen(name: str, only: Sequence[str]) -> list[Row]:
+def _chosen(name: str, only: Sequence[str]) -> list[AblationRow]:
     from bench.registry import ablations
 
     stated = ablations(name.partition("[")[0].strip())
-    rows = [Row(group, label, fields) for group, held in stated.items() for label, fields in held.items()]
+    rows = [
+        AblationRow(group, label, fields) for group, held in stated.items() for label, fields in held.items()
+    ]
     known = {*stated, *(row.label for row in rows)}
     for word in only:
         if word not in known:
@@ -115,7 +117,7 @@ def _chosen(name: str, only: Sequence[str]) -> list[Row]:
     return [row for row in rows if not only or row.label in only or row.group in only]
 
 
-def _print(rows: Sequence[Row], as_json: bool) -> None:
+def _print(rows: Sequence[AblationRow], as_json: bool) -> None:
     if as_json:
         told = [{"part": row.group, "variant": row.label, "fields": dict(row.fields)} for row in rows]
         click.echo(json.dumps(told, indent=1, ensure_ascii=False))
@@ -128,8 +130,8 @@ def _print(rows: Sequence[Row], as_json: bool) -> None:
 
 
 def _planned(
-    request: Request, rows: Sequence[Row], how: Options
-) -> tuple[tuple[Row, RunSpec], list[tuple[Row, RunSpec]]]:
+    request: Request, rows: Sequence[AblationRow], how: Options
+) -> tuple[tuple[AblationRow, RunSpec], list[tuple[AblationRow, RunSpec]]]:
     """The full method and the rows that differ from it; every mistake is told before anything runs."""
     from bench.plan import plan_run
     from bench.report.ablation import FULL
@@ -142,7 +144,7 @@ def _planned(
             how.progress.say(f"{row.label} ({row.changed}) is left out: the full method has that already")
         else:
             others.append((row, spec))
-    return (Row(None, FULL, {}), full), others
+    return (AblationRow(None, FULL, {}), full), others
 
 
 def _check(files: Mapping[Path, object]) -> None:
@@ -153,7 +155,9 @@ def _check(files: Mapping[Path, object]) -> None:
         require_writable(path.absolute().parent, "folder of the table", "--csv FILE --markdown FILE")
 
 
-def _run(full: tuple[Row, RunSpec], others: Sequence[tuple[Row, RunSpec]], how: Options) -> list[Variant]:
+def _run(
+    full: tuple[AblationRow, RunSpec], others: Sequence[tuple[AblationRow, RunSpec]], how: Options
+) -> list[Variant]:
     variants: list[Variant] = []
     for place, (row, spec) in enumerate((full, *others)):
         changed = f" ({row.changed})" if row.fields else ""
@@ -163,7 +167,7 @@ def _run(full: tuple[Row, RunSpec], others: Sequence[tuple[Row, RunSpec]], how: 
     return variants
 
 
-def _variant(row: Row, spec: RunSpec, how: Options, first: bool) -> Variant:
+def _variant(row: AblationRow, spec: RunSpec, how: Options, first: bool) -> Variant:
     """The run of a row; only what its own fields may have caused is a failure of the row."""
     from bench.report.ablation import Variant
     from bench.runner.run import run

@@ -14,7 +14,7 @@ from bench.errors import BadValue
 
 if TYPE_CHECKING:
     from bench.records.record import Record
-    from bench.report.networks import Method, Network
+    from bench.report.networks import ComparedNetwork, Method
 
 
 SEVERAL = 4
@@ -105,13 +105,13 @@ def compare(
         click.echo(f"- {line}" if shape == "markdown" else line)
 
 
-def _networks(records: Sequence[Record], store: Path) -> list[Network]:
+def _networks(records: Sequence[Record], store: Path) -> list[ComparedNetwork]:
     """The records with what is known of their single examples, from them or from their run's folder."""
     from bench.core.outcomes import worst_case
     from bench.records.store import Store
     from bench.records.verdicts import ids_digest, worst_case_of
     from bench.report.names import told_apart
-    from bench.report.networks import Network
+    from bench.report.networks import ComparedNetwork
 
     names = told_apart(
         [record.defense for record in records],
@@ -131,7 +131,9 @@ def _networks(records: Sequence[Record], store: Path) -> list[Network]:
         held = worst_case_of(record)
         if held is None and outcomes:
             held = worst_case(list(outcomes.values()))
-        found.append(Network(record, name, held, {column: o.robust for column, o in outcomes.items()}))
+        found.append(
+            ComparedNetwork(record, name, held, {column: o.robust for column, o in outcomes.items()})
+        )
     if len(ids) > 1:
         raise BadValue(
             f"runs {' and '.join(ids.values())} attacked different examples, expected the same ones",

@@ -30,7 +30,7 @@ State = Literal["ok", "note", "problem"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Observation:
     """One thing that was looked at; a problem comes with what mends it."""
 
     about: str
@@ -70,9 +70,9 @@ def doctor(data_root: Path | None, store: Path, fix: bool, as_json: bool) -> int
     return 1 if broken else 0
 
 
-def examine(data_root: Path | None, store: Path, only: str | None = None) -> Iterator[Finding]:
+def examine(data_root: Path | None, store: Path, only: str | None = None) -> Iterator[Observation]:
     """Everything there is to find, or one look; a look that fails is a problem and ends nothing."""
-    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+    looks: dict[str, Callable[[], Iterator[Observation]]] = {
         "python": _python,
         "packages": _packages,
         "lock": _lock,
@@ -93,10 +93,10 @@ def examine(data_root: Path | None, store: Path, only: str | None = None) -> Ite
             yield from look()
         except Exception as error:  # whatever breaks is what this command is for
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            yield Finding(about, "problem", reason[:300], _REINSTALL)
+            yield Observation(about, "problem", reason[:300], _REINSTALL)
 
 
-def robustbench(origin: Path | None) -> Iterator[Finding]:
+def robustbench(origin: Path | None) -> Iterator[Observation]:
     """Whether the package `robustbench` at that place (its __init__.py) is the real one, whole.
 
     The wheel of torchattacks carries an old copy, which does not export `benchmark`; of the two packages, the
@@ -104,7 +104,7 @@ def robustbench(origin: Path | None) -> Iterator[Finding]:
     """
     if origin is None or lock.installed_version("robustbench") is None:
         found = "not installed: no networks of RobustBench"
-        yield Finding("robustbench", "note", found, lock.to_install("zoo"))
+        yield Observation("robustbench", "note", found, lock.to_install("zoo"))
         return
     exported = {
         alias.name
@@ -114,9 +114,9 @@ def robustbench(origin: Path | None) -> Iterator[Finding]:
     }
     if "benchmark" not in exported:
         found = f"the old copy that torchattacks brings, in {origin.parent}: it lacks `benchmark`"
-        yield Finding("robustbench", "problem", found, _FIX)
+        yield Observation("robustbench", "problem", found, _FIX)
         return
-    yield Finding("robustbench", "ok", f"the real one, in {origin.parent}")
+    yield Observation("robustbench", "ok", f"the real one, in {origin.parent}")
 
 
 def reinstall(package: str) -> None:
@@ -148,38 +148,38 @@ def _installer(package: str) -> list[str]:
     return [uv, "pip", "install", "--quiet", "--python", sys.executable, "--reinstall"]
 
 
-def writable(folder: Path) -> Iterator[Finding]:
+def writable(folder: Path) -> Iterator[Observation]:
     """Whether runs can be kept there; nothing is left behind."""
     nearest = folder.absolute()
     while not nearest.exists():
         nearest = nearest.parent
     remedy = "--store FOLDER with a folder that can be written"
     if not nearest.is_dir():
-        yield Finding("store", "problem", f"{nearest} is a file", remedy)
+        yield Observation("store", "problem", f"{nearest} is a file", remedy)
         return
     try:
         with tempfile.TemporaryFile(dir=nearest):
-            yield Finding("store", "ok", f"{folder} can be written")
+            yield Observation("store", "ok", f"{folder} can be written")
     except OSError as error:
-        yield Finding("store", "problem", f"{nearest} cannot be written ({error.strerror})", remedy)
+        yield Observation("store", "problem", f"{nearest} cannot be written ({error.strerror})", remedy)
 
 
 _REINSTALL = "make clean setup, or pip install -e . again"
 _FIX = "bench doctor --fix"
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[Observation]:
     enough = sys.version_info >= (3, 11)
-    yield Finding(
+    yield Observation(
         "python",
         "ok" if enough else "problem",
         f"{platform.python_version()} on {platform.platform(terse=True)}",
         "" if enough else "install Python 3.11 or newer",
     )
-    yield Finding("bench", "ok", f"{__version__} in {Path(__file__).parents[1]}")
+    yield Observation("bench", "ok", f"{__version__} in {Path(__file__).parents[1]}")
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Observation]:
     from packaging.requirements import Requirement
 
     for line in importlib.metadata.requires(lock.DISTRIBUTION) or []:
@@ -188,11 +188,11 @@ def _packages() -> Iterator[Finding]:
             continue
         version = lock.installed_version(wanted.name)
         if version is None:
-            yield Finding(wanted.name, "problem", "not installed", f'pip install "{line}"')
+            yield Observation(wanted.name, "problem", "not installed", f'pip install "{line}"')
             continue
         fits = wanted.specifier.contains(version, prereleases=True)
         expected = f", expected {wanted.specifier}" if not fits else ""
-        yield Finding(
+        yield Observation(
             wanted.name,
             "ok" if fits else "problem",
             f"{version}{expected}",
@@ -200,31 +200,31 @@ def _packages() -> Iterator[Finding]:
         )
     if lock.installed_version("torchattacks") is None:
         found = "not installed: no attacks of torchattacks"
-        yield Finding("torchattacks", "note", found, lock.to_install("torchattacks"))
+        yield Observation("torchattacks", "note", found, lock.to_install("torchattacks"))
 
 
-def _lock() -> Iterator[Finding]:
+def _lock() -> Iterator[Observation]:
     """Whether numbers are computed with the packages that the lock names."""
     pinned, other, absent = lock.locked(), lock.differing(), lock.missing()
     have = f"{len(pinned) - len(absent)} of {len(pinned)} packages of {lock.PATH.name} {lock.digest()}"
     if not other:
-        yield Finding("lock", "ok", f"{have}, each in its version")
+        yield Observation("lock", "ok", f"{have}, each in its version")
         return
     told = [f"{name} {version} (lock: {pinned[name]})" for name, version in sorted(other.items())]
     more = f" and {len(told) - 4} more" if len(told) > 4 else ""
     found = f"{have}, but {', '.join(told[:4])}{more}; records will say so"
     remedy = f"make clean setup, or pip install --require-hashes --no-deps -r {lock.PATH}"
-    yield Finding("lock", "note", found, remedy)
+    yield Observation("lock", "note", found, remedy)
 
 
-def _plug_ins() -> Iterator[Finding]:
+def _plug_ins() -> Iterator[Observation]:
     from bench.registry import ATTACKS, DEFENSES, SUITES
 
     counts = f"{len(DEFENSES.names())} defenses, {len(ATTACKS.names())} attacks, {len(SUITES.names())} suites"
-    yield Finding("plug-ins", "ok", counts)
+    yield Observation("plug-ins", "ok", counts)
 
 
-def _torchvision() -> Iterator[Finding]:
+def _torchvision() -> Iterator[Observation]:
     import torch
 
     remedy = "pip install --force-reinstall torch torchvision, both from the same index"
@@ -233,12 +233,12 @@ def _torchvision() -> Iterator[Finding]:
 
         kept = torchvision.ops.nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.ones(1), 0.5)
     except (ImportError, RuntimeError) as error:
-        yield Finding(
+        yield Observation(
             "torchvision and torch", "problem", f"does not fit torch {torch.__version__} ({error})", remedy
         )
         return
     fits = kept.tolist() == [0]
-    yield Finding(
+    yield Observation(
         "torchvision and torch",
         "ok" if fits else "problem",
         "fit together" if fits else f"torchvision.ops.nms gives {kept.tolist()}, expected [0]",
@@ -246,28 +246,28 @@ def _torchvision() -> Iterator[Finding]:
     )
 
 
-def _device() -> Iterator[Finding]:
+def _device() -> Iterator[Observation]:
     import torch
 
     if not torch.cuda.is_available():
         built = f", torch is built for CUDA {torch.version.cuda}" if torch.version.cuda else ""
-        yield Finding(
+        yield Observation(
             "device", "note", f"the CPU with {torch.get_num_threads()} threads; no CUDA device{built}"
         )
         return
     for index in range(torch.cuda.device_count()):
         held = torch.cuda.get_device_properties(index)
         bf16 = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-        yield Finding(
+        yield Observation(
             "device", "ok", f"cuda:{index} {held.name}, {held.total_memory / 2**30:.0f} GiB, {bf16}"
         )
 
 
-def _pkg_resources() -> Iterator[Finding]:
+def _pkg_resources() -> Iterator[Observation]:
     if lock.installed_version("robustbench") is None:
         return
     there = importlib.util.find_spec("pkg_resources") is not None
-    yield Finding(
+    yield Observation(
         "pkg_resources",
         "ok" if there else "problem",
         "there, as robustbench needs"
@@ -277,7 +277,7 @@ def _pkg_resources() -> Iterator[Finding]:
     )
 
 
-def _robustbench_whole() -> Iterator[Finding]:
+def _robustbench_whole() -> Iterator[Observation]:
     if lock.installed_version("robustbench") is None:
         return
     overwritten = [
@@ -287,9 +287,9 @@ def _robustbench_whole() -> Iterator[Finding]:
     ]
     if overwritten:
         found = f"{len(overwritten)} of its files are another package's, such as {overwritten[0]}"
-        yield Finding("robustbench files", "problem", found, _FIX)
+        yield Observation("robustbench files", "problem", found, _FIX)
     else:
-        yield Finding("robustbench files", "ok", "as its wheel brought them")
+        yield Observation("robustbench files", "ok", "as its wheel brought them")
 
 
 def _same(file: importlib.metadata.PackagePath) -> bool:
@@ -300,7 +300,7 @@ def _same(file: importlib.metadata.PackagePath) -> bool:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value
 
 
-def _robustbench_imports() -> Iterator[Finding]:
+def _robustbench_imports() -> Iterator[Observation]:
     """RobustBench imports `autoattack`, which its dependency `pyautoattack` provides under another name.
 
     Tried in a process of its own, so that nothing stays behind in this one.
@@ -316,27 +316,27 @@ def _robustbench_imports() -> Iterator[Finding]:
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
-        yield Finding("robustbench import", "problem", reason, _REINSTALL)
+        yield Observation("robustbench import", "problem", reason, _REINSTALL)
     else:
-        yield Finding(
+        yield Observation(
             "robustbench import", "ok", "works" if own else "works, with pyautoattack as autoattack"
         )
 
 
-def _data(root: Path | None) -> Iterator[Finding]:
-    from bench.data.splits import LOCAL_ROOT, ROOT_VARIABLE, SYSTEM_ROOT, Request
+def _data(root: Path | None) -> Iterator[Observation]:
+    from bench.data.splits import LOCAL_ROOT, ROOT_VARIABLE, SYSTEM_ROOT, DataRequest
 
-    yield Finding("data", "ok", "digits and synthetic need no files")
-    for folder in Request("", root).roots:
+    yield Observation("data", "ok", "digits and synthetic need no files")
+    for folder in DataRequest("", root).roots:
         if not folder.is_dir():
             named = folder not in (SYSTEM_ROOT, LOCAL_ROOT)  # the others need not exist
             remedy = f"create it, or drop --data-root or ${ROOT_VARIABLE}" if named else ""
-            yield Finding(
+            yield Observation(
                 f"data in {folder}", "problem" if named else "note", "there is no such folder", remedy
             )
             continue
         names = [name for name, marks in _MARKS.items() if any(any(folder.glob(mark)) for mark in marks)]
-        yield Finding(
+        yield Observation(
             f"data in {folder}", "ok" if names else "note", ", ".join(names) or "no data set known to us"
         )
 

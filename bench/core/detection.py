@@ -19,7 +19,7 @@ Z = float(ndtri(0.975))
 
 
 @dataclass(frozen=True)
-class Area:
+class Auroc:
     """The area under a ROC curve with its 95 % interval."""
 
     value: float
@@ -28,7 +28,7 @@ class Area:
 
 
 @dataclass(frozen=True)
-class Curve:
+class RocCurve:
     """A ROC curve: the rates after each threshold, from none found to all."""
 
     false_positives: NDArray[np.float64]  # [s], ascending from 0 to 1
@@ -40,7 +40,7 @@ def auroc(
     negatives: Scores,
     positive_ids: NDArray[np.int64] | None = None,
     negative_ids: NDArray[np.int64] | None = None,
-) -> Area:
+) -> Auroc:
     """The chance that a positive scores higher than a negative, ties counting one half.
 
     The variance is that of DeLong, DeLong & Clarke-Pearson (Biometrics 1988), in the form that Obuchowski
@@ -57,13 +57,13 @@ def auroc(
     found, missed = _placements(positives, negatives)
     value = float(found.mean())
     if not 0 < value < 1:
-        return Area(value, *_without_exception(value, len(positives), len(negatives)))
+        return Auroc(value, *_without_exception(value, len(positives), len(negatives)))
     ids = np.arange(len(positives) + len(negatives))
     of_positives = ids[: len(positives)] if positive_ids is None else positive_ids
     of_negatives = ids[len(positives) :] if negative_ids is None else negative_ids
     error = math.sqrt(_variance(found - value, missed - value, of_positives, of_negatives))
     odds, half = math.log(value / (1 - value)), Z * error / (value * (1 - value))
-    return Area(value, _logistic(odds - half), _logistic(odds + half))
+    return Auroc(value, _logistic(odds - half), _logistic(odds + half))
 
 
 def average_precision(positives: Scores, negatives: Scores) -> float:
@@ -88,10 +88,10 @@ def false_positives_at(positives: Scores, negatives: Scores, share: float = 0.95
     return float((flagged[enough] - found[enough]) / len(negatives))
 
 
-def roc(positives: Scores, negatives: Scores) -> Curve:
+def roc(positives: Scores, negatives: Scores) -> RocCurve:
     """The curve through every distinct threshold."""
     found, flagged = _counts(positives, negatives)
-    return Curve(
+    return RocCurve(
         np.concatenate([[0.0], (flagged - found) / len(negatives)]),
         np.concatenate([[0.0], found / len(positives)]),
     )

@@ -16,7 +16,7 @@ Augmentation = Literal["none", "crop_flip"]
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSource:
     """A data set as it is known before it is loaded; None: its files tell."""
 
     name: str
@@ -36,14 +36,14 @@ def _linf(eps: str) -> Budget:
     return Budget(Norm.LINF, Fraction(eps))
 
 
-def _table(*sources: Source) -> dict[str, Source]:
+def _table(*sources: DataSource) -> dict[str, DataSource]:
     return {source.name: source for source in sources}
 
 
 _TORCHVISION = "bench.data.torchvision:read"
 
-CATALOG: Mapping[str, Source] = _table(
-    Source(
+CATALOG: Mapping[str, DataSource] = _table(
+    DataSource(
         name="digits",
         title="scikit-learn's handwritten digits",
         budget=_linf("0.2"),
@@ -56,7 +56,7 @@ CATALOG: Mapping[str, Source] = _table(
         loader="bench.data.digits:read",
         mixed=True,
     ),
-    Source(
+    DataSource(
         name="mnist",
         title="MNIST",
         budget=_linf("0.3"),
@@ -69,7 +69,7 @@ CATALOG: Mapping[str, Source] = _table(
         loader=_TORCHVISION,
         mixed=True,
     ),
-    Source(
+    DataSource(
         name="fashion_mnist",
         title="Fashion-MNIST",
         budget=_linf("0.1"),
@@ -82,7 +82,7 @@ CATALOG: Mapping[str, Source] = _table(
         loader=_TORCHVISION,
         mixed=True,
     ),
-    Source(
+    DataSource(
         name="cifar10",
         title="CIFAR-10",
         budget=_linf("8/255"),
@@ -95,7 +95,7 @@ CATALOG: Mapping[str, Source] = _table(
         loader=_TORCHVISION,
         mixed=True,
     ),
-    Source(
+    DataSource(
         name="cifar100",
         title="CIFAR-100",
         budget=_linf("8/255"),
@@ -108,7 +108,7 @@ CATALOG: Mapping[str, Source] = _table(
         loader=_TORCHVISION,
         mixed=True,
     ),
-    Source(
+    DataSource(
         name="svhn",
         title="SVHN",
         budget=_linf("8/255"),
@@ -121,7 +121,7 @@ CATALOG: Mapping[str, Source] = _table(
         loader=_TORCHVISION,
         mixed=True,
     ),
-    Source(
+    DataSource(
         name="tiny_imagenet",
         title="Tiny ImageNet",
         budget=_linf("8/255"),
@@ -133,7 +133,7 @@ CATALOG: Mapping[str, Source] = _table(
         std=(0.2770, 0.2691, 0.2821),
         loader="bench.data.tiny_imagenet:read",
     ),
-    Source(
+    DataSource(
         name="synthetic",
         title="Three generated patterns for tests, not a benchmark",
         budget=_linf("0.1"),
@@ -149,8 +149,8 @@ CATALOG: Mapping[str, Source] = _table(
 )
 """Name -> data set."""
 
-PREFIXES: Mapping[str, Source] = _table(
-    Source(
+PREFIXES: Mapping[str, DataSource] = _table(
+    DataSource(
         name="folder",
         title="Your images: one folder for each class, in PATH/train and PATH/test or in PATH alone",
         budget=_linf("8/255"),
@@ -162,7 +162,7 @@ PREFIXES: Mapping[str, Source] = _table(
         std=None,
         loader="bench.data.folder:read",
     ),
-    Source(
+    DataSource(
         name="npz",
         title="Your arrays: x_train, y_train, x_test and y_test in one file",
         budget=_linf("8/255"),
@@ -178,7 +178,7 @@ PREFIXES: Mapping[str, Source] = _table(
 """Prefix -> data set, written `folder:PATH` and `npz:PATH`."""
 
 
-def source(name: str) -> Source:
+def source(name: str) -> DataSource:
     """The data set of that name; one of the user's own is called after its folder or file.
 
     >>> source("cifar10").budget.label, source("folder:photos/cifar10-jpeg/").name

@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.api import Task
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget
-from bench.data.catalog import Augmentation, Source
+from bench.data.catalog import Augmentation, DataSource
 from bench.data.splits import Splits, are_mixed, hold_out, interleaved, permutation
 from bench.errors import BadData, BadValue
 
@@ -92,7 +92,7 @@ class Dataset:
         )
 
 
-def assemble(source: Source, splits: Splits) -> Dataset:
+def assemble(source: DataSource, splits: Splits) -> Dataset:
     """A checked data set with its validation split, from what a reader found.
 
     The same name and labels give the same validation images everywhere, in an order whose first n have every
@@ -207,7 +207,7 @@ def _part(images: Images, rows: NDArray[np.int64]) -> Images:
     return replace(taken, ids=torch.arange(len(rows)))
 
 
-def _validation(source: Source, images: Images) -> Images:
+def _validation(source: DataSource, images: Images) -> Images:
     """Validation images in the order of their files only where that is known to be no order of classes.
 
     A copy under a published name may have been sorted, so its labels are asked, too.

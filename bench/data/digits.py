@@ -7,12 +7,12 @@ from sklearn.datasets import load_digits
 
 from bench.core.progress import Progress
 from bench.core.seeds import seed_for
-from bench.data.splits import Request, Splits, hold_out
+from bench.data.splits import DataRequest, Splits, hold_out
 
 TEST_SIZE = 360
 
 
-def read(request: Request, progress: Progress) -> Splits:
+def read(request: DataRequest, progress: Progress) -> Splits:
     """1,437 training and 360 test images [1, 8, 8], sixteenths in [0, 1], classes in proportion."""
     bunch = load_digits()
     x = (bunch.images / 16).astype(np.float32)[:, None]

@@ -10,7 +10,7 @@ from bench.core.progress import Progress
 from bench.core.seeds import seed_for
 from bench.data.catalog import source, user_path
 from bench.data.pictures import decode
-from bench.data.splits import Request, Splits, hold_out
+from bench.data.splits import DataRequest, Splits, hold_out
 from bench.errors import BadData
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -26,7 +26,7 @@ Listing = dict[str, list[Path]]
 """Class -> its images, both in the order of their names."""
 
 
-def read(request: Request, progress: Progress) -> Splits:
+def read(request: DataRequest, progress: Progress) -> Splits:
     """PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* to be split; labels follow the names."""
     path = user_path(request.name)
     name = source(request.name).name

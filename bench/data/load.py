@@ -10,7 +10,7 @@ from typing import cast
 from bench.core.progress import Progress, Silent
 from bench.data.catalog import source
 from bench.data.dataset import Dataset, assemble
-from bench.data.splits import Request, Splits
+from bench.data.splits import DataRequest, Splits
 
 
 def load(
@@ -27,5 +27,7 @@ def load(
     """
     found = source(name)
     module, _, function = found.loader.partition(":")
-    read = cast("Callable[[Request, Progress], Splits]", getattr(importlib.import_module(module), function))
-    return assemble(found, read(Request(name, root, download), progress or Silent()))
+    read = cast(
+        "Callable[[DataRequest, Progress], Splits]", getattr(importlib.import_module(module), function)
+    )
+    return assemble(found, read(DataRequest(name, root, download), progress or Silent()))

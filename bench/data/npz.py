@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from bench.core.progress import Progress
 from bench.data.catalog import user_path
-from bench.data.splits import Request, Splits
+from bench.data.splits import DataRequest, Splits
 from bench.errors import BadData
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
-def read(request: Request, progress: Progress) -> Splits:
+def read(request: DataRequest, progress: Progress) -> Splits:
     """The file of `npz:PATH`."""
     return read_file(located(user_path(request.name)))
 

@@ -35,7 +35,7 @@ class Splits:
 
 
 @dataclass(frozen=True)
-class Request:
+class DataRequest:
     """Which data set, and where to look for it."""
 
     name: str  # as the user gave it, such as `mnist` or `folder:PATH`

@@ -9,13 +9,13 @@ import numpy as np
 
 from bench.core.progress import Progress
 from bench.core.seeds import seed_for
-from bench.data.splits import Request, Splits
+from bench.data.splits import DataRequest, Splits
 
 SIDE = 8
 TRAIN_PER_CLASS, TEST_PER_CLASS = 95, 32
 
 
-def read(request: Request, progress: Progress) -> Splits:
+def read(request: DataRequest, progress: Progress) -> Splits:
     """285 training and 96 test images [1, 8, 8] uint8: a bar at the top, in the middle or at the bottom."""
     per_class = TRAIN_PER_CLASS + TEST_PER_CLASS
     y = np.tile(np.arange(3), per_class)

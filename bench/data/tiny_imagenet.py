@@ -15,7 +15,7 @@ from bench.core.progress import Progress, Silent
 from bench.data import npz
 from bench.data.catalog import source
 from bench.data.pictures import decode
-from bench.data.splits import Request, Splits
+from bench.data.splits import DataRequest, Splits
 from bench.data.torchvision import polite, reason
 from bench.errors import BadData
 
@@ -25,7 +25,7 @@ MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 EXPECTED = f"tiny_imagenet.npz or {FOLDER}/ as it was published (train/, val/, wnids.txt)"
 
 
-def read(request: Request, progress: Progress) -> Splits:
+def read(request: DataRequest, progress: Progress) -> Splits:
     """The published folder or tiny_imagenet.npz in any of the folders; else its download of 237 MiB."""
 
     def beside(name: str, root: Path) -> Splits | None:

@@ -16,7 +16,7 @@ from torchvision import datasets
 from bench.core.progress import Progress
 from bench.data import idx, npz
 from bench.data.catalog import source
-from bench.data.splits import Request, Splits
+from bench.data.splits import DataRequest, Splits
 from bench.errors import BadData
 
 EXPECTED = {
@@ -62,7 +62,7 @@ SILENCE = 60.0
 """Seconds without a byte after which a download is given up."""
 
 
-def read(request: Request, progress: Progress) -> Splits:
+def read(request: DataRequest, progress: Progress) -> Splits:
     """NAME.npz, raw files or torchvision's own layout in any of the folders; else torchvision's download."""
     found = request.find((npz.beside, idx.beside if request.name in idx.FOLDERS else _beside))
     if found is not None:

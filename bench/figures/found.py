@@ -16,7 +16,7 @@ PUBLISHED = "records"
 
 
 @dataclass(frozen=True)
-class Source:
+class ResultSource:
     """A kind of result that lies in a store, each in a folder of its own."""
 
     name: str  # as sentences say it: "curve"
@@ -51,10 +51,10 @@ class Source:
         return self is RUN and path.parent.name == PUBLISHED and path.suffix == ".json"
 
 
-RUN = Source("run", "runs", "", "record.json", "bench list runs")
+RUN = ResultSource("run", "runs", "", "record.json", "bench list runs")
 
-STUDIES: Mapping[str, Source] = {
-    study.name: Source(study.result, study.results, study.folder, study.file, study.example)
+STUDIES: Mapping[str, ResultSource] = {
+    study.name: ResultSource(study.result, study.results, study.folder, study.file, study.example)
     for study in studies()
 }
 """Of each study, by its name."""
@@ -62,7 +62,7 @@ STUDIES: Mapping[str, Source] = {
 SOURCES = (RUN, *STUDIES.values())
 
 
-def find(names: Iterable[str], store: Path, source: Source) -> list[Path]:
+def find(names: Iterable[str], store: Path, source: ResultSource) -> list[Path]:
     """The files of results that names lead to, each once, in the order of the names.
 
     A name is an id or its beginning, a folder, a file, or a defense, which stands for all of its results.
@@ -80,7 +80,7 @@ def find(names: Iterable[str], store: Path, source: Source) -> list[Path]:
     return list(found)
 
 
-def led_to(name: str, store: Path, source: Source) -> list[Path]:
+def led_to(name: str, store: Path, source: ResultSource) -> list[Path]:
     """The files of results of one kind that a name leads to; empty: none.
 
     Raises:
@@ -107,7 +107,7 @@ def _defenses(path: Path, _changed: int) -> frozenset[object]:
         return frozenset()
 
 
-def _instead(name: str, store: Path, source: Source) -> str:
+def _instead(name: str, store: Path, source: ResultSource) -> str:
     """What a name leads to instead, or what there is."""
     others = [other.told for other in SOURCES if other is not source and led_to(name, store, other)]
     if others:

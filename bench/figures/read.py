@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BadData, BadValue
-from bench.figures.found import RUN, SOURCES, STUDIES, Source, find, led_to
-from bench.figures.kinds import KINDS, Drawn, kinds_of
+from bench.figures.found import RUN, SOURCES, STUDIES, ResultSource, find, led_to
+from bench.figures.kinds import KINDS, Drawer, kinds_of
 from bench.records.heading import Heading
 from bench.records.store import RunFolder, read_record
 from bench.report.ground import suite_label
-from bench.report.queries import Run
+from bench.report.queries import RunOutcomes
 from bench.studies import study as row
 
 
@@ -48,7 +48,7 @@ class Drawable:
     """Results that figures of one kind are drawn of."""
 
     kind: str
-    by: Drawn
+    by: Drawer
     found: tuple[Any, ...]
 
 
@@ -100,33 +100,33 @@ def all_drawable(names: Sequence[str], store: Path, only: Only) -> list[Drawable
     )
 
 
-def _all_lead(names: Sequence[str], store: Path, source: Source) -> bool:
+def _all_lead(names: Sequence[str], store: Path, source: ResultSource) -> bool:
     return all(led_to(name, store, source) for name in names)
 
 
-def _results(source: Source, paths: Sequence[Path], only: Only) -> list[tuple[Heading, Path]]:
+def _results(source: ResultSource, paths: Sequence[Path], only: Only) -> list[tuple[Heading, Path]]:
     """Results of a study with their files, without what is not wanted."""
     study = _study(source)
     found = {id(one): (one, path) for one, path in ((_there(study.read(path), path), path) for path in paths)}
     return [found[id(one)] for one in _wanted([one for one, _ in found.values()], only)]
 
 
-def _study(source: Source) -> Any:
+def _study(source: ResultSource) -> Any:
     return row(next(name for name, held in STUDIES.items() if held is source))
 
 
-def _kinds(one: Heading, source: Source) -> Sequence[str]:
+def _kinds(one: Heading, source: ResultSource) -> Sequence[str]:
     """The kinds of figures that a result holds."""
     return kinds_of(source) if one.kinds is None else one.kinds
 
 
-def _whole(source: Source, one: Heading, path: Path) -> Any:
+def _whole(source: ResultSource, one: Heading, path: Path) -> Any:
     """A result with what lies beside its file."""
     return _study(source).module("record").whole(one, path.parent)
 
 
 def _lacking(
-    kind: str, names: Sequence[str], found: Sequence[Heading], source: Source
+    kind: str, names: Sequence[str], found: Sequence[Heading], source: ResultSource
 ) -> tuple[str, str | None]:
     """What is wrong, and what to type instead."""
     kinds = list(dict.fromkeys(held for one in found for held in _kinds(one, source)))
@@ -149,7 +149,7 @@ def _wanted(found: Sequence[Any], only: Only) -> list[Any]:
 
 def _record(one: Any) -> Any:
     """Where a result says what it is of."""
-    return one.record if isinstance(one, Run) else one
+    return one.record if isinstance(one, RunOutcomes) else one
 
 
 def _suites(held: Any) -> tuple[str, ...]:
@@ -160,14 +160,14 @@ def _suites(held: Any) -> tuple[str, ...]:
     return (label,) if held.custom else (label, label.partition("@")[0])
 
 
-def _example_by_example(path: Path) -> Run:
+def _example_by_example(path: Path) -> RunOutcomes:
     if path.name != RUN.file:
         raise BadData(
             f"{path} is a published record, which does not hold what happened to each example, expected a "
             "run in a store",
             "bench list runs",
         )
-    return Run(read_record(path), RunFolder(path.parent).examples())
+    return RunOutcomes(read_record(path), RunFolder(path.parent).examples())
 
 
 def _there(found: Any, path: Path) -> Any:

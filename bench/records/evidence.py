@@ -73,7 +73,7 @@ def write(
             raise ValueError(f"the parts make {file.tell() - 8 - len(text)} bytes, expected {end}")
 
 
-class Images:
+class EvidenceImages:
     """An open file of images; rows are read when they are asked for."""
 
     def __init__(self, path: Path, handle: Any) -> None:
@@ -107,7 +107,7 @@ class Images:
 
 
 @contextmanager
-def images(path: Path) -> Iterator[Images]:
+def images(path: Path) -> Iterator[EvidenceImages]:
     """Open a file of images.
 
     Raises:
@@ -118,7 +118,7 @@ def images(path: Path) -> Iterator[Images]:
     try:
         handle: Any = safe_open(path, framework="numpy")
         opened = handle.__enter__()
-        found = Images(path, opened)
+        found = EvidenceImages(path, opened)
         if set(opened.keys()) < {"ids", "images"}:
             raise KeyError("images")
     except (OSError, SafetensorError, KeyError) as error:

@@ -12,7 +12,7 @@ import numpy as np
 from bench.core.outcomes import Outcomes, worst_case
 from bench.core.paired import Difference, paired_difference
 from bench.records.record import Record
-from bench.report.render import Cell, Column, Kind, Table
+from bench.report.render import Cell, ColumnKind, Table, TableColumn
 
 FULL = "full method"
 """The row that the others are compared with: nothing is changed."""
@@ -69,19 +69,19 @@ def ablation_table(name: str, suite: str, variants: Sequence[Variant]) -> Table:
     records = [variant.record for variant in variants if variant.record is not None]
     trials = list(dict.fromkeys(column.name for record in records for column in record.columns))
     columns = (
-        Column("run", "run", only_csv=True),
-        Column("defense", "defense", only_csv=True),
-        Column("part", "part"),
-        Column("variant", "variant"),
-        Column("changed", "changed", dispensable=1),
-        Column("clean %", "clean", Kind.INTERVAL),
-        *(Column(trial, trial, Kind.INTERVAL, only_csv=True) for trial in trials),
-        Column("worst case %", "worst_case", Kind.INTERVAL),
-        Column("difference in points", "difference", Kind.DIFFERENCE),
-        Column("won", "won", Kind.COUNT, only_csv=True),
-        Column("lost", "lost", Kind.COUNT, only_csv=True),
-        Column("training seconds", "training_seconds", Kind.NUMBER, dispensable=2),
-        Column("note", "note"),
+        TableColumn("run", "run", only_csv=True),
+        TableColumn("defense", "defense", only_csv=True),
+        TableColumn("part", "part"),
+        TableColumn("variant", "variant"),
+        TableColumn("changed", "changed", dispensable=1),
+        TableColumn("clean %", "clean", ColumnKind.INTERVAL),
+        *(TableColumn(trial, trial, ColumnKind.INTERVAL, only_csv=True) for trial in trials),
+        TableColumn("worst case %", "worst_case", ColumnKind.INTERVAL),
+        TableColumn("difference in points", "difference", ColumnKind.DIFFERENCE),
+        TableColumn("won", "won", ColumnKind.COUNT, only_csv=True),
+        TableColumn("lost", "lost", ColumnKind.COUNT, only_csv=True),
+        TableColumn("training seconds", "training_seconds", ColumnKind.NUMBER, dispensable=2),
+        TableColumn("note", "note"),
     )
     rows = tuple(_cells(variant, full, trials) for variant in variants)
     return Table(f"ablations of {name} under {suite}", columns, rows, _facts(records), _notes(variants))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from bench.records.record import Check, Record
 from bench.records.rules import INDICATORS, RULE_OF, RULES, Rule
-from bench.report.render import Cell, Column, Table, escape
+from bench.report.render import Cell, Table, TableColumn, escape
 
 VERDICTS = ("block", "warn", "open", "info", "pass")
 """The worst first."""
@@ -21,15 +21,15 @@ MEANS: Mapping[str, str] = {
 }
 
 COLUMNS = (
-    Column("verdict", "verdict"),
-    Column("rule", "rule"),
-    Column("what must hold: what was found", "found"),
-    Column("look closer", "command", only_csv=True),
-    Column("run", "run", only_csv=True),
-    Column("defense", "defense", only_csv=True),
-    Column("suite", "suite", only_csv=True),
-    Column("source", "source", only_csv=True),
-    Column("indicator of attack failure", "indicator", only_csv=True),
+    TableColumn("verdict", "verdict"),
+    TableColumn("rule", "rule"),
+    TableColumn("what must hold: what was found", "found"),
+    TableColumn("look closer", "command", only_csv=True),
+    TableColumn("run", "run", only_csv=True),
+    TableColumn("defense", "defense", only_csv=True),
+    TableColumn("suite", "suite", only_csv=True),
+    TableColumn("source", "source", only_csv=True),
+    TableColumn("indicator of attack failure", "indicator", only_csv=True),
 )
 
 

@@ -11,8 +11,8 @@ from bench.records.record import Record
 from bench.report.exchange import AUTOATTACK, Published
 from bench.report.footnotes import footnotes
 from bench.report.ground import distinct, ground, grounds, in_order, shared, suite_label
-from bench.report.render import Cell, Column, Kind, Marked, Table, csv, markdown, values
-from bench.report.rows import Row, ranks_of, rows_of
+from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, csv, markdown, values
+from bench.report.rows import BoardRow, ranks_of, rows_of
 
 
 def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Table:
@@ -97,7 +97,9 @@ def origin(records: Sequence[Record], local: bool = False) -> str:
     return f"{'local board, not published: ' if local else ''}bench {versions}, from records {ids}"
 
 
-def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: bool) -> tuple[Column, ...]:
+def _columns(
+    suites: Sequence[str], rows: Sequence[BoardRow], lowest: bool, claimed: bool
+) -> tuple[TableColumn, ...]:
     """CSV has all of them on every board; docs/boards.md says what they hold."""
     imported = any(record.imported for row in rows for record in row.records)
     apart = any(row.ranked != row.lowest for row in rows)
@@ -105,44 +107,46 @@ def _columns(suites: Sequence[str], rows: Sequence[Row], lowest: bool, claimed: 
     of_suites = []
     for suite in suites:
         of_suites += [
-            Column(f"{suite} worst case %", suite, Kind.INTERVAL, spare=True),
-            Column(f"{suite} worst column", f"{suite}_column", only_csv=True),
+            TableColumn(f"{suite} worst case %", suite, ColumnKind.INTERVAL, spare=True),
+            TableColumn(f"{suite} worst column", f"{suite}_column", only_csv=True),
         ]
     return (
-        Column("rank", "rank", Kind.COUNT),
-        Column("defense", "defense"),
-        Column("origin", "origin", only_csv=True),
-        Column("paper", "paper", only_csv=True),
-        Column("link", "link", only_csv=True),
-        Column("reconstruction", "reconstruction", only_csv=True),
-        Column("adaptive", "adaptive", only_csv=True),
-        Column("architecture", "architecture", dispensable=3),
-        Column("trained at", "trained_at", only_csv=not trained_otherwise, dispensable=1),
-        Column("parameters", "parameters", Kind.COUNT, dispensable=7),
-        Column("clean %", "clean", Kind.INTERVAL),
+        TableColumn("rank", "rank", ColumnKind.COUNT),
+        TableColumn("defense", "defense"),
+        TableColumn("origin", "origin", only_csv=True),
+        TableColumn("paper", "paper", only_csv=True),
+        TableColumn("link", "link", only_csv=True),
+        TableColumn("reconstruction", "reconstruction", only_csv=True),
+        TableColumn("adaptive", "adaptive", only_csv=True),
+        TableColumn("architecture", "architecture", dispensable=3),
+        TableColumn("trained at", "trained_at", only_csv=not trained_otherwise, dispensable=1),
+        TableColumn("parameters", "parameters", ColumnKind.COUNT, dispensable=7),
+        TableColumn("clean %", "clean", ColumnKind.INTERVAL),
         *of_suites,
-        Column("best known %", "best_known", Kind.INTERVAL, only_csv=not imported),
-        Column("ranked by %", "ranked", Kind.SHARE, only_csv=not apart),
-        Column("lowest %", "lowest", Kind.SHARE, only_csv=not lowest),
-        Column("published %", "published", Kind.SHARE, only_csv=not claimed, dispensable=3),
-        Column("difference", "published_difference", Kind.POINTS, only_csv=not claimed, dispensable=3),
-        Column("published by", "published_by", only_csv=True),
-        Column("published attack", "published_attack", only_csv=True),
-        Column("published architecture", "published_architecture", only_csv=True),
-        Column("published source", "published_source", only_csv=True),
-        Column("findings", "findings", dispensable=1),
-        Column("seed", "seed", Kind.COUNT),
-        Column("n", "n", Kind.COUNT, dispensable=9),
-        Column("forwards", "forwards", Kind.NUMBER, dispensable=4),
-        Column("backwards", "backwards", Kind.NUMBER, dispensable=6),
-        Column("seconds", "seconds", Kind.NUMBER, dispensable=5),
-        Column("recipe", "recipe", only_csv=True),
-        Column("training seconds", "training_seconds", Kind.NUMBER, dispensable=8),
-        Column("records", "records", dispensable=2),
+        TableColumn("best known %", "best_known", ColumnKind.INTERVAL, only_csv=not imported),
+        TableColumn("ranked by %", "ranked", ColumnKind.SHARE, only_csv=not apart),
+        TableColumn("lowest %", "lowest", ColumnKind.SHARE, only_csv=not lowest),
+        TableColumn("published %", "published", ColumnKind.SHARE, only_csv=not claimed, dispensable=3),
+        TableColumn(
+            "difference", "published_difference", ColumnKind.POINTS, only_csv=not claimed, dispensable=3
+        ),
+        TableColumn("published by", "published_by", only_csv=True),
+        TableColumn("published attack", "published_attack", only_csv=True),
+        TableColumn("published architecture", "published_architecture", only_csv=True),
+        TableColumn("published source", "published_source", only_csv=True),
+        TableColumn("findings", "findings", dispensable=1),
+        TableColumn("seed", "seed", ColumnKind.COUNT),
+        TableColumn("n", "n", ColumnKind.COUNT, dispensable=9),
+        TableColumn("forwards", "forwards", ColumnKind.NUMBER, dispensable=4),
+        TableColumn("backwards", "backwards", ColumnKind.NUMBER, dispensable=6),
+        TableColumn("seconds", "seconds", ColumnKind.NUMBER, dispensable=5),
+        TableColumn("recipe", "recipe", only_csv=True),
+        TableColumn("training seconds", "training_seconds", ColumnKind.NUMBER, dispensable=8),
+        TableColumn("records", "records", dispensable=2),
     )
 
 
-def _cells(row: Row, rank: int, marks: Mapping[str, str], claim: Claim | None) -> dict[str, Cell]:
+def _cells(row: BoardRow, rank: int, marks: Mapping[str, str], claim: Claim | None) -> dict[str, Cell]:
     first, trained = row.first, row.first.training
     signs = {"!": row.missing, "*": row.owed, "+": row.met_more}
     mark = marks.get(first.defense, "") + "".join(sign for sign, holds in signs.items() if holds)
@@ -203,6 +207,6 @@ def _share(percent: float | None) -> float | None:
     return None if percent is None else round(percent / 100, 6)
 
 
-def _marks(rows: Sequence[Row]) -> dict[str, str]:
+def _marks(rows: Sequence[BoardRow]) -> dict[str, str]:
     reconstructed = sorted({row.first.defense for row in rows if row.first.reconstruction})
     return {defense: f" [{number}]" for number, defense in enumerate(reconstructed, start=1)}

@@ -16,7 +16,7 @@ from bench.core.outcomes import worst_case
 from bench.report.ground import ground, require_alike, suite_label
 from bench.report.names import told_apart
 from bench.report.paper import COLOURS, COLUMN, PAGE, Drawing, folded, plain, sheet
-from bench.report.queries import Run
+from bench.report.queries import RunOutcomes
 
 COLUMNS = ("run", "defense", "seed", "class", "state", "accuracy", "low", "high", "right", "n")
 """Of the CSV: a line for each class and state (clean, robust) of each run, and for all classes."""
@@ -27,7 +27,7 @@ ALL = "all"
 Shares = dict[tuple[str, str], Proportion]  # (class, state), of classes that have an example
 
 
-def classes(runs: Sequence[Run], width: float | None = None) -> Drawing:
+def classes(runs: Sequence[RunOutcomes], width: float | None = None) -> Drawing:
     """Clean and robust accuracy of each class of one run, or robust accuracy of several.
 
     Raises:
@@ -50,7 +50,7 @@ def classes(runs: Sequence[Run], width: float | None = None) -> Drawing:
     return Drawing(name, figure, COLUMNS, rows, _caption(runs))
 
 
-def _shares(run: Run) -> Shares:
+def _shares(run: RunOutcomes) -> Shares:
     """The share of each class and of all that is right when clean, and that every column leaves standing."""
     columns = list(run.outcomes.values())
     labels = columns[0].labels
@@ -84,7 +84,9 @@ def _bars(shares: Shares, names: Sequence[str], width: float | None) -> Figure:
     return figure
 
 
-def _map(runs: Sequence[Run], shares: Sequence[Shares], names: Sequence[str], width: float | None) -> Figure:
+def _map(
+    runs: Sequence[RunOutcomes], shares: Sequence[Shares], names: Sequence[str], width: float | None
+) -> Figure:
     fits = len(names) <= 12
     wide = width or PAGE
     figure = sheet(wide, 0.8 + 0.22 * len(runs))
@@ -116,7 +118,7 @@ def _value(shares: Shares, name: str) -> float:
     return 100 * shares[name, "robust"].value if (name, "robust") in shares else float("nan")
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
+def _labels(runs: Sequence[RunOutcomes]) -> list[str]:
     records = [run.record for run in runs]
     return told_apart(
         [record.defense for record in records],
@@ -134,7 +136,7 @@ def _ends(shares: Sequence[Proportion]) -> tuple[list[float], list[float]]:
     return [100 * share.low for share in shares], [100 * share.high for share in shares]
 
 
-def _caption(runs: Sequence[Run]) -> str:
+def _caption(runs: Sequence[RunOutcomes]) -> str:
     first = runs[0].record
     counts = np.unique(next(iter(runs[0].outcomes.values())).labels, return_counts=True)[1]
     few = f"{counts.min()} to {counts.max()} examples in a class"

@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.core.paired import holm, mcnemar, paired_difference
 from bench.report.ground import ground
-from bench.report.networks import Contest, Method, Network, asked, contests
-from bench.report.render import Cell, Column, Kind, Marked, Table, percent, points
+from bench.report.networks import ComparedNetwork, Contest, Method, asked, contests
+from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points
 from bench.report.significance import LEVEL, Pair
 
 METHODS = (
@@ -37,7 +37,7 @@ McNemar p = 0.14: no significant difference'
     return f"{told}: {pair.one if d.value > 0 else pair.other} is better"
 
 
-def untested(one: Network, other: Network) -> str:
+def untested(one: ComparedNetwork, other: ComparedNetwork) -> str:
     """Two networks of which one is not known by example: what their intervals say, and what is missing."""
     lacking = [network for network in (one, other) if network.held is None]
     missing = " and ".join(f"{network.name} ({network.record.run_id})" for network in lacking)
@@ -76,7 +76,7 @@ def shown(p: float) -> str:
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
-def column_table(one: Network, other: Network) -> Table:
+def column_table(one: ComparedNetwork, other: ComparedNetwork) -> Table:
     """Two networks column by column, with Holm over the columns; the worst case is a question of its own."""
     names = [name for name in one.columns if name in other.columns]
     held = [(name, one.columns[name], other.columns[name]) for name in names]
@@ -92,14 +92,14 @@ def column_table(one: Network, other: Network) -> Table:
         shares = float(one.held.mean()), float(other.held.mean())
         rows.append(("worst case", *shares, test.won, test.lost, test, p, _mark(p)))
     columns = (
-        Column("column", "column"),
-        Column(f"{one.name} %", "one", Kind.SHARE),
-        Column(f"{other.name} %", "other", Kind.SHARE),
-        Column(f"only {one.name} keeps", "won", Kind.COUNT, dispensable=2),
-        Column(f"only {other.name} keeps", "lost", Kind.COUNT, dispensable=2),
-        Column("difference in points", "difference", Kind.DIFFERENCE),
-        Column("p", "p", dispensable=1),
-        Column("p by Holm", "p_holm"),
+        TableColumn("column", "column"),
+        TableColumn(f"{one.name} %", "one", ColumnKind.SHARE),
+        TableColumn(f"{other.name} %", "other", ColumnKind.SHARE),
+        TableColumn(f"only {one.name} keeps", "won", ColumnKind.COUNT, dispensable=2),
+        TableColumn(f"only {other.name} keeps", "lost", ColumnKind.COUNT, dispensable=2),
+        TableColumn("difference in points", "difference", ColumnKind.DIFFERENCE),
+        TableColumn("p", "p", dispensable=1),
+        TableColumn("p by Holm", "p_holm"),
     )
     plain = tuple((*row[:6], f"{row[6]:.2g}", row[7]) for row in rows)
     over = f"; by Holm over the {len(names)} columns, the worst case by itself" if names else ""
@@ -110,13 +110,13 @@ def column_table(one: Network, other: Network) -> Table:
 def pair_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
     """All pairs, the surest difference first."""
     columns = (
-        Column("one", "one"),
-        Column("other", "other"),
-        Column("only one keeps", "won", Kind.COUNT, dispensable=2),
-        Column("only other keeps", "lost", Kind.COUNT, dispensable=2),
-        Column("difference in points", "difference", Kind.DIFFERENCE),
-        Column("p", "p", dispensable=1),
-        Column("p by Holm", "p_holm"),
+        TableColumn("one", "one"),
+        TableColumn("other", "other"),
+        TableColumn("only one keeps", "won", ColumnKind.COUNT, dispensable=2),
+        TableColumn("only other keeps", "lost", ColumnKind.COUNT, dispensable=2),
+        TableColumn("difference in points", "difference", ColumnKind.DIFFERENCE),
+        TableColumn("p", "p", dispensable=1),
+        TableColumn("p by Holm", "p_holm"),
     )
     ordered = sorted(found, key=lambda pair: (pair.p, -abs(pair.difference.value), pair.one, pair.other))
     rows = tuple(
@@ -138,10 +138,13 @@ def matrix_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
         cells[pair.one, pair.other] = Marked(f"{value:+.1f}", mark)
         cells[pair.other, pair.one] = Marked(f"{-value + 0.0:+.1f}", mark)
     columns = (
-        Column("", "place", Kind.COUNT),
-        Column("network", "network"),
-        Column("worst case %", "worst_case", Kind.INTERVAL),
-        *(Column(str(place), network.name, Kind.SHARE) for place, network in enumerate(networks, start=1)),
+        TableColumn("", "place", ColumnKind.COUNT),
+        TableColumn("network", "network"),
+        TableColumn("worst case %", "worst_case", ColumnKind.INTERVAL),
+        *(
+            TableColumn(str(place), network.name, ColumnKind.SHARE)
+            for place, network in enumerate(networks, start=1)
+        ),
     )
     rows = tuple(
         (place, one.name, one.record.worst_case, *(cells.get((one.name, other.name)) for other in networks))
@@ -209,7 +212,7 @@ def _plain(contest: Contest) -> dict[str, Any]:
     return {**names, "difference": contest.difference, "p": contest.p, "p_holm": contest.adjusted}
 
 
-def _facts(networks: Sequence[Network]) -> tuple[tuple[str, str], ...]:
+def _facts(networks: Sequence[ComparedNetwork]) -> tuple[tuple[str, str], ...]:
     first = networks[0].record
     recipes = {network.record.recipe for network in networks}
     return (

@@ -17,7 +17,7 @@ from bench.errors import BadValue
 from bench.records.record import Record
 from bench.report.ground import require_same_images
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
-from bench.report.queries import Run, legend_columns, legend_height, line_label, require_few
+from bench.report.queries import RunOutcomes, legend_columns, legend_height, line_label, require_few
 
 COLUMNS = (
     "run", "defense", "column", "norm", "eps", "distance", "robust", "n", "robust_accuracy",
@@ -78,7 +78,7 @@ def reach(columns: Sequence[Outcomes], eps: Fraction) -> Reach:
     return Reach(steps, int(first.correct.sum()) - fallen.astype(np.int64), len(first))
 
 
-def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
+def distances(runs: Sequence[RunOutcomes], width: float = COLUMN) -> Drawing:
     """A line for each column of a run whose attack looked for the nearest mistakes, and one for all of them.
 
     Of several runs one line each: the nearest of all that their columns found.
@@ -114,7 +114,7 @@ def distances(runs: Sequence[Run], width: float = COLUMN) -> Drawing:
     return Drawing(name, figure, COLUMNS, rows, _caption(runs, told))
 
 
-def _lines(run: Run, alone: bool) -> list[tuple[Run, str, Reach]]:
+def _lines(run: RunOutcomes, alone: bool) -> list[tuple[RunOutcomes, str, Reach]]:
     """What is drawn of a run: its columns if it is drawn alone, and all together if there are more."""
     names, eps = _columns(run), Fraction(run.record.eps)
     lines = [(run, name, reach([run.outcomes[name]], eps)) for name in names]
@@ -124,7 +124,7 @@ def _lines(run: Run, alone: bool) -> list[tuple[Run, str, Reach]]:
     return [*lines, together] if alone else [together]
 
 
-def _caption(runs: Sequence[Run], told: Sequence[str]) -> str:
+def _caption(runs: Sequence[RunOutcomes], told: Sequence[str]) -> str:
     first = runs[0].record
     radii = {Fraction(run.record.eps): run.record.budget for run in runs}
     ends = " and ".join(radii[eps] for eps in sorted(radii))
@@ -144,7 +144,7 @@ def _axis(norm: Norm) -> str:
     return "values changed (L0)" if norm is Norm.L0 else f"{norm.value} distance in pixel units"
 
 
-def _columns(run: Run) -> list[str]:
+def _columns(run: RunOutcomes) -> list[str]:
     record = run.record
     trials: Sequence[Mapping[str, Any]] = record.spec.get("suite", {}).get("trials", ())
     sought = {trial["column"] for trial in trials if current(trial.get("is", "")) == NEAREST}

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from bench.core.traits import ANSWERED_BY
 from bench.records.claims import Claim
 from bench.report.render import percent
-from bench.report.rows import Row
+from bench.report.rows import BoardRow
 
 
 def footnotes(
-    rows: Sequence[Row],
+    rows: Sequence[BoardRow],
     suites: Sequence[str],
     marks: Mapping[str, str],
     claims: Mapping[str, Claim],
@@ -59,7 +59,7 @@ def footnotes(
     return tuple(notes)
 
 
-def _told_of_more(row: Row) -> str:
+def _told_of_more(row: BoardRow) -> str:
     assert row.shared is not None and row.lowest is not None
     spared = {
         suite: found[0].value for suite, found in row.worst.items() if found and suite not in row.counted
@@ -72,7 +72,7 @@ def _told_of_more(row: Row) -> str:
     return f"{told}; it is ranked by {figure}"
 
 
-def _told_of_rank(rows: Sequence[Row], suites: Sequence[str]) -> str:
+def _told_of_rank(rows: Sequence[BoardRow], suites: Sequence[str]) -> str:
     """Which suites count, and which do not."""
     if len(suites) == 1:
         return "rank: by the worst case"

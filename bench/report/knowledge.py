@@ -12,7 +12,7 @@ from bench.core.threat import (
     WHITE_BOX,
     WHITE_BOX_BPDA,
 )
-from bench.report.render import Column, Kind, Table
+from bench.report.render import ColumnKind, Table, TableColumn
 
 LEVELS = (
     WHITE_BOX,
@@ -30,7 +30,8 @@ LEVELS = (
 def knowledge_table() -> Table:
     """A row for each level."""
     columns = tuple(
-        Column(title, title, Kind.TEXT) for title in ("knowledge", "gradients of", "answers", "knows")
+        TableColumn(title, title, ColumnKind.TEXT)
+        for title in ("knowledge", "gradients of", "answers", "knows")
     )
     rows = tuple(
         (level.label, level.gradients.value, _answers(level.feedback.value, level.max_queries), level.means)

@@ -10,7 +10,7 @@ from itertools import groupby
 from bench.core.paired import Difference
 from bench.core.threat import format_eps
 from bench.records.record import Interval
-from bench.report.render import Cell, Column, Kind, Marked, Table, percent, points, read_cell
+from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points, read_cell
 
 Place = tuple[int, str]
 """A cell of a table: its row, from 0, and the name of its column."""
@@ -88,7 +88,7 @@ def latex(
     \end{table}
     """
     shown = [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
-    shape = "".join("l" if column.kind is Kind.TEXT else "r" for column, _ in shown)
+    shape = "".join("l" if column.kind is ColumnKind.TEXT else "r" for column, _ in shown)
     heads = [escape(column.title) for column, _ in shown]
     body = [
         [_cell(c, row[place], (number, c.name) in bold, number in table.quiet) for c, place in shown]
@@ -167,7 +167,7 @@ def escape(text: str) -> str:
     return "".join(found).replace("--", "-{}-")  # or TeX makes a dash of two
 
 
-def _groups(columns: Sequence[Column]) -> list[str]:
+def _groups(columns: Sequence[TableColumn]) -> list[str]:
     """A line above the heads that names groups of neighbours, with a rule below each; none without groups."""
     cells, rules = [], []
     at = 1
@@ -182,7 +182,7 @@ def _groups(columns: Sequence[Column]) -> list[str]:
     return [f"    {' & '.join(cells)} \\\\", f"    {''.join(rules)}"] if rules else []
 
 
-def _cell(column: Column, cell: Cell, bold: bool, quiet: bool) -> str:
+def _cell(column: TableColumn, cell: Cell, bold: bool, quiet: bool) -> str:
     face = r"\textbf" if bold else r"\textit" if quiet else ""
     if isinstance(cell, (Interval, Difference)):
         value, _, rest = (percent(cell) if isinstance(cell, Interval) else points(cell)).partition(" ")
@@ -195,7 +195,7 @@ def _cell(column: Column, cell: Cell, bold: bool, quiet: bool) -> str:
         mark = rf"\textsuperscript{{{escape(cell.mark.strip())}}}" if cell.mark else ""
         return _in(face, escape(cell.text) + mark)
     text = escape(read_cell(column, cell))
-    return _in(face, text if column.kind is Kind.TEXT else text.replace("-", "$-$"))
+    return _in(face, text if column.kind is ColumnKind.TEXT else text.replace("-", "$-$"))
 
 
 def _apart(line: str) -> str:

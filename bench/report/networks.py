@@ -18,7 +18,7 @@ Held = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Network:
+class ComparedNetwork:
     """One record with what is known of its single examples."""
 
     record: Record
@@ -37,7 +37,7 @@ class Method:
     """The networks that differ in their seed alone."""
 
     name: str
-    networks: tuple[Network, ...]
+    networks: tuple[ComparedNetwork, ...]
 
     @property
     def told(self) -> str:
@@ -64,9 +64,9 @@ class Contest:
     adjusted: float | None  # by Holm over all contests
 
 
-def methods(networks: Sequence[Network]) -> list[Method]:
+def methods(networks: Sequence[ComparedNetwork]) -> list[Method]:
     """The networks by what they have in common but the seed, in the order of their first."""
-    found: dict[tuple[str, str, str], list[Network]] = {}
+    found: dict[tuple[str, str, str], list[ComparedNetwork]] = {}
     for network in networks:
         record = network.record
         found.setdefault((record.defense, record.architecture, record.recipe), []).append(network)

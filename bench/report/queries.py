@@ -21,14 +21,14 @@ COLUMNS = ("run", "defense", "column", "knowledge", "queries", "robust", "n", "r
 
 
 @dataclass(frozen=True)
-class Run:
+class RunOutcomes:
     """A record with what each of its columns did to each example."""
 
     record: Record
     outcomes: Mapping[str, Outcomes]
 
 
-def queries(runs: Sequence[Run], every_column: bool = False, width: float = COLUMN) -> Drawing:
+def queries(runs: Sequence[RunOutcomes], every_column: bool = False, width: float = COLUMN) -> Drawing:
     """A line for each query-based column of each run, or for every column.
 
     Raises:
@@ -79,7 +79,7 @@ def legend_height(entries: int, width: float) -> float:
     return 0.17 * -(-entries // legend_columns(width))
 
 
-def _columns(run: Run, every_column: bool) -> list[str]:
+def _columns(run: RunOutcomes, every_column: bool) -> list[str]:
     record = run.record
     computed = [column for column in record.columns if column.name in run.outcomes]
     found = [column.name for column in computed if every_column or column.knowledge in QUERY_BASED]
@@ -103,7 +103,7 @@ def require_few(runs: int, columns: int) -> None:
             raise BadValue(f"{count} {what} are more than one figure can show, expected at most {most}")
 
 
-def line_label(run: Run, runs: Sequence[Run], column: str, columns: int) -> str:
+def line_label(run: RunOutcomes, runs: Sequence[RunOutcomes], column: str, columns: int) -> str:
     """What tells this line from the others, and no more."""
     if len(runs) == 1:
         return column

@@ -12,7 +12,7 @@ from bench.records.record import Interval
 from bench.report.layout import drawn, fold, least, rooms_of, total
 
 
-class Kind(Enum):
+class ColumnKind(Enum):
     """What the cells of a column hold, and so how they are written."""
 
     TEXT = "text"
@@ -33,19 +33,19 @@ class Marked:
     link: str | None = None  # where markdown leads from the text
 
 
-_THREE = (Kind.INTERVAL, Kind.DIFFERENCE)  # value, low, high in CSV
+_THREE = (ColumnKind.INTERVAL, ColumnKind.DIFFERENCE)  # value, low, high in CSV
 
 Cell = str | int | float | Interval | Difference | Marked | None
 """None is shown as a dash and is an empty field in CSV; a float among intervals is a share without one."""
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """A column under two names: one to read and one to load."""
 
     title: str
     name: str
-    kind: Kind = Kind.TEXT
+    kind: ColumnKind = ColumnKind.TEXT
     only_csv: bool = False
     dispensable: int = 0  # on a narrow terminal: the higher goes first, 0 never
     spare: bool = False  # on one where intervals have no room: goes before the others, the last of such first
@@ -57,7 +57,7 @@ class Table:
     """Rows of cells, with what a reader must know before and after them."""
 
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[tuple[Cell, ...], ...]
     facts: tuple[tuple[str, str], ...] = ()  # (name, value), shown above
     notes: tuple[str, ...] = ()  # shown below
@@ -86,7 +86,7 @@ def markdown(table: Table, comment: str | None = None) -> str:
     if table.facts:
         lines += [*(f"- {escape(name)}: {escape(value)}" for name, value in table.facts), ""]
     lines.append("| " + " | ".join(escape(column.title) for column in head) + " |")
-    lines.append("| " + " | ".join("---" if c.kind is Kind.TEXT else "---:" for c in head) + " |")
+    lines.append("| " + " | ".join("---" if c.kind is ColumnKind.TEXT else "---:" for c in head) + " |")
     for number, row in enumerate(table.rows):
         cells = [_escaped(column, row[place]) for column, place in shown]
         if number in table.quiet:
@@ -122,7 +122,7 @@ def terminal(table: Table, width: int = 100) -> str:
     held = [
         _shown_as(column, [row[place] for row in table.rows])
         for column, place in _shown(table)
-        if column.kind is not Kind.TEXT or any(row[place] is not None for row in table.rows)
+        if column.kind is not ColumnKind.TEXT or any(row[place] is not None for row in table.rows)
     ]
     shown, gone = _fitting(held, width)
     wanted = [max(map(len, [one.column.title, *one.cells])) if one.is_text else one.least for one in shown]
@@ -170,7 +170,7 @@ def points(difference: Difference) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def read_cell(column: Column, cell: Cell) -> str:
+def read_cell(column: TableColumn, cell: Cell) -> str:
     """A cell as people read it."""
     if cell is None:
         return "-"
@@ -182,14 +182,14 @@ def read_cell(column: Column, cell: Cell) -> str:
         return f"{cell.text}{cell.mark}"
     if isinstance(cell, str):
         return cell
-    if column.kind is Kind.COUNT:
+    if column.kind is ColumnKind.COUNT:
         return f"{cell:,}"
-    if column.kind is Kind.POINTS:
+    if column.kind is ColumnKind.POINTS:
         return f"{round(100 * cell, 1) + 0.0:+.1f}"
-    return f"{100 * cell:.1f}" if column.kind in (Kind.SHARE, *_THREE) else f"{cell:,.1f}"
+    return f"{100 * cell:.1f}" if column.kind in (ColumnKind.SHARE, *_THREE) else f"{cell:,.1f}"
 
 
-def _shown(table: Table) -> list[tuple[Column, int]]:
+def _shown(table: Table) -> list[tuple[TableColumn, int]]:
     return [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
 
 
@@ -213,7 +213,7 @@ def _values(table: Table, row: tuple[Cell, ...]) -> list[str | int | float | Non
     return found
 
 
-def _escaped(column: Column, cell: Cell) -> str:
+def _escaped(column: TableColumn, cell: Cell) -> str:
     text = read_cell(column, cell)
     if column.kind in _THREE:
         return text
@@ -227,13 +227,13 @@ def _escaped(column: Column, cell: Cell) -> str:
 class _Shown:
     """A column as it is printed."""
 
-    column: Column
+    column: TableColumn
     cells: tuple[str, ...]
 
     @property
     def is_text(self) -> bool:
         """Whether it holds words, which begin at its left and may take several lines."""
-        return self.column.kind is Kind.TEXT
+        return self.column.kind is ColumnKind.TEXT
 
     @property
     def least(self) -> int:
@@ -246,7 +246,7 @@ class _Shown:
         return _Shown(self.column, tuple(cell.partition(" [")[0] for cell in self.cells))
 
 
-def _shown_as(column: Column, cells: list[Cell]) -> _Shown:
+def _shown_as(column: TableColumn, cells: list[Cell]) -> _Shown:
     return _Shown(column, tuple(read_cell(column, cell) for cell in cells))
 
 

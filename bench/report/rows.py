@@ -10,8 +10,7 @@ from math import fsum
 from bench.core.listing import listing
 from bench.core.traits import owed
 from bench.errors import BadValue
-from bench.records.record import Column as Trial
-from bench.records.record import Finding, Interval, Record
+from bench.records.record import Column, Finding, Interval, Record
 from bench.records.sequels import chain
 from bench.report.audit import signs
 from bench.report.ground import suite_label
@@ -21,7 +20,7 @@ BEYOND_CHANCE = 6
 
 
 @dataclass(frozen=True)
-class Row:
+class BoardRow:
     """One training."""
 
     records: tuple[Record, ...]
@@ -41,7 +40,7 @@ class Row:
         return f"{self.first.defense} ({', '.join(part for part in told if part)})"
 
     @property
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[Column]:
         """The columns of all its records."""
         return [column for record in self.records for column in record.columns]
 
@@ -152,7 +151,7 @@ class Row:
         return self.score, first.defense, first.seed, first.architecture, first.run_id
 
 
-def rows_of(records: Sequence[Record], suites: Sequence[str]) -> list[Row]:
+def rows_of(records: Sequence[Record], suites: Sequence[str]) -> list[BoardRow]:
     """The rows of distinct records, the best first.
 
     Raises BadValue for two records of one training under one suite.
@@ -181,7 +180,7 @@ def counted_among(suites: Sequence[str], trainings: Collection[Sequence[Record]]
     return frozenset(most or [suite for suite in common if met[suite] == highest])
 
 
-def ranks_of(rows: Sequence[Row]) -> list[int]:
+def ranks_of(rows: Sequence[BoardRow]) -> list[int]:
     """From 1; rows of equal figures share a rank, and the next one is counted on.
 
     >>> from types import SimpleNamespace
@@ -195,7 +194,7 @@ def ranks_of(rows: Sequence[Row]) -> list[int]:
     return ranks
 
 
-def _row(group: Sequence[Record], suites: Sequence[str], common: frozenset[str]) -> Row:
+def _row(group: Sequence[Record], suites: Sequence[str], common: frozenset[str]) -> BoardRow:
     by_suite: dict[str, Record] = {}
     for record in group:
         suite = suite_label(record)
@@ -218,7 +217,7 @@ def _row(group: Sequence[Record], suites: Sequence[str], common: frozenset[str])
             missing[suite] = why
         if record_of_it is not None and record_of_it.worst_case is not None:
             worst[suite] = record_of_it.worst_case, _broke_most(record_of_it)
-    return Row(tuple(group), worst, missing, common | asked)
+    return BoardRow(tuple(group), worst, missing, common | asked)
 
 
 def _broke_most(record: Record) -> str:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from bench.core.traits import owed, told
-from bench.records.record import Column as Trial
-from bench.records.record import Record, Training
-from bench.report.render import Cell, Column, Kind, Table, percent
+from bench.records.record import Column, Record, Training
+from bench.report.render import Cell, ColumnKind, Table, TableColumn, percent
 
 COLUMNS = (
-    Column("run", "run", only_csv=True),
-    Column("defense", "defense", only_csv=True),
-    Column("suite", "suite", only_csv=True),
-    Column("data", "data", only_csv=True),
-    Column("norm", "norm", only_csv=True),
-    Column("eps", "eps", only_csv=True),
-    Column("n", "n", Kind.COUNT, only_csv=True),
-    Column("seed", "seed", Kind.COUNT, only_csv=True),
-    Column("column", "column"),
-    Column("knowledge", "knowledge"),
-    Column("robust accuracy %", "robust_accuracy", Kind.INTERVAL),
-    Column("goes on from", "after", only_csv=True),
-    Column("met", "met", Kind.COUNT, only_csv=True),
-    Column("broke", "broke", Kind.COUNT, only_csv=True),
-    Column("attack success %", "attack_success_rate", Kind.SHARE),
-    Column("forwards", "forwards", Kind.NUMBER, dispensable=2),
-    Column("backwards", "backwards", Kind.NUMBER, dispensable=3),
-    Column("queries median", "queries_median", Kind.NUMBER, dispensable=1),
-    Column("seconds", "seconds", Kind.NUMBER, dispensable=4),
-    Column("note", "note"),
+    TableColumn("run", "run", only_csv=True),
+    TableColumn("defense", "defense", only_csv=True),
+    TableColumn("suite", "suite", only_csv=True),
+    TableColumn("data", "data", only_csv=True),
+    TableColumn("norm", "norm", only_csv=True),
+    TableColumn("eps", "eps", only_csv=True),
+    TableColumn("n", "n", ColumnKind.COUNT, only_csv=True),
+    TableColumn("seed", "seed", ColumnKind.COUNT, only_csv=True),
+    TableColumn("column", "column"),
+    TableColumn("knowledge", "knowledge"),
+    TableColumn("robust accuracy %", "robust_accuracy", ColumnKind.INTERVAL),
+    TableColumn("goes on from", "after", only_csv=True),
+    TableColumn("met", "met", ColumnKind.COUNT, only_csv=True),
+    TableColumn("broke", "broke", ColumnKind.COUNT, only_csv=True),
+    TableColumn("attack success %", "attack_success_rate", ColumnKind.SHARE),
+    TableColumn("forwards", "forwards", ColumnKind.NUMBER, dispensable=2),
+    TableColumn("backwards", "backwards", ColumnKind.NUMBER, dispensable=3),
+    TableColumn("queries median", "queries_median", ColumnKind.NUMBER, dispensable=1),
+    TableColumn("seconds", "seconds", ColumnKind.NUMBER, dispensable=4),
+    TableColumn("note", "note"),
 )
 
 CLEAN, WORST, BEST_KNOWN = "clean", "worst case", "best known"
@@ -87,10 +86,11 @@ def run_table(record: Record) -> Table:
     return Table(title, COLUMNS, tuple(rows), _facts(record), _notes(record))
 
 
-def note(trial: Trial) -> str | None:
+def note(trial: Column) -> str | None:
     """What happened to a trial besides its numbers.
 
-    >>> note(Trial("a", "FGSM()", "white-box", "white-box", None, None, None, None, None, None, 0.0, moved=2))
+    >>> nothing = [None] * 6
+    >>> note(Column("a", "FGSM()", "white-box", "white-box", *nothing, 0.0, moved=2))
     '2 moved'
     """
     said = [f"met {trial.met}, broke {trial.broke}"] if trial.after is not None else []

@@ -13,7 +13,7 @@ from bench.report.board import board, origin
 from bench.report.exchange import Published
 from bench.report.ground import Ground, distinct, ground, suite_label
 from bench.report.latex import Place, caption, escape, latex
-from bench.report.render import Cell, Column, Kind, Marked, Table
+from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn
 from bench.report.significance import LEVEL, best_records
 from bench.report.table import run_table
 
@@ -150,34 +150,39 @@ def _bold(
 
 def _columns(
     table: Table, rows: Sequence[Mapping[str, Cell]], suites: Sequence[str], wide: bool, rare: int
-) -> tuple[Column, ...]:
+) -> tuple[TableColumn, ...]:
     """Those that tell rows apart, and in the wide form what the narrow one has no room for."""
-    kind = Kind.INTERVAL if wide else Kind.SHARE
+    kind = ColumnKind.INTERVAL if wide else ColumnKind.SHARE
     plain = [listing(suite).short for suite in suites]
     titles = [plain[at] if plain.count(plain[at]) == 1 else suite for at, suite in enumerate(suites)]
     shown = {column.name for column in table.columns if not column.only_csv}
-    found = [Column("defense", "defense")]
-    for name, form in (("architecture", Kind.TEXT), ("trained_at", Kind.TEXT), ("seed", Kind.COUNT)):
+    found = [TableColumn("defense", "defense")]
+    for name, form in (
+        ("architecture", ColumnKind.TEXT),
+        ("trained_at", ColumnKind.TEXT),
+        ("seed", ColumnKind.COUNT),
+    ):
         if _several(rows, name):
-            found.append(Column(name.replace("_", " "), name, form))
-    found.append(Column("clean", "clean", kind))
+            found.append(TableColumn(name.replace("_", " "), name, form))
+    found.append(TableColumn("clean", "clean", kind))
     found += [
-        Column(title, suite, kind, group="worst case") for title, suite in zip(titles, suites, strict=True)
+        TableColumn(title, suite, kind, group="worst case")
+        for title, suite in zip(titles, suites, strict=True)
     ]
     if rare:
-        found.append(Column("lowest", "lowest", Kind.SHARE, group="worst case"))
+        found.append(TableColumn("lowest", "lowest", ColumnKind.SHARE, group="worst case"))
     if "best_known" in shown:
-        found.append(Column("best known", "best_known", kind))
+        found.append(TableColumn("best known", "best_known", kind))
     if wide and "published" in shown:
-        found.append(Column("published", "published", Kind.SHARE))
+        found.append(TableColumn("published", "published", ColumnKind.SHARE))
     if wide or rare < _CROWDED:
-        found.append(Column("passes", "passes", Kind.COUNT))
+        found.append(TableColumn("passes", "passes", ColumnKind.COUNT))
     if wide and rare < _CROWDED:
-        found.append(Column("train s", "training_seconds", Kind.COUNT))
+        found.append(TableColumn("train s", "training_seconds", ColumnKind.COUNT))
     return tuple(found)
 
 
-def _cell(column: Column, row: Mapping[str, Cell], letters: Mapping[str, str], wide: bool) -> Cell:
+def _cell(column: TableColumn, row: Mapping[str, Cell], letters: Mapping[str, str], wide: bool) -> Cell:
     if column.name == "passes":
         spent = [row.get(name) for name in ("forwards", "backwards")]
         return round(sum(cost for cost in spent if isinstance(cost, float))) if spent[0] is not None else None
@@ -189,9 +194,9 @@ def _cell(column: Column, row: Mapping[str, Cell], letters: Mapping[str, str], w
         marks = ["†" if row["reconstruction"] else "", incomplete, owes, lower]
         marks += [letters[code] for code in _codes(row)]
         return Marked(cell.text, "".join(marks))
-    if isinstance(cell, Interval) and column.kind is Kind.SHARE:
+    if isinstance(cell, Interval) and column.kind is ColumnKind.SHARE:
         return cell.value
-    return round(cell) if column.kind is Kind.COUNT and isinstance(cell, float) else cell
+    return round(cell) if column.kind is ColumnKind.COUNT and isinstance(cell, float) else cell
 
 
 def _letters(rows: Sequence[Mapping[str, Cell]]) -> dict[str, str]:

@@ -55,7 +55,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunWork:
     """A run, as it can be sent to another process."""
 
     spec: RunSpec

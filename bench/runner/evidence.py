@@ -21,7 +21,7 @@ from bench.core.seeds import seed_for
 from bench.errors import BadData
 from bench.evaluate.batches import Batches
 from bench.evaluate.referee import TOLERANCE, Referee
-from bench.records.evidence import FILE, Images, cell_images, drop_cell_images, images, write
+from bench.records.evidence import FILE, EvidenceImages, cell_images, drop_cell_images, images, write
 from bench.records.record import Evidence, Finding
 from bench.records.store import RunFolder
 from bench.runner.subject import Subject
@@ -31,7 +31,7 @@ Held = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Scored:
+class EvidenceScore:
     """What n examples come to, where the broken ones are shown by their stored images."""
 
     again: Held  # [n] right when clean, and held against the stored image
@@ -94,7 +94,7 @@ def gather(
     return path
 
 
-def evidence_of(path: Path, scored: Scored) -> Evidence:
+def evidence_of(path: Path, scored: EvidenceScore) -> Evidence:
     """What a record says of a file of images."""
     with images(path) as found:
         count = len(found)
@@ -108,7 +108,7 @@ def evidence_of(path: Path, scored: Scored) -> Evidence:
     )
 
 
-def score(subject: Subject, path: Path) -> Scored:
+def score(subject: Subject, path: Path) -> EvidenceScore:
     """Judge the stored images, in batches of another size than the attacks'.
 
     Raises:
@@ -127,10 +127,10 @@ def score(subject: Subject, path: Path) -> Scored:
             f"{path} holds an image of example {strange[0]}, which the run did not attack",
             "bench run --rerun",
         )
-    return Scored(np.concatenate(again), np.concatenate(rounded), left)
+    return EvidenceScore(np.concatenate(again), np.concatenate(rounded), left)
 
 
-def disagreements(subject: Subject, scored: Scored, outcomes: Mapping[str, Outcomes]) -> list[Finding]:
+def disagreements(subject: Subject, scored: EvidenceScore, outcomes: Mapping[str, Outcomes]) -> list[Finding]:
     """Where the stored images say something else than the run; a randomized defense may answer either way."""
     different = int((scored.again != worst_case(list(outcomes.values()))).sum())
     if not different or subject.deployed.randomized:
@@ -152,7 +152,7 @@ def _ids(subject: Subject, rows: Tensor) -> NDArray[np.int64]:
     return ids
 
 
-def _scored(subject: Subject, number: int, found: Images) -> tuple[Held, Held, int]:
+def _scored(subject: Subject, number: int, found: EvidenceImages) -> tuple[Held, Held, int]:
     """One chunk: what held, what held after rounding, and how many images left the budget by it."""
     chunk = subject.chunk(number)
     x, y, ids = chunk.x, chunk.y, chunk.ids.cpu().numpy()

@@ -16,7 +16,7 @@ from bench.records.record import Column, Interval, Record
 from bench.records.store import RunFolder, StoredCell
 from bench.runner.run import needless
 from bench.runner.subject import Subject
-from bench.runner.summary import Cells, findings_of, summarise
+from bench.runner.summary import ColumnCells, findings_of, summarise
 
 ADDED = ("audit", "evidence", "imported", "provenance", "schema")
 """What does not follow from cells: added later, proved elsewhere, or of the day of the run."""
@@ -28,9 +28,9 @@ OF_TRAITS = ("traits", "draws", "eot_samples")
 """What records have since they note what a defense is made of."""
 
 
-def stored_cells(folder: RunFolder, subject: Subject) -> Cells:
+def stored_cells(folder: RunFolder, subject: Subject) -> ColumnCells:
     """The columns of which every chunk is in the store, and why others were skipped, if they had to be."""
-    found = Cells()
+    found = ColumnCells()
     for trial in subject.spec.suite.trials:
         parts = [folder.cell(trial.column, number) for number in range(len(subject.rows))]
         whole: list[StoredCell] = [part for part in parts if part is not None]
@@ -45,7 +45,7 @@ def stored_cells(folder: RunFolder, subject: Subject) -> Cells:
     return found
 
 
-def retold(record: Record, subject: Subject, cells: Cells) -> Record:
+def retold(record: Record, subject: Subject, cells: ColumnCells) -> Record:
     """The record that these cells make; what does not follow from them is taken from the stored one.
 
     Raises:

@@ -23,13 +23,13 @@ from bench.plan import RunSpec
 from bench.records.evidence import keep_images
 from bench.records.record import Record
 from bench.records.store import RunFolder, StoredCell, complete
-from bench.runner.columns import Chain, Columns, Played, Run
+from bench.runner.columns import Chain, Columns, Played, RunWork
 from bench.runner.evidence import keep
 from bench.runner.executors import Executor, executor
 from bench.runner.options import Options
 from bench.runner.stale import figures_digest, has_old_figures, sources_behind, stored_record
 from bench.runner.subject import Subject, open_subject
-from bench.runner.summary import Cells, findings_of, provenance, summarise
+from bench.runner.summary import ColumnCells, findings_of, provenance, summarise
 
 
 def run(spec: RunSpec, options: Options) -> Record:
@@ -78,7 +78,7 @@ class _Run:
         subject.lay_out()
         for note in subject.arena.notes():
             options.progress.say(note)
-        with executor(lambda: Columns(subject), Run(spec), options) as ready:
+        with executor(lambda: Columns(subject), RunWork(spec), options) as ready:
             cells = self._cells(subject, ready)
         findings += as_many_as_fit(
             lambda n: diagnostics.from_history(subject.deployed, subject.anew(), images[:n]), len(images)
@@ -111,9 +111,9 @@ class _Run:
                 f"{thrown} cells of run {self.spec.id} were computed by other code: computing them again"
             )
 
-    def _cells(self, subject: Subject, executor: Executor[Chain, Played]) -> Cells:
+    def _cells(self, subject: Subject, executor: Executor[Chain, Played]) -> ColumnCells:
         """Every column, from stored or computed cells, as if they were computed one after the other."""
-        spec, progress, cells = self.spec, self.options.progress, Cells()
+        spec, progress, cells = self.spec, self.options.progress, ColumnCells()
         title = f"{spec.training.named.label} {spec.suite.id}"
         progress.start(title, len(spec.suite.trials) * subject.examples, "examples")
         for act in _acts(spec.suite.trials):
@@ -126,7 +126,7 @@ class _Run:
         progress.finish()
         return cells
 
-    def _admitted(self, trial: Trial, subject: Subject, cells: Cells) -> bool:
+    def _admitted(self, trial: Trial, subject: Subject, cells: ColumnCells) -> bool:
         """Whether a column is played, as far as is known; if not, it is noted why."""
         reason = subject.closed(trial) or needless(trial, cells)
         if reason:
@@ -138,7 +138,7 @@ class _Run:
         return False
 
     def _played(
-        self, trials: Sequence[Trial], subject: Subject, executor: Executor[Chain, Played], cells: Cells
+        self, trials: Sequence[Trial], subject: Subject, executor: Executor[Chain, Played], cells: ColumnCells
     ) -> _Found:
         """The cells of some columns by column and chunk, those that are computed now stored at once."""
         found: _Found = {}
@@ -209,7 +209,7 @@ def _groups(trials: Iterable[Trial]) -> list[tuple[Trial, ...]]:
     return groups
 
 
-def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Cells) -> None:
+def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: ColumnCells) -> None:
     """A column from its chunks; the first that failed is why it failed, and later ones may be lacking."""
     whole = []
     for part in parts:
@@ -224,7 +224,7 @@ def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Cells
         cells.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
 
 
-def needless(trial: Trial, cells: Cells) -> str | None:
+def needless(trial: Trial, cells: ColumnCells) -> str | None:
     """Why a gate stays shut, and what that is worth."""
     if not isinstance(trial, Sequel) or trial.gate not in cells.outcomes:
         return None

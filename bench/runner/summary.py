@@ -46,7 +46,7 @@ PACKAGES = (
 
 
 @dataclass
-class Cells:
+class ColumnCells:
     """What is known of each column, by its name."""
 
     outcomes: dict[str, Outcomes] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Cells:
     failed: dict[str, str] = field(default_factory=dict)  # and how
 
 
-def summarise(subject: Subject, cells: Cells, findings: list[Finding], made: Provenance) -> Record:
+def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], made: Provenance) -> Record:
     """The record of a run.
 
     Raises:
@@ -102,7 +102,7 @@ def summarise(subject: Subject, cells: Cells, findings: list[Finding], made: Pro
     )
 
 
-def findings_of(spec: RunSpec, cells: Cells) -> list[Finding]:
+def findings_of(spec: RunSpec, cells: ColumnCells) -> list[Finding]:
     """What the cells themselves give away."""
     gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
     climbing = {
@@ -147,7 +147,7 @@ def provenance(
     )
 
 
-def _column(trial: Trial, cells: Cells, arena: Arena) -> Column:
+def _column(trial: Trial, cells: ColumnCells, arena: Arena) -> Column:
     outcomes = cells.outcomes.get(trial.column)
     column = Column(
         name=trial.column,

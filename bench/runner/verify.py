@@ -27,7 +27,7 @@ from bench.runner.restore import restored
 from bench.runner.retold import columns_differ, findings_lacking, retold, stored_cells, summary_differs
 from bench.runner.stale import listed
 from bench.runner.subject import Subject, open_subject
-from bench.runner.summary import PACKAGES, Cells
+from bench.runner.summary import PACKAGES, ColumnCells
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _weights(record: Record, subject: Subject) -> Proof:
     )
 
 
-def _told(record: Record, subject: Subject, folder: RunFolder, cells: Cells) -> Iterator[Proof]:
+def _told(record: Record, subject: Subject, folder: RunFolder, cells: ColumnCells) -> Iterator[Proof]:
     """Whether what the record says follows from its run and its cells: every field, not the counts alone."""
     if not cells.outcomes:
         yield Proof("columns", False, "no column has all its cells")

@@ -8,7 +8,7 @@ from typing import Any
 from bench.records.record import Column, Interval, Record
 from bench.records.sequels import chain
 from bench.report.exchange import AUTOATTACK, Published
-from bench.site.views import BoardView, Row
+from bench.site.views import BoardView, PageRow
 
 
 def rows_to_compare(boards: Sequence[BoardView]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def rows_to_compare(boards: Sequence[BoardView]) -> dict[str, Any]:
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: PageRow) -> dict[str, Any]:
     first = next(iter(row.records.values()))
     return {
         "name": row.name,
@@ -44,7 +44,7 @@ def _row(row: Row) -> dict[str, Any]:
     }
 
 
-def _published(row: Row, theirs: Published) -> dict[str, Any]:
+def _published(row: PageRow, theirs: Published) -> dict[str, Any]:
     return {
         "name": f"{row.name} (published)",
         "published": theirs.source,

@@ -32,7 +32,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class CurvePicture:
     """One curve."""
 
     id: str
@@ -46,7 +46,7 @@ class Extras:
     """Pictures by run, curves by training."""
 
     pictures: dict[str, tuple[Picture, ...]] = field(default_factory=dict)
-    curves: dict[str, list[Drawn]] = field(default_factory=dict)
+    curves: dict[str, list[CurvePicture]] = field(default_factory=dict)
 
 
 def extras(places: Iterable[Path]) -> Extras:
@@ -94,7 +94,7 @@ def _data_uri(image: NDArray[np.float32]) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _drawn(curve: Curve) -> Drawn:
+def _drawn(curve: Curve) -> CurvePicture:
     from bench.report.paper import paper
     from bench.studies.curve.report import attacks_of, curve_figure
 
@@ -102,7 +102,7 @@ def _drawn(curve: Curve) -> Drawn:
     with paper():
         figure: Any = curve_figure([curve]).figure
         figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return Drawn(curve.id, buffer.getvalue().decode(), curve.axis, _told(attacks_of(curve)))
+    return CurvePicture(curve.id, buffer.getvalue().decode(), curve.axis, _told(attacks_of(curve)))
 
 
 def _told(attacks: Sequence[str]) -> str:

@@ -8,13 +8,12 @@ from typing import Any
 
 from bench.core.threat import format_eps
 from bench.records.claims import claim_of, link
-from bench.records.record import Check, Finding, Interval, Provenance, Record
-from bench.records.record import Column as Trial
+from bench.records.record import Check, Column, Finding, Interval, Provenance, Record
 from bench.records.rules import RULES
 from bench.report import board as boards
 from bench.report.exchange import Published
 from bench.report.ground import Ground, ground, grounds, in_order, suite_label
-from bench.report.render import Cell, Column, Kind, Marked, Table, read_cell
+from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, read_cell
 from bench.report.table import note, untrained
 from bench.site.commands import reproduce
 
@@ -25,7 +24,7 @@ _SPENT = 3
 """Columns that tables drop this late or later on narrow terminals are shown on demand."""
 
 _Cells = tuple[Cell, ...]
-_Shown = Sequence[tuple[int, Column]]
+_Shown = Sequence[tuple[int, TableColumn]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """One cell of a board."""
 
     text: str
@@ -64,12 +63,12 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Row:
+class PageRow:
     """One training on a board, with its records by suite; or what others published, without any."""
 
     key: str
     name: str
-    places: tuple[Place, ...]
+    places: tuple[Rank, ...]
     records: Mapping[str, Record]
     findings: tuple[str, ...]  # as the board shows them: of records, of audits, of all suites together
     lowest: float | None  # the lowest share that is known
@@ -84,8 +83,8 @@ class BoardView:
     place: Ground
     suites: tuple[str, ...]
     heads: tuple[Head, ...]
-    rows: tuple[Row, ...]
-    others: tuple[Row, ...]  # published ones, never ranked
+    rows: tuple[PageRow, ...]
+    others: tuple[PageRow, ...]  # published ones, never ranked
     notes: tuple[str, ...]
 
     @property
@@ -94,7 +93,7 @@ class BoardView:
         return f"{self.place.norm} {format_eps(self.place.eps)}"
 
     @property
-    def best(self) -> Row:
+    def best(self) -> PageRow:
         """The first row."""
         return self.rows[0]
 
@@ -110,7 +109,7 @@ class Located:
 
     run_id: str
     board: BoardView
-    row: Row
+    row: PageRow
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Card:
     means: str
     gradients: str
     answers: str
-    trials: tuple[tuple[Trial, Share | None, str | None], ...]  # with what happened besides
+    trials: tuple[tuple[Column, Share | None, str | None], ...]  # with what happened besides
 
 
 @dataclass(frozen=True)
@@ -213,11 +212,13 @@ def _board(stem: str, place: Ground, group: Sequence[Record], published: Sequenc
     )
 
 
-def _head(column: Column) -> Head:
-    return Head(column.title, column.name, column.kind is not Kind.TEXT, spent=column.dispensable >= _SPENT)
+def _head(column: TableColumn) -> Head:
+    return Head(
+        column.title, column.name, column.kind is not ColumnKind.TEXT, spent=column.dispensable >= _SPENT
+    )
 
 
-def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record]) -> Row:
+def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record]) -> PageRow:
     by_id = {record.run_id: record for record in group}
     ids = str(_cell(table, cells, "records")).split(", ")
     held = {suite_label(by_id[run_id]): by_id[run_id] for run_id in ids}
@@ -226,7 +227,7 @@ def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record
     told = (first.defense, f"seed {first.seed}" if several else None, first.trained_at)
     findings = _cell(table, cells, "findings")
     lowest = _cell(table, cells, "lowest")
-    return Row(
+    return PageRow(
         key=first.run_id,
         name=", ".join(part for part in told if part),
         places=tuple(_place(column, cells[number], held) for number, column in shown),
@@ -236,9 +237,9 @@ def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record
     )
 
 
-def _published(row: Published, key: str, table: Table, cells: _Cells, shown: _Shown) -> Row:
+def _published(row: Published, key: str, table: Table, cells: _Cells, shown: _Shown) -> PageRow:
     lowest = _cell(table, cells, "lowest")
-    return Row(
+    return PageRow(
         key=key,
         name=row.id,
         places=tuple(_place(column, cells[number], {}) for number, column in shown),
@@ -253,26 +254,26 @@ def _cell(table: Table, cells: _Cells, name: str) -> Cell:
     return cells[[column.name for column in table.columns].index(name)]
 
 
-def _place(column: Column, cell: Cell, held: Mapping[str, Record]) -> Place:
+def _place(column: TableColumn, cell: Cell, held: Mapping[str, Record]) -> Rank:
     suite = held.get(column.name)
     href = f"../records/{suite.run_id}.html" if suite else None
     if isinstance(cell, Interval):
-        return Place("", f"{cell.value:.6f}", share(cell), href)
+        return Rank("", f"{cell.value:.6f}", share(cell), href)
     if isinstance(cell, Marked) and not held:  # published by others: what a file links to may be anything
         safe = cell.link if cell.link and cell.link.startswith(("https://", "http://")) else None
-        return Place(cell.text, cell.text, None, safe)
+        return Rank(cell.text, cell.text, None, safe)
     if isinstance(cell, Marked):
         lowest = min(held.values(), key=lambda record: record.worst_case.value if record.worst_case else 2.0)
-        return Place(cell.text, cell.text, None, f"../records/{lowest.run_id}.html", cell.mark.strip())
+        return Rank(cell.text, cell.text, None, f"../records/{lowest.run_id}.html", cell.mark.strip())
     text = "" if cell is None and not held else read_cell(column, cell)
     order = "" if cell is None else f"{cell}" if isinstance(cell, (int, float)) else text
-    return Place(text, order, None, href)
+    return Rank(text, order, None, href)
 
 
 def _cards(record: Record) -> tuple[Card, ...]:
     """The attackers of a record, from those who see most to those who see least."""
     told = {trial["column"]: trial["knowledge"] for trial in record.spec.get("suite", {}).get("trials", ())}
-    cards: dict[str, list[Trial]] = {}
+    cards: dict[str, list[Column]] = {}
     for column in record.columns:
         cards.setdefault(column.knowledge, []).append(column)
     found = []

@@ -12,7 +12,7 @@ from bench.runner.options import Options
 
 
 @dataclass(frozen=True)
-class Task:
+class CellTask:
     """One cell to compute: a column of a part on one chunk."""
 
     part: str
@@ -42,7 +42,7 @@ class Cells:
         self,
         folders: Mapping[str, RunFolder],
         sizes: Sequence[int],
-        executor: Executor[Task, Done],
+        executor: Executor[CellTask, Done],
         options: Options,
     ) -> None:
         self._folders, self._sizes = folders, sizes
@@ -78,7 +78,9 @@ class Cells:
         """What computing took, now or before; without columns, of all that were made."""
         return sum(took for (_, column), took in self._seconds.items() if not columns or column in columns)
 
-    def _missing(self, columns: Sequence[str], after: Sequence[str], parts: Sequence[str]) -> Iterator[Task]:
+    def _missing(
+        self, columns: Sequence[str], after: Sequence[str], parts: Sequence[str]
+    ) -> Iterator[CellTask]:
         for part, column in itertools.product(parts, columns):
             for number in self._numbers(column):
                 found = self._folders[part].held(column, number)
@@ -86,7 +88,7 @@ class Cells:
                     self._count(part, column, number, found[1])
                     continue
                 given = tuple(self._held(part, name, 0 if name in self._whole else number) for name in after)
-                yield Task(part, column, number, given)
+                yield CellTask(part, column, number, given)
 
     def _held(self, part: str, column: str, number: int) -> Arrays:
         found = self._folders[part].held(column, number)

@@ -40,7 +40,7 @@ def compute(spec: StudySpec, options: Options) -> Any:
         return found
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     measuring: Measuring[Any] = study.module("measure").Measure(spec, options)
-    work = Work(spec)
+    work = StudyWork(spec)
     options.progress.start(spec.title, measuring.columns * measuring.subject.examples, "examples")
     with executor(lambda: measuring, work, options) as ready:
         cells = Cells(_begun(study, spec, options), measuring.sizes, ready, options)
@@ -61,7 +61,7 @@ def compute(spec: StudySpec, options: Options) -> Any:
 
 
 @dataclass(frozen=True)
-class Work:
+class StudyWork:
     """A study of a spec, as it can be sent to another process."""
 
     spec: StudySpec

@@ -16,7 +16,7 @@ from bench.runner.options import Options
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import recipe_of
 from bench.runner.weights import load_data
-from bench.studies.cells import Cells, Done, Task
+from bench.studies.cells import Cells, CellTask, Done
 from bench.studies.spec import StudySpec
 from bench.train.foreign import Foreign
 
@@ -62,14 +62,14 @@ class Measuring(ABC, Generic[Spec]):
         return self.subject.sizes
 
     @abstractmethod
-    def cell(self, task: Task) -> Arrays:
+    def cell(self, task: CellTask) -> Arrays:
         """Compute one cell; nothing that it draws depends on the cells before it."""
 
     @abstractmethod
     def figures(self, cells: Cells) -> Figures:
         """Have all cells made, and sum them up."""
 
-    def play(self, task: Task) -> Iterator[Done]:
+    def play(self, task: CellTask) -> Iterator[Done]:
         """The cell of a task, with what it took."""
         started = time.perf_counter()
         arrays = self.cell(task)

@@ -20,7 +20,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Study:
-    """One row."""
+    """What the harness knows of a study before any of it is imported."""
 
     name: str  # of its command and of its folder
     does: str  # in a line of `bench --help`

@@ -68,7 +68,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Claim:
+class PublishedAuroc:
     """An AUROC that a paper states, correct against misclassified."""
 
     auroc: float
@@ -86,8 +86,8 @@ _GUESSED = (
 COMPARED = ("gmm_1", "pgd_20", "wrong")
 """Detector, attack and task of ours that stand beside a published figure."""
 
-PUBLISHED: Mapping[tuple[str, str], Claim] = {
-    (data, defense): Claim(auroc, _TLA, _GUESSED)
+PUBLISHED: Mapping[tuple[str, str], PublishedAuroc] = {
+    (data, defense): PublishedAuroc(auroc, _TLA, _GUESSED)
     for data, figures in {
         "mnist": {"standard": 0.9483, "pgd_at": 0.9125, "alp": 0.8977, "tla": 0.9494},
         "cifar10": {"standard": 0.2395, "pgd_at": 0.6107, "alp": 0.6315, "tla": 0.6960},

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from bench.api import Defense
-from bench.data.splits import Request
+from bench.data.splits import DataRequest
 from bench.errors import BadCheckpoint
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightsPlace:
     """Where weights of others lie, beside the data sets, and whether more may be downloaded."""
 
     root: Path | None = None
@@ -22,12 +22,12 @@ class Place:
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders to search, in order."""
-        return tuple(root / "models" for root in Request("", self.root).roots)
+        return tuple(root / "models" for root in DataRequest("", self.root).roots)
 
     @property
     def downloads(self) -> Path:
         """The folder for what is downloaded."""
-        return Request("", self.root).downloads / "models"
+        return DataRequest("", self.root).downloads / "models"
 
     def lacking(self, name: str, files: Sequence[Path | str]) -> BadCheckpoint:
         """The error for weights that are in no folder and may not be downloaded."""
@@ -56,7 +56,7 @@ class Foreign(Protocol):
     def made_by(self) -> str | None:
         """What makes the network, where it is no architecture of ours."""
 
-    def files(self, data: str, given: Path | None, place: Place) -> tuple[Path, ...]:
+    def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:
         """The files of weights for a data set, downloaded if need be; `given` is the user's own.
 
         Raises BenchError where there are none, or the network cannot be had.

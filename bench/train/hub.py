@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.errors import BadCheckpoint, BadValue, BenchError, MissingExtra, UnknownName
-from bench.train.foreign import Place
+from bench.train.foreign import WeightsPlace
 
 FOLDER = "huggingface"
 """The folder within `models`; a repository's files lie in FOLDER/REPO."""
@@ -29,7 +29,7 @@ def split(name: str) -> tuple[str, str | None]:
     return "/".join(parts[:2]), "/".join(parts[2:]) or None
 
 
-def find(name: str, place: Place) -> Path:
+def find(name: str, place: WeightsPlace) -> Path:
     """The file of weights that `hf:` and this name ask for, downloaded if need be."""
     repository, file = split(name)
     sure = (file,) if file else CUSTOMARY[:1]
@@ -72,7 +72,7 @@ def _weights_among(names: Sequence[str]) -> list[str]:
     return safe or [name for name in visible if PurePosixPath(name).suffix in PICKLES]
 
 
-def _download(repository: str, file: str | None, place: Place) -> Path:
+def _download(repository: str, file: str | None, place: WeightsPlace) -> Path:
     hub = _hub()
     errors = hub.errors
     name = f"hf:{repository}/{file}" if file else f"hf:{repository}"

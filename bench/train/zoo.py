@@ -24,7 +24,7 @@ from torch import nn
 from bench.core.lock import installed_version, to_install
 from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName, unknown
 from bench.train.checkpoints import weights_of
-from bench.train.foreign import Place
+from bench.train.foreign import WeightsPlace
 
 Threat = Literal["Linf", "L2", "corruptions"]
 
@@ -84,7 +84,7 @@ def entry(name: str, data: str, threat: str) -> Entry:
     return Entry(name, data, threat, found["model"], tuple(drive) if several else (drive,), several)
 
 
-def files(wanted: Entry, place: Place) -> tuple[Path, ...]:
+def files(wanted: Entry, place: WeightsPlace) -> tuple[Path, ...]:
     """The files of its weights in the first folder that has them all, downloaded if none has."""
     for folder in place.folders:
         found = tuple(folder / path for path in wanted.paths)

@@ -15,7 +15,7 @@ from bench.cli.main import main
 from bench.core.outcomes import Outcomes
 from bench.registry import SUITES
 from bench.runner.run import needless
-from bench.runner.summary import Cells
+from bench.runner.summary import ColumnCells
 
 LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"
 
@@ -83,7 +83,7 @@ SIEGE = SUITES.get("fast").trials[2]
     [(60, 60, False), (60, 59, True), (49, 49, True), (50, 50, False), (0, 0, False)],
 )
 def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
-    cells = Cells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233, left)})
+    cells = ColumnCells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233, left)})
     said = needless(SIEGE, cells)
     assert (said is None) == plays
     if left and not plays:

@@ -18,7 +18,7 @@ from bench.records.record import Interval
 from bench.records.store import Arrays
 from bench.runner.options import Options
 from bench.runner.summary import interval_of
-from bench.studies.cells import Cells, Task
+from bench.studies.cells import Cells, CellTask
 from bench.studies.curve.plan import CurveSpec
 from bench.studies.curve.points import BROKEN, measure, signs, whole_box
 from bench.studies.curve.record import CurvePoint
@@ -38,7 +38,7 @@ class Measure(Measuring[CurveSpec]):
         """One for each point."""
         return len(self.points)
 
-    def cell(self, task: Task) -> Arrays:
+    def cell(self, task: CellTask) -> Arrays:
         """What the attacks of a point do to a chunk."""
         point = self.points[int(task.column)]
         before = Outcomes(**task.given[0]) if task.given else None

@@ -16,7 +16,7 @@ from bench.records.store import write_atomically
 from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, DASHES, GRAY, MARKERS, Drawing, paper, plain, sheet
 from bench.report.paper import write as write_figure
-from bench.report.render import Cell, Column, Kind, Table, markdown
+from bench.report.render import Cell, ColumnKind, Table, TableColumn, markdown
 from bench.studies.curve.record import Curve, CurvePoint
 
 TITLES = {
@@ -154,14 +154,14 @@ def attacks_of(curve: Curve) -> tuple[str, ...]:
 _STEPS = re.compile(r"\bsteps=\d+, |(, )?\bsteps=\d+(?=\))")
 
 
-def _alone(curve: Curve) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+def _alone(curve: Curve) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell, ...], ...]]:
     columns = (
-        Column(curve.axis, "value"),
-        Column("robust accuracy %", "robust_accuracy", Kind.INTERVAL),
-        Column("unbroken %", "unbroken", Kind.SHARE, dispensable=2),
-        Column("forwards", "forwards", Kind.NUMBER, dispensable=1),
-        Column("backwards", "backwards", Kind.NUMBER, dispensable=1),
-        Column("seconds", "seconds", Kind.NUMBER, dispensable=3),
+        TableColumn(curve.axis, "value"),
+        TableColumn("robust accuracy %", "robust_accuracy", ColumnKind.INTERVAL),
+        TableColumn("unbroken %", "unbroken", ColumnKind.SHARE, dispensable=2),
+        TableColumn("forwards", "forwards", ColumnKind.NUMBER, dispensable=1),
+        TableColumn("backwards", "backwards", ColumnKind.NUMBER, dispensable=1),
+        TableColumn("seconds", "seconds", ColumnKind.NUMBER, dispensable=3),
     )
     rows = [
         (point.value, point.robust, point.unbroken.value, point.forwards, point.backwards, point.seconds)
@@ -172,11 +172,11 @@ def _alone(curve: Curve) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ..
     return columns[:2], tuple(row[:2] for row in rows)
 
 
-def _together(found: Sequence[Curve]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+def _together(found: Sequence[Curve]) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell, ...], ...]]:
     axis = found[0].axis
     columns = (
-        Column(axis, "value"),
-        *(Column(f"{label} %", label, Kind.INTERVAL) for label in labels(found)),
+        TableColumn(axis, "value"),
+        *(TableColumn(f"{label} %", label, ColumnKind.INTERVAL) for label in labels(found)),
     )
     shown = [{point.value: point.robust for point in _shown(curve)} for curve in found]
     values = sorted({value for points in shown for value in points}, key=parse_eps)

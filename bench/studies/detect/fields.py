@@ -24,7 +24,7 @@ from bench.studies.detect.record import (
     Calibration,
     Claimed,
     Guard,
-    Scored,
+    Scores,
     Separation,
     sha256,
 )
@@ -36,7 +36,7 @@ class Found:
     """All that was computed, by the name of the set of images or of the detector."""
 
     subject: Subject
-    sets: Mapping[str, Scored]  # validation, clean, and each unseen attack
+    sets: Mapping[str, Scores]  # validation, clean, and each unseen attack
     thresholds: Mapping[str, float]  # in the order of the scores
     aware: Mapping[str, Outcomes | str]  # or why there is none
     left_out: Mapping[str, str]

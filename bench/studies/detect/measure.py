@@ -26,12 +26,12 @@ from bench.evaluate.unstopped import adversarial_images
 from bench.records.store import Arrays
 from bench.runner.options import Options
 from bench.runner.summary import interval_of
-from bench.studies.cells import Cells, Task
+from bench.studies.cells import Cells, CellTask
 from bench.studies.detect.fields import Found, fields_of
 from bench.studies.detect.fitting import Fitting, Suspicion
 from bench.studies.detect.guarded import Watch, climbable, guarded
 from bench.studies.detect.plan import DetectSpec
-from bench.studies.detect.record import SCORES, Calibration, Scored, pack
+from bench.studies.detect.record import SCORES, Calibration, Scores, pack
 from bench.studies.measuring import Figures, Measuring
 from bench.suites.detection import AWARE
 
@@ -67,11 +67,11 @@ class Measure(Measuring[DetectSpec]):
         """Clean images, those of each attack, and the attacker who knows each detector."""
         return 1 + len(self.spec.unseen) + len(self.watches)
 
-    def cell(self, task: Task) -> Arrays:
+    def cell(self, task: CellTask) -> Arrays:
         """The scores of a set of images, or the outcomes of an attack on a detector."""
         for name in self.watches:
             if task.column == _aware(name):
-                return self._attacked_with(name, Scored(**task.given[0]), task.number)
+                return self._attacked_with(name, Scores(**task.given[0]), task.number)
         seed = seed_for(self.spec.run.id, "scores", task.column, task.number)
         with seeded(seed, self.subject.device):  # for a randomized defense
             return self._set(task).arrays()
@@ -112,11 +112,11 @@ class Measure(Measuring[DetectSpec]):
         enough = len(rows) * float(self.spec.protocol.false_positives) >= REFUSED_AT_LEAST
         return ("test", test.take(rows)) if enough else ("training", validation)
 
-    def _threshold(self, name: str, validation: Scored) -> float:
+    def _threshold(self, name: str, validation: Scores) -> float:
         place = list(self.watches).index(name)
         return threshold_at(validation.scores[place], float(self.spec.protocol.false_positives))
 
-    def _set(self, task: Task) -> Scored:
+    def _set(self, task: CellTask) -> Scores:
         """The images of a column with their scores."""
         if task.column == VALIDATION:
             images = self.calibration
@@ -140,12 +140,12 @@ class Measure(Measuring[DetectSpec]):
                 "--attack with other names",
             ) from error
 
-    def _judged(self, chunk: Chunk, x: Tensor) -> Scored:
+    def _judged(self, chunk: Chunk, x: Tensor) -> Scores:
         """Images [n, C, H, W] of a chunk's examples, by the same draws whatever was done to them."""
         return self._scored(x, chunk.y, chunk.ids, self.subject.arena.verdicts(chunk, x))
 
     @torch.no_grad()
-    def _scored(self, x: Tensor, y: Tensor, ids: Tensor, classes: Tensor) -> Scored:
+    def _scored(self, x: Tensor, y: Tensor, ids: Tensor, classes: Tensor) -> Scores:
         scores = [self.subject.batches.map(watch, x).double() for watch in self.watches.values()]
         told = torch.stack(scores).cpu().numpy()
         if not np.isfinite(told).all():
@@ -155,9 +155,9 @@ class Measure(Measuring[DetectSpec]):
                 f"{self.spec.run.training.named.label}, expected finite ones",
                 "--detector with other names",
             )
-        return Scored(ids.cpu().numpy(), y.cpu().numpy(), classes.cpu().numpy(), told)
+        return Scores(ids.cpu().numpy(), y.cpu().numpy(), classes.cpu().numpy(), told)
 
-    def _attacked_with(self, name: str, validation: Scored, number: int) -> Arrays:
+    def _attacked_with(self, name: str, validation: Scores, number: int) -> Arrays:
         """What the attacker who knows a detector does to both together; or why it failed."""
         if name not in self._guarded:
             watch, threshold = self.watches[name], self._threshold(name, validation)
@@ -193,10 +193,10 @@ def _aware(name: str) -> str:
     return f"{AWARE}-{name}"
 
 
-def _joined(parts: Iterable[Arrays]) -> Scored:
+def _joined(parts: Iterable[Arrays]) -> Scores:
     """The chunks of a set of images as one."""
-    held = [Scored(**part) for part in parts]
-    return Scored(
+    held = [Scores(**part) for part in parts]
+    return Scores(
         ids=np.concatenate([part.ids for part in held]),
         labels=np.concatenate([part.labels for part in held]),
         classes=np.concatenate([part.classes for part in held]),

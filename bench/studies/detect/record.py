@@ -127,7 +127,7 @@ class Detection(Heading):
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scores:
     """What the network and every detector say to one set of n images."""
 
     ids: NDArray[np.int64]  # [n] positions in their split
@@ -148,7 +148,7 @@ class Detected:
     """A detection with the scores behind it."""
 
     record: Detection
-    sets: Mapping[str, Scored]  # "clean", "validation", and each attack
+    sets: Mapping[str, Scores]  # "clean", "validation", and each attack
 
 
 def summary(found: Detection) -> str:
@@ -175,7 +175,7 @@ def whole(found: Detection, folder: Path) -> Detected:
         ) from None
 
 
-def pack(sets: Mapping[str, Scored]) -> bytes:
+def pack(sets: Mapping[str, Scores]) -> bytes:
     """All sets of images as one file."""
     arrays = {f"{name}/{part}": getattr(scored, part) for name, scored in sets.items() for part in _PARTS}
     buffer = io.BytesIO()
@@ -183,11 +183,11 @@ def pack(sets: Mapping[str, Scored]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(content: bytes) -> dict[str, Scored]:
+def unpack(content: bytes) -> dict[str, Scores]:
     """The inverse; raises ValueError or KeyError for something else."""
     with np.load(io.BytesIO(content), allow_pickle=False) as held:
         names = list(dict.fromkeys(key.rpartition("/")[0] for key in held.files))
-        return {name: Scored(*(held[f"{name}/{part}"] for part in _PARTS)) for name in names}
+        return {name: Scores(*(held[f"{name}/{part}"] for part in _PARTS)) for name in names}
 
 
 def sha256(content: bytes) -> str:

@@ -17,8 +17,8 @@ from bench.records.record import Interval, train_budget_of
 from bench.records.store import write_atomically
 from bench.report.paper import COLOURS, DASHES, GRAY, PAGE, Drawing, paper, plain, sheet
 from bench.report.paper import write as write_figure
-from bench.report.render import Cell, Column, Kind, Table, csv, markdown
-from bench.studies.detect.record import Area, Detected, Detection, Scored, Separation
+from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown
+from bench.studies.detect.record import Area, Detected, Detection, Scores, Separation
 
 WITHOUT = "none"
 """The row of the network without any detector."""
@@ -31,14 +31,14 @@ TASKS: Mapping[tuple[str, str], str] = {
 """(task, images) -> what its columns are called."""
 
 _KEYS = (
-    Column("detection", "detection", only_csv=True),
-    Column("defense", "defense", only_csv=True),
-    Column("architecture", "architecture", only_csv=True),
-    Column("data", "data", only_csv=True),
-    Column("norm", "norm", only_csv=True),
-    Column("eps", "eps", only_csv=True),
-    Column("n", "n", Kind.COUNT, only_csv=True),
-    Column("seed", "seed", Kind.COUNT, only_csv=True),
+    TableColumn("detection", "detection", only_csv=True),
+    TableColumn("defense", "defense", only_csv=True),
+    TableColumn("architecture", "architecture", only_csv=True),
+    TableColumn("data", "data", only_csv=True),
+    TableColumn("norm", "norm", only_csv=True),
+    TableColumn("eps", "eps", only_csv=True),
+    TableColumn("n", "n", ColumnKind.COUNT, only_csv=True),
+    TableColumn("seed", "seed", ColumnKind.COUNT, only_csv=True),
 )
 
 
@@ -73,18 +73,20 @@ def _stacked(found: Sequence[Table]) -> Table:
 
 def separation_table(found: Detection) -> Table:
     """A row for each attack and detector, with columns for each task; areas and rates in %."""
-    measured: list[Column] = []
+    measured: list[TableColumn] = []
     for name in TASKS.values():
         less = name == "successes"  # told by their AUROC alone where room is short
         measured += [
-            Column(f"{name}: positives", f"{name}_positives", Kind.COUNT, only_csv=True),
-            Column(f"{name}: negatives", f"{name}_negatives", Kind.COUNT, only_csv=True),
-            Column(f"{name}: AUROC", f"{name}_auroc", Kind.INTERVAL, dispensable=3 if less else 0),
-            Column(f"{name}: AUPR", f"{name}_aupr", Kind.SHARE, dispensable=4 if less else 1),
-            Column(f"{name}: AUPR of negatives", f"{name}_aupr_negatives", Kind.SHARE, only_csv=True),
-            Column(f"{name}: FPR95", f"{name}_fpr95", Kind.SHARE, dispensable=4 if less else 2),
+            TableColumn(f"{name}: positives", f"{name}_positives", ColumnKind.COUNT, only_csv=True),
+            TableColumn(f"{name}: negatives", f"{name}_negatives", ColumnKind.COUNT, only_csv=True),
+            TableColumn(f"{name}: AUROC", f"{name}_auroc", ColumnKind.INTERVAL, dispensable=3 if less else 0),
+            TableColumn(f"{name}: AUPR", f"{name}_aupr", ColumnKind.SHARE, dispensable=4 if less else 1),
+            TableColumn(
+                f"{name}: AUPR of negatives", f"{name}_aupr_negatives", ColumnKind.SHARE, only_csv=True
+            ),
+            TableColumn(f"{name}: FPR95", f"{name}_fpr95", ColumnKind.SHARE, dispensable=4 if less else 2),
         ]
-    columns = (*_KEYS, Column("attack", "attack"), Column("detector", "detector"), *measured)
+    columns = (*_KEYS, TableColumn("attack", "attack"), TableColumn("detector", "detector"), *measured)
     rows: list[tuple[Cell, ...]] = []
     for attacked in found.attacks:
         for guard in found.guards:
@@ -112,13 +114,13 @@ def guard_table(found: Detection) -> Table:
     rate = f"{100 * float(Fraction(found.false_positives)):g} %"
     columns = (
         *_KEYS,
-        Column("detector", "detector"),
-        Column("refused, clean", "clean_refused", Kind.INTERVAL, dispensable=1),
-        Column("clean", "clean", Kind.INTERVAL),
-        *(Column(name, name, Kind.INTERVAL, dispensable=2) for name in attacks),
-        Column("aware", "aware", Kind.INTERVAL),
-        Column("worst case", "worst_case", Kind.INTERVAL),
-        Column("note", "note"),
+        TableColumn("detector", "detector"),
+        TableColumn("refused, clean", "clean_refused", ColumnKind.INTERVAL, dispensable=1),
+        TableColumn("clean", "clean", ColumnKind.INTERVAL),
+        *(TableColumn(name, name, ColumnKind.INTERVAL, dispensable=2) for name in attacks),
+        TableColumn("aware", "aware", ColumnKind.INTERVAL),
+        TableColumn("worst case", "worst_case", ColumnKind.INTERVAL),
+        TableColumn("note", "note"),
     )
     robust = [attacked.robust for attacked in found.attacks]
     rows: list[tuple[Cell, ...]] = [
@@ -181,7 +183,7 @@ def roc_curves(one: Detected, width: float = PAGE) -> Drawing:
 
 
 def _panel(
-    axes: Any, found: Detection, sets: Mapping[str, Scored], attack: str, task: str
+    axes: Any, found: Detection, sets: Mapping[str, Scores], attack: str, task: str
 ) -> list[tuple[object, ...]]:
     """The curves of all detectors, and their points as rows."""
     rows: list[tuple[object, ...]] = []
@@ -214,7 +216,7 @@ def _panel(
 
 
 def _split(
-    sets: Mapping[str, Scored], attack: str, task: str, place: int
+    sets: Mapping[str, Scores], attack: str, task: str, place: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scores of positives and of negatives."""
     clean, adversarial = sets["clean"], sets[attack]

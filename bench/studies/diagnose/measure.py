@@ -16,9 +16,9 @@ from bench.evaluate.look import Lacking
 from bench.records.store import Arrays
 from bench.runner.options import Options
 from bench.runner.summary import interval_of, training_of
-from bench.studies.cells import Cells, Task
+from bench.studies.cells import Cells, CellTask
 from bench.studies.diagnose.plan import ATTACK, ATTACKS, DiagnoseSpec
-from bench.studies.diagnose.portraits import PORTRAITS, Examined, answers
+from bench.studies.diagnose.portraits import PORTRAITS, Sitter, answers
 from bench.studies.diagnose.record import ARRAYS, Portraits, pack, sha256
 from bench.studies.measuring import Figures, Measuring
 
@@ -45,10 +45,10 @@ class Measure(Measuring[DiagnoseSpec]):
         """All examples at once: features are embedded together."""
         return (self.subject.examples,)
 
-    def cell(self, task: Task) -> Arrays:
+    def cell(self, task: CellTask) -> Arrays:
         """Every portrait, or why there is none; the same wherever and whenever it is made."""
         spec = self.spec
-        examined = Examined(self.subject, self.options, spec.run.id, spec.stage, spec.embedding)
+        examined = Sitter(self.subject, self.options, spec.run.id, spec.stage, spec.embedding)
         parts: dict[str, Any] = {}
         left_out: dict[str, str] = {}
         with seeded(seed_for(spec.run.id, "look"), self.subject.device):

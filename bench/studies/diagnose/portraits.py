@@ -35,7 +35,7 @@ SURFACES = 3
 
 
 @dataclass(frozen=True)
-class Examined:
+class Sitter:
     """A deployed defense with clean images, and with what the attack makes of them."""
 
     subject: Subject
@@ -108,7 +108,7 @@ class Examined:
         return found
 
 
-def answers(examined: Examined) -> Arrays:
+def answers(examined: Sitter) -> Arrays:
     """What the deployed defense says to clean and to adversarial images, and what all portraits share."""
     x_adv, attacked = examined.attacked
     return {
@@ -122,7 +122,7 @@ def answers(examined: Examined) -> Arrays:
     }
 
 
-def attention(examined: Examined) -> tuple[record.Attention, Arrays]:
+def attention(examined: Sitter) -> tuple[record.Attention, Arrays]:
     """Attention of the student, and of the teacher where the defense has one."""
     own, moved = (_mapped(seen, examined.stage) for seen in examined.seen)
     height, width = own.shape[1:]
@@ -154,7 +154,7 @@ def attention(examined: Examined) -> tuple[record.Attention, Arrays]:
     return figures, {**arrays, "attention_distance_student_teacher": apart}
 
 
-def embedding(examined: Examined) -> tuple[record.Embedding, Arrays]:
+def embedding(examined: Sitter) -> tuple[record.Embedding, Arrays]:
     """Clean and adversarial features in one plane, and how well classes stand apart before it."""
     clean, adversarial = examined.seen
     both = np.concatenate([clean.features, adversarial.features])
@@ -178,7 +178,7 @@ def embedding(examined: Examined) -> tuple[record.Embedding, Arrays]:
     }
 
 
-def contributions(examined: Examined) -> tuple[record.Contributions, Arrays]:
+def contributions(examined: Sitter) -> tuple[record.Contributions, Arrays]:
     """N_90 of every example, and how fast the largest contributions add up."""
     clean, adversarial = examined.seen
     weight = _last_layer(examined, clean)
@@ -194,7 +194,7 @@ def contributions(examined: Examined) -> tuple[record.Contributions, Arrays]:
     return record.Contributions(**parts), arrays
 
 
-def purification(examined: Examined) -> tuple[record.Purification, Arrays]:
+def purification(examined: Sitter) -> tuple[record.Purification, Arrays]:
     """Images before and after the purifier: clean, attacked end to end, attacked past the purifier."""
     purifier, classifier = purifier_of(examined.subject.net)
     pictures = {"clean": examined.x, "adversarial_white": examined.attacked[0]}
@@ -222,7 +222,7 @@ def purification(examined: Examined) -> tuple[record.Purification, Arrays]:
     return record.Purification(figures), arrays
 
 
-def training(examined: Examined) -> tuple[record.TrainingLog, Arrays]:
+def training(examined: Sitter) -> tuple[record.TrainingLog, Arrays]:
     """The training log."""
     curve = record.read_log(examined.subject.trained.folder / "log.csv")
     if curve is None:
@@ -230,7 +230,7 @@ def training(examined: Examined) -> tuple[record.TrainingLog, Arrays]:
     return curve, {}
 
 
-def gallery(examined: Examined) -> tuple[record.Gallery, Arrays]:
+def gallery(examined: Sitter) -> tuple[record.Gallery, Arrays]:
     """How sure the defense is of clean and adversarial images, and what a purifier makes of the latter."""
     x_adv = examined.attacked[0]
     at = torch.from_numpy(examined.shown).to(examined.x.device)
@@ -247,7 +247,7 @@ def gallery(examined: Examined) -> tuple[record.Gallery, Arrays]:
     return record.Gallery(purifier is not None, round(change, 6)), arrays
 
 
-def landscape(examined: Examined) -> tuple[record.Landscape, Arrays]:
+def landscape(examined: Sitter) -> tuple[record.Landscape, Arrays]:
     """The loss around the first shown images that the attack has moved."""
     moved = (examined.attacked[0] != examined.x).flatten(1).any(dim=1).cpu().numpy()
     right = (examined.subject.arena.referee.classify(examined.x) == examined.y).cpu().numpy()
@@ -269,7 +269,7 @@ def landscape(examined: Examined) -> tuple[record.Landscape, Arrays]:
     return record.Landscape(len(found.at), float(found.at[-1])), arrays
 
 
-PORTRAITS: Mapping[Kind, Callable[[Examined], tuple[Any, Arrays]]] = {
+PORTRAITS: Mapping[Kind, Callable[[Sitter], tuple[Any, Arrays]]] = {
     "attention": attention,
     "embedding": embedding,
     "contributions": contributions,
@@ -281,7 +281,7 @@ PORTRAITS: Mapping[Kind, Callable[[Examined], tuple[Any, Arrays]]] = {
 """Each raises Lacking where the defense does not have what it shows."""
 
 
-def _taught(examined: Examined) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
+def _taught(examined: Sitter) -> tuple[str, NDArray[np.float64], NDArray[np.float64]]:
     """The teacher's training id, and its attention on clean and on adversarial images."""
     spec: TrainSpec | None = dict(examined.subject.spec.training.parents).get("teacher")
     if spec is None:
@@ -295,7 +295,7 @@ def _taught(examined: Examined) -> tuple[str, NDArray[np.float64], NDArray[np.fl
     return spec.id, clean, adversarial
 
 
-def _sure(examined: Examined, x: Tensor) -> NDArray[np.float32]:
+def _sure(examined: Sitter, x: Tensor) -> NDArray[np.float32]:
     """The softmax of the largest logit of the deployed defense, [n]."""
     with torch.no_grad():
         found = examined.subject.batches.map(
@@ -305,7 +305,7 @@ def _sure(examined: Examined, x: Tensor) -> NDArray[np.float32]:
     return sure
 
 
-def _purifier(examined: Examined) -> nn.Module | None:
+def _purifier(examined: Sitter) -> nn.Module | None:
     """What stands before the classifier and makes images of images; None: nothing does."""
     purifier = examined.subject.deployed.purifier
     if purifier is None:
@@ -318,7 +318,7 @@ def _purifier(examined: Examined) -> nn.Module | None:
     return purifier if fits and not isinstance(purifier, nn.Identity) else None
 
 
-def _last_layer(examined: Examined, seen: Seen) -> NDArray[np.float64]:
+def _last_layer(examined: Sitter, seen: Seen) -> NDArray[np.float64]:
     """The weights [K, D] that make logits of features, checked with these features and logits."""
     try:
         layer = head(examined.look.network, examined.subject.data.num_classes)
@@ -345,7 +345,7 @@ def _mapped(seen: Seen, stage: int) -> NDArray[np.float64]:
 
 
 def _maps(
-    who: str, clean: NDArray[Any], adversarial: NDArray[Any], examined: Examined
+    who: str, clean: NDArray[Any], adversarial: NDArray[Any], examined: Sitter
 ) -> dict[str, NDArray[Any]]:
     return {
         f"attention_{who}_clean": clean[examined.shown].astype(np.float32),

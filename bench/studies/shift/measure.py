@@ -20,7 +20,7 @@ from bench.evaluate.engine import Chunk
 from bench.records.store import Arrays
 from bench.runner.options import Options
 from bench.runner.summary import interval_of
-from bench.studies.cells import Cells, Task
+from bench.studies.cells import Cells, CellTask
 from bench.studies.measuring import Figures, Measuring
 from bench.studies.shift.corruptions import SEVERITIES
 from bench.studies.shift.plan import ShiftSpec
@@ -46,7 +46,7 @@ class Measure(Measuring[ShiftSpec]):
         """The clean images, each corruption at each severity, each draw of a pose, and the worst."""
         return 1 + len(self._corrupted) + len(self._draws) + (self.spec.grid is not None)
 
-    def cell(self, task: Task) -> Arrays:
+    def cell(self, task: CellTask) -> Arrays:
         """What a chunk is taken for: `answers` [n], and `distance` [n] or `shown` [n] where it has them."""
         chunk = self.subject.chunk(task.number)
         known = [torch.as_tensor(held["answers"]).to(chunk.y.device) for held in task.given]

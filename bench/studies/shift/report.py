@@ -12,7 +12,7 @@ from bench.records.store import write_atomically
 from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, sheet
 from bench.report.paper import write as write_figure
-from bench.report.render import Cell, Column, Kind, Table, csv, markdown, percent
+from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown, percent
 from bench.studies.shift.record import Mean, Shift
 
 NUMBERS = (
@@ -128,7 +128,7 @@ def caption(found: Sequence[Shift]) -> str:
 def number_table(found: Sequence[Shift]) -> Table:
     """The numbers alone, for a CSV without a figure."""
     rows = tuple(tuple(cast(Cell, cell) for cell in row) for row in numbers(found))
-    return Table("shift", tuple(Column(name, name) for name in NUMBERS), rows)
+    return Table("shift", tuple(TableColumn(name, name) for name in NUMBERS), rows)
 
 
 def numbers(found: Sequence[Shift]) -> list[tuple[object, ...]]:
@@ -150,13 +150,13 @@ def numbers(found: Sequence[Shift]) -> list[tuple[object, ...]]:
     return rows
 
 
-def _alone(one: Shift) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
+def _alone(one: Shift) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell, ...], ...]]:
     refusing = any(held.refused for held in one.corrupted)
     columns = [
-        Column("", "name"),
-        *(Column(str(severity), f"severity_{severity}", Kind.SHARE) for severity in range(1, 6)),
-        Column("mean %", "mean"),
-        *([Column("refused %", "refused", Kind.SHARE)] if refusing else []),
+        TableColumn("", "name"),
+        *(TableColumn(str(severity), f"severity_{severity}", ColumnKind.SHARE) for severity in range(1, 6)),
+        TableColumn("mean %", "mean"),
+        *([TableColumn("refused %", "refused", ColumnKind.SHARE)] if refusing else []),
     ]
     none, last = (None,) * 5, (None,) * refusing
     rows: list[tuple[Cell, ...]] = [("clean", *none, percent(one.network.clean), *last)]
@@ -169,8 +169,8 @@ def _alone(one: Shift) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]
     return tuple(columns), tuple(rows)
 
 
-def _together(found: Sequence[Shift]) -> tuple[tuple[Column, ...], tuple[tuple[Cell, ...], ...]]:
-    columns = (Column("", "name"), *(Column(f"{label} %", label) for label in labels(found)))
+def _together(found: Sequence[Shift]) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell, ...], ...]]:
+    columns = (TableColumn("", "name"), *(TableColumn(f"{label} %", label) for label in labels(found)))
     rows: list[tuple[Cell, ...]] = [("clean", *(percent(one.network.clean) for one in found))]
     rows += [(name, *(f"{100 * one.mean_of(name):.1f}" for one in found)) for name in found[0].names]
     ends = [_ends(one) for one in found]

@@ -17,7 +17,7 @@ from bench.records.store import Arrays
 from bench.runner.options import Options
 from bench.runner.subject import Subject
 from bench.runner.summary import interval_of
-from bench.studies.cells import Cells, Task
+from bench.studies.cells import Cells, CellTask
 from bench.studies.measuring import Figures, Measuring
 from bench.studies.transfer.plan import TransferSpec
 
@@ -39,7 +39,7 @@ class Measure(Measuring[TransferSpec]):
         """One for each network."""
         return len(self._players)
 
-    def cell(self, task: Task) -> Arrays:
+    def cell(self, task: CellTask) -> Arrays:
         """The images [m, C, H, W] that the attack makes of a chunk on the network of a part."""
         player, trial = self._players[task.part], self.spec.trial
         chunk = player.chunk(task.number)

@@ -12,7 +12,7 @@ import numpy as np
 from bench.records.store import write_atomically
 from bench.report.paper import COLUMN, PAGE, Drawing, about, folded, paper, plain, sheet
 from bench.report.paper import write as write_figure
-from bench.report.render import Cell, Column, Kind, Marked, Table, markdown
+from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, markdown
 from bench.studies.transfer.record import Transfer
 
 WHITE_BOX = "*"
@@ -47,9 +47,9 @@ def transfer_table(found: Transfer) -> Table:
     places = range(len(found.networks))
     names = [re.sub(r"(?=[\[@])|(?<=[,+])", " ", label) for label in found.labels]  # so that they fold
     columns = (
-        Column("images made on", "source"),
+        TableColumn("images made on", "source"),
         *(
-            Column(title, f"{network.defense}@{network.architecture}", Kind.SHARE)
+            TableColumn(title, f"{network.defense}@{network.architecture}", ColumnKind.SHARE)
             for title, network in zip(names, found.networks, strict=True)
         ),
     )

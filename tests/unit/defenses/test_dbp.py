@@ -31,7 +31,7 @@ from bench.train.checkpoints import Checkpoints
 from bench.train.context import TrainContext
 from bench.train.inner import attack_network
 from bench.train.recipe import Recipe
-from defenses.dbp import Dbp, Purified, StraightThrough, squared_error
+from defenses.dbp import Dbp, Purified, StraightThroughPurifier, squared_error
 from defenses.losses import noisy
 
 SMALL = {"widths": (4, 8)}
@@ -127,7 +127,7 @@ def test_bpda_past_the_identity_is_plain_pgd_bit_for_bit(task, budget):
     f = used(seeded(lambda: network(task)))
     x, y = torch.rand(12, 1, 8, 8), torch.randint(3, (12,))
     plain = attacked(f, x, y, budget)
-    assert torch.equal(attacked(StraightThrough(nn.Identity(), f), x, y, budget), plain)
+    assert torch.equal(attacked(StraightThroughPurifier(nn.Identity(), f), x, y, budget), plain)
     assert torch.equal(attacked(Purified(nn.Identity(), f), x, y, budget), plain)
     assert not torch.equal(plain, x)
 
@@ -135,7 +135,7 @@ def test_bpda_past_the_identity_is_plain_pgd_bit_for_bit(task, budget):
 def test_bpda_answers_what_is_deployed_with_the_gradient_at_the_purified_image(task):
     f, s = used(seeded(lambda: network(task))), used(Autoencoder((1, 8, 8), (4, 8)))
     x = torch.rand(4, 1, 8, 8, requires_grad=True)
-    logits = StraightThrough(s, f)(x)
+    logits = StraightThroughPurifier(s, f)(x)
     assert torch.equal(logits, Purified(s, f)(x))
     (gradient,) = torch.autograd.grad(logits[:, 0].sum(), x)
     purified = s(x).detach().requires_grad_()
@@ -152,7 +152,7 @@ def test_gray_box_attackers_have_the_bare_classifier(task, purifier):
     assert deployed.predict is net and deployed.classifier is net.classifier
     assert deployed.attackable is None
     stand_in = Dbp(purifier=purifier, gradients="bpda").deploy(net).attackable
-    assert isinstance(stand_in, StraightThrough)
+    assert isinstance(stand_in, StraightThroughPurifier)
     assert stand_in.purifier is net.purifier and stand_in.classifier is net.classifier
 
 

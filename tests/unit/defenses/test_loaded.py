@@ -22,7 +22,7 @@ from bench.plan import Request, name_of, parse_defense, plan_run, plan_training
 from bench.registry import DEFENSES
 from bench.train import hub, zoo
 from bench.train.checkpoints import load_weights
-from bench.train.foreign import Foreign, Place
+from bench.train.foreign import Foreign, WeightsPlace
 from defenses.ensemble import Ensemble
 from defenses.loaded import Loaded
 from defenses.pgd_at import PgdAt
@@ -271,7 +271,7 @@ def test_a_network_of_the_zoo_answers_as_it_does_there(tmp_path):
     del published["module.mu"], published["module.sigma"]
     torch.save(published, folder / "Rice2020Overfitting.pt")
 
-    (file,) = loaded.files("npz:mine", None, Place(tmp_path, download=False))
+    (file,) = loaded.files("npz:mine", None, WeightsPlace(tmp_path, download=False))
     assert file == folder / "Rice2020Overfitting.pt"
     (tmp_path / "unpacked").mkdir()
     mine = loaded.build(RGB)
@@ -366,24 +366,24 @@ def hugging_face(monkeypatch):
 
 
 def test_a_repository_is_asked_once_and_its_safetensors_are_taken(hugging_face, tmp_path):
-    found = hub.find("someone/net", Place(tmp_path))
+    found = hub.find("someone/net", WeightsPlace(tmp_path))
     assert found == tmp_path / "models" / "huggingface" / "someone" / "net" / "net.safetensors"
     assert hugging_face == ["someone/net", "someone/net/net.safetensors"]
-    assert hub.find("someone/net/net.safetensors", Place(tmp_path)) == found
-    assert hub.find("someone/net", Place(tmp_path, download=False)) == found
+    assert hub.find("someone/net/net.safetensors", WeightsPlace(tmp_path)) == found
+    assert hub.find("someone/net", WeightsPlace(tmp_path, download=False)) == found
     assert len(hugging_face) == 2, "what is here is not asked for again"
-    other = hub.find("someone/net/pytorch_model.bin", Place(tmp_path))
+    other = hub.find("someone/net/pytorch_model.bin", WeightsPlace(tmp_path))
     assert other.name == "pytorch_model.bin" and len(hugging_face) == 3
 
 
 def test_offline_and_unreachable_repositories_are_one_sentence(hugging_face, tmp_path):
     with pytest.raises(BadCheckpoint, match="the weights of hf:someone/net are not here") as raised:
-        hub.find("someone/net", Place(tmp_path, download=False))
+        hub.find("someone/net", WeightsPlace(tmp_path, download=False))
     assert "--offline downloads nothing" in raised.value.message and hugging_face == []
     with pytest.raises(
         BadCheckpoint, match=r"hf:else/where cannot be downloaded \(Name or service not known\)"
     ):
-        hub.find("else/where", Place(tmp_path))
+        hub.find("else/where", WeightsPlace(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -433,12 +433,12 @@ def test_what_the_hub_objects_to_is_one_sentence(hugging_face, monkeypatch, tmp_
 
     monkeypatch.setattr(fake, "hf_hub_download", refuse)
     with pytest.raises((BadCheckpoint, BadValue, UnknownName), match=told):
-        hub.find("a/b/c.pt", Place(tmp_path))
+        hub.find("a/b/c.pt", WeightsPlace(tmp_path))
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     monkeypatch.setitem(sys.modules, "huggingface_hub.errors", None)
     with pytest.raises(MissingExtra, match="huggingface_hub, which is not installed") as raised:
-        hub.find("someone/net", Place(Path("nowhere")))
+        hub.find("someone/net", WeightsPlace(Path("nowhere")))
     assert raised.value.hint == "pip install huggingface_hub"

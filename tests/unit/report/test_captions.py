@@ -15,7 +15,7 @@ from bench.publish import read_records
 from bench.records import documents
 from bench.report import paper
 from bench.report.exchange import export, published
-from bench.report.queries import Run, queries
+from bench.report.queries import RunOutcomes, queries
 from bench.report.table import run_table, untrained
 from bench.studies import study
 from bench.studies.curve import record as curve_records
@@ -208,7 +208,7 @@ def test_passes_are_not_called_queries_and_a_sequel_says_where_it_begins(make_re
         make_trial("square", 2, 6, met=3, broke=1, after="ladder", knowledge="black-box, logits"),
     )
     record = dataclasses.replace(make_record(), examples=6, columns=columns)
-    run = Run(record, {"ladder": outcomes_of([1, 3]), "square": outcomes_of([4])})
+    run = RunOutcomes(record, {"ladder": outcomes_of([1, 3]), "square": outcomes_of([4])})
     with paper.paper():
         asked, every = (queries([run], every_column=every).caption for every in (False, True))
     assert "against the queries spent on an example" in asked

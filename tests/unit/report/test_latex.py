@@ -11,19 +11,19 @@ import pytest
 from bench.core.paired import Difference
 from bench.records.record import Interval
 from bench.report.latex import PREAMBLE, caption, escape, latex
-from bench.report.render import Column, Kind, Marked, Table
+from bench.report.render import ColumnKind, Marked, Table, TableColumn
 
 HOSTILE = r"a|b & <c>_d% #1 {x} ~y^2 \z $5 -- \"q\" λ é"
 SHARE = Interval(0.451, 0.4199, 0.4823, 451, 1000)
 TABLE = Table(
     "t",
     (
-        Column("rank", "rank", Kind.COUNT),
-        Column("defense & co", "defense"),
-        Column("hidden", "hidden", only_csv=True),
-        Column("clean %", "clean", Kind.INTERVAL),
-        Column("gain", "gain", Kind.DIFFERENCE),
-        Column("seconds", "seconds", Kind.NUMBER),
+        TableColumn("rank", "rank", ColumnKind.COUNT),
+        TableColumn("defense & co", "defense"),
+        TableColumn("hidden", "hidden", only_csv=True),
+        TableColumn("clean %", "clean", ColumnKind.INTERVAL),
+        TableColumn("gain", "gain", ColumnKind.DIFFERENCE),
+        TableColumn("seconds", "seconds", ColumnKind.NUMBER),
     ),
     (
         (1, Marked("agkd_bml", " [1]"), "x", SHARE, Difference(3, 24, 1000, -0.0313, -0.0107), 1234.5),
@@ -50,7 +50,7 @@ def test_the_table_holds_what_it_should():
 
 
 def test_what_pdflatex_cannot_print_is_said():
-    table = Table("", (Column("defense", "defense"),), (("防御",), ("ok",)))
+    table = Table("", (TableColumn("defense", "defense"),), (("防御",), ("ok",)))
     assert latex(table, "c", "l").startswith("% needs XeLaTeX or LuaLaTeX, for: 御 防\n")
     assert "防御" in latex(table, "c", "l")
 

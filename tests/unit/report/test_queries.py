@@ -12,7 +12,7 @@ from bench.report.figures import draw
 from bench.core.outcomes import NEVER, Outcomes
 from bench.errors import BadValue
 from bench.report import paper
-from bench.report.queries import Run, queries, survival
+from bench.report.queries import RunOutcomes, queries, survival
 
 
 def outcomes(first, forwards, correct=None):
@@ -96,7 +96,7 @@ def run(make_record, make_trial):
         )
         record = dataclasses.replace(make_record(), **{"columns": columns, "examples": 6, **changes})
         second = outcomes([NEVER, NEVER, 2, 4, 8, NEVER], [0, 9, 2, 4, 8, 9], SIX.correct)
-        return Run(record, {"pgd_20": SIX, "square": SIX, "rays": second})
+        return RunOutcomes(record, {"pgd_20": SIX, "square": SIX, "rays": second})
 
     return make
 

@@ -14,10 +14,10 @@ from bench.report.board import board
 from bench.report.ground import grounds
 from bench.report.layout import jointed
 from bench.report.render import (
-    Column,
-    Kind,
+    ColumnKind,
     Marked,
     Table,
+    TableColumn,
     csv,
     escape,
     markdown,
@@ -41,12 +41,12 @@ NASTY = [
 TABLE = Table(
     "numbers & <names>",
     (
-        Column("name", "name"),
-        Column("count", "count", Kind.COUNT),
-        Column("mean", "mean", Kind.NUMBER),
-        Column("share %", "share", Kind.SHARE),
-        Column("robust %", "robust", Kind.INTERVAL),
-        Column("hidden", "hidden", only_csv=True),
+        TableColumn("name", "name"),
+        TableColumn("count", "count", ColumnKind.COUNT),
+        TableColumn("mean", "mean", ColumnKind.NUMBER),
+        TableColumn("share %", "share", ColumnKind.SHARE),
+        TableColumn("robust %", "robust", ColumnKind.INTERVAL),
+        TableColumn("hidden", "hidden", only_csv=True),
     ),
     (
         ("first, with comma", 11_171_146, 1234.56, 0.4375, Interval(0.451, 0.4203, 0.4821, 451, 1000), "x"),
@@ -85,7 +85,7 @@ def test_csv_has_one_header_line_and_no_comment() -> None:
 
 @pytest.mark.parametrize("name", NASTY)
 def test_markdown_shows_every_name_as_it_is(name: str) -> None:
-    table = Table("t", (Column("name", "name"), Column("other", "other")), ((name, "end"),))
+    table = Table("t", (TableColumn("name", "name"), TableColumn("other", "other")), ((name, "end"),))
     html = MarkdownIt("commonmark").enable("table").render(markdown(table))
     cells = [part.partition("</td>")[0] for part in html.split("<td>")[1:]]
     for sign, entity in (("&lt;", "<"), ("&gt;", ">"), ("&quot;", '"'), ("&amp;", "&")):
@@ -127,7 +127,7 @@ def test_terminal_fits_the_width_without_colour_and_loses_nothing(width: int) ->
 
 
 def test_terminal_keeps_brackets_that_look_like_markup() -> None:
-    table = Table("[bold]t", (Column("name", "name"),), (("agkd_bml[margin=0.05]",), ("[red]x[/red]",)))
+    table = Table("[bold]t", (TableColumn("name", "name"),), (("agkd_bml[margin=0.05]",), ("[red]x[/red]",)))
     text = terminal(table, 80)
     assert "agkd_bml[margin=0.05]" in text and "[red]x[/red]" in text and "[bold]t" in text
 
@@ -138,11 +138,13 @@ def test_percent_has_one_decimal() -> None:
 
 def test_a_row_of_the_wrong_length_is_a_fault() -> None:
     with pytest.raises(ValueError, match="a row has 1 cells, the table 2 columns"):
-        Table("t", (Column("a", "a"), Column("b", "b")), (("x",),))
+        Table("t", (TableColumn("a", "a"), TableColumn("b", "b")), (("x",),))
 
 
 def test_a_long_name_breaks_at_its_joints() -> None:
-    table = Table("", (Column("defense", "a"), Column("b", "b")), (("dbp_teacher_adversarial", "x" * 30),))
+    table = Table(
+        "", (TableColumn("defense", "a"), TableColumn("b", "b")), (("dbp_teacher_adversarial", "x" * 30),)
+    )
     lines = terminal(table, 48).splitlines()
     assert [line.split()[0] for line in lines[4:6]] == ["dbp_teacher_", "adversarial"]
     assert all(len(line) <= 48 for line in lines)
@@ -178,11 +180,11 @@ def spoken(table: Table) -> Iterator[str]:
 def test_first_what_costs_goes_then_bounds_then_suites_from_the_right() -> None:
     half, more = Interval(0.5, 0.4, 0.6, 50, 100), Interval(0.25, 0.2, 0.3, 25, 100)
     columns = (
-        Column("defense", "defense"),
-        Column("one", "one", Kind.INTERVAL, spare=True),
-        Column("two", "two", Kind.INTERVAL, spare=True),
-        Column("lowest", "lowest", Kind.SHARE),
-        Column("seconds", "seconds", Kind.NUMBER, dispensable=1),
+        TableColumn("defense", "defense"),
+        TableColumn("one", "one", ColumnKind.INTERVAL, spare=True),
+        TableColumn("two", "two", ColumnKind.INTERVAL, spare=True),
+        TableColumn("lowest", "lowest", ColumnKind.SHARE),
+        TableColumn("seconds", "seconds", ColumnKind.NUMBER, dispensable=1),
     )
     table = Table("t", columns, (("trades", half, more, 0.25, 1.5),))
     assert "seconds" in terminal(table, 66).splitlines()[2]

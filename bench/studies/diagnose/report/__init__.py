@@ -9,7 +9,7 @@ from typing import Any
 from bench.records.store import write_atomically
 from bench.report.paper import Drawing, attack_name, paper
 from bench.report.paper import write as write_figure
-from bench.report.render import Column, Table, markdown
+from bench.report.render import Table, TableColumn, markdown
 from bench.studies.diagnose.record import (
     Attention,
     Contributions,
@@ -61,7 +61,7 @@ def write(found: Sequence[Diagnosed], folder: Path) -> list[Path]:
 
 def diagnosis_table(found: Diagnosis) -> Table:
     """A line for each kind of portrait: what it shows in figures, or why there is none."""
-    columns = (Column("portrait", "portrait"), Column("what it shows", "shows"))
+    columns = (TableColumn("portrait", "portrait"), TableColumn("what it shows", "shows"))
     network = found.network
     facts = (
         ("defense", network.defense),
