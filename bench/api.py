@@ -37,7 +37,7 @@ Step = Callable[[nn.Module, "Batch"], Terms]
 """(model as it trains, minibatch) -> loss terms; call the given model, it may be wrapped for several GPUs."""
 
 
-class Around(Protocol):
+class Wrapper(Protocol):
     """What a defense that wraps others does around each of their training steps."""
 
     def terms(self, net: nn.Module, step: Step, model: nn.Module, batch: Batch) -> Terms:
@@ -141,7 +141,7 @@ class FitContext(Protocol):
         No BatchNorm statistic changes and no gradient of a weight is computed.
         """
 
-    def around(self, around: Around) -> None:
+    def around(self, around: Wrapper) -> None:
         """From now on training steps go through this."""
 
     def rehearse(self, step: Step, model: nn.Module, batch: Batch) -> tuple[Terms, Callable[[], Terms]]:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Generator, Tensor, nn
 
 from bench.api import Deployed
-from bench.attacks.others.lent import seeded
+from bench.attacks.others.adapter import seeded
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate.batches import Batches

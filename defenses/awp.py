@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.api import Around, Batch, Defense, Deployed, FitContext, Step, Task, Terms
+from bench.api import Batch, Defense, Deployed, FitContext, Step, Task, Terms, Wrapper
 from bench.errors import BadValue
 
 
@@ -105,4 +105,4 @@ def perturbation(weight: Tensor, gradient: Tensor, gamma: float) -> Tensor:
 
 
 _: Defense = Awp()
-__: type[Around] = Perturbation
+__: type[Wrapper] = Perturbation

@@ -17,8 +17,8 @@ from bench.core.threat import Budget, Norm, format_eps, parse_eps
 from bench.data.catalog import DataSource, source
 from bench.errors import BadData, BenchError
 from bench.records.record import Check, Record
-from bench.studies import study
 from bench.studies.shift.record import Shift
+from bench.studies.table import study
 
 if TYPE_CHECKING:
     from bench.runner.options import Options

@@ -158,9 +158,13 @@ def published_rows(folder: Path | None, records: Sequence[Record]) -> list[Publi
     if folder is None:
         return []
     from bench.report.exchange import published
-    from bench.report.ground import ground
+    from bench.report.setting import setting
 
-    rows, places, ids = published(folder), {ground(record) for record in records}, {r.run_id for r in records}
+    rows, places, ids = (
+        published(folder),
+        {setting(record) for record in records},
+        {r.run_id for r in records},
+    )
     own = [row.id for row in rows if ids & {*row.runs}]
     if own:
         click.echo(f"left out, as the records here were exported to them: {', '.join(own)}", err=True)
@@ -184,11 +188,11 @@ def _text(records: Sequence[Record], shape: str, wide: bool, others: Sequence[Pu
     """The board of each data set, budget and number of examples."""
     from bench.report.board import as_values, origin
     from bench.report.board import board as made
-    from bench.report.ground import grounds
+    from bench.report.latex_tables import board_latex
     from bench.report.render import csv, markdown, terminal
-    from bench.report.typeset import board_latex
+    from bench.report.setting import by_setting
 
-    groups = grounds(records)
+    groups = by_setting(records)
     if shape == "csv" and len(groups) > 1:
         raise BadValue(
             f"these records make {len(groups)} boards, expected one for CSV, which has one header",
@@ -208,11 +212,11 @@ def _text(records: Sequence[Record], shape: str, wide: bool, others: Sequence[Pu
 
 def _chosen(records: Sequence[Record], data: str | None, eps: str | None) -> list[Record]:
     """Those of one data set, of one radius, or both."""
-    from bench.report.ground import ground
+    from bench.report.setting import setting
 
     radius = None if eps is None else parse_eps(eps)
     found = [record for record in records if data in (None, record.data)]
-    left = [record for record in found if radius in (None, ground(record).eps)]
+    left = [record for record in found if radius in (None, setting(record).eps)]
     if not left:
         held = sorted({f"{record.data} {record.budget}" for record in found or records})
         asked = " ".join(part for part in (data, eps) if part)

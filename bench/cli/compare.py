@@ -69,7 +69,7 @@ def compare(
     takes a folder of published records, leaderboards.
     """
     from bench.cli.board import width
-    from bench.cli.chosen import Wanted, alike, chosen
+    from bench.cli.select import Wanted, alike, selected
     from bench.report.compare import column_table, comparison_json, matrix_table, pair_table, told
     from bench.report.networks import all_pairs, methods
     from bench.report.render import Table, markdown, terminal
@@ -84,7 +84,7 @@ def compare(
         recipe=recipe,
         train_eps=train_eps,
     )
-    networks = _networks(alike(chosen(names, store, wanted)), store)
+    networks = _networks(alike(selected(names, store, wanted)), store)
     groups = methods(networks)
     found = all_pairs(groups)
     if as_json:

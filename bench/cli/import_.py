@@ -68,8 +68,8 @@ def import_(
     [0, 1]: [n, H, W, C], [n, C, H, W] or, in grey, flat [n, H*W], as the MNIST and CIFAR challenges and
     TRADES have it. An image beyond the budget is counted, and its clean one judged in its place.
     """
-    from bench.cli.chosen import Wanted, chosen
     from bench.cli.requests import as_options
+    from bench.cli.select import Wanted, selected
     from bench.data.catalog import PREFIXES, source
     from bench.runner.imported import import_images
 
@@ -86,7 +86,7 @@ def import_(
         train_eps=train_eps,
         seed=seed,
     )
-    found = chosen((name,), store, wanted)[name]
+    found = selected((name,), store, wanted)[name]
     if len(found) != 1:
         listed = ", ".join(f"{record.run_id} seed {record.seed}" for record in found)
         raise BadValue(

@@ -200,7 +200,7 @@ def _runs(store: Path) -> list[Entry]:
     """Runs, and all else that was established there."""
     from bench.publish import read_records
     from bench.report.render import percent
-    from bench.studies.holdings import holdings
+    from bench.studies.inventory import inventory
 
     if store.is_file():
         raise BadValue(f"--store is {str(store)!r}, a file, expected a folder of runs", "--store FOLDER")
@@ -215,7 +215,7 @@ def _runs(store: Path) -> list[Entry]:
         }
         for record in (read_records(store) if store.is_dir() else [])
     ]
-    others = [{"kind": held.kind, "name": held.id, "summary": held.summary} for held in holdings(store)]
+    others = [{"kind": held.kind, "name": held.id, "summary": held.summary} for held in inventory(store)]
     return runs + others
 
 

@@ -14,7 +14,7 @@ import click
 from bench import __version__
 from bench.cli.options import Commands
 from bench.errors import BenchError, unknown
-from bench.studies import studies
+from bench.studies.table import studies
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("bench.cli.run:run", "Train a defense, attack it with a suite, print the table."),

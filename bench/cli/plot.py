@@ -100,7 +100,7 @@ def plot(
 
 def _split(names: tuple[str, ...], kinds: tuple[str, ...], store: Path) -> tuple[list[str], list[str]]:
     """Kinds and names; the first name may be a kind, or have been meant to be one."""
-    from bench.figures.found import SOURCES, led_to
+    from bench.figures.lookup import SOURCES, led_to
 
     first, *rest = names
     meant = first in KINDS or (

@@ -208,9 +208,9 @@ def record(run: str, store: Path, shape: str, wide: bool, as_json: bool) -> None
     from bench.cli.board import records_of, width
     from bench.records.record import to_json
     from bench.report.audit import audit_table, tally
+    from bench.report.latex_tables import run_latex
     from bench.report.render import csv, markdown, terminal
     from bench.report.table import run_table
-    from bench.report.typeset import run_latex
 
     forms: Mapping[str, Callable[[Record], str]] = {
         "table": lambda found: terminal(run_table(found), width()),
@@ -328,9 +328,9 @@ def _detection(command: str) -> dict[str, str]:
 
 def _goes_on(trial: Trial) -> dict[str, str]:
     """What a sequel begins with, and its gate."""
-    from bench.evaluate.sequel import Sequel
+    from bench.evaluate.follow_up import FollowUp
 
-    if not isinstance(trial, Sequel):
+    if not isinstance(trial, FollowUp):
         return {}
     only = ""
     if trial.gate is not None:

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from bench.cli import options
-from bench.studies import study as row
 from bench.studies.study import Study
+from bench.studies.table import study as row
 
 
 def command(name: str) -> click.Command:

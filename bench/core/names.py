@@ -65,10 +65,10 @@ PLACES: Mapping[str, str] = {
     "grid": "bench.studies.shift.spatial:Grid",
     "knowledge": "bench.core.threat:Knowledge",
     "nearest": "bench.evaluate.nearest:Nearest",
-    "numerics": "bench.evaluate.oracle:Numerics",
+    "numerics": "bench.evaluate.numerics:Numerics",
     "protocol": "bench.suites.detection:Protocol",
     "recipe": "bench.train.recipe:Recipe",
-    "sequel": "bench.evaluate.sequel:Sequel",
+    "sequel": "bench.evaluate.follow_up:FollowUp",
     "suite": "bench.api:Suite",
     "trial": "bench.api:Trial",
 }

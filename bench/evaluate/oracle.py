@@ -11,9 +11,9 @@ from bench.api import Climb, Loss
 from bench.core.threat import Feedback
 from bench.errors import AccessDenied, QueriesSpent
 from bench.evaluate.access import Access
+from bench.evaluate.as_module import AsModule
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger, Meter
-from bench.evaluate.lending import Lent
 from bench.evaluate.numerics import Numerics as Numerics  # where the specifications of runs look for it
 from bench.evaluate.referee import Referee, decision
 
@@ -100,7 +100,7 @@ class MeteredOracle:
     def lend(self, eot: bool = True) -> nn.Module:
         """The defense as other people's attacks expect it; no `eot` for those that average themselves."""
         samples = self._access.samples if eot else 1
-        return Lent(self._access, self._meter, self._batches, self._rows, self._referee.budget, samples)
+        return AsModule(self._access, self._meter, self._batches, self._rows, self._referee.budget, samples)
 
     def _finished(self, x: Tensor) -> Climb:
         ledger, rows = self._ledger, self._rows

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.figures.found import RUN, STUDIES, ResultSource
-from bench.studies import studies
+from bench.figures.lookup import RUN, STUDIES, ResultSource
+from bench.studies.table import studies
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BadData, BadValue
-from bench.figures.found import RUN, SOURCES, STUDIES, ResultSource, find, led_to
 from bench.figures.kinds import KINDS, Drawer, kinds_of
+from bench.figures.lookup import RUN, SOURCES, STUDIES, ResultSource, find, led_to
 from bench.records.heading import Heading
 from bench.records.store import RunFolder, read_record
-from bench.report.ground import suite_label
 from bench.report.queries import RunOutcomes
-from bench.studies import study as row
+from bench.report.setting import suite_label
+from bench.studies.table import study as row
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bench.core.threat import Budget, Norm, parse_eps
 from bench.errors import BadData, BadValue
-from bench.records.sequels import noted
+from bench.records.follow_ups import noted
 
 SCHEMA = 1
 
@@ -269,7 +269,7 @@ def to_json(record: Record) -> str:
 def from_json(text: str, origin: str = "the record") -> Record:
     """Read a record strictly: an unknown field, a missing one, or a NaN is refused with its place.
 
-    Of an older one, what its columns met and broke is worked out; see bench.records.sequels.
+    Of an older one, what its columns met and broke is worked out; see bench.records.follow_ups.
     """
     try:
         data = json.loads(text)

@@ -10,9 +10,9 @@ from bench.records.claims import Claim, claim_of, link
 from bench.records.record import Record
 from bench.report.exchange import AUTOATTACK, Published
 from bench.report.footnotes import footnotes
-from bench.report.ground import distinct, ground, grounds, in_order, shared, suite_label
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, csv, markdown, values
 from bench.report.rows import BoardRow, ranks_of, rows_of
+from bench.report.setting import by_setting, distinct, in_order, setting, shared, suite_label
 
 
 def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Table:
@@ -54,16 +54,16 @@ def board_files(
     Where several numbers of examples share data and budget, the largest has the plain name; where different
     images share a name, each board's name ends with their digest.
     """
-    groups = grounds(records)
+    groups = by_setting(records)
     largest: dict[str, int] = {}
     for group in groups:
-        place = ground(group[0])
+        place = setting(group[0])
         largest[place.stem] = max(largest.get(place.stem, 0), place.n)
     files: dict[str, str] = {}
     for group in groups:
-        place = ground(group[0])
+        place = setting(group[0])
         stem = place.stem if place.n == largest[place.stem] else f"{place.stem}-n{place.n}"
-        if sum(ground(other[0]) == place for other in groups) > 1:
+        if sum(setting(other[0]) == place for other in groups) > 1:
             stem = f"{stem}-{group[0].data_digest}"
         if f"{stem}.md" in files:
             raise BadValue(
@@ -78,7 +78,7 @@ def board_files(
 
 def as_values(records: Sequence[Record], published: Sequence[Published] = ()) -> dict[str, object]:
     """A board for scripts: its rows have CSV's names, shares are fractions, what is not known is None."""
-    table, place = board(records, published), ground(records[0])
+    table, place = board(records, published), setting(records[0])
     return {
         "data": place.data,
         "norm": place.norm,

@@ -11,8 +11,8 @@ from bench.errors import BadValue
 from bench.records.claims import Claim, claim_of
 from bench.records.claims import claims as published
 from bench.records.record import Interval, Record
-from bench.report.ground import ground, require_alike, suite_label
 from bench.report.paper import COLOURS, COLUMN, Drawing, plain, sheet
+from bench.report.setting import require_alike, setting, suite_label
 
 COLUMNS = (
     *("defense", "run", "seed", "kind", "architecture", "attack"),
@@ -117,5 +117,5 @@ def _caption(records: Sequence[Record]) -> str:
         f"Robust accuracy measured here (worst case of {suite_label(first)}, lines: 95 % Wilson intervals, "
         f"{', '.join(made)}) and published: claimed by the authors, and the lowest that others measured on "
         "their networks, which are other architectures and trainings; gray: from the lowest to the highest. "
-        f"{ground(first).label}."
+        f"{setting(first).label}."
     )

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from bench.core.metrics import Proportion, proportion
 from bench.core.outcomes import worst_case
-from bench.report.ground import ground, require_alike, suite_label
 from bench.report.names import told_apart
 from bench.report.paper import COLOURS, COLUMN, PAGE, Drawing, folded, plain, sheet
 from bench.report.queries import RunOutcomes
+from bench.report.setting import require_alike, setting, suite_label
 
 COLUMNS = ("run", "defense", "seed", "class", "state", "accuracy", "low", "high", "right", "n")
 """Of the CSV: a line for each class and state (clean, robust) of each run, and for all classes."""
@@ -144,5 +144,5 @@ def _caption(runs: Sequence[RunOutcomes]) -> str:
     what = "Clean and robust" if len(runs) == 1 else "Robust"
     return (
         f"{what} accuracy of {', '.join(_labels(runs))} by class (worst case of {suite_label(first)}), {few}"
-        f"{lines}. {ground(first).label}."
+        f"{lines}. {setting(first).label}."
     )

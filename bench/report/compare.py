@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.core.paired import holm, mcnemar, paired_difference
-from bench.report.ground import ground
 from bench.report.networks import ComparedNetwork, Contest, Method, asked, contests
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points
+from bench.report.setting import setting
 from bench.report.significance import LEVEL, Pair
 
 METHODS = (
@@ -217,7 +217,7 @@ def _facts(networks: Sequence[ComparedNetwork]) -> tuple[tuple[str, str], ...]:
     recipes = {network.record.recipe for network in networks}
     return (
         ("data", f"{first.data}, {first.examples:,} examples, the same for all"),
-        ("budget", ground(first).label.split(", ")[1]),
+        ("budget", setting(first).label.split(", ")[1]),
         ("suite", first.suite + (" (custom)" if first.custom else "")),
         ("architecture", ", ".join(sorted({network.record.architecture for network in networks}))),
         ("recipe", ", ".join(sorted(recipes))),

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from bench.errors import BadValue
+from bench.records.follow_ups import chain
 from bench.records.record import Column, Interval, Record
-from bench.records.sequels import chain
-from bench.report.ground import ground, require_same_images
-from bench.report.labels import name_points
+from bench.report.annotate import name_points
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
+from bench.report.setting import require_same_images, setting
 
 COLUMNS = (
     *("run", "defense", "seed", "suite", "column", "knowledge", "after", "forwards", "backwards", "passes"),
@@ -143,5 +143,5 @@ def _caption(records: Sequence[Record]) -> str:
         "it spent on an example, on average (an example costs nothing more once it is broken)"
         f"{_GOES_ON if goes_on else ''}; filled marks "
         "and line: the strongest for that price; vertical lines: 95 % Wilson intervals. "
-        f"{ground(first).label}."
+        f"{setting(first).label}."
     )

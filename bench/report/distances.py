@@ -15,9 +15,9 @@ from bench.core.outcomes import Outcomes
 from bench.core.threat import Norm
 from bench.errors import BadValue
 from bench.records.record import Record
-from bench.report.ground import require_same_images
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
 from bench.report.queries import RunOutcomes, legend_columns, legend_height, line_label, require_few
+from bench.report.setting import require_same_images
 
 COLUMNS = (
     "run", "defense", "column", "norm", "eps", "distance", "robust", "n", "robust_accuracy",

@@ -14,7 +14,7 @@ from typing import Any
 from bench.errors import BadData, BadValue
 from bench.records.claims import claim_of, link
 from bench.records.record import Interval, Record
-from bench.report.ground import Ground, ground
+from bench.report.setting import Setting, setting
 
 AUTOATTACK = "autoattack@1"
 """The suite whose worst case is the number of their boards."""
@@ -57,7 +57,7 @@ class Published:
         """Authors, title and venue."""
         return ", ".join(part for part in (self.authors, self.name, self.venue) if part)
 
-    def fits(self, place: Ground) -> bool:
+    def fits(self, place: Setting) -> bool:
         """Whether it may stand below a board: the same data, norm and eps; their n is their own."""
         if self.norm is None or self.eps is None:
             return False
@@ -247,7 +247,7 @@ def _trainings(records: Sequence[Record]) -> list[list[Record]]:
     found: dict[tuple[object, ...], list[Record]] = {}
     for record in sorted(records, key=lambda record: record.run_id):
         training = record.training.training_id if record.training else ""
-        key = (ground(record), record.defense, record.architecture, record.seed, training)
+        key = (setting(record), record.defense, record.architecture, record.seed, training)
         found.setdefault(key, []).append(record)
     return list(found.values())
 

@@ -11,8 +11,8 @@ from bench.core.survival import Survival, survival
 from bench.core.threat import DECISIONS, SCORES
 from bench.errors import BadValue
 from bench.records.record import Record
-from bench.report.ground import require_same_images
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
+from bench.report.setting import require_same_images
 
 QUERY_BASED = (SCORES.label, DECISIONS.label)
 """The knowledge of attackers who have nothing but the answers to their queries."""

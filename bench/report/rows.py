@@ -10,10 +10,10 @@ from math import fsum
 from bench.core.listing import listing
 from bench.core.traits import owed
 from bench.errors import BadValue
+from bench.records.follow_ups import chain
 from bench.records.record import Column, Finding, Interval, Record
-from bench.records.sequels import chain
 from bench.report.audit import signs
-from bench.report.ground import suite_label
+from bench.report.setting import suite_label
 
 BEYOND_CHANCE = 6
 """Examples that only one of two attacks breaks, and the other none: from six on McNemar's test says 5 %."""

@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 
 from bench.records.claims import Claim, claim_of
 from bench.records.record import Interval, Record
-from bench.report.ground import ground, require_alike, suite_label
-from bench.report.labels import name_points
+from bench.report.annotate import name_points
 from bench.report.paper import COLOURS, COLUMN, GRAY, MARKERS, Drawing, plain, sheet
+from bench.report.setting import require_alike, setting, suite_label
 
 COLUMNS = (
     *("run", "defense", "architecture", "recipe", "seed", "suite", "kind"),
@@ -121,7 +121,7 @@ def _caption(records: Sequence[Record], shown: Sequence[Claim]) -> str:
     of = f", {', '.join(made)}" if len(made) == 1 else ""
     told = (
         f"Clean accuracy against robust accuracy (worst case of {suite_label(first)}), a mark for each "
-        f"training, lines: 95 % Wilson intervals. {ground(first).label}{of}."
+        f"training, lines: 95 % Wilson intervals. {setting(first).label}{of}."
     )
     if shown:
         told += (

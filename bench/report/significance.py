@@ -13,7 +13,7 @@ from bench.core.paired import Difference, holm, mcnemar, paired_difference
 from bench.errors import BadValue
 from bench.records.record import Record
 from bench.records.verdicts import worst_case_of
-from bench.report.ground import unlike
+from bench.report.setting import unlike
 
 LEVEL = 0.05
 """The chance of calling anything in a table different that is not."""

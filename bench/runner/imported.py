@@ -27,7 +27,7 @@ from bench.records.record import Imported, Record, to_json
 from bench.records.store import RunFolder, write_atomically
 from bench.records.verdicts import best_known_of, worst_case_of
 from bench.runner.options import Options
-from bench.runner.restore import restored
+from bench.runner.spec_of_record import spec_of
 from bench.runner.stale import listed
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import interval_of
@@ -64,7 +64,7 @@ def import_images(
         StaleRecord: other code made the run, and that was not accepted.
         BenchError: the run, its weights, or its data are not at hand.
     """
-    spec = restored(record, options.store, data, code)
+    spec = spec_of(record, options.store, data, code)
     changed = changed_modules(
         record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
     )

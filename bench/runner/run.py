@@ -18,7 +18,7 @@ from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import as_many_as_fit
 from bench.evaluate.engine import part_of
-from bench.evaluate.sequel import Sequel
+from bench.evaluate.follow_up import FollowUp
 from bench.plan import RunSpec
 from bench.records.evidence import keep_images
 from bench.records.record import Record
@@ -131,7 +131,7 @@ class _Run:
         reason = subject.closed(trial) or needless(trial, cells)
         if reason:
             cells.skipped[trial.column] = reason
-        elif isinstance(trial, Sequel) and cells.failed:
+        elif isinstance(trial, FollowUp) and cells.failed:
             cells.failed[trial.column] = f"it goes on from {next(iter(cells.failed))}, which failed"
         else:
             return True
@@ -150,7 +150,7 @@ class _Run:
             for group, number in itertools.product(_groups(trials), range(len(sizes))):
                 hopeful = tuple(itertools.takewhile(lambda trial: trial.column not in failed, group))
                 left = None
-                if isinstance(group[0], Sequel) and last is not None:
+                if isinstance(group[0], FollowUp) and last is not None:
                     left = part_of(last, sum(sizes[:number]), sizes[number])
                 chain = self._after_stored(Chain(number, hopeful, left), sizes[number], found)
                 if chain.trials:
@@ -192,7 +192,7 @@ def _acts(trials: Iterable[Trial]) -> list[list[Trial]]:
     """The columns from gate to gate: a gate looks at whole columns, nothing else has to wait for any."""
     acts: list[list[Trial]] = [[]]
     for trial in trials:
-        if isinstance(trial, Sequel) and trial.gate:
+        if isinstance(trial, FollowUp) and trial.gate:
             acts.append([])
         acts[-1].append(trial)
     return acts
@@ -202,7 +202,7 @@ def _groups(trials: Iterable[Trial]) -> list[tuple[Trial, ...]]:
     """Each trial with the sequels that go on from it."""
     groups: list[tuple[Trial, ...]] = []
     for trial in trials:
-        if isinstance(trial, Sequel) and groups:
+        if isinstance(trial, FollowUp) and groups:
             groups[-1] += (trial,)
         else:
             groups.append((trial,))
@@ -226,7 +226,7 @@ def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Colum
 
 def needless(trial: Trial, cells: ColumnCells) -> str | None:
     """Why a gate stays shut, and what that is worth."""
-    if not isinstance(trial, Sequel) or trial.gate not in cells.outcomes:
+    if not isinstance(trial, FollowUp) or trial.gate not in cells.outcomes:
         return None
     probed, broke = diagnostics.broken_by(trial.gate, cells.outcomes)
     if not probed:

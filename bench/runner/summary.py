@@ -29,7 +29,7 @@ from bench.evaluate import diagnostics
 from bench.evaluate.access import samples_of
 from bench.evaluate.adaptive import answered_by
 from bench.evaluate.engine import Arena
-from bench.evaluate.sequel import Sequel
+from bench.evaluate.follow_up import FollowUp
 from bench.plan import RunSpec
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
@@ -104,11 +104,11 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
 
 def findings_of(spec: RunSpec, cells: ColumnCells) -> list[Finding]:
     """What the cells themselves give away."""
-    gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, Sequel) and trial.gate}
+    gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, FollowUp) and trial.gate}
     climbing = {
         trial.column
         for trial in spec.suite.trials
-        if trial.knowledge.gradients in CLIMBS_VICTIM and not isinstance(trial, Sequel)
+        if trial.knowledge.gradients in CLIMBS_VICTIM and not isinstance(trial, FollowUp)
     }
     return [
         *diagnostics.from_budget(cells.outcomes, spec.budget),
@@ -192,7 +192,7 @@ def _column(trial: Trial, cells: ColumnCells, arena: Arena) -> Column:
 def _before(trial: Trial, computed: Sequence[str]) -> str | None:
     """The column that a sequel goes on from: of those that were computed, the one before it."""
     place = computed.index(trial.column)
-    return computed[place - 1] if isinstance(trial, Sequel) and place else None
+    return computed[place - 1] if isinstance(trial, FollowUp) and place else None
 
 
 def interval_of(held: NDArray[np.bool_]) -> Interval:

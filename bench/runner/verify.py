@@ -17,14 +17,14 @@ from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError, StaleRecord
 from bench.evaluate.engine import part_of
-from bench.evaluate.sequel import Sequel
+from bench.evaluate.follow_up import FollowUp
 from bench.records.record import Record
 from bench.records.store import RunFolder
 from bench.runner.columns import Chain, Columns
 from bench.runner.evidence import score
 from bench.runner.options import Options
-from bench.runner.restore import restored
-from bench.runner.retold import columns_differ, findings_lacking, retold, stored_cells, summary_differs
+from bench.runner.recompute import columns_differ, findings_lacking, recomputed, stored_cells, summary_differs
+from bench.runner.spec_of_record import spec_of
 from bench.runner.stale import listed
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import PACKAGES, ColumnCells
@@ -61,7 +61,7 @@ def verify(
             "which it was computed",
             "--store FOLDER, or bench run with --rerun",
         )
-    spec = restored(record, options.store, data, code)
+    spec = spec_of(record, options.store, data, code)
     changed = changed_modules(
         record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
     )
@@ -101,7 +101,7 @@ def _told(record: Record, subject: Subject, folder: RunFolder, cells: ColumnCell
     if not cells.outcomes:
         yield Proof("columns", False, "no column has all its cells")
         return
-    now = retold(record, subject, cells)
+    now = recomputed(record, subject, cells)
     wrong = list(columns_differ(record, now))
     yield Proof(
         "columns", not wrong, "; ".join(wrong) or f"{len(cells.outcomes)} columns follow from their cells"
@@ -194,7 +194,7 @@ def _before(
 ) -> Outcomes | None:
     """What a sequel goes on from."""
     place = columns.index(trial.column)
-    if not isinstance(trial, Sequel) or place == 0:
+    if not isinstance(trial, FollowUp) or place == 0:
         return None
     return part_of(stored[columns[place - 1]], start, size)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bench.records.follow_ups import chain
 from bench.records.record import Column, Interval, Record
-from bench.records.sequels import chain
 from bench.report.exchange import AUTOATTACK, Published
 from bench.site.views import BoardView, PageRow
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from bench.records.evidence import FILE, images
 from bench.records.store import RunFolder, read_record
-from bench.studies import study
 from bench.studies.curve.record import Curve
+from bench.studies.table import study
 
 SHOWN = 24
 """How many adversarial images a page shows."""

@@ -12,8 +12,8 @@ from bench.records.record import Check, Column, Finding, Interval, Provenance, R
 from bench.records.rules import RULES
 from bench.report import board as boards
 from bench.report.exchange import Published
-from bench.report.ground import Ground, ground, grounds, in_order, suite_label
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, read_cell
+from bench.report.setting import Setting, by_setting, in_order, setting, suite_label
 from bench.report.table import note, untrained
 from bench.site.commands import reproduce
 
@@ -80,7 +80,7 @@ class BoardView:
     """One board."""
 
     stem: str
-    place: Ground
+    place: Setting
     suites: tuple[str, ...]
     heads: tuple[Head, ...]
     rows: tuple[PageRow, ...]
@@ -158,8 +158,8 @@ def share(found: Interval) -> Share:
 def board_views(records: Sequence[Record], published: Sequence[Published] = ()) -> list[BoardView]:
     """Every board that these records make, in order; published rows where data and budget are theirs."""
     views: list[BoardView] = []
-    for group in grounds(records):
-        place = ground(group[0])
+    for group in by_setting(records):
+        place = setting(group[0])
         stem = place.stem
         if any(view.stem == stem for view in views):
             stem = f"{stem}-n{place.n}"
@@ -188,7 +188,7 @@ def record_view(record: Record, located: Located | None) -> RecordView:
     )
 
 
-def _board(stem: str, place: Ground, group: Sequence[Record], published: Sequence[Published]) -> BoardView:
+def _board(stem: str, place: Setting, group: Sequence[Record], published: Sequence[Published]) -> BoardView:
     table = boards.board(group, published)
     shown = [
         (number, column)

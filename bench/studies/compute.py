@@ -16,11 +16,11 @@ from bench.runner.executors import executor
 from bench.runner.options import Options
 from bench.runner.stale import listed, sources_behind, study_changes, study_sources
 from bench.runner.summary import provenance
-from bench.studies import study as row
 from bench.studies.cells import Cells
 from bench.studies.measuring import Figures, Measuring, network_of
 from bench.studies.spec import StudySpec
 from bench.studies.study import Study
+from bench.studies.table import study as row
 
 
 def compute(spec: StudySpec, options: Options) -> Any:

@@ -9,16 +9,16 @@ from __future__ import annotations
 from bench.api import Suite, Trial
 from bench.attacks.others.autoattack import AutoAttackComponent
 from bench.core.threat import WHITE_BOX
-from bench.evaluate.sequel import Sequel
+from bench.evaluate.follow_up import FollowUp
 
 AUTOATTACK = Suite(
     name="autoattack",
     version=1,
     trials=(
         Trial("apgd_ce", AutoAttackComponent("apgd-ce"), WHITE_BOX),
-        Sequel("apgd_t", AutoAttackComponent("apgd-t"), WHITE_BOX),
-        Sequel("fab_t", AutoAttackComponent("fab-t"), WHITE_BOX),
-        Sequel("square", AutoAttackComponent("square"), WHITE_BOX),
+        FollowUp("apgd_t", AutoAttackComponent("apgd-t"), WHITE_BOX),
+        FollowUp("fab_t", AutoAttackComponent("fab-t"), WHITE_BOX),
+        FollowUp("square", AutoAttackComponent("square"), WHITE_BOX),
     ),
 )
 """AutoAttack's standard version: APGD-CE, targeted APGD, targeted FAB, Square."""
@@ -28,11 +28,11 @@ AUTOATTACK_PLUS = Suite(
     version=1,
     trials=(
         Trial("apgd_ce", AutoAttackComponent("apgd-ce", "plus"), WHITE_BOX),
-        Sequel("apgd_dlr", AutoAttackComponent("apgd-dlr", "plus"), WHITE_BOX),
-        Sequel("fab", AutoAttackComponent("fab", "plus"), WHITE_BOX),
-        Sequel("square", AutoAttackComponent("square", "plus"), WHITE_BOX),
-        Sequel("apgd_t", AutoAttackComponent("apgd-t", "plus"), WHITE_BOX),
-        Sequel("fab_t", AutoAttackComponent("fab-t", "plus"), WHITE_BOX),
+        FollowUp("apgd_dlr", AutoAttackComponent("apgd-dlr", "plus"), WHITE_BOX),
+        FollowUp("fab", AutoAttackComponent("fab", "plus"), WHITE_BOX),
+        FollowUp("square", AutoAttackComponent("square", "plus"), WHITE_BOX),
+        FollowUp("apgd_t", AutoAttackComponent("apgd-t", "plus"), WHITE_BOX),
+        FollowUp("fab_t", AutoAttackComponent("fab-t", "plus"), WHITE_BOX),
     ),
 )
 """AutoAttack's plus version: six components, most with five restarts."""
@@ -42,7 +42,7 @@ AUTOATTACK_RAND = Suite(
     version=1,
     trials=(
         Trial("apgd_ce", AutoAttackComponent("apgd-ce", "rand"), WHITE_BOX),
-        Sequel("apgd_dlr", AutoAttackComponent("apgd-dlr", "rand"), WHITE_BOX),
+        FollowUp("apgd_dlr", AutoAttackComponent("apgd-dlr", "rand"), WHITE_BOX),
     ),
 )
 """AutoAttack's version for randomized defenses: APGD on two losses, gradients averaged over 20 passes."""

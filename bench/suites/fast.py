@@ -9,14 +9,14 @@ from __future__ import annotations
 from bench.api import Suite, Trial
 from bench.attacks.fast import Ladder, Probe, Siege
 from bench.core.threat import WHITE_BOX
-from bench.evaluate.sequel import Sequel
+from bench.evaluate.follow_up import FollowUp
 
 FAST = Suite(
     name="fast",
     version=1,
     trials=(
         Trial("ladder", Ladder(), WHITE_BOX),
-        Sequel("probe", Probe(), WHITE_BOX),
-        Sequel("siege", Siege(), WHITE_BOX, gate="probe"),
+        FollowUp("probe", Probe(), WHITE_BOX),
+        FollowUp("siege", Siege(), WHITE_BOX, gate="probe"),
     ),
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Around, Attack, Batch, Features, FitContext, Step, Task, Terms
+from bench.api import Attack, Batch, Features, FitContext, Step, Task, Terms, Wrapper
 from bench.core.digest import canonical
 from bench.core.encoding import encode
 from bench.core.progress import Progress
@@ -88,7 +88,7 @@ class TrainContext:
         self.stage = 0
         self.strength = Fraction(1)  # share of the budget that inner attacks may use: the recipe's warm-up
         self.attacked = False  # whether this stage's steps asked for attacks
-        self.hook: Around | None = None  # what steps go through
+        self.hook: Wrapper | None = None  # what steps go through
         self._tape: _Tape | None = None
         self.history: list[Row] = []
         self.finished: list[Finished] = []  # what each completed stage trained
@@ -179,7 +179,7 @@ class TrainContext:
             lambda: self.inner_attack(net, attack, x, *labels, generator=self.generator, budget=budget)
         )
 
-    def around(self, around: Around) -> None:
+    def around(self, around: Wrapper) -> None:
         """From now on training steps go through this."""
         self.hook = around
 

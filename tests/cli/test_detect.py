@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from bench.core.seeds import seed_for
 from bench.data.splits import permutation
 from bench.plan import Init, Request, plan_training
-from bench.studies import study
+from bench.studies.table import study
 
 ROOT = Path(__file__).parents[2]
 EPS = 0.2

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from bench.core.fidelity import psnr
-from bench.studies import study
 from bench.studies.diagnose.record import KINDS, Diagnosed
+from bench.studies.table import study
 
 HALVING = f"{Path(__file__).parents[1] / 'reference' / 'halving_defense.py'}:Halving"
 

@@ -21,9 +21,9 @@ from bench.errors import BadValue, BenchError
 from bench.records import documents
 from bench.records.heading import Network
 from bench.records.record import Record, to_json
-from bench.studies import study
 from bench.studies.curve import record as curves
 from bench.studies.curve.record import Curve, CurvePoint
+from bench.studies.table import study
 from bench.studies.transfer import record as transfer
 from bench.studies.transfer.record import Transfer
 

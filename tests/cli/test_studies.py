@@ -9,7 +9,7 @@ import pytest
 
 from bench.cli.main import bench as group
 from bench.records import documents
-from bench.studies import NAMES, study
+from bench.studies.table import NAMES, study
 
 CHUNKS = ["--set", "suite.chunk=10"]
 SMALLEST = {

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from bench.records.evidence import keep_images
 from bench.records.store import read_record
-from bench.runner.retold import columns_differ
+from bench.runner.recompute import columns_differ
 
 LINEAR, EPS = Path(__file__).parents[1] / "reference" / "linear_defense.py", 0.2
 

@@ -21,8 +21,8 @@ from bench.errors import BadValue
 from bench.records.record import Record, to_json
 from bench.report.board import board, board_files
 from bench.report.latex import PREAMBLE
+from bench.report.latex_tables import board_latex
 from bench.report.render import csv, markdown, terminal, values
-from bench.report.typeset import board_latex
 
 Maker = Callable[..., Record]
 Compare = Callable[[str, str], None]

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from bench.api import Attack, Deployed, Trial
-from bench.attacks.others.lent import seeded
+from bench.attacks.others.adapter import seeded
 from bench.core.threat import DECISIONS, SCORES, TRANSFER, WHITE_BOX, Budget, Knowledge, Norm, Source
 from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Needs
-from bench.attacks.others.lent import library
+from bench.attacks.others.adapter import library
 from bench.attacks.others.signature import (
     Given,
     OthersAttack,

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from bench.api import Attack, Needs, Oracle
 from bench.attacks.norms import require_norm
-from bench.attacks.others.lent import library, seeded
+from bench.attacks.others.adapter import library, seeded
 from bench.attacks.others.signature import not_offered
 from bench.core.threat import LINF_L2_L1, Budget, Norm
 

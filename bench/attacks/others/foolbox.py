@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bench.api import Needs
-from bench.attacks.others.lent import library
+from bench.attacks.others.adapter import library
 from bench.attacks.others.signature import (
     Given,
     OthersAttack,

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Attack, Needs, Oracle
 from bench.attacks.norms import require_norm
-from bench.attacks.others.lent import seeded
+from bench.attacks.others.adapter import seeded
 from bench.core.threat import Budget, Feedback, Norm
 from bench.errors import AccessDenied, BadValue, BenchError, QueriesSpent, UnknownName, unknown
 

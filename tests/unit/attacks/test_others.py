@@ -18,7 +18,7 @@ from bench.api import Deployed, Trial
 from bench.attacks.norms import norms_of
 from bench.attacks.others import autoattack
 from bench.attacks.others import torchattacks as adapter
-from bench.attacks.others.lent import library
+from bench.attacks.others.adapter import library
 from bench.core.encoding import decode, describe, encode, override
 from bench.core.threat import DECISIONS, SCORES, WHITE_BOX, Budget, Knowledge, Norm
 from bench.errors import BadValue, MissingExtra, UnknownName

@@ -22,9 +22,9 @@ from bench.core.threat import GRAY_BOX_CLASSIFIER, GRAY_BOX_TWIN, SCORES, WHITE_
 from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena, Chunk, play
+from bench.evaluate.follow_up import FollowUp
 from bench.evaluate.numerics import PLAIN, Numerics
 from bench.evaluate.referee import Referee
-from bench.evaluate.sequel import Sequel
 
 BUDGET = Budget(Norm.LINF, Fraction(1, 20))
 N = 400
@@ -137,7 +137,9 @@ def test_a_sequel_goes_on_from_the_same_clean_verdicts_and_never_saves_an_exampl
     held = arena(Deployed(Coin(0.7), randomized=True))
     before = play(held, Trial("one", UniformNoise(1), WHITE_BOX), coins(), 1).outcomes
     for number in range(3):
-        after = play(held, Sequel(f"more {number}", UniformNoise(1), WHITE_BOX), coins(), 2 + number, before)
+        after = play(
+            held, FollowUp(f"more {number}", UniformNoise(1), WHITE_BOX), coins(), 2 + number, before
+        )
         assert (after.outcomes.correct == before.correct).all()
         assert not (after.outcomes.robust & ~before.robust).any()
         before = after.outcomes
@@ -147,7 +149,7 @@ def test_a_sequel_goes_on_from_the_same_clean_verdicts_and_never_saves_an_exampl
 def test_clean_images_that_a_random_detector_refuses_stay_refused_in_a_sequel():
     deployed = Deployed(Coin(1.0), detector=lambda x: torch.rand(len(x)) < 0.5, randomized=True)
     one = play(arena(deployed), Trial("one", UniformNoise(1), WHITE_BOX), coins(), 1).outcomes
-    two = play(arena(deployed), Sequel("two", UniformNoise(1), WHITE_BOX), coins(), 2, one).outcomes
+    two = play(arena(deployed), FollowUp("two", UniformNoise(1), WHITE_BOX), coins(), 2, one).outcomes
     assert (one.clean == -1).any()
     assert not (two.robust & ~one.robust).any()
 
@@ -220,7 +222,7 @@ def test_the_curve_of_a_sequel_begins_where_the_column_before_it_ended():
     net = Linear()
     chunk = around_the_plane(net, 200)
     one = play(arena(Deployed(net)), Trial("pgd", PGD(1), WHITE_BOX), chunk, 1).outcomes
-    two = play(arena(Deployed(net)), Sequel("square", Square(100), SCORES), chunk, 2, one).outcomes
+    two = play(arena(Deployed(net)), FollowUp("square", Square(100), SCORES), chunk, 2, one).outcomes
     curve = survival(two)
     assert curve.robust[0] == one.robust.sum() < one.correct.sum()
     assert curve.robust[-1] == two.robust.sum()

@@ -17,8 +17,8 @@ from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
 from bench.evaluate.diagnostics import broken_by, from_gates, from_outcomes
 from bench.evaluate.engine import Arena, Chunk, part_of, play
+from bench.evaluate.follow_up import FollowUp
 from bench.evaluate.numerics import Numerics
-from bench.evaluate.sequel import Sequel
 
 
 def played():
@@ -33,7 +33,7 @@ def played():
         Deployed(network), Budget(Norm.LINF, Fraction("2/100")), 10, {}, Numerics(), Batches(64), seed=0
     )
     first = play(arena, Trial("noise", UniformNoise(draws=5), WHITE_BOX), chunk, 0).outcomes
-    second = play(arena, Sequel("pgd", PGD(), WHITE_BOX), chunk, 0, first).outcomes
+    second = play(arena, FollowUp("pgd", PGD(), WHITE_BOX), chunk, 0, first).outcomes
     alone = play(arena, Trial("pgd", PGD(), WHITE_BOX), chunk, 0).outcomes
     return first, second, alone
 

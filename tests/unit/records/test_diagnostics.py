@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from bench.errors import BadData, BadValue
-from bench.figures.found import STUDIES, find
+from bench.figures.lookup import STUDIES, find
 from bench.records import documents
-from bench.studies import study
 from bench.studies.diagnose import record as records
+from bench.studies.table import study
 from bench.train import loop
 
 ROW = study("diagnose")

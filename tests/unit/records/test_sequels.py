@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.records.follow_ups import chain, noted
 from bench.records.record import from_json, to_json
-from bench.records.sequels import chain, noted
 from bench.records.store import read_record
 
 BOARDS = Path(__file__).parents[3] / "leaderboards" / "records"
 
 PLAIN = {"is": "bench.api:Trial", "knowledge": {"feedback": "logits"}}
-SEQUEL = {"is": "bench.evaluate.sequel:Sequel", "knowledge": {"feedback": "logits"}}
+SEQUEL = {"is": "bench.evaluate.follow_up:Sequel", "knowledge": {"feedback": "logits"}}
 TRANSFER = {"is": "bench.api:Trial", "knowledge": {"feedback": "nothing"}}
 
 

@@ -15,9 +15,9 @@ from bench.errors import BadValue
 from bench.records.record import Column, Finding, Record
 from bench.report.board import board, board_files
 from bench.report.exchange import Published
-from bench.report.ground import Ground
+from bench.report.latex_tables import board_latex
 from bench.report.render import Marked, csv, markdown, terminal, values
-from bench.report.typeset import board_latex
+from bench.report.setting import Setting
 
 Maker = Callable[..., Record]
 BOARDS = Path(__file__).parents[3] / "leaderboards"
@@ -245,7 +245,7 @@ def test_the_first_line_names_version_and_records(sample: list[Record]) -> None:
 
 
 def test_file_names_hold_no_separator() -> None:
-    assert Ground("folder:my photos", "L2", Fraction("0.5"), 10).stem == "folder_my_photos-l2-0.5"
+    assert Setting("folder:my photos", "L2", Fraction("0.5"), 10).stem == "folder_my_photos-l2-0.5"
 
 
 def test_a_black_box_that_beats_the_white_box_is_a_finding_of_the_board(

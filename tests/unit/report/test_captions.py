@@ -17,11 +17,11 @@ from bench.report import paper
 from bench.report.exchange import export, published
 from bench.report.queries import RunOutcomes, queries
 from bench.report.table import run_table, untrained
-from bench.studies import study
 from bench.studies.curve import record as curve_records
 from bench.studies.curve.report import caption, curve_figure, curve_table
 from bench.studies.detect.report import guard_table
 from bench.studies.diagnose.report import gallery, training
+from bench.studies.table import study
 
 DOCS = Path(__file__).parents[3] / "docs" / "records"
 BOARDS = Path(__file__).parents[3] / "leaderboards"

@@ -13,7 +13,7 @@ from bench.errors import BadData, BadValue
 from bench.publish import read_records
 from bench.records.record import Finding, Interval, Record
 from bench.report.exchange import KEYS, SUPERSET, export, published
-from bench.report.ground import Ground
+from bench.report.setting import Setting
 
 BOARDS = Path(__file__).parents[3] / "leaderboards"
 
@@ -94,10 +94,10 @@ def test_their_files_are_read_with_strings_and_with_numbers(tmp_path, as_text):
     assert (row.id, row.clean, row.autoattack, row.data) == ("Wong2020Fast", 83.34, 43.21, "cifar10")
     assert row.robust == (41.0 if as_text else 43.21) and row.eps == ("8/255" if as_text else "31/1000")
     assert row.norm == "Linf"
-    assert row.fits(Ground("CIFAR-10", "Linf", Fraction(row.eps), 500))
-    assert not row.fits(Ground("cifar100", "Linf", Fraction(row.eps), 500))
-    assert not row.fits(Ground("cifar10", "L2", Fraction(row.eps), 500))
-    assert not row.fits(Ground("cifar10", "Linf", Fraction(1, 2), 500))
+    assert row.fits(Setting("CIFAR-10", "Linf", Fraction(row.eps), 500))
+    assert not row.fits(Setting("cifar100", "Linf", Fraction(row.eps), 500))
+    assert not row.fits(Setting("cifar10", "L2", Fraction(row.eps), 500))
+    assert not row.fits(Setting("cifar10", "Linf", Fraction(1, 2), 500))
 
 
 def test_what_we_write_we_read(trades, tmp_path):

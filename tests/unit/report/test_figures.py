@@ -19,9 +19,9 @@ from bench.figures.kinds import KINDS as EVERY
 from bench.figures.read import Drawable, Only, all_drawable
 from bench.records import documents
 from bench.report import paper
-from bench.studies import study
 from bench.studies.diagnose.record import ARRAYS, KINDS, pack, sha256
 from bench.studies.diagnose.report import attention, contributions, embedding, training
+from bench.studies.table import study
 
 ALONE = ("attention", "purification", "gallery")
 BEGINS = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}

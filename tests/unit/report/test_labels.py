@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bench.report.labels import name_points
+from bench.report.annotate import name_points
 
 
 def boxes(figure, texts):

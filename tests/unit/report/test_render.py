@@ -11,7 +11,6 @@ from markdown_it import MarkdownIt
 from bench.publish import read_records
 from bench.records.record import Interval
 from bench.report.board import board
-from bench.report.ground import grounds
 from bench.report.layout import jointed
 from bench.report.render import (
     ColumnKind,
@@ -25,6 +24,7 @@ from bench.report.render import (
     read_cell,
     terminal,
 )
+from bench.report.setting import by_setting
 
 NASTY = [
     "a|b",
@@ -154,7 +154,7 @@ def test_a_long_name_breaks_at_its_joints() -> None:
 def published() -> list[Table]:
     """The published boards."""
     records = read_records(Path(__file__).parents[3] / "leaderboards")
-    return [board(group) for group in grounds(records)]
+    return [board(group) for group in by_setting(records)]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])

@@ -16,7 +16,7 @@ from bench.core.bitmap import packed
 from bench.publish import read_records
 from bench.records.record import Finding, Record, Verdicts
 from bench.report.latex import PREAMBLE
-from bench.report.typeset import TESTED, board_latex, run_latex
+from bench.report.latex_tables import TESTED, board_latex, run_latex
 
 Maker = Callable[..., Record]
 BOARDS = Path(__file__).parents[3] / "leaderboards"

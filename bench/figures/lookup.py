@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.errors import BadData, BadValue
-from bench.studies import studies
+from bench.studies.table import studies
 
 PUBLISHED = "records"
 """The folder in which boards keep the records of their rows."""

@@ -45,7 +45,7 @@ def stored_cells(folder: RunFolder, subject: Subject) -> ColumnCells:
     return found
 
 
-def retold(record: Record, subject: Subject, cells: ColumnCells) -> Record:
+def recomputed(record: Record, subject: Subject, cells: ColumnCells) -> Record:
     """The record that these cells make; what does not follow from them is taken from the stored one.
 
     Raises:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bench.errors import BadValue
 from bench.report.paper import PAGE, Drawing, about, folded, plain, sheet
+from bench.studies.diagnose.drawing.compared import labels
+from bench.studies.diagnose.drawing.pictures import class_name
 from bench.studies.diagnose.record import Diagnosed, Landscape
-from bench.studies.diagnose.report.ground import labels
-from bench.studies.diagnose.report.pictures import class_name
 
 COLUMNS = ("id", "defense", "example", "label", "adversarial_step", "random_step", "loss", "margin", "class")
 """Of the CSV: a line for each point of each surface; steps in multiples of what the attack changed."""

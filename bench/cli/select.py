@@ -12,7 +12,7 @@ from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
 from bench.records.record import Record
-from bench.report.ground import ground, require_alike, suite_label
+from bench.report.setting import require_alike, setting, suite_label
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _radius_in_training(record: Record) -> Fraction | None:
     return None if record.train_budget is None else record.train_budget.eps
 
 
-def chosen(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[Record]]:
+def selected(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[Record]]:
     """The records behind each name, as it was typed: a run id's or a file's own, else those that are wanted.
 
     Raises:
@@ -138,7 +138,7 @@ def _on_one_ground(found: dict[str, list[Record]]) -> dict[str, list[Record]]:
 
 
 def _told(record: Record) -> str:
-    return f"{ground(record).label}, {suite_label(record)}"
+    return f"{setting(record).label}, {suite_label(record)}"
 
 
 def _of_one_kind(found: dict[str, list[Record]], labels: set[str]) -> dict[str, list[Record]]:

@@ -23,7 +23,7 @@ from bench.evaluate.ledger import Meter
 from bench.evaluate.referee import decision
 
 
-class Lent(nn.Module):
+class AsModule(nn.Module):
     """Logits [m, K] for images [m, C, H, W]; every pass is charged, and what fools the defense is kept.
 
     Images of broken examples are answered with the answer that broke them, free of charge. Where the
@@ -56,7 +56,7 @@ class Lent(nn.Module):
             logits = self._one_hot(logits)
         return logits + 0 * answered.flatten(1)[:, :1] if answered.requires_grad else logits
 
-    def train(self, mode: bool = True) -> Lent:
+    def train(self, mode: bool = True) -> AsModule:
         """There is no other mode than eval: nobody outside may change a defense."""
         return super().train(False)
 
@@ -135,7 +135,7 @@ class _Charged(torch.autograd.Function):
     """A pass through the defense whose gradient is charged when it is asked for."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, lent: Lent) -> Tensor:
+    def forward(ctx: Any, x: Tensor, lent: AsModule) -> Tensor:
         access, ledger = lent._access, lent._meter.ledger
         rows, standing, asked_rows = lent._select(x)
         asked = (x if standing is None else x[standing]).detach()

@@ -8,7 +8,7 @@ from bench.api import Trial
 
 
 @dataclass(frozen=True)
-class Sequel(Trial):
+class FollowUp(Trial):
     """A trial on those examples only that the column before it left standing.
 
     What was broken stays broken and costs nothing more, so the column's accuracy is that of all columns up to

@@ -18,7 +18,7 @@ from bench.records.record import Record
 from bench.records.store import Store
 
 
-def restored(record: Record, store: Store, data: str | None = None, code: tuple[str, ...] = ()) -> RunSpec:
+def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[str, ...] = ()) -> RunSpec:
     """The specification behind a record; it has the record's id, or is refused.
 
     `data` is where data of the user's own lie now, `code` the Python files of the user's own classes. Nothing

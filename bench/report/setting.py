@@ -14,7 +14,7 @@ from bench.records.record import Record
 
 
 @dataclass(frozen=True, order=True)
-class Ground:
+class Setting:
     """What rows must share to be compared."""
 
     data: str
@@ -39,23 +39,23 @@ class Ground:
         return f"{safe}-{self.norm.lower()}-{eps}"
 
 
-def ground(record: Record) -> Ground:
+def setting(record: Record) -> Setting:
     """Where a record belongs; 0.2 and 1/5 are the same radius."""
-    return Ground(record.data, record.norm, Fraction(record.eps), record.examples)
+    return Setting(record.data, record.norm, Fraction(record.eps), record.examples)
 
 
-def grounds(records: Sequence[Record]) -> list[list[Record]]:
+def by_setting(records: Sequence[Record]) -> list[list[Record]]:
     """The records of each board, in order; a record given twice counts once.
 
     Images that differ under one name make boards of their own.
     """
-    found: dict[tuple[Ground, str], list[Record]] = {}
+    found: dict[tuple[Setting, str], list[Record]] = {}
     for record in distinct(records):
-        found.setdefault((ground(record), record.data_digest), []).append(record)
+        found.setdefault((setting(record), record.data_digest), []).append(record)
     return [found[key] for key in sorted(found)]
 
 
-def shared(records: Sequence[Record]) -> Ground:
+def shared(records: Sequence[Record]) -> Setting:
     """Where all of these belong.
 
     Raises BadValue where they do not belong together.
@@ -64,9 +64,10 @@ def shared(records: Sequence[Record]) -> Ground:
         raise BadValue("a board needs at least one record, but none was given", "bench run --board")
     first = records[0]
     for other in records[1:]:
-        if ground(other) != ground(first):
+        if setting(other) != setting(first):
             raise BadValue(
-                f"records {first.run_id} ({ground(first).label}) and {other.run_id} ({ground(other).label}) "
+                f"records {first.run_id} ({setting(first).label}) and {other.run_id} "
+                f"({setting(other).label}) "
                 "cannot be ranked together, expected the same data, norm, eps and number of examples"
             )
         if other.data_digest != first.data_digest:
@@ -74,7 +75,7 @@ def shared(records: Sequence[Record]) -> Ground:
                 f"records {first.run_id} and {other.run_id} saw different images under the name "
                 f"{first.data!r} ({first.data_digest} and {other.data_digest}), expected the same"
             )
-    return ground(first)
+    return setting(first)
 
 
 def distinct(records: Sequence[Record]) -> list[Record]:
@@ -100,7 +101,7 @@ def in_order(labels: Iterable[str]) -> list[str]:
 
 def unlike(one: Record, other: Record) -> str | None:
     """In what two records differ so that their numbers must not be compared; None where they may be."""
-    first, second = ground(one), ground(other)
+    first, second = setting(one), setting(other)
     sides = {
         "data": (first.data, second.data),
         "images under this name": (one.data_digest, other.data_digest),
@@ -137,7 +138,7 @@ def require_same_images(records: Sequence[Record], kind: str, any_radius: bool =
     """Raise BadValue unless all are of the same images and budget, whatever the suite."""
 
     def of(record: Record) -> tuple[object, ...]:
-        held = ground(record)
+        held = setting(record)
         return record.data_digest, held.norm, held.n, None if any_radius else held.eps
 
     def told(record: Record) -> str:

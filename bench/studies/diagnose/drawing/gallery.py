@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bench.report.paper import PAGE, Drawing, about
+from bench.studies.diagnose.drawing.pictures import below, class_name, fitting, grid, images, true_classes
 from bench.studies.diagnose.record import Diagnosed
-from bench.studies.diagnose.report.pictures import below, class_name, fitting, grid, images, true_classes
 
 COLUMNS = ("id", "defense", "example", "label", "picture", "class", "confidence", "largest_change")
 """Of the CSV: a line for each shown example and state; changes in pixel units."""

@@ -30,8 +30,8 @@ from bench.report.paper import (
     plain,
     sheet,
 )
+from bench.studies.diagnose.drawing.compared import labels, require_few
 from bench.studies.diagnose.record import Diagnosed, Diagnosis, Embedding, TrainingLog
-from bench.studies.diagnose.report.ground import labels, require_few
 
 STATES = ("clean", "adversarial")
 

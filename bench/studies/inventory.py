@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.studies import studies
+from bench.studies.table import studies
 
 
 @dataclass(frozen=True)
-class Holding:
+class Kept:
     """One complete result."""
 
     kind: str  # "transfer matrices", as a heading
@@ -18,7 +18,7 @@ class Holding:
     summary: str
 
 
-def holdings(store: Path) -> Iterator[Holding]:
+def inventory(store: Path) -> Iterator[Kept]:
     """Everything complete, by study and id; models and images are no results.
 
     Raises:
@@ -27,4 +27,4 @@ def holdings(store: Path) -> Iterator[Holding]:
     for study in studies():
         for path in sorted(study.where(store, "*").parent.parent.glob(f"*/{study.file}")):
             found = study.read(path)
-            yield Holding(study.results, found.id, study.module("record").summary(found))
+            yield Kept(study.results, found.id, study.module("record").summary(found))

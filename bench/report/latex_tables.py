@@ -11,9 +11,9 @@ from bench.errors import BadValue
 from bench.records.record import Interval, Record
 from bench.report.board import board, origin
 from bench.report.exchange import Published
-from bench.report.ground import Ground, distinct, ground, suite_label
 from bench.report.latex import Place, caption, escape, latex
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn
+from bench.report.setting import Setting, distinct, setting, suite_label
 from bench.report.significance import LEVEL, best_records
 from bench.report.table import run_table
 
@@ -29,7 +29,7 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
 
     What all rows share is said in the caption rather than in a column.
     """
-    table, place = board(records, published), ground(records[0])
+    table, place = board(records, published), setting(records[0])
     names = [column.name for column in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in table.rows]
     met = [column.name for column in table.columns if f"{column.name}_column" in names]
@@ -227,7 +227,7 @@ def _notes(rows: Sequence[Mapping[str, Cell]], letters: Mapping[str, str]) -> tu
     return ("; ".join(notes),) if notes else ()
 
 
-def _shared(rows: Sequence[Mapping[str, Cell]], place: Ground) -> str:
+def _shared(rows: Sequence[Mapping[str, Cell]], place: Setting) -> str:
     """What all measured rows have in common; the budget in training where it is not that of the board."""
     told = []
     own = Budget(Norm(place.norm), place.eps).label

@@ -10,6 +10,10 @@ from bench.records.store import write_atomically
 from bench.report.paper import Drawing, attack_name, paper
 from bench.report.paper import write as write_figure
 from bench.report.render import Table, TableColumn, markdown
+from bench.studies.diagnose.drawing.charts import contributions, embedding, training
+from bench.studies.diagnose.drawing.gallery import gallery
+from bench.studies.diagnose.drawing.landscape import landscape
+from bench.studies.diagnose.drawing.pictures import attention, purification
 from bench.studies.diagnose.record import (
     Attention,
     Contributions,
@@ -21,10 +25,6 @@ from bench.studies.diagnose.record import (
     Purification,
     TrainingLog,
 )
-from bench.studies.diagnose.report.charts import contributions, embedding, training
-from bench.studies.diagnose.report.gallery import gallery
-from bench.studies.diagnose.report.landscape import landscape
-from bench.studies.diagnose.report.pictures import attention, purification
 
 APART: Mapping[str, Callable[[Diagnosed], Drawing]] = {
     "gallery": gallery,

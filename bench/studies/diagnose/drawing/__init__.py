@@ -1,0 +1,1 @@
+"""What draws diagnostics, a module for each way of looking."""
