@@ -84,6 +84,13 @@ defense = click.option(
     metavar="NAME",
     help="Defense, NAME[field=value], or PATH.py:CLASS; of others: loaded, robustbench:NAME, hf:REPO.",
 )
+networks = click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    callback=_checked(_find_network),
+    metavar="DEFENSE[@ARCH]...",
+)
 data = click.option(
     "--data",
     default=DATA,

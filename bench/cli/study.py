@@ -17,7 +17,6 @@ def command(name: str) -> click.Command:
     """The command of a study: what all share, and the options of its own."""
     study = row(name)
     own = study.module("command")
-    named = click.argument("names", nargs=-1, required=True, metavar="DEFENSE[@ARCH]...")
     shared = (
         *((options.norm, options.eps) if study.budgeted else ()),
         *(options.examples_or(study.examples), options.checkpoint, options.factory),
@@ -30,7 +29,7 @@ def command(name: str) -> click.Command:
         given = {name: typed.pop(name) for name in list(typed) if name in mine}
         return _measured(study, names, given, **typed)
 
-    decorated = options.several(named, *own.OPTIONS, *shared)(called)
+    decorated = options.several(options.networks, *own.OPTIONS, *shared)(called)
     return click.command(name, help=own.__doc__)(decorated)
 
 

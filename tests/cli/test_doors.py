@@ -68,8 +68,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("run", "--defense", "pgd_at", "--recipe", "shrt"), "short"),
         (("run", "--defense", "pgd_at", "--suite", "blackbox", "--surrogate", "standrd@lenet"), "standard"),
         (("train", "--defense", "pgdat"), "pgd_at"),
-        (("diagnose", "--defense", "pgdat"), "pgd_at"),
-        (("detect", "--defense", "pgdat"), "pgd_at"),
+        (("diagnose", "pgdat"), "pgd_at"),
+        (("detect", "pgdat[steps=3]"), "pgd_at"),
+        (("transfer", "pgd_at", "standrd@lenet"), "standard"),
         (("shift", "pgd_at", "--arch", "lenett"), "lenet"),
     ],
 )
