@@ -103,9 +103,10 @@ def _question(words: Mapping[str, Any], shared: Mapping[str, Any]) -> Question |
     """What was asked, as far as it decides the record."""
     from bench.records.asked import Question
 
-    init = shared["init"]
+    if shared["init"] or words["factory"] or words["checkpoint"] not in ("best", "last"):
+        return None  # files of the user's own, whose content decides
     decides = {name: shared[name] for name in ("data", "arch", "recipe", "train_eps", "seed", "settings")}
-    return None if init or words["factory"] else Question.of({**words, **decides})
+    return Question.of({**words, **decides})
 
 
 def _told_again(answer: Answer, how: Options) -> Record:
