@@ -23,7 +23,7 @@ NAMING = (
 
 KEEPING = (
     *("bench.core.behind", "bench.core.digest", "bench.core.own", "bench.core.succession"),
-    *("bench.records.record", "bench.records.follow_ups", "bench.records.store"),
+    *("bench.records.record", "bench.records.reading", "bench.records.follow_ups", "bench.records.store"),
     *("bench.runner.options", "bench.runner.stale"),
 )
 """What keeps results, tells whether they are stale, and says how they are computed, which changes none."""

@@ -11,12 +11,10 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.core.names import current
-
-if TYPE_CHECKING:
-    from bench.records.record import Column, Record
+from bench.records.record import Column, Record
 
 
 def chain(column: Column, columns: Sequence[Column]) -> list[Column]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
-from bench.core.threat import Budget, Norm, parse_eps
-from bench.errors import BadData, BadValue
-from bench.records.follow_ups import noted
+from bench.core.threat import Budget, Norm
 
 SCHEMA = 1
 
@@ -264,33 +261,3 @@ def train_budget_of(run: Mapping[str, Any], training: Training | None) -> Budget
 def to_json(record: Record) -> str:
     """The record as indented JSON, with a newline at the end."""
     return json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def from_json(text: str, origin: str = "the record") -> Record:
-    """Read a record strictly: an unknown field, a missing one, or a NaN is refused with its place.
-
-    Of an older one, what its columns met and broke is worked out; see bench.records.follow_ups.
-    """
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadData(f"{origin} is not JSON (line {error.lineno}), expected a record.json") from None
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise BadData(f"{origin} has schema {schema!r}, expected {SCHEMA}", "bench run again with --rerun")
-    try:
-        found = _adapter().validate_python(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        raise BadData(f"{origin} is not a valid record at {place}: {problem['msg']}") from None
-    try:
-        parse_eps(found.eps)
-    except BadValue as error:
-        raise BadData(f"{origin} is not a valid record: {error.message}") from None
-    return noted(found)
-
-
-@functools.cache
-def _adapter() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)  # costs more to build than a hundred records to read

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue
-from bench.records.record import Record, from_json, to_json
+from bench.records.reading import from_json
+from bench.records.record import Record, to_json
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.records.record import from_json
+from bench.records.reading import from_json
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = {"weights": {"seed 1": {"weights_seed": "1"}, "seed 16": {"weights_seed": "16"}}}

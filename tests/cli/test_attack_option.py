@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bench.records.record import from_json
+from bench.records.reading import from_json
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 import torch
 
-from bench.records.record import from_json
+from bench.records.reading import from_json
 
 ROOT = Path(__file__).parents[2]
 STANDARD = ["run", "--defense", "standard", "--data", "synthetic"]

@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from bench.plan import Request, plan_run
-from bench.records.record import Record, from_json
+from bench.records.reading import from_json
+from bench.records.record import Record
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,8 @@ import torch
 from bench.check import check_defense
 from bench.core.threat import Budget, Norm
 from bench.plan import Request, plan_run
-from bench.records.record import from_json, to_json
+from bench.records.reading import from_json
+from bench.records.record import to_json
 from bench.records.store import Store
 from bench.report.board import board
 from bench.report.render import csv

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bench.records.follow_ups import chain, noted
-from bench.records.record import from_json, to_json
+from bench.records.reading import from_json
+from bench.records.record import to_json
 from bench.records.store import read_record
 
 BOARDS = Path(__file__).parents[3] / "leaderboards" / "records"
