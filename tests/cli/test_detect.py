@@ -17,7 +17,6 @@ from sklearn.metrics import roc_auc_score
 from bench.core.seeds import seed_for
 from bench.data.splits import permutation
 from bench.plan import Init, Request, plan_training
-from bench.studies.table import study
 
 ROOT = Path(__file__).parents[2]
 EPS = 0.2
@@ -109,19 +108,6 @@ def test_thresholds_come_from_validation_images_alone(bench, words, arrays, tmp_
     assert before["networks"][0]["clean"] != after["networks"][0]["clean"]
 
 
-def test_the_second_time_answers_from_the_record(bench, words, tmp_path):
-    first, again = bench(*words), bench(*words)
-    assert first.code == again.code == 0, first.err
-    assert first.out == again.out
-    assert "nothing was computed" in again.err
-    for word in ("max_softmax", "knn", "AUROC", "worst case", "validation images"):
-        assert word in first.out
-    (path,) = (tmp_path / "runs").glob("detection/*/detection.json")
-    sets = study("detect").whole(study("detect").read(path), tmp_path / "runs").sets
-    assert set(sets) == {"validation", "clean", "fgsm"}
-    assert sets["fgsm"].scores.shape == (2, 120)
-
-
 def test_a_killed_run_goes_on(bench, words, environment, tmp_path):
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *words], cwd=ROOT, env=environment, capture_output=True, text=True
@@ -134,13 +120,6 @@ def test_a_killed_run_goes_on(bench, words, environment, tmp_path):
     fresh = told_json(bench(*words[:-1], str(tmp_path / "fresh"), "--json"))
     for key in ("guards", "separations", "scores_sha256"):
         assert whole[key] == fresh[key]
-
-
-def test_two_workers_find_the_same(bench, words, tmp_path):
-    alone = told_json(bench(*words, "--json"))
-    both = told_json(bench(*words[:-1], tmp_path / "two", "--workers", "2", "--json"))
-    for key in ("networks", "guards", "separations", "scores_sha256"):
-        assert both[key] == alone[key], key
 
 
 def test_out_of_several_networks_holds_the_rows_of_all(bench, words, linear, tmp_path):

@@ -189,20 +189,6 @@ def test_a_worker_sees_the_same_and_out_holds_the_table_and_every_figure(look, k
     assert names == {"diagnostics.md", *(f"{name}.{end}" for name in drawn for end in ends)}
 
 
-def test_diagnostics_of_other_code_are_refused(look, kept, tmp_path):
-    path = tmp_path / "runs" / "diagnostics" / kept.record.id / "diagnosis.json"
-    code = '"bench.studies.diagnose.features": "'
-    path.write_text(path.read_text().replace(code, f"{code}0"))
-    told = look()
-    assert (
-        told.code == 2
-        and "bench.studies.diagnose.features changed since" in told.err
-        and "--rerun" in told.err
-    )
-    assert look("--accept-stale").code == 0
-    assert look("--rerun").code == 0 and look().code == 0
-
-
 def test_what_a_defense_lacks_is_left_out_with_the_reason(look, linear):
     told = look(defense=linear)
     assert told.code == 0

@@ -110,17 +110,6 @@ def test_cells_are_kept_and_shared(bench, words, tmp_path, monkeypatch):
     assert bench(*words, "--only", "contrast", "--rerun").code == 0 and len(judged) == 45
 
 
-def test_a_shift_of_other_code_is_refused(bench, words, tmp_path):
-    assert bench(*words, "--only", "contrast").code == 0
-    (path,) = (tmp_path / "runs").rglob("shift.json")
-    code = '"bench.studies.shift.corruptions": "'
-    path.write_text(path.read_text().replace(code, f"{code}0"))
-    told = bench(*words, "--only", "contrast")
-    assert told.code == 2 and "--rerun" in told.err
-    assert "bench.studies.shift.corruptions changed since" in told.err
-    assert bench(*words, "--only", "contrast", "--accept-stale").code == 0
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -139,15 +128,6 @@ def test_a_bad_word_is_one_sentence(bench, tmp_path, words, told):
     assert refused.code == 2 and refused.out == "" and "Traceback" not in refused.err
     for word in told:
         assert word in refused.err.splitlines()[-1]
-
-
-def test_two_workers_see_the_same(bench, words, tmp_path):
-    given = ("--only", "contrast", "--only", "shot_noise", "--only", "poses", "--json")
-    (alone,) = read(bench(*words, *given))
-    (shared,) = read(bench(*words[:-1], tmp_path / "shared", *given, "--workers", 2))
-    for held in (alone, shared):
-        del held["provenance"], held["seconds"]
-    assert shared == alone
 
 
 def test_ids_are_those_of_the_first_shifts():

@@ -161,19 +161,6 @@ def test_damaged_images_are_made_again_and_those_of_others_are_refused(bench, wo
     assert counts(bench(*words, "--json", "--rerun")) == closed_form(arrays, 0.05)
 
 
-def test_a_matrix_of_other_code_is_refused(bench, words, tmp_path):
-    assert bench(*words).code == 0
-    (matrix,) = (tmp_path / "runs" / "transfer").glob("*/matrix.json")
-    code = '"bench.evaluate.unstopped": "'
-    matrix.write_text(matrix.read_text().replace(code, f"{code}0"))
-    told = bench(*words)
-    assert told.code == 2 and "bench.evaluate.unstopped changed since" in told.err and "--rerun" in told.err
-    assert bench(*words, "--accept-stale").code == 0
-    assert bench(*words, "--rerun").code == 0 and bench(*words).code == 0
-    matrix.write_text("{")
-    assert bench(*words).code == 2
-
-
 def test_who_has_the_sources_weights_is_white_box(bench, linear, linear_data, tmp_path):
     """The same training twice, and another one that ends in the same weights."""
     given = ["--data", linear_data, "--examples", "40", "--eps", "1/20", "--store", tmp_path / "runs"]
@@ -245,11 +232,3 @@ def test_a_network_of_ones_own_is_in_the_matrix(bench, words, arrays, tmp_path, 
     assert matrix["networks"][2]["architecture"] == "factory_for_matrix:Linear"
     refused = bench("transfer", linear, f"{linear}[weights_seed=1]", *own, *given)
     assert refused.code == 2 and "is trained here" in refused.err
-
-
-def test_two_workers_make_the_same_images(bench, words):
-    alone = read(bench(*words, "--json"))
-    shared = read(bench(*words[:-1], f"{words[-1]}-shared", "--workers", 2, "--json"))
-    for held in (alone, shared):
-        del held["provenance"], held["seconds"]
-    assert shared == alone
