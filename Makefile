@@ -57,7 +57,7 @@ quick: setup
 	test -z "$$changed" || { $(BIN)/ruff check $$changed && $(BIN)/ruff format --check $$changed; }
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not gpu and not slow" -n auto $(QUICK)
 
-QUICK := $(addprefix tests/unit/,core data records report nn test_api.py) tests/golden/test_golden.py
+QUICK := $(addprefix tests/unit/,core data records report nn test_api.py) tests/golden/test_golden.py tests/cli/test_studies.py
 
 benchmark: setup
 	@$(BIN)/python -m benchmarks.run --save benchmarks/records/latest.json $(ARGS)
