@@ -26,7 +26,7 @@ from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import Source
 from bench.data.dataset import Dataset, test_subset
 from bench.data.load import load
-from bench.errors import BadCheckpoint, BadData, BadValue, StaleRecord
+from bench.errors import BadCheckpoint, BadData, BadValue
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Chunk, part_of
@@ -34,7 +34,7 @@ from bench.records.record import Check, Record, to_json
 from bench.records.rules import RULE_OF, RULES
 from bench.records.store import Store, write_atomically
 from bench.runner.options import Options, pick_device
-from bench.runner.stale import listed, study_sources
+from bench.runner.stale import require_fresh, study_sources
 from bench.train.checkpoints import load_weights
 
 EXAMPLES, LOOKED_AT = 200, 32
@@ -63,11 +63,8 @@ def audit(record: Record, options: Options, again: bool = False, data: str | Non
         BenchError: data or weights are not those of the record.
     """
     changed = changed_since(record)
-    if changed and options.stale == "refuse":
-        raise StaleRecord(
-            f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
-            "--accept-stale to audit it as it is, or bench run again with --rerun",
-        )
+    hint = "--accept-stale to audit it as it is, or bench run again with --rerun"
+    require_fresh(f"run {record.run_id} was made", changed, options, hint)
     case = case_of(record, options)
     code = content_id(study_sources([__name__]))
     known = {check.rule: check for check in record.audit if check.verdict != "open" and check.code == code}

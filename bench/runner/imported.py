@@ -20,7 +20,7 @@ from bench.core.outcomes import REFUSED, worst_case
 from bench.core.seeds import seed_for
 from bench.core.succession import changed_modules
 from bench.core.threat import Budget
-from bench.errors import BadData, BadValue, StaleRecord
+from bench.errors import BadData, BadValue
 from bench.evaluate.referee import TOLERANCE
 from bench.records.evidence import write
 from bench.records.record import Imported, Record, to_json
@@ -28,7 +28,7 @@ from bench.records.store import RunFolder, write_atomically
 from bench.records.verdicts import best_known_of, worst_case_of
 from bench.runner.options import Options
 from bench.runner.spec_of_record import spec_of
-from bench.runner.stale import listed
+from bench.runner.stale import require_fresh
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import interval_of
 
@@ -68,11 +68,8 @@ def import_images(
     changed = changed_modules(
         record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
     )
-    if changed and options.stale == "refuse":
-        raise StaleRecord(
-            f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
-            "--accept-stale to judge with the code of now",
-        )
+    hint = "--accept-stale to judge with the code of now"
+    require_fresh(f"run {record.run_id} was made", changed, options, hint)
     held = _array(file)
     subject = open_subject(spec, options)
     images = _images(held, file, subject)

@@ -34,6 +34,21 @@ def study_changes(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     return changed_modules(then, now, randomized=True)
 
 
+def require_fresh(
+    what: str,
+    changed: list[str],
+    options: Options,
+    hint: str = "--rerun to compute it again, or --accept-stale to see it as it is",
+) -> None:
+    """Refuse what other code made: "run 0123 was made"; `changed` names the modules that differ since.
+
+    Raises:
+        StaleRecord: there are such, and nobody said that it may be used as it is.
+    """
+    if changed and options.stale == "refuse":
+        raise StaleRecord(f"{what} by other code ({listed(changed)} changed since)", hint)
+
+
 def figures_digest(sources: Mapping[str, str]) -> str:
     """The version of what makes a record of cells: of the code that is not behind the cells themselves."""
     return content_id(sorted({*source_digests(FIGURES).values()} - {*sources.values()}))
@@ -62,11 +77,7 @@ def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Option
     if record is None:
         return None
     changed = changed_modules(record.provenance.sources, sources, randomized=record.draws > 1)
-    if changed and options.stale == "refuse":
-        raise StaleRecord(
-            f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
-            "--rerun to compute it again, or --accept-stale to see it as it is",
-        )
+    require_fresh(f"run {record.run_id} was made", changed, options)
     return record
 
 
@@ -74,12 +85,8 @@ def check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], op
     """Refuse weights that other code trained; gives whether there are such, and they were asked for."""
     held = _trained_by(folder)
     changed = changed_modules(held, sources) if held is not None else []
-    if changed and options.stale == "refuse":
-        raise StaleRecord(
-            f"the weights {spec.id} of {spec.named.label} were trained by other code "
-            f"({listed(changed)} changed since)",
-            "--rerun to train again, or --accept-stale to use them as they are",
-        )
+    told = f"the weights {spec.id} of {spec.named.label} were trained"
+    require_fresh(told, changed, options, "--rerun to train again, or --accept-stale to use them as they are")
     return bool(changed)
 
 

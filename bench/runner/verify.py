@@ -15,7 +15,7 @@ from bench.core.digest import file_sha256, source_digests
 from bench.core.lock import installed_version
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
-from bench.errors import BadData, BenchError, StaleRecord
+from bench.errors import BadData, BenchError
 from bench.evaluate.engine import part_of
 from bench.evaluate.follow_up import FollowUp
 from bench.records.record import Record
@@ -25,7 +25,7 @@ from bench.runner.evidence import score
 from bench.runner.options import Options
 from bench.runner.recompute import columns_differ, findings_lacking, recomputed, stored_cells, summary_differs
 from bench.runner.spec_of_record import spec_of
-from bench.runner.stale import listed
+from bench.runner.stale import listed, require_fresh
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import PACKAGES, ColumnCells
 
@@ -65,11 +65,8 @@ def verify(
     changed = changed_modules(
         record.provenance.sources, source_digests(spec.modules), randomized=record.draws > 1
     )
-    if changed and options.stale == "refuse":
-        raise StaleRecord(
-            f"run {record.run_id} was made by other code ({listed(changed)} changed since)",
-            "--accept-stale to see whether the results are the same all the same",
-        )
+    hint = "--accept-stale to see whether the results are the same all the same"
+    require_fresh(f"run {record.run_id} was made", changed, options, hint)
     if changed:
         yield Proof("code", None, f"{listed(changed)} changed since")
     subject = open_subject(spec, options)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from bench.core.threat import format_eps
-from bench.errors import StaleRecord
 from bench.records import documents
 from bench.records.heading import Heading
 from bench.records.store import RunFolder, write_atomically
 from bench.runner.executors import executor
 from bench.runner.options import Options
-from bench.runner.stale import listed, sources_behind, study_changes, study_sources
+from bench.runner.stale import require_fresh, sources_behind, study_changes, study_sources
 from bench.runner.summary import provenance
 from bench.studies.cells import Cells
 from bench.studies.measuring import Figures, Measuring, network_of
@@ -79,11 +78,7 @@ def _stored(study: Study, spec: StudySpec, options: Options) -> Any:
     if found is None or options.stale == "accept":
         return found
     changed = study_changes(found.provenance.sources, study_sources(spec.modules))
-    if changed:
-        raise StaleRecord(
-            f"{study.result} {found.id} was made by other code ({listed(changed)} changed since)",
-            "--rerun to compute it again, or --accept-stale to see it as it is",
-        )
+    require_fresh(f"{study.result} {found.id} was made", changed, options)
     return found
 
 
