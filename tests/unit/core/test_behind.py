@@ -16,11 +16,31 @@ from bench.core.behind import FIGURES, LEFT_OUT
 from bench.core.digest import found_again, source_digests
 from bench.core.succession import changed_modules
 from bench.plan import Request, plan_run
+from bench.runner.stale import study_sources
+from bench.studies.table import NAMES, study
 
 ROOT = Path(__file__).parents[3]
 RUN = plan_run(Request("trades", data="digits", suite="whitebox"))
-BEHIND = {"training": source_digests(RUN.training.modules), "cell": source_digests(RUN.modules)}
-EVERY = [(kind, module) for kind, found in BEHIND.items() for module in found]
+OWN = {"curve": {"axis": "eps"}, "detect": {}, "shift": {}, "transfer": {}, "diagnose": {}}
+"""What each study asks for besides names and a request."""
+
+
+def behind(kind: str) -> dict[str, str]:
+    """The code behind a training, a cell of a run, or a study of two networks."""
+    if kind not in OWN:
+        return source_digests(RUN.training.modules if kind == "training" else RUN.modules)
+    request = Request("trades", data="digits")
+    spec = study(kind).module("plan").plan(["trades", "standard"], request, **OWN[kind])[0]
+    return study_sources(spec.modules)
+
+
+BEHIND = {kind: behind(kind) for kind in ("training", "cell", *NAMES)}
+EVERY = [
+    (kind, module)
+    for kind, found in BEHIND.items()
+    for module in found
+    if kind in ("training", "cell") or module not in BEHIND["cell"]  # the others are behind all of them
+]
 
 
 def changed_constant(source: str) -> str:
@@ -39,9 +59,15 @@ def changed_constant(source: str) -> str:
 def test_a_changed_constant_moves_the_key(monkeypatch, kind, module):
     path, read = digest._source_path(module), digest._source
     monkeypatch.setattr(digest, "_source", lambda p: changed_constant(read(p)) if p == path else read(p))
-    modules = RUN.training.modules if kind == "training" else RUN.modules
-    now = source_digests(modules)
-    assert changed_modules(BEHIND[kind], now, randomized=True) == [module]
+    assert changed_modules(BEHIND[kind], behind(kind), randomized=True) == [module]
+
+
+def test_studies_are_held_to_their_own_code_and_to_that_of_cells():
+    assert {*OWN} == {*NAMES}
+    for kind in NAMES:
+        own = {*BEHIND[kind]} - {*BEHIND["cell"]}
+        assert f"bench.studies.{kind}.measure" in own and "bench.core.metrics" in {*BEHIND[kind]}
+        assert {"bench.evaluate.referee", "bench.runner.subject"} <= {*BEHIND[kind]}
 
 
 LOADED = """
@@ -49,6 +75,8 @@ import json, sys
 import {root}
 from bench.data.load import load
 from bench.plan import Request, plan_run
+from bench.runner.stale import study_sources
+from bench.studies.table import NAMES, study
 run = plan_run(Request("trades", data="digits", suite="whitebox"))
 spec = run.training
 net = spec.named.defense.build(load("digits").task(spec.architecture))
