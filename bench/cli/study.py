@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bench.cli import options
+from bench.errors import BadValue
 from bench.studies.study import Study
 from bench.studies.table import study as row
 
@@ -24,12 +25,21 @@ def command(name: str) -> click.Command:
         *(options.also_out(study.writes), options.as_json),
     )
 
+    def not_here(_: click.Context, __: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            raise BadValue(
+                f"--defense is {value!r}, but `bench {name}` takes networks as they are, expected no option",
+                f"bench {name} {value}",
+            )
+
+    misplaced = click.option("--defense", hidden=True, expose_value=False, is_eager=True, callback=not_here)
+
     def called(names: tuple[str, ...], **typed: Any) -> int:
         mine = {parameter.name for parameter in _parameters(own.OPTIONS)}
         given = {name: typed.pop(name) for name in list(typed) if name in mine}
         return _measured(study, names, given, **typed)
 
-    decorated = options.several(options.networks, *own.OPTIONS, *shared)(called)
+    decorated = options.several(options.networks, misplaced, *own.OPTIONS, *shared)(called)
     return click.command(name, help=own.__doc__)(decorated)
 
 

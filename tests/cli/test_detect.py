@@ -251,6 +251,6 @@ def test_without_images_to_hold_out_there_is_no_threshold(bench, tmp_path):
     x = np.random.default_rng(0).random((2, 1, 8, 8), dtype=np.float32)
     few = tmp_path / "few.npz"
     np.savez(few, x_train=x, y_train=np.arange(2), x_test=x, y_test=np.arange(2))
-    told = bench("detect", "--defense", "standard", "--data", f"npz:{few}", "--store", tmp_path / "runs")
+    told = bench("detect", "standard", "--data", f"npz:{few}", "--store", tmp_path / "runs")
     assert told.code == 2 and len(told.err.splitlines()) == 1, told.err
     assert "2 training images and none to hold out" in told.err

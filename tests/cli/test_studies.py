@@ -108,6 +108,8 @@ def test_mistakes_are_one_sentence(bench, asked, tmp_path):
     for words in (["pgdat", *rest], [*rest, "--examples", "none"], [*rest, "--set", "defense.nothing=1"]):
         refused = bench(name, *words)
         assert refused.code == 2 and refused.out == "" and "Traceback" not in refused.err
+    refused = bench(name, "--defense", "pgd_at")
+    assert refused.code == 2 and f"bench {name} pgd_at" in refused.err
     blocked = tmp_path / "file"
     blocked.write_text("")
     refused = bench(*asked, "--out", blocked / "below")
