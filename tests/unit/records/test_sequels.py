@@ -17,7 +17,7 @@ from bench.records.store import read_record
 BOARDS = Path(__file__).parents[3] / "leaderboards" / "records"
 
 PLAIN = {"is": "bench.api:Trial", "knowledge": {"feedback": "logits"}}
-SEQUEL = {"is": "bench.evaluate.follow_up:Sequel", "knowledge": {"feedback": "logits"}}
+SEQUEL = {"is": "bench.evaluate.sequel:Sequel", "knowledge": {"feedback": "logits"}}
 TRANSFER = {"is": "bench.api:Trial", "knowledge": {"feedback": "nothing"}}
 
 
