@@ -151,6 +151,16 @@ def test_nothing_else_is_imported_or_made(name):
         assert "--code" in str(raised.value)
 
 
+@pytest.fixture
+def forgotten():
+    """Modules of a test's own files are dropped after it: other processes would look for the files, too."""
+    before = {*sys.modules}
+    yield
+    for name in {"thin_net", "helper_of_thin_net", "plug_of_others"} - before:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("forgotten")
 def test_a_class_of_a_file_is_made_after_the_user_gave_the_file(tmp_path):
     file = tmp_path / "thin_net.py"
     file.write_text(
@@ -182,6 +192,7 @@ def test_a_record_names_no_function_that_the_user_did_not_give():
             decode({**data, "factory": factory})
 
 
+@pytest.mark.usefixtures("forgotten")
 def test_a_plug_in_of_an_installed_package_is_made(monkeypatch, tmp_path):
     (tmp_path / "plug_of_others.py").write_text(
         "from dataclasses import dataclass\n\n\n@dataclass(frozen=True)\nclass Own:\n    steps: int = 1\n"
