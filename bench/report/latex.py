@@ -73,7 +73,8 @@ def latex(
     `style` stands before the table, such as `\small`. Letters that pdfLaTeX has no fonts for stay as they
     are, and a comment says that XeLaTeX or LuaLaTeX is needed.
 
-    >>> print(latex(Table("", (Column("a_b", "a"),), (("x & y",),)), "Of $x$.", "tab:x", {(0, "a")}), end="")
+    >>> table = Table("", (TableColumn("a_b", "a"),), (("x & y",),))
+    >>> print(latex(table, "Of $x$.", "tab:x", {(0, "a")}), end="")
     \begin{table}
       \centering\setlength{\belowcaptionskip}{6pt}
       \caption{Of $x$.}

@@ -72,7 +72,7 @@ class Table:
 def markdown(table: Table, comment: str | None = None) -> str:
     """GitHub's markdown, with every name escaped; the comment becomes the first line.
 
-    >>> print(markdown(Table("t", (Column("a|b", "a"),), (("x_y",),))), end="")
+    >>> print(markdown(Table("t", (TableColumn("a|b", "a"),), (("x_y",),))), end="")
     # t
     <BLANKLINE>
     | a\\|b |

@@ -31,7 +31,7 @@ class Setting:
     def stem(self) -> str:
         """The start of the board's file names, without the number of examples.
 
-        >>> Ground("cifar10", "Linf", Fraction(8, 255), 1000).stem
+        >>> Setting("cifar10", "Linf", Fraction(8, 255), 1000).stem
         'cifar10-linf-8_255'
         """
         eps = format_eps(self.eps).replace("/", "_")

@@ -7,10 +7,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from bench.report.figures import draw
 
 from bench.core.outcomes import NEVER, Outcomes
 from bench.errors import BadValue
+from bench.figures.draw import draw
+from bench.figures.kinds import KINDS
+from bench.figures.read import Drawable
 from bench.report import paper
 from bench.report.queries import RunOutcomes, queries, survival
 
@@ -136,7 +138,7 @@ def test_several_runs_are_told_apart_by_what_differs(run):
 
 
 def test_numbers_beside_the_picture_are_the_curve(run, tmp_path):
-    picture, numbers, caption = draw([run()], ["queries"], tmp_path, "png")
+    picture, numbers, caption = draw([Drawable("queries", KINDS["queries"].of[0], (run(),))], tmp_path, "png")
     assert "of pgd_at under square, rays" in caption.read_text()
     assert picture.read_bytes().startswith(b"\x89PNG") and numbers == picture.with_suffix(".csv")
     with numbers.open(newline="") as file:
