@@ -326,6 +326,11 @@ class Trial:
     def __post_init__(self) -> None:
         admit(self.attack)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a worker's process, where a class of the user's own has no defaults yet."""
+        self.__dict__.update(state)
+        admit(self.attack)
+
 
 def nested(attack: Attack) -> Iterator[Attack]:
     """An attack and all that it is made of: the attacks in its fields, and in theirs."""

@@ -75,8 +75,6 @@ import json, sys
 import {root}
 from bench.data.load import load
 from bench.plan import Request, plan_run
-from bench.runner.stale import study_sources
-from bench.studies.table import NAMES, study
 run = plan_run(Request("trades", data="digits", suite="whitebox"))
 spec = run.training
 net = spec.named.defense.build(load("digits").task(spec.architecture))
