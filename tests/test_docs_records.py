@@ -84,4 +84,4 @@ def test_what_was_measured_beyond_the_budget_is_what_the_page_says(number):
     )
     assert told.pop("worst of 775 poses") == percent(shift["posed"]["worst"]["value"])
     for corruption, cell in told.items():
-        assert cell == percent(sound[corruption]), corruption
+        assert cell == percent(of[corruption]), corruption
