@@ -64,12 +64,15 @@ def drawable(kind: str, names: Sequence[str], store: Path, only: Only) -> Drawab
     paths = find(names, store, by.source)
     if by.source is RUN:
         read = _example_by_example if by.by_example else read_record
-        return Drawable(kind, by, tuple(_wanted([read(path) for path in paths], only)))
-    held = [(one, path) for one, path in _results(by.source, paths, only) if kind in _kinds(one, by.source)]
+        runs = [read(path) for path in paths]
+        left = tuple(run for run in runs if only.admits(_record(run)))
+        if not left:
+            raise BadValue(_nothing_of([_record(run) for run in runs], only))
+        return Drawable(kind, by, left)
+    found = _results(by.source, paths, only)
+    held = [(one, path) for one, path in found if kind in _kinds(one, by.source)]
     if not held:
-        raise BadValue(
-            *_lacking(kind, names, [one for one, _ in _results(by.source, paths, only)], by.source)
-        )
+        raise BadValue(*_lacking(kind, names, [one for one, _ in found], by.source))
     return Drawable(kind, by, tuple(_whole(by.source, one, path) for one, path in held))
 
 
@@ -107,8 +110,11 @@ def _all_lead(names: Sequence[str], store: Path, source: ResultSource) -> bool:
 def _results(source: ResultSource, paths: Sequence[Path], only: Only) -> list[tuple[Heading, Path]]:
     """Results of a study with their files, without what is not wanted."""
     study = _study(source)
-    found = {id(one): (one, path) for one, path in ((_there(study.read(path), path), path) for path in paths)}
-    return [found[id(one)] for one in _wanted([one for one, _ in found.values()], only)]
+    found = [(_there(study.read(path), path), path) for path in paths]
+    left = [(one, path) for one, path in found if only.admits(one)]
+    if not left:
+        raise BadValue(_nothing_of([one for one, _ in found], only))
+    return left
 
 
 def _study(source: ResultSource) -> Any:
@@ -137,14 +143,11 @@ def _lacking(
     return f"{' and '.join(names)} hold no {kind}{reason}, expected {there}", hint
 
 
-def _wanted(found: Sequence[Any], only: Only) -> list[Any]:
-    left = [one for one in found if only.admits(_record(one))]
-    if not left:
-        suites = sorted({suite for one in found for suite in _suites(_record(one)) if "@" in suite})
-        data = sorted({str(_record(one).data) for one in found})
-        of = ", ".join([*data, *suites])
-        raise BadValue(f"{only.told} leaves nothing of {len(found)} that are of {of}, expected one of these")
-    return left
+def _nothing_of(found: Sequence[Any], only: Only) -> str:
+    """What there is instead of what is wanted, of records or headings."""
+    suites = sorted({suite for one in found for suite in _suites(one) if "@" in suite})
+    of = ", ".join([*sorted({str(one.data) for one in found}), *suites])
+    return f"{only.told} leaves nothing of {len(found)} that are of {of}, expected one of these"
 
 
 def _record(one: Any) -> Any:

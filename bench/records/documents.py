@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numpy as np
+from numpy.lib.npyio import NpzFile
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import BadData
@@ -25,6 +31,27 @@ def to_json(found: object) -> str:
 def write(path: Path, found: object) -> None:
     """The file: it exists = it is complete."""
     write_atomically(path, to_json(found).encode())
+
+
+def sha256(content: bytes) -> str:
+    """What a record holds of a file that lies beside it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) -> T:
+    """What `unpack` makes of the arrays in a file beside a record, which holds its digest.
+
+    Raises:
+        BadData: it is missing, damaged, or not the record's.
+    """
+    try:
+        content = path.read_bytes()
+        if sha256(content) != digest:
+            raise ValueError("it is not the file that the record names")
+        with np.load(io.BytesIO(content), allow_pickle=False) as held:
+            return unpack(held)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BadData(f"{path} cannot be read ({error}), expected the arrays of its record", again) from None
 
 
 def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:

@@ -12,7 +12,7 @@ from bench.errors import BadValue
 from bench.records.follow_ups import chain
 from bench.records.record import Column, Interval, Record
 from bench.report.annotate import name_points
-from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
+from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, require_few, sheet
 from bench.report.setting import require_same_images, setting
 
 COLUMNS = (
@@ -98,11 +98,7 @@ def _priced(record: Record) -> list[tuple[Column, Interval, tuple[float, float]]
 
 def _require_comparable(records: Sequence[Record]) -> None:
     first = records[0]
-    if len(records) > len(COLOURS):
-        raise BadValue(
-            f"{len(records)} runs are more than one figure can show, expected at most {len(COLOURS)}",
-            f"--suite {first.suite.partition('@')[0]} --data {first.data}",
-        )
+    require_few(len(records), "runs", hint=f"--suite {first.suite.partition('@')[0]} --data {first.data}")
     require_same_images(records, "cost")
 
 

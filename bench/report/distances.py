@@ -16,7 +16,7 @@ from bench.core.threat import Norm
 from bench.errors import BadValue
 from bench.records.record import Record
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
-from bench.report.queries import RunOutcomes, legend_columns, legend_height, line_label, require_few
+from bench.report.queries import RunOutcomes, legend_columns, legend_height, line_label, require_apart
 from bench.report.setting import require_same_images
 
 COLUMNS = (
@@ -90,7 +90,7 @@ def distances(runs: Sequence[RunOutcomes], width: float = COLUMN) -> Drawing:
     first = runs[0].record
     alone = len(runs) == 1
     lines = [line for run in runs for line in _lines(run, alone)]
-    require_few(*((1, len(lines)) if alone else (len(lines), 1)))
+    require_apart(*((1, len(lines)) if alone else (len(lines), 1)))
     figure = sheet(width, legend_height(len(lines), width) + 2.2)
     axes = figure.subplots()
     rows: list[tuple[object, ...]] = []

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, cast
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bench.errors import BadValue
 from bench.records.store import write_atomically
 
 Format = Literal["pdf", "png", "svg"]
@@ -122,6 +123,12 @@ def paper() -> Iterator[None]:
 def sheet(width: float, height: float) -> Figure:
     """An empty figure, in inches; what it shows is for its caption to say."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def require_few(count: int, what: str, most: int = len(COLOURS), hint: str | None = None) -> None:
+    """BadValue where there are more than one figure can tell apart: `what` they are, in the plural."""
+    if count > most:
+        raise BadValue(f"{count} {what} are more than one figure can show, expected at most {most}", hint)
 
 
 def about(found: _Attacked, knowledge: bool = True) -> str:

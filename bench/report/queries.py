@@ -11,7 +11,7 @@ from bench.core.survival import Survival, survival
 from bench.core.threat import DECISIONS, SCORES
 from bench.errors import BadValue
 from bench.records.record import Record
-from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, sheet
+from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, require_few, sheet
 from bench.report.setting import require_same_images
 
 QUERY_BASED = (SCORES.label, DECISIONS.label)
@@ -39,7 +39,7 @@ def queries(runs: Sequence[RunOutcomes], every_column: bool = False, width: floa
     chosen = [(run, _columns(run, every_column)) for run in runs]
     names = list(dict.fromkeys(name for _, columns in chosen for name in columns))
     alone = len(runs) == 1
-    require_few(len(runs), len(names))
+    require_apart(len(runs), len(names))
     figure = sheet(width, legend_height(len(runs) * len(names), width) + 2.2)
     axes = figure.subplots()
     rows: list[tuple[object, ...]] = []
@@ -93,14 +93,10 @@ def _columns(run: RunOutcomes, every_column: bool) -> list[str]:
     return found
 
 
-def require_few(runs: int, columns: int) -> None:
+def require_apart(runs: int, columns: int) -> None:
     """As many as can be told apart: one run has a colour for each column, several have one for each run."""
-    for count, most, what in (
-        (runs, len(COLOURS), "runs"),
-        (columns, len(DASHES), "columns"),
-    ):
-        if count > most:
-            raise BadValue(f"{count} {what} are more than one figure can show, expected at most {most}")
+    require_few(runs, "runs")
+    require_few(columns, "columns", len(DASHES))
 
 
 def line_label(run: RunOutcomes, runs: Sequence[RunOutcomes], column: str, columns: int) -> str:

@@ -26,11 +26,12 @@ class StudySpec:
     """The base of every study's spec, a frozen dataclass."""
 
     name: ClassVar[str]  # of the study
+    run: RunSpec  # of the one network; a study of several says its `runs`
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:
         """One for each network; they differ in nothing else."""
-        raise NotImplementedError
+        return (self.run,)
 
     def encoded(self) -> dict[str, Any]:
         """As JSON."""

@@ -12,6 +12,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from bench.api import FitContext, Step, Terms
 from bench.errors import BadValue
+from bench.records.training_log import LOG_COLUMNS
 from bench.train.average import Average
 from bench.train.checkpoints import Row, Weights, weights_of
 from bench.train.context import TrainContext
@@ -24,16 +25,6 @@ from bench.train.validate import validate
 Keep = Literal["robust", "clean", "last"]
 
 _LOOK = 20  # steps between two looks at the loss: each waits for the device
-_RESERVED = (
-    "stage",
-    "epoch",
-    "lr",
-    "loss",
-    "clean_accuracy",
-    "robust_accuracy",
-    "images_per_second",
-    "seconds",
-)
 
 
 def fit_classifier(
@@ -347,7 +338,7 @@ def _check_terms(terms: dict[str, Tensor]) -> None:
             "the training step gave no loss term, expected at least one", 'return {"adversarial": loss}'
         )
     for name, term in terms.items():
-        if name in _RESERVED:
+        if name in LOG_COLUMNS:
             raise BadValue(
                 f"a loss term is named {name!r}, which is a column of log.csv, expected another name"
             )

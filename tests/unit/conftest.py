@@ -11,6 +11,7 @@ import pytest
 
 from bench.records.heading import Network
 from bench.records.record import Interval, Provenance, Training
+from bench.records.training_log import LOG_COLUMNS
 from bench.studies.diagnose import record as records
 from bench.studies.diagnose.record import Diagnosed
 
@@ -105,7 +106,7 @@ def diagnostics(**changes: Any) -> Diagnosed:
         ),
         training=records.TrainingLog(
             ("adversarial", "triplet"),
-            (*records.LOG_COLUMNS[:3], "adversarial", "triplet", *records.LOG_COLUMNS[3:]),
+            (*LOG_COLUMNS[:3], "adversarial", "triplet", *LOG_COLUMNS[3:]),
             (
                 (1, 1, 0.1, 2.0, 0.01, 2.01, 0.5, 0.25, 100, 1),
                 (1, 2, 0.05, 1.5, 0.02, 1.52, 0.75, 0.5, 100, 1),

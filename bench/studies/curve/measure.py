@@ -30,6 +30,7 @@ class Measure(Measuring[CurveSpec]):
 
     def __init__(self, spec: CurveSpec, options: Options) -> None:
         super().__init__(spec, options)
+        self.subject.lay_out()  # now: so no verdict depends on the cells before it
         self.points = spec.points(self.subject.data.image_shape)
         self._arenas: dict[str, Arena] = {}
 

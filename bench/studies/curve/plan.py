@@ -50,11 +50,6 @@ class CurveSpec(StudySpec):
         }
 
     @property
-    def runs(self) -> tuple[RunSpec, ...]:
-        """The one network."""
-        return (self.run,)
-
-    @property
     def title(self) -> str:
         """What is measured, as progress says it."""
         return f"{self.run.training.named.label} over {self.axis}"

@@ -14,7 +14,18 @@ from bench.core.threat import format_eps, parse_eps
 from bench.errors import BadValue
 from bench.records.store import write_atomically
 from bench.report.names import labels
-from bench.report.paper import COLOURS, COLUMN, DASHES, GRAY, MARKERS, Drawing, paper, plain, sheet
+from bench.report.paper import (
+    COLOURS,
+    COLUMN,
+    DASHES,
+    GRAY,
+    MARKERS,
+    Drawing,
+    paper,
+    plain,
+    require_few,
+    sheet,
+)
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, markdown
 from bench.studies.curve.record import Curve, CurvePoint
@@ -89,10 +100,7 @@ def curve_figure(found: Sequence[Curve], width: float = COLUMN) -> Drawing:
         BadValue: they cannot be compared, or are more than can be told apart.
     """
     first = _same_ground(found)
-    if len(found) > len(COLOURS):
-        raise BadValue(
-            f"{len(found)} curves are more than one figure can show, expected at most {len(COLOURS)}"
-        )
+    require_few(len(found), "curves")
     figure = sheet(width, 2.1 + 0.13 * len(found))
     axes = figure.subplots()
     for place, (label, curve) in enumerate(zip(labels(found), found, strict=True)):

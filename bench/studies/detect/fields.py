@@ -15,6 +15,7 @@ from bench.core.encoding import describe
 from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import format_eps
 from bench.data.catalog import source
+from bench.records.documents import sha256
 from bench.runner.subject import Subject
 from bench.runner.summary import interval_of, training_of
 from bench.studies.detect.plan import DetectSpec
@@ -26,7 +27,6 @@ from bench.studies.detect.record import (
     Guard,
     Scores,
     Separation,
-    sha256,
 )
 from bench.suites.detection import COMPARED, PUBLISHED, Protocol
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-from bench.api import Attack, Suite, Trial
+from bench.api import Suite, Trial
 from bench.attacks.others.signature import column_of
 from bench.core.encoding import encode, override
+from bench.core.grammar import variant
 from bench.core.threat import WHITE_BOX
-from bench.errors import BadValue, UnknownName
+from bench.errors import BadValue, unknown
 from bench.evaluate.detectors import Detector
 from bench.evaluate.numerics import Numerics
-from bench.plan import Request, RunSpec, plan_each
-from bench.registry import ATTACKS
+from bench.plan import Request, RunSpec, attack_named, plan_each
 from bench.studies.spec import StudySpec
 from bench.suites.detection import AWARE, DETECTION, DETECTORS, Protocol
-
-_VARIANT = re.compile(r"(?P<name>\w+)(\[(?P<fields>[^\[\]]*)\])?")
 
 
 @dataclass(frozen=True)
@@ -37,11 +33,6 @@ class DetectSpec(StudySpec):
     def encoded(self) -> dict[str, Any]:
         """As JSON."""
         return {"run": self.run.encoded(), "protocol": encode(self.protocol)}
-
-    @property
-    def runs(self) -> tuple[RunSpec, ...]:
-        """The one network."""
-        return (self.run,)
 
     @property
     def title(self) -> str:
@@ -112,16 +103,10 @@ def _suite(attacks: Sequence[str]) -> Suite:
     """The attacks; named ones take the place of the unseen ones of detection@1."""
     trials: dict[str, Trial] = {}
     for name in attacks:
-        chosen: Any = ATTACKS.get(name)  # a file of the user's own may hold anything
-        column = column_of(name)
-        if not dataclasses.is_dataclass(chosen) or not callable(chosen):
-            raise BadValue(
-                f"the attack {name!r} is no frozen dataclass that can be called, expected one",
-                f"bench check {name}",
-            )
+        chosen, column = attack_named(name), column_of(name)
         if column in trials or column in (AWARE, "clean", "validation"):
             raise BadValue(f"--attack gives the column {column}, which is there already, expected another")
-        trials[column] = Trial(column, cast(Attack, chosen), WHITE_BOX)
+        trials[column] = Trial(column, chosen, WHITE_BOX)
     if not trials:
         return DETECTION
     aware = next(trial for trial in DETECTION.trials if trial.column == AWARE)
@@ -129,21 +114,9 @@ def _suite(attacks: Sequence[str]) -> Suite:
 
 
 def _detector(text: str) -> tuple[str, Detector]:
-    match = _VARIANT.fullmatch(text.strip())
-    if match is None:
-        raise BadValue(f"--detector is {text!r}, expected NAME or NAME[field=value]", "--detector knn")
-    name = match["name"]
+    name, settings = variant(text, "the detector", "--detector knn")
     if name not in DETECTORS:
-        near = difflib.get_close_matches(name, DETECTORS, n=1)
-        guess = f"did you mean {near[0]!r}? " if near else ""
-        raise UnknownName(f"no detector is named {name!r}; {guess}they are {', '.join(DETECTORS)}")
-    settings: dict[str, Any] = {}
-    for item in (match["fields"] or "").split(","):
-        key, sign, value = item.partition("=")
-        if item.strip() and not sign:
-            raise BadValue(f"{item!r} in {text!r} is no setting, expected field=value")
-        if sign:
-            settings[key.strip()] = value.strip()
+        raise unknown("detector", name, DETECTORS)
     try:
         changed: Detector = override(DETECTORS[name], settings)
     except BadValue as error:  # it would name the option --set

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from bench.errors import BadData
+from bench.records import documents
 from bench.records.heading import STRICT, Heading
 from bench.records.record import Interval, Training
 
@@ -163,16 +162,8 @@ def whole(found: Detection, folder: Path) -> Detected:
     Raises:
         BadData: the file of scores is missing, damaged, or not the record's.
     """
-    path = folder / SCORES
-    try:
-        content = path.read_bytes()
-        if sha256(content) != found.scores_sha256:
-            raise ValueError("it is not the file that the record names")
-        return Detected(found, unpack(content))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BadData(
-            f"{path} cannot be read ({error}), expected the scores of {found.id}", "bench detect with --rerun"
-        ) from None
+    scores = documents.beside(folder / SCORES, found.scores_sha256, unpack, "bench detect with --rerun")
+    return Detected(found, scores)
 
 
 def pack(sets: Mapping[str, Scores]) -> bytes:
@@ -183,16 +174,10 @@ def pack(sets: Mapping[str, Scores]) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(content: bytes) -> dict[str, Scores]:
+def unpack(held: NpzFile) -> dict[str, Scores]:
     """The inverse; raises ValueError or KeyError for something else."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as held:
-        names = list(dict.fromkeys(key.rpartition("/")[0] for key in held.files))
-        return {name: Scores(*(held[f"{name}/{part}"] for part in _PARTS)) for name in names}
-
-
-def sha256(content: bytes) -> str:
-    """The digest of a file of scores."""
-    return hashlib.sha256(content).hexdigest()
+    names = list(dict.fromkeys(key.rpartition("/")[0] for key in held.files))
+    return {name: Scores(*(held[f"{name}/{part}"] for part in _PARTS)) for name in names}
 
 
 _PARTS = ("ids", "labels", "classes", "scores")

@@ -13,13 +13,14 @@ from bench.attacks.streams import seeded
 from bench.core.encoding import describe
 from bench.core.seeds import seed_for
 from bench.evaluate.look import Lacking
+from bench.records.documents import sha256
 from bench.records.store import Arrays
 from bench.runner.options import Options
 from bench.runner.summary import interval_of, training_of
 from bench.studies.cells import Cells, CellTask
 from bench.studies.diagnose.plan import ATTACK, ATTACKS, DiagnoseSpec
 from bench.studies.diagnose.portraits import PORTRAITS, Sitter, answers
-from bench.studies.diagnose.record import ARRAYS, Portraits, pack, sha256
+from bench.studies.diagnose.record import ARRAYS, Portraits, pack
 from bench.studies.measuring import Figures, Measuring
 
 COLUMN = "portraits"

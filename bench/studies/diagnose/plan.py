@@ -45,11 +45,6 @@ class DiagnoseSpec(StudySpec):
         return {"run": self.run.encoded(), "embedding": self.embedding, "stage": self.stage, "shown": SHOWN}
 
     @property
-    def runs(self) -> tuple[RunSpec, ...]:
-        """The one network."""
-        return (self.run,)
-
-    @property
     def title(self) -> str:
         """What is measured, as progress says it."""
         return f"looking into {self.run.training.named.label}"

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from bench.errors import BadData
+from bench.records import documents
 from bench.records.heading import STRICT, Heading
 from bench.records.record import Interval, Training
+from bench.records.training_log import LOG_COLUMNS
 
 SCHEMA = 2
 
@@ -30,18 +31,6 @@ Method = Literal["pca", "tsne"]
 
 ARRAYS = "arrays.npz"
 """The file beside the record."""
-
-LOG_COLUMNS = (
-    "stage",
-    "epoch",
-    "lr",
-    "loss",
-    "clean_accuracy",
-    "robust_accuracy",
-    "images_per_second",
-    "seconds",
-)
-"""The columns of a training's log.csv that are no loss terms."""
 
 _AGAIN = "bench diagnose with --rerun"
 
@@ -263,15 +252,8 @@ def whole(found: Diagnosis, folder: Path) -> Diagnosed:
     Raises:
         BadData: the file of arrays is missing, damaged, or not the record's.
     """
-    path = folder / ARRAYS
-    try:
-        content = path.read_bytes()
-        if sha256(content) != found.arrays_sha256:
-            raise BadData(f"{path} was changed after its diagnosis", _AGAIN)
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            return Diagnosed(found, {name: held[name] for name in held.files})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BadData(f"{path} cannot be read ({error})", _AGAIN) from None
+    arrays = documents.beside(folder / ARRAYS, found.arrays_sha256, unpack, _AGAIN)
+    return Diagnosed(found, arrays)
 
 
 def pack(arrays: Arrays) -> bytes:
@@ -281,9 +263,9 @@ def pack(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def sha256(content: bytes) -> str:
-    """The digest of a file of arrays."""
-    return hashlib.sha256(content).hexdigest()
+def unpack(held: NpzFile) -> dict[str, NDArray[Any]]:
+    """The inverse."""
+    return {name: held[name] for name in held.files}
 
 
 def read_log(path: Path) -> TrainingLog | None:

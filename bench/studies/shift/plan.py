@@ -37,11 +37,6 @@ class ShiftSpec(StudySpec):
         }
 
     @property
-    def runs(self) -> tuple[RunSpec, ...]:
-        """The one network."""
-        return (self.run,)
-
-    @property
     def title(self) -> str:
         """What is measured, as progress says it."""
         return f"{self.run.training.named.label} under corruptions and poses"

@@ -10,7 +10,7 @@ from bench.errors import BadValue
 from bench.records.record import Interval
 from bench.records.store import write_atomically
 from bench.report.names import labels
-from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, sheet
+from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, require_few, sheet
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown, percent
 from bench.studies.shift.record import Mean, Shift
@@ -82,12 +82,9 @@ def shift_figure(found: Sequence[Shift], width: float = COLUMN) -> Drawing:
         BadValue: they cannot be compared, or are more than can be told apart.
     """
     first = _same_ground(found)
-    if len(found) > len(COLOURS):
-        raise BadValue(
-            f"{len(found)} shifts are more than one figure can show, expected at most {len(COLOURS)}"
-        )
+    require_few(len(found), "shifts")
     names = first.names
-    figure = sheet(width, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * len(names))
+    figure = sheet(width, max(1.6, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * len(names)))
     axes = figure.subplots()
     for place, (label, one) in enumerate(zip(labels(found), found, strict=True)):
         away = 0.0 if len(found) == 1 else 0.6 * (place / (len(found) - 1) - 0.5)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
 from bench.api import Suite, Trial
+from bench.attacks.others.signature import column_of
 from bench.attacks.pgd import PGD
 from bench.core.threat import WHITE_BOX
 from bench.errors import BadValue
-from bench.plan import Request, RunSpec, plan_each
-from bench.registry import ATTACKS
+from bench.plan import Request, RunSpec, attack_named, plan_each
 from bench.studies.spec import Part, StudySpec
 
 USUAL = "pgd_100"
@@ -75,11 +74,5 @@ def plan(names: Sequence[str], request: Request, attack: str = USUAL) -> list[Tr
 
 def _trial(attack: str) -> Trial:
     """An attack by its name."""
-    chosen: Any = _USUAL if attack == USUAL else ATTACKS.get(attack)  # a file of the user's may hold anything
-    if not dataclasses.is_dataclass(chosen) or not callable(chosen):
-        raise BadValue(
-            f"the attack {attack!r} cannot be called or is no dataclass, expected a frozen dataclass with "
-            "__call__",
-            f"bench check {attack}",
-        )
-    return Trial(attack.rpartition(":")[2], chosen, WHITE_BOX)  # type: ignore[arg-type]
+    chosen = _USUAL if attack == USUAL else attack_named(attack)
+    return Trial(column_of(attack), chosen, WHITE_BOX)

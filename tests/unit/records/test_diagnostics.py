@@ -13,7 +13,6 @@ from bench.figures.lookup import STUDIES, find
 from bench.records import documents
 from bench.studies.diagnose import record as records
 from bench.studies.table import study
-from bench.train import loop
 
 ROW = study("diagnose")
 
@@ -24,7 +23,7 @@ def stored(diagnosed, tmp_path):
     one = diagnosed()
     content = records.pack(one.arrays)
     path = ROW.where(tmp_path / "runs", one.record.id)
-    documents.write(path, dataclasses.replace(one.record, arrays_sha256=records.sha256(content)))
+    documents.write(path, dataclasses.replace(one.record, arrays_sha256=documents.sha256(content)))
     (path.parent / records.ARRAYS).write_bytes(content)
     return path.parent
 
@@ -66,7 +65,7 @@ def test_anything_else_is_refused_with_its_place(stored, change, words):
 
 def test_arrays_of_another_look_are_refused(stored):
     (stored / records.ARRAYS).write_bytes(records.pack({"labels": np.zeros(3)}))
-    with pytest.raises(BadData, match="changed after its diagnosis"):
+    with pytest.raises(BadData, match="not the file that the record names"):
         read(stored)
     (stored / records.ARRAYS).unlink()
     with pytest.raises(BadData, match="cannot be read"):
@@ -111,7 +110,3 @@ def test_the_log_is_read_with_its_gaps(tmp_path):
     path.write_text("stage,epoch\n1,two\n")
     with pytest.raises(BadData, match=r"log\.csv cannot be read"):
         records.read_log(path)
-
-
-def test_columns_that_are_no_terms_are_those_of_the_training_loop():
-    assert records.LOG_COLUMNS == loop._RESERVED

@@ -19,7 +19,7 @@ from bench.figures.kinds import KINDS as EVERY
 from bench.figures.read import Drawable, Only, all_drawable
 from bench.records import documents
 from bench.report import paper
-from bench.studies.diagnose.record import ARRAYS, KINDS, pack, sha256
+from bench.studies.diagnose.record import ARRAYS, KINDS, pack
 from bench.studies.diagnose.report import attention, contributions, embedding, training
 from bench.studies.table import study
 
@@ -54,7 +54,7 @@ def stored(tmp_path):
     def keep(*found) -> Path:
         for one in found:
             path, content = study("diagnose").where(tmp_path / "runs", one.record.id), pack(one.arrays)
-            documents.write(path, dataclasses.replace(one.record, arrays_sha256=sha256(content)))
+            documents.write(path, dataclasses.replace(one.record, arrays_sha256=documents.sha256(content)))
             (path.parent / ARRAYS).write_bytes(content)
         return tmp_path / "runs"
 

@@ -28,9 +28,10 @@ from bench.report.paper import (
     about,
     folded,
     plain,
+    require_few,
     sheet,
 )
-from bench.studies.diagnose.drawing.compared import labels, require_few
+from bench.studies.diagnose.drawing.compared import labels
 from bench.studies.diagnose.record import Diagnosed, Diagnosis, Embedding, TrainingLog
 
 STATES = ("clean", "adversarial")
@@ -165,7 +166,7 @@ def _class_legend(figure: Figure, ground: Diagnosis, found: Sequence[Diagnosed],
 
 def contributions(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """N_90 of clean and adversarial images, and how fast the largest contributions add up."""
-    require_few(found)
+    require_few(len(found), "diagnostics")
     ground, names = _same_ground(found, "contributions"), labels(found)
     tall = 1.6 + 0.34 * len(found)
     if width == PAGE:
@@ -260,7 +261,7 @@ def _box(panel: Axes, counts: NDArray[Any], at: float, colour: str, filled: bool
 
 def training(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """The loss (each term of it for a single defense), held-out accuracies, and the learning rate."""
-    require_few(found)
+    require_few(len(found), "diagnostics")
     names, first = labels(found), found[0].record
     _same([one.record.data_digest for one in found], [one.record.data for one in found], "training", found)
     alone = len(found) == 1

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.errors import BadValue
 from bench.report.names import told_apart
-from bench.report.paper import COLOURS
 from bench.studies.diagnose.record import Diagnosed
 
 
@@ -20,11 +18,3 @@ def labels(found: Sequence[Diagnosed]) -> list[str]:
         [f", trained at {one.record.train_budget}" for one in found],
         [f", {one.record.id[:6]}" for one in found],
     )
-
-
-def require_few(found: Sequence[Diagnosed]) -> None:
-    """BadValue where there are more defenses than colours."""
-    if len(found) > len(COLOURS):
-        raise BadValue(
-            f"{len(found)} diagnostics are more than one figure can show, expected at most {len(COLOURS)}"
-        )
