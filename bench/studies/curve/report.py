@@ -69,7 +69,7 @@ def curve_table(found: Sequence[Curve]) -> Table:
     Raises:
         BadValue: they are of different images, budgets or axes.
     """
-    first = _same_ground(found)
+    first = _same_setting(found)
     columns, rows = _alone(first) if len(found) == 1 else _together(found)
     facts = (
         ("defense", ", ".join(labels(found))),
@@ -99,7 +99,7 @@ def curve_figure(found: Sequence[Curve], width: float = COLUMN) -> Drawing:
     Raises:
         BadValue: they cannot be compared, or are more than can be told apart.
     """
-    first = _same_ground(found)
+    first = _same_setting(found)
     require_few(len(found), "curves")
     figure = sheet(width, 2.1 + 0.13 * len(found))
     axes = figure.subplots()
@@ -251,7 +251,7 @@ def _numbers(found: Sequence[Curve]) -> list[tuple[object, ...]]:
     ]
 
 
-def _same_ground(found: Sequence[Curve]) -> Curve:
+def _same_setting(found: Sequence[Curve]) -> Curve:
     first = found[0]
     for curve in found[1:]:
         if _ground(curve) != _ground(first):

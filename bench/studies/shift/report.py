@@ -53,7 +53,7 @@ def shift_table(found: Sequence[Shift]) -> Table:
     Raises:
         BadValue: they are of different images or corruptions.
     """
-    first = _same_ground(found)
+    first = _same_setting(found)
     columns, rows = _alone(first) if len(found) == 1 else _together(found)
     facts = [
         ("defense", ", ".join(labels(found))),
@@ -81,7 +81,7 @@ def shift_figure(found: Sequence[Shift], width: float = COLUMN) -> Drawing:
     Raises:
         BadValue: they cannot be compared, or are more than can be told apart.
     """
-    first = _same_ground(found)
+    first = _same_setting(found)
     require_few(len(found), "shifts")
     names = first.names
     figure = sheet(width, max(1.6, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * len(names)))
@@ -204,7 +204,7 @@ def _three(held: Mean) -> tuple[object, ...]:
     return held.value, held.low, held.high
 
 
-def _same_ground(found: Sequence[Shift]) -> Shift:
+def _same_setting(found: Sequence[Shift]) -> Shift:
     first = found[0]
     for one in found[1:]:
         if _ground(one) != _ground(first):

@@ -62,10 +62,10 @@ def plan(names: Sequence[str], request: Request, attack: str = USUAL) -> list[Tr
         UnknownName, BadValue: a name leads nowhere, or a value cannot be.
     """
     if len(names) < 2:
+        other = "pgd_at" if names[0] == "standard" else "standard"
         raise BadValue(
-            f"{' '.join(names)!r} is one network, expected at least two, so that images can go from one to "
-            "another",
-            f"bench transfer {' '.join(names)} standard",
+            f"{names[0]!r} is one network, expected at least two, so that images can go from one to another",
+            f"bench transfer {names[0]} {other}",
         )
     suite = Suite("transfer", 1, (_trial(attack),))
     runs = dict(zip(dict.fromkeys(names), plan_each(names, request, suite), strict=True))

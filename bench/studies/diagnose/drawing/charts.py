@@ -43,7 +43,7 @@ _PANEL = 1.6  # inches of width that a panel of embeddings needs
 
 def embedding(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """Penultimate features in the plane, clean and adversarial in the same one; crosses are misclassified."""
-    ground = _same_ground(found, "embedding")
+    ground = _same_setting(found, "embedding")
     names = labels(found)
     across = min(len(found), int(width / _PANEL))
     blocks = math.ceil(len(found) / across)
@@ -167,7 +167,7 @@ def _class_legend(figure: Figure, ground: Diagnosis, found: Sequence[Diagnosed],
 def contributions(found: Sequence[Diagnosed], width: float = PAGE) -> Drawing:
     """N_90 of clean and adversarial images, and how fast the largest contributions add up."""
     require_few(len(found), "diagnostics")
-    ground, names = _same_ground(found, "contributions"), labels(found)
+    ground, names = _same_setting(found, "contributions"), labels(found)
     tall = 1.6 + 0.34 * len(found)
     if width == PAGE:
         figure = sheet(width, tall)
@@ -394,7 +394,7 @@ def _named(kind: str, found: Sequence[Diagnosed]) -> str:
     return f"{kind}-{found[0].record.id}" if len(found) == 1 else kind
 
 
-def _same_ground(found: Sequence[Diagnosed], kind: str) -> Diagnosis:
+def _same_setting(found: Sequence[Diagnosed], kind: str) -> Diagnosis:
     """The first, after all were found to be of the same images, budget and attack."""
     grounds, told = [], []
     for one in found:
