@@ -57,7 +57,7 @@ def shifts_of(record: Record, store: Path) -> Iterator[Shift]:
         BadData: a file is damaged.
     """
     shifts = study("shift")
-    for path in sorted(shifts.where(store, "*").parent.parent.glob(f"*/{shifts.file}")):
+    for path in shifts.files(store):
         found: Shift | None = shifts.read(path)
         if found is None or record.training is None:
             continue

@@ -58,7 +58,7 @@ def extras(places: Iterable[Path]) -> Extras:
                 run_id = read_record(path.parent / "record.json").run_id
                 found.pictures[run_id] = _pictures(path)
         curves = study("curve")
-        for path in sorted(place.glob(f"{curves.folder}/*/{curves.file}")):
+        for path in curves.files(place):
             curve: Curve | None = curves.read(path)
             if curve is not None:
                 found.curves.setdefault(curve.network.training_id, []).append(_drawn(curve))

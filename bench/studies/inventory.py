@@ -25,6 +25,6 @@ def inventory(store: Path) -> Iterator[Kept]:
         BadData: a file is damaged.
     """
     for study in studies():
-        for path in sorted(study.where(store, "*").parent.parent.glob(f"*/{study.file}")):
+        for path in study.files(store):
             found = study.read(path)
             yield Kept(study.results, found.id, study.module("record").summary(found))

@@ -47,6 +47,10 @@ class Study:
         """The file of one result."""
         return store / self.folder / ident / self.file
 
+    def files(self, store: Path) -> list[Path]:
+        """The files of all results in a store, by their ids."""
+        return sorted((store / self.folder).glob(f"*/{self.file}"))
+
     def module(self, part: str) -> Any:
         """One of its modules: command, plan, measure, record or report."""
         return import_module(f"bench.studies.{self.name}.{part}")
