@@ -113,7 +113,10 @@ def test_a_published_result_keeps_its_id(path):
     used = set(_names_in(held["spec"]))
     assert used and all(names.place_of(name) for name in used)
     renamed = json.loads(json.dumps(held["spec"]), object_hook=_renamed)
-    assert renamed != held["spec"] and content_id(renamed) == content_id(held["spec"])
+    assert {names.current(name) for name in used} == {*_names_in(renamed)}
+    former = names.as_published(renamed)
+    assert renamed != former, "a spec holds no name that was ever changed"
+    assert content_id(renamed) == content_id(former) == content_id(held["spec"])
 
 
 def _names_in(data):
