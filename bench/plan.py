@@ -38,6 +38,8 @@ from bench.core.threat import (
 )
 from bench.data.catalog import source
 from bench.data.identity import identity
+from bench.data.load import load
+from bench.data.outputs import outputs_of
 from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
@@ -262,6 +264,8 @@ class Request:
     init: Path | None = None  # weights that the defense, not what it requires, begins with
     weights: Path | None = None  # for a defense of which nothing is trained
     factory: str | None = None  # what makes the network for those weights; None: the architecture
+    classes: str | None = None  # the file that names its outputs; None: they are the data's classes
+    foreign: Mapping[str, str] = field(default_factory=dict)  # what else is said of it, field -> text
     data_root: Path | None = None  # where weights of others are kept, besides data
     download: bool = True  # whether weights of others may be fetched
 
@@ -280,7 +284,7 @@ def plan_training(request: Request) -> TrainSpec:
     module_of(architecture)  # says what is wrong with a name
     named = parse_defense(request.defense, request.settings.get("defense", {}))
     if isinstance(named.defense, Foreign):
-        given = _with_factory(named, request)
+        given = _as_said(named, request)
         return _loaded(given, request, identity(request.data), architecture, request.seed, request.weights)
     _check_trained_here(named, request)
     init = None if request.init is None else Init.of(request.init)
@@ -357,7 +361,7 @@ def plan_each(names: Sequence[str], request: Request, suite: Suite) -> list[RunS
             "network",
             names[0],
         )
-    trained = dataclasses.replace(request, weights=None, factory=None)
+    trained = dataclasses.replace(request, weights=None, factory=None, classes=None, foreign={})
     from_file = {name for name in names if len(names) > 1 and _is_from_file(parse_network(name)[0])}
     specs = []
     for name in dict.fromkeys(names):
@@ -587,19 +591,21 @@ def _loaded(
     )
 
 
-def _with_factory(named: Named, request: Request) -> Named:
+def _as_said(named: Named, request: Request) -> Named:
     if request.init is not None:
         raise BadValue(
             f"--init is {str(request.init)!r}, but nothing of {named.label} is trained, expected no --init",
             "bench run --defense loaded --checkpoint FILE",
         )
-    if request.factory is None:
-        return named
-    if request.architecture is not None:
+    if request.factory is not None and request.architecture is not None:
         raise BadValue(
             f"--factory is {request.factory!r} and --arch is {request.architecture!r}, expected one of them"
         )
-    return Named(named.name, _set("defense", named.defense, {"factory": request.factory}))
+    said: dict[str, Any] = {**request.foreign, **({"factory": request.factory} if request.factory else {})}
+    if request.classes is not None:
+        data = load(request.data, request.data_root, request.download)
+        said["outputs"] = outputs_of(request.classes, data.classes, data.name)
+    return Named(named.name, _set("defense", named.defense, said)) if said else named
 
 
 def _check_trained_here(named: Named, request: Request) -> None:
@@ -609,6 +615,12 @@ def _check_trained_here(named: Named, request: Request) -> None:
             f"--checkpoint is {str(request.weights)!r}, expected best or last, because {named.label} is "
             "trained here",
             "--defense loaded --checkpoint FILE, or --init FILE to begin training with it",
+        )
+    said = {**request.foreign, **({"classes": request.classes} if request.classes else {})}
+    for name, text in said.items():
+        raise BadValue(
+            f"--{name} is {text!r}, but {named.label} is trained here, expected a network of others",
+            "--defense loaded --checkpoint FILE",
         )
     if request.factory is not None:
         raise BadValue(

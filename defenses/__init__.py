@@ -3,6 +3,8 @@
 SCHEMES = {
     "hf:REPO": "defenses.loaded:from_hub",
     "robustbench:NAME": "defenses.loaded:from_zoo",
+    "timm:NAME": "defenses.loaded:from_library",
+    "torchvision:NAME": "defenses.loaded:from_library",
 }
 """Names with a free part: what they lead to is called with the whole name."""
 

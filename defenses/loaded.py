@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import ClassVar, Literal, cast
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.api import Defense, Deployed, FitContext, Task
-from bench.core.imports import CODE, module_at
-from bench.errors import BadCheckpoint, BadValue, BenchError, unknown
+from bench.core.digest import file_sha256
+from bench.core.imports import CODE
+from bench.errors import BadCheckpoint, BadValue
+from bench.nn.adapt import Wanted, adapt
 from bench.nn.architectures import network
-from bench.train import hub, zoo
+from bench.nn.normalize import scaling
+from bench.train import brought, factory, hub, zoo
 from bench.train.foreign import Foreign, WeightsPlace
+from bench.train.weights_file import own_weights
 from bench.train.zoo import Threat
 
 
@@ -36,6 +38,8 @@ class _Paper:
             return f"RobustBench: {name}, as published" + (f" ({told})" if told else "")
         if scheme == "hf":
             return f"Hugging Face: {name}, as published there"
+        if loaded is not None and scheme in brought.SCHEMES:
+            return f"{scheme}: {name} (its library tells the paper)"
         return "weights that others trained, from a file (no paper)"
 
 
@@ -43,40 +47,60 @@ class _Paper:
 class Loaded:
     """The network as it is: pixels in [0, 1] in, logits out.
 
-    A file of weights comes with --checkpoint FILE and fits, key by key, an architecture of ours (--arch) or
-    what a function of yours makes (--factory). Weights are tensors only, safetensors or a pickle that can run
-    no code. They are known by their content: the same file elsewhere is the same run.
+    A file of weights comes with --checkpoint FILE and fits an architecture of ours (--arch), what a function
+    of yours makes (--factory), or a network that timm or torchvision knows. Weights are tensors only,
+    safetensors or a pickle of which no code is run. They are known by their content: the same file elsewhere
+    is the same run. What surrounds the logits in the network's answer is taken off, and said.
     """
 
     paper: ClassVar[str] = cast(str, _Paper())
     reconstruction: ClassVar[str | None] = None
 
-    source: str = "file"  # or robustbench:NAME, hf:REPO, hf:REPO/FILE: what --defense names
+    source: str = "file"  # or robustbench:NAME, hf:REPO[/FILE], timm:NAME, torchvision:NAME: what is named
     weights: str = ""  # the file's SHA-256, its first 12 digits, as runs note it; given, they are demanded
-    # module:callable or PATH.py:callable that makes the network, its normalisation inside
+    # module:callable[argument=value] or PATH.py:callable that makes the network
     factory: str = field(default="", metadata={CODE: True})
-    normalize: Literal["none", "task"] = "task"  # before --arch: nothing, or the data set's mean and std
+    # none, task (the data set's mean and std), imagenet, cifar10, half or MEAN/STD; empty: task before
+    # --arch, what its library says of a network of timm or torchvision, and nothing before others
+    normalize: str = ""
+    key: str = ""  # the table of weights in the file, where several fit
+    output: str = ""  # the part of the network's answer that is logits
+    outputs: tuple[int, ...] = ()  # which outputs are the data's classes, in their order; empty: all of them
+    randomized: bool = False  # it draws when it answers
+    eot_samples: int | None = None  # how many answers a gradient of a randomized one is averaged over
+    # makes of the network one that can be differentiated, for BPDA
+    attackable: str = field(default="", metadata={CODE: True})
+    # makes of the network what refuses images: [n, C, H, W] -> bool [n]
+    detector: str = field(default="", metadata={CODE: True})
     zoo_data: Literal["task", "cifar10", "cifar100", "imagenet"] = "task"  # RobustBench's; task: --data
     threat: Threat = "Linf"  # what RobustBench's network was trained against
 
     def __post_init__(self) -> None:
-        scheme, _, name = self.source.partition(":")
-        if self.source != "file" and (scheme not in ("robustbench", "hf") or not name):
+        scheme, name = self._scheme, self._name
+        if self.source != "file" and (scheme not in _SCHEMES or not name):
             raise BadValue(
-                f"source is {self.source!r}, expected file, robustbench:NAME or hf:REPO", "--checkpoint FILE"
+                f"source is {self.source!r}, expected file, robustbench:NAME, hf:REPO, timm:NAME or "
+                "torchvision:NAME",
+                "--checkpoint FILE",
             )
         if re.fullmatch(r"([0-9a-f]{12})?", self.weights) is None:
             raise BadValue(f"weights is {self.weights!r}, expected 12 hexadecimal digits of a SHA-256")
-        if self.factory and scheme == "robustbench":
+        if self.factory and scheme in ("robustbench", *brought.SCHEMES):
             raise BadValue(f"factory is {self.factory!r}, expected none: {self.source} is a whole network")
-        place, _, attribute = self.factory.rpartition(":")
-        if self.factory and not (place and attribute):
+        if any(place < 0 for place in self.outputs):
             raise BadValue(
-                f"factory is {self.factory!r}, expected module:callable or PATH.py:callable",
-                "--factory networks.py:make",
+                f"outputs is {self.outputs}, expected places from 0", "--set defense.outputs=0,1,2"
             )
-        if place.endswith(".py"):  # known by the name of the file, wherever it lies
-            object.__setattr__(self, "factory", f"{_module(self.factory).__name__}:{attribute}")
+        if self.eot_samples is not None and not (self.randomized and self.eot_samples >= 1):
+            raise BadValue(
+                f"eot_samples is {self.eot_samples}, expected at least 1, and a randomized network",
+                "--randomized",
+            )
+        scaling(self.normalize, 1)  # says what is wrong with it
+        for what in _CODE:
+            text = getattr(self, what)
+            if text:  # known by the name of the file, wherever it lies
+                object.__setattr__(self, what, factory.by_module(text, what))
 
     @property
     def requires(self) -> Mapping[str, str]:
@@ -84,62 +108,72 @@ class Loaded:
         return {}
 
     def build(self, task: Task) -> nn.Module:
-        """The network, with fresh weights."""
-        if self._zoo_name:
-            return self._entry(task.data).network()
-        if self.factory:
-            return _made(self.factory)
-        plain = dataclasses.replace(task, mean=(0.0,) * task.image_shape[0], std=(1.0,) * task.image_shape[0])
-        return network(task if self.normalize == "task" else plain)
+        """The network, which answers images of the task with its logits.
+
+        Raises:
+            BadCheckpoint: it takes no such images, or does not say what their classes are.
+        """
+        bare = self._bare(task)
+        return adapt(
+            bare,
+            Wanted(
+                data=task.data,
+                num_classes=task.num_classes,
+                image_shape=task.image_shape,
+                scaling=None if self._is_ours else self._scaling(task),
+                output=self.output,
+                outputs=self.outputs,
+            ),
+        )
 
     def fit(self, net: nn.Module, context: FitContext) -> None:
-        """The weights are there; only see whether the network takes these images and knows their classes."""
-        classes, shape = context.task.num_classes, "x".join(map(str, context.task.image_shape))
-        try:
-            with torch.no_grad():
-                answer: object = net.eval()(context.draw(2).x)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise BadCheckpoint(
-                f"the network cannot take images {shape} ({reason}), expected one for {context.task.data}"
-            ) from None
-        found = list(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
-        if found != [2, classes]:
-            raise BadCheckpoint(
-                f"the network answers {found} to two images of {context.task.data}, expected logits "
-                f"[2, {classes}]"
-            )
+        """Nothing is trained: the weights are there."""
 
     def deploy(self, net: nn.Module) -> Deployed:
-        """The network as it is."""
-        return Deployed(predict=net)
+        """The network as it is, and what was said of it."""
+        stand_in = factory.network(self.attackable, "attackable", net) if self.attackable else None
+        refuses = factory.call(self.detector, "detector", net) if self.detector else None
+        if refuses is not None and not callable(refuses):
+            raise BadValue(f"detector is {self.detector!r}, but it makes nothing that can be called")
+        return Deployed(
+            predict=net,
+            attackable=stand_in,
+            detector=cast("Callable[[Tensor], Tensor] | None", refuses),
+            randomized=self.randomized,
+            eot_samples=self.eot_samples,
+        )
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Where the factory is."""
-        return (self.factory.rpartition(":")[0],) if self.factory else ()
+        """Where the code of others is."""
+        texts = [self.factory, self.attackable, self.detector]
+        return tuple(factory.module_named(text) for text in texts if text)
 
     @property
     def made_by(self) -> str | None:
         """The factory, or whose network it is; None: an architecture of ours."""
-        return "robustbench" if self._zoo_name else self.factory or None
+        return None if self._is_ours else self.factory or self._scheme
 
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:
         """The files of weights, downloaded if need be; a factory must be there, too."""
-        if self.source != "file" and given is not None:
+        if self._scheme in ("robustbench", "hf") and given is not None:
             raise BadValue(f"--checkpoint is {str(given)!r}, but {self.source} brings its own weights")
         if self.factory:
-            _callable(self.factory)
-        if self._zoo_name:
+            factory.find(self.factory, "factory")
+        if self._scheme == "robustbench":
             return zoo.files(self._entry(data), place)
-        if self.source != "file":
-            return (hub.find(self.source.partition(":")[2], place),)
-        if given is None:
-            raise BadValue(
-                "loaded has no weights of its own, expected a file of them",
-                "bench run --defense loaded --checkpoint FILE",
-            )
-        return (given,)
+        if self._scheme == "hf":
+            return (hub.find(self._name, place),)
+        if given is not None:
+            return (given,)
+        if self._scheme in brought.SCHEMES:
+            return (own_weights(brought.published(self._scheme, self._name, place.download)),)
+        if self.factory:
+            return (self._made_weights(),)
+        raise BadValue(
+            "loaded has no weights of its own, expected a file of them",
+            "bench run --defense loaded --checkpoint FILE",
+        )
 
     def holding(self, sha256: str) -> Loaded:
         """What is told apart by its file's content alone notes it."""
@@ -148,19 +182,67 @@ class Loaded:
                 f"weights is {self.weights}, but the SHA-256 of the file begins with {sha256[:12]}, expected "
                 "that very file"
             )
-        return dataclasses.replace(self, weights=sha256[:12]) if self.source == "file" else self
+        noted = self.source == "file" or self._scheme in brought.SCHEMES
+        return dataclasses.replace(self, weights=sha256[:12]) if noted else self
 
     def unpacked(self, data: str, file: Path, folder: Path) -> Path:
         """The file itself, except for RobustBench's, whose keys and wrappings differ from paper to paper."""
-        return zoo.unpack(self._entry(data), file, folder) if self._zoo_name else file
+        if self._scheme == "robustbench":
+            return zoo.unpack(self._entry(data), file, folder)
+        return file
 
     @property
-    def _zoo_name(self) -> str:
-        scheme, _, name = self.source.partition(":")
-        return name if scheme == "robustbench" else ""
+    def _scheme(self) -> str:
+        return self.source.partition(":")[0]
+
+    @property
+    def _name(self) -> str:
+        return self.source.partition(":")[2]
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether --arch makes the network, its normalisation inside."""
+        return not self.factory and self._scheme in ("file", "hf")
+
+    def _bare(self, task: Task) -> nn.Module:
+        if self._scheme == "robustbench":
+            return self._entry(task.data).network()
+        if self._scheme in brought.SCHEMES:
+            classes = None if self.outputs else task.num_classes
+            return brought.make(self._scheme, self._name, classes, task.image_shape[0])
+        if self.factory:
+            return factory.network(self.factory, "factory")
+        mean, std = self._scaling(task) or ((0.0,) * task.image_shape[0], (1.0,) * task.image_shape[0])
+        return network(dataclasses.replace(task, mean=tuple(mean), std=tuple(std)))
+
+    def _scaling(self, task: Task) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Mean and std that go before the network; None: nothing does."""
+        chosen = self.normalize or ("task" if self._is_ours else "none")
+        if chosen == "task":
+            return task.mean, task.std
+        if self._scheme in brought.SCHEMES and not self.normalize:
+            usual = brought.usual(self._scheme, self._name)
+            return usual.mean, usual.std
+        return scaling(chosen, task.image_shape[0])
+
+    def _made_weights(self) -> Path:
+        """The weights that the factory itself brings: the same whenever it is called."""
+        files = [own_weights(factory.network(self.factory, "factory")) for _ in range(2)]
+        if file_sha256(files[0]) != file_sha256(files[1]):
+            raise BadValue(
+                f"factory is {self.factory!r}, which makes other weights each time, expected trained ones",
+                "--checkpoint FILE",
+            )
+        return files[0]
 
     def _entry(self, data: str) -> zoo.Entry:
-        return zoo.entry(self._zoo_name, data if self.zoo_data == "task" else self.zoo_data, self.threat)
+        return zoo.entry(self._name, data if self.zoo_data == "task" else self.zoo_data, self.threat)
+
+
+_CODE = ("factory", "attackable", "detector")
+"""The fields that name code of others."""
+
+_SCHEMES = ("robustbench", "hf", *brought.SCHEMES)
 
 
 def from_zoo(source: str) -> Loaded:
@@ -173,43 +255,9 @@ def from_hub(source: str) -> Loaded:
     return Loaded(source=source)
 
 
-def _module(factory: str) -> ModuleType:
-    place, _, attribute = factory.rpartition(":")
-    try:
-        return module_at(place, f"PATH.py:callable, such as networks.py:{attribute}")
-    except BenchError:
-        raise
-    except Exception as error:  # whatever a module of others raises while it is imported
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BadValue(
-            f"factory is {factory!r}, but {place} cannot be imported ({reason}), expected module:callable or "
-            "PATH.py:callable"
-        ) from None
-
-
-def _callable(factory: str) -> Callable[[], object]:
-    attribute = factory.rpartition(":")[2]
-    module = _module(factory)
-    found = getattr(module, attribute, None)
-    if not callable(found):
-        callables = [name for name, held in vars(module).items() if callable(held)]
-        raise unknown("callable", attribute, callables, owner=factory.rpartition(":")[0])
-    return cast(Callable[[], object], found)
-
-
-def _made(factory: str) -> nn.Module:
-    try:
-        made = _callable(factory)()
-    except BenchError:
-        raise
-    except Exception as error:  # whatever it raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise BadValue(
-            f"factory is {factory!r}, but calling it without arguments raised {reason}, expected a network"
-        ) from None
-    if not isinstance(made, nn.Module):
-        raise BadValue(f"factory is {factory!r}, but it makes a {type(made).__name__}, expected an nn.Module")
-    return made
+def from_library(source: str) -> Loaded:
+    """A network that timm or torchvision knows, timm:resnet18, with its published weights or a file's."""
+    return Loaded(source=source)
 
 
 _: Defense = Loaded()

@@ -82,7 +82,8 @@ defense = click.option(
     required=True,
     callback=_checked(_find_defense),
     metavar="NAME",
-    help="Defense, NAME[field=value], or PATH.py:CLASS; of others: loaded, robustbench:NAME, hf:REPO.",
+    help="Defense, NAME[field=value], or PATH.py:CLASS; of others: loaded, timm:NAME, torchvision:NAME, "
+    "robustbench:NAME, hf:REPO.",
 )
 networks = click.argument(
     "names",
@@ -251,6 +252,30 @@ factory = click.option(
     help="What makes the network that loaded weights are for, in the place of --arch; also PATH.py:CALLABLE. "
     "It takes images in [0, 1].  [default: the architecture]",
 )
+normalize = click.option(
+    "--normalize",
+    metavar="NAME|MEAN/STD",
+    help="What goes before a loaded network: none, task, imagenet, cifar10, half, or numbers such as "
+    "0.5,0.5,0.5/0.25,0.25,0.25.  [default: task before --arch, else what its library says, or nothing]",
+)
+classes = click.option(
+    "--classes",
+    metavar="FILE",
+    help="Names of a loaded network's outputs, a line each or JSON, where they are more than the data's "
+    "classes or in another order; `imagenet` is known.  [default: the outputs are the classes]",
+)
+randomized = click.option(
+    "--randomized",
+    is_flag=True,
+    help="The loaded network draws when it answers: gradients are averaged, verdicts are votes.  "
+    "[default: it does not]",
+)
+attackable = click.option(
+    "--attackable",
+    metavar="MODULE:CALLABLE",
+    help="What makes, of a loaded network, one that can be differentiated in its place (BPDA); also "
+    "PATH.py:CALLABLE.  [default: the network itself]",
+)
 surrogate = click.option(
     "--surrogate",
     metavar="NAME[@ARCH]",
@@ -296,6 +321,10 @@ network = several(
     *(seed, device, devices, store, settings, rerun, accept_stale, offline),
 )
 """What decides how a network is trained, and where it is kept."""
+
+
+of_others = several(checkpoint, factory, normalize, classes, randomized, attackable)
+"""Which weights are attacked, and what is said of a network that others trained."""
 
 
 class Commands(click.Group):

@@ -44,6 +44,10 @@ def as_request(
     examples: str | None = None,
     checkpoint: str = "best",
     factory: str | None = None,
+    normalize: str | None = None,
+    classes: str | None = None,
+    randomized: bool = False,
+    attackable: str | None = None,
     surrogate: str | None = None,
     init: Path | None = None,
     data_root: Path | None = None,
@@ -84,9 +88,16 @@ def as_request(
         init=init,
         weights=None if is_epoch else Path(checkpoint).expanduser(),
         factory=factory,
+        classes=classes,
+        foreign=_given(normalize=normalize, randomized=randomized, attackable=attackable),
         data_root=data_root,
         download=not offline,
     )
+
+
+def _given(**words: str | bool | None) -> dict[str, str]:
+    """The options that were typed, as texts by the fields that they set."""
+    return {name: str(word) for name, word in words.items() if word}
 
 
 def as_options(

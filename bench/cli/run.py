@@ -29,8 +29,7 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
 @options.norm
 @options.eps
 @options.examples
-@options.checkpoint
-@options.factory
+@options.of_others
 @options.surrogate
 @options.batch_size
 @options.compiled
@@ -53,7 +52,6 @@ def run(
     eps: str | None,
     examples: str | None,
     checkpoint: str,
-    factory: str | None,
     surrogate: str | None,
     batch_size: str,
     compiled: bool,
@@ -82,7 +80,6 @@ def run(
         "eps": eps,
         "examples": examples,
         "checkpoint": checkpoint,
-        "factory": factory,
         "surrogate": surrogate,
     }
     question = _question(words, shared)
@@ -103,9 +100,11 @@ def _question(words: Mapping[str, Any], shared: Mapping[str, Any]) -> Question |
     """What was asked, as far as it decides the record."""
     from bench.records.asked import Question
 
-    if shared["init"] or words["factory"] or words["checkpoint"] not in ("best", "last"):
+    named = ("init", "factory", "classes", "attackable")
+    if any(shared[name] for name in named) or words["checkpoint"] not in ("best", "last"):
         return None  # files of the user's own, whose content decides
-    decides = {name: shared[name] for name in ("data", "arch", "recipe", "train_eps", "seed", "settings")}
+    others = ("data", "arch", "recipe", "train_eps", "seed", "settings", "normalize", "randomized")
+    decides = {name: shared[name] for name in others}
     return Question.of({**words, **decides})
 
 

@@ -20,7 +20,7 @@ def command(name: str) -> click.Command:
     own = study.module("command")
     shared = (
         *((options.norm, options.eps) if study.budgeted else ()),
-        *(options.examples_or(study.examples), options.checkpoint, options.factory),
+        *(options.examples_or(study.examples), options.of_others),
         *(options.batch_size, options.compiled, options.workers, options.network),
         *(options.also_out(study.writes), options.as_json),
     )

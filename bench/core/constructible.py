@@ -51,8 +51,8 @@ def class_named(name: str, beside: Iterable[type] = ()) -> type:
 
 
 def require_given(target: str, what: str) -> None:
-    """Refuse "module:attribute" in a module that the user did not give; an empty text names none."""
-    module = target.rpartition(":")[0]
+    """Refuse "module:attribute[...]" in a module that the user did not give; an empty text names none."""
+    module = target.partition("[")[0].rpartition(":")[0]
     if target and not is_given(module):
         stem = module.removesuffix(".py").rpartition("/")[2]
         raise NotGiven(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -50,7 +52,8 @@ def module_at(place: str, expected: str) -> ModuleType:
     True
     """
     if not place.endswith(".py"):
-        found = importlib.import_module(place)
+        with as_if_run():
+            found = importlib.import_module(place)
         _GIVEN.add(place)
         return found
     path = Path(place).expanduser().resolve()
@@ -59,6 +62,33 @@ def module_at(place: str, expected: str) -> ModuleType:
     found = _module_of_file(path)
     _GIVEN.add(found.__name__)
     return found
+
+
+@contextlib.contextmanager
+def as_if_run(folder: Path | None = None) -> Iterator[None]:
+    """Inside, modules of others find what they expect: their own folder and the current one to import from.
+
+    The command line is empty, and what they print goes to stderr.
+    """
+    places = [
+        str(place) for place in (folder, Path.cwd()) if place is not None and str(place) not in sys.path
+    ]
+    arguments = sys.argv
+    sys.path[:0] = places
+    sys.argv = arguments[:1]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.argv = arguments
+        for place in places:
+            sys.path.remove(place)
+
+
+def folder_of(module: ModuleType) -> Path | None:
+    """Where the file of a module lies that was run from a file; None: it was imported by its name."""
+    path: Path | None = vars(module).get(FROM_FILE)
+    return None if path is None else path.parent
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -76,9 +106,16 @@ def _module_of_file(path: Path) -> ModuleType:
     module.__dict__[FROM_FILE] = path
     sys.modules[name] = module  # dataclasses look up their module while it is being run
     try:
-        spec.loader.exec_module(module)
+        with as_if_run(path.parent):
+            spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, SystemExit):
+            raise BadValue(
+                f"{str(path)!r} ends the program when it is imported (exit code {error.code}"
+                f"{_line_in(path, error)}), expected a file that only defines what is in it",
+                "if __name__ == '__main__': before what it does",
+            ) from None
         if not isinstance(error, Exception):
             raise
         reason = f"{type(error).__name__}: {error}".replace("\n", " ")

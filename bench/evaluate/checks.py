@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.api import Deployed
 from bench.attacks.losses import LOSSES
 from bench.core.paired import mcnemar
+from bench.evaluate.referee import not_numbers
 from bench.records.record import Finding
 
 SAME, CLOSE = 1e-5, 1e-3
@@ -51,6 +52,17 @@ def steadiness(deployed: Deployed, x: Tensor) -> Iterator[Finding]:
         kind = type(after_training[0]).__name__
         detail = f"{kind} is in train mode although the defense was put in eval mode"
         yield Finding("train-mode", "block", detail)
+
+
+def numbers(deployed: Deployed, x: Tensor) -> Iterator[Finding]:
+    """P4: finite logits; an answer that is not a number counts as wrong."""
+    with torch.no_grad():
+        odd = int(not_numbers(deployed.predict(x)).sum())
+    if odd:
+        detail = (
+            f"{odd} of {len(x)} answers to clean images and such near them are not finite: they are wrong"
+        )
+        yield Finding("answers-not-finite", "warn", detail)
 
 
 def outputs(deployed: Deployed, x: Tensor) -> Iterator[Finding]:
@@ -147,7 +159,9 @@ def _gradient(deployed: Deployed, loss: str, x: Tensor) -> Tensor:
 
 def _always(deployed: Deployed, x: Tensor, answer: Tensor, calls: int = 9) -> bool:
     with torch.no_grad():
-        return all(torch.allclose(deployed.predict(x), answer, atol=SAME) for _ in range(calls))
+        return all(
+            torch.allclose(deployed.predict(x), answer, atol=SAME, equal_nan=True) for _ in range(calls)
+        )
 
 
 def _one_by_one(network: nn.Module, x: Tensor) -> Tensor | None:
@@ -159,4 +173,4 @@ def _one_by_one(network: nn.Module, x: Tensor) -> Tensor | None:
 
 
 def _near(one: Tensor, other: Tensor) -> bool:
-    return torch.allclose(one, other, atol=CLOSE, rtol=CLOSE)
+    return torch.allclose(one, other, atol=CLOSE, rtol=CLOSE, equal_nan=True)

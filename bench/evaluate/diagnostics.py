@@ -95,7 +95,11 @@ def from_network(
     channel; None: it is not looked at.
     """
     both = torch.cat([x, consistency.nearby(x)])  # a defense may treat what no camera made in its own way
-    findings = [*checks.steadiness(deployed, both), *checks.outputs(deployed, x)]
+    findings = [
+        *checks.steadiness(deployed, both),
+        *checks.numbers(deployed, both),
+        *checks.outputs(deployed, x),
+    ]
     steady = not deployed.randomized and not any(f.code == "undeclared-randomness" for f in findings)
     if y is not None and steady:  # else two calls differ by more than the scaling
         findings += checks.scaling(deployed, x, y, mean, std)

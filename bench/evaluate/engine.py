@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.api import Deployed, Trial
 from bench.attacks.norms import require_norm
 from bench.attacks.streams import seeded
+from bench.core.errors_of_others import in_one_line
 from bench.core.outcomes import NEVER, Outcomes
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget, Knowledge, Source
@@ -26,6 +27,7 @@ from bench.evaluate.nearest import Nearest
 from bench.evaluate.numerics import Numerics
 from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import TOLERANCE, Referee, Verdict, fools
+from bench.nn.adapt import Adapted
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,11 @@ class Arena:
         return self._open[knowledge]
 
     def notes(self) -> tuple[str, ...]:
-        """Which shortcuts of its numerics were not taken, and why, of all that was opened so far."""
+        """What was done for the network to answer as ours do, and which shortcuts were not taken, and why."""
+        modules = self.referee.deployed.predict.modules()
+        said = [f"network: {line}" for part in modules if isinstance(part, Adapted) for line in part.said]
         refused = {access.refused for access in self._open.values()} - {None}
-        return tuple(sorted(f"BatchNorm is not folded for gradients: {reason}" for reason in refused))
+        return (*said, *sorted(f"BatchNorm is not folded for gradients: {reason}" for reason in refused))
 
     def verdicts(self, chunk: Chunk, x: Tensor) -> Tensor:
         """The classes [n] of images [n, C, H, W], one for each example of a chunk; no attack sees the draws.
@@ -138,7 +142,7 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
             raise
         except Exception as error:  # whatever an attack does wrong is this column's failure alone
             told = isinstance(error, NoDerivative)  # a sentence already; others need their name
-            message = str(error) if told else f"{type(error).__name__}: {error}"
+            message = str(error) if told else in_one_line(error)
             return Cell(None, time.perf_counter() - started, error=message)
         outcomes, broken = _settle(arena, ledger, candidate, chunk, clean, rows, before)
     flat, shared = int(ledger.flat.sum()), int(ledger.shared.sum())

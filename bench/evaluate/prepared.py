@@ -70,7 +70,8 @@ def as_laid_out(x: Tensor, channels_last: bool) -> Tensor:
 @contextmanager
 def unchanged(network: nn.Module) -> Iterator[None]:
     """What is tried inside leaves no trace in a network that keeps state, nor in anybody's random draws."""
-    held = [(module, dict(vars(module)), dict(module._buffers)) for module in network.modules()]
+    plain = [module for module in network.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    held = [(module, dict(vars(module)), dict(module._buffers)) for module in plain]
     values = [(buffer, buffer.detach().clone()) for buffer in network.buffers()]
     devices = [buffer.device for buffer, _ in values] + [weight.device for weight in network.parameters()]
     with torch.random.fork_rng(list({device for device in devices if device.type == "cuda"})):

@@ -74,9 +74,17 @@ class Referee:
 
     def _answer(self, x: Tensor) -> Tensor:
         logits = self.deployed.predict(x)
-        classes = torch.where(logits.isnan().any(dim=1), logits.shape[1], logits.argmax(dim=1))
+        classes = torch.where(not_numbers(logits), logits.shape[1], logits.argmax(dim=1))
         refused = turned_away(self.deployed, x)
         return classes if refused is None else torch.where(refused, REFUSED, classes)
+
+
+def not_numbers(logits: Tensor) -> Tensor:
+    """[m] bool: answers [m, K] with a NaN or an infinity, which are never right.
+
+    Single classes at -inf are ruled out by the network, and say nothing against the others.
+    """
+    return logits.isnan().any(dim=1) | logits.isposinf().any(dim=1) | logits.isneginf().all(dim=1)
 
 
 def turned_away(deployed: Deployed, x: Tensor) -> Tensor | None:

@@ -105,6 +105,16 @@ def fold(net: nn.Module, examples: Tensor, channels_last: bool = False) -> nn.Mo
         return net
 
 
+class _Tracer(fx.Tracer):
+    """Goes into every module but torchvision's transforms, which look at the type of what they are given."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is called in the graph as it is."""
+        if type(m).__module__.startswith("torchvision.transforms"):
+            return True
+        return super().is_leaf_module(m, module_qualified_name)
+
+
 @dataclass(frozen=True)
 class _Pair:
     conv: nn.Conv2d  # live
@@ -130,7 +140,7 @@ def _fold_graph(net: nn.Module, channels_last: bool) -> tuple[fx.GraphModule, li
     modes = [(module, module.training) for module in net.modules()]
     net.eval()  # functional dropout and the like are fixed by the trace
     try:
-        graph = fx.Tracer().trace(net)
+        graph = _Tracer().trace(net)
     finally:
         for module, training in modes:
             module.training = training

@@ -165,7 +165,7 @@ class Provenance:
     threads: int | None = None  # they order sums, so change weights; None: made before they were noted
     lock: str | None = None  # the digest of bench/requirements.lock; None: made before there was one
     unlocked: tuple[str, ...] = ()  # packages in another version than the lock's: "torch 2.13.0"
-    notes: tuple[str, ...] = ()  # shortcuts of its numerics that a network did not allow, each a sentence
+    notes: tuple[str, ...] = ()  # what a network of others needed, and which shortcuts it did not allow
     figures: str = ""  # digest of the code that made figures of cells; empty: made before it was noted
 
 

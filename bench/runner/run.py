@@ -80,16 +80,18 @@ class _Run:
             options.progress.say(note)
         with executor(lambda: Columns(subject), RunWork(spec), options) as ready:
             cells = self._cells(subject, ready)
-        findings += as_many_as_fit(
-            lambda n: diagnostics.from_history(subject.deployed, subject.anew(), images[:n]), len(images)
-        )
+        if not any(finding.code == "undeclared-randomness" for finding in findings):
+            findings += as_many_as_fit(
+                lambda n: diagnostics.from_history(subject.deployed, subject.anew(), images[:n]), len(images)
+            )
         findings += findings_of(spec, cells)
         evidence = None
         if options.evidence and cells.outcomes and not cells.failed:
             evidence, told = keep(subject, self.folder, cells.outcomes, options.progress)
             findings += told
         sources = sources_behind(spec, options.store, self.sources)
-        notes, figures = subject.arena.notes(), figures_digest(self.sources)
+        notes = (*subject.trained.said, *subject.arena.notes())
+        figures = figures_digest(self.sources)
         seconds = time.perf_counter() - self.clock
         made = provenance(sources, subject.device, self.started, seconds, notes, figures)
         record = summarise(subject, cells, findings, made)

@@ -21,9 +21,6 @@ from bench.errors import BadCheckpoint
 Weights = dict[str, Tensor]
 Row = dict[str, float | int | None]
 
-_WRAPPERS = ("state_dict", "model", "net")
-_PREFIXES = ("module.", "_orig_mod.")
-
 
 def weights_of(net: nn.Module) -> Weights:
     """A copy of all parameters and buffers on the CPU, sharing no memory."""
@@ -33,32 +30,21 @@ def weights_of(net: nn.Module) -> Weights:
 
 
 def load_weights(path: Path, net: nn.Module) -> None:
-    """Load a safetensors file or a weights-only pickle into a network, every key and shape as expected.
+    """Load what `save_weights` wrote into the network that it was written of, every name and shape as then.
 
-    Common wrappings are undone: `module.` and `_orig_mod.` before keys, and a table within `state_dict`,
-    `model` or `net`. Anything else that does not fit raises BadCheckpoint.
+    Weights of others are read by `weights_file.load_foreign`.
+
+    Raises:
+        BadCheckpoint: the file is damaged, or of another network.
     """
-    wanted = net.state_dict()
-    found = _unprefixed(_read(path), wanted)
-    missing = [name for name in wanted if name not in found]
-    unexpected = [name for name in found if name not in wanted]
-    if missing or unexpected:
-        faults = [*_listed("misses", missing), *_listed("has unexpected", unexpected)]
+    try:
+        found = safetensors.torch.load_file(path)
+        net.load_state_dict(found)
+    except Exception as error:  # whatever a damaged file makes the readers raise
         raise BadCheckpoint(
-            f"{path} does not fit the network: it {' and '.join(faults)}",
-            "the defense, data set and architecture it was trained with",
-        )
-    for name, tensor in found.items():
-        if tensor.shape != wanted[name].shape:
-            raise BadCheckpoint(
-                f"{path} does not fit the network: {name} is {_size(tensor)}, expected {_size(wanted[name])}",
-                "the defense, data set and architecture it was trained with",
-            )
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise BadCheckpoint(
-                f"{path} holds numbers that are not finite in {name}, expected trained weights"
-            )
-    net.load_state_dict(found)
+            f"{path} is damaged, or of another network than its training's ({_first_line(error)})",
+            f"rm -r {path.parent} and train again",
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -130,60 +116,6 @@ class Checkpoints:
             what = "was changed after its training" if weights.exists() else "is missing"
             raise BadCheckpoint(f"{weights} {what}", f"rm -r {self.folder} and train again")
         return result
-
-
-def _read(path: Path) -> Weights:
-    try:
-        with path.open("rb") as file:
-            start = file.read(64).lstrip()
-    except OSError as error:
-        raise BadCheckpoint(
-            f"{path} cannot be read ({error.strerror})", "the path of a weights file"
-        ) from None
-    if start.startswith((b"<", b"version https://git-lfs")):
-        what = "a web page" if start.startswith(b"<") else "a pointer to a large file"
-        raise BadCheckpoint(f"{path} is {what}, not weights", "downloading the file itself")
-    try:
-        if path.suffix == ".safetensors":
-            found: object = safetensors.torch.load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign file makes the readers raise
-        raise BadCheckpoint(
-            f"{path} is not a safetensors file or a pickle of plain tensors ({_first_line(error)})",
-            "saving it again as safetensors",
-        ) from None
-    for wrapper in _WRAPPERS * 2:
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
-    if not isinstance(found, Mapping) or not found:
-        raise BadCheckpoint(
-            f"{path} holds no table of tensors, but {_kind(found)}", "the state_dict of a network"
-        )
-    for name, tensor in found.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise BadCheckpoint(
-                f"{path} holds {_kind(tensor)} under {name!r}, expected tensors only",
-                "the state_dict of a network",
-            )
-    return dict(found)
-
-
-def _unprefixed(found: Weights, wanted: Mapping[str, Tensor]) -> Weights:
-    for prefix in _PREFIXES * 2:
-        ours = any(name.startswith(prefix) for name in wanted)
-        if not ours and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    return found
-
-
-def _listed(verb: str, names: Sequence[str]) -> list[str]:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return [f"{verb} {', '.join(names[:3])}{more}"] if names else []
-
-
-def _size(tensor: Tensor) -> str:
-    return "x".join(str(length) for length in tensor.shape) or "a single number"
 
 
 def _kind(value: object) -> str:

@@ -26,9 +26,11 @@ from bench.core.seeds import seed_for
 from bench.core.threat import Budget
 from bench.data.dataset import Dataset
 from bench.errors import BadValue, BenchError
-from bench.train.checkpoints import Checkpoints, Row, load_weights
+from bench.train.checkpoints import Checkpoints, Row
 from bench.train.context import TrainContext
+from bench.train.foreign import Foreign
 from bench.train.recipe import Recipe
+from bench.train.weights_file import load_foreign
 
 if TYPE_CHECKING:  # it loads torch's compiler, and most runs train nothing
     from lightning_fabric import Fabric
@@ -50,6 +52,7 @@ class Trained:
     validation_robust_accuracy: float | None
     weights: Path  # safetensors of all modules of the defense
     sha256: str  # of that file
+    said: tuple[str, ...] = ()  # of the weights that it began with
 
 
 def train(
@@ -125,8 +128,10 @@ def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
     with torch.random.fork_rng(cuda):  # the caller's random streams are not ours to move
         torch.manual_seed(seed_for("train", job.identity, job.seed, "build"))
         net = job.defense.build(job.task).to(fabric.device)
-        if job.init is not None:
-            load_weights(job.init, net)
+        taken = () if job.init is None else load_foreign(job.init, net, _key(job.defense))
+        said = [f"weights: {sentence}" for sentence in taken]
+        for sentence in said:
+            progress.say(sentence)
         context = TrainContext(
             fabric=fabric,
             data=job.data,
@@ -146,7 +151,13 @@ def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
     if job.recipe.select == "last" or not context.finished:
         context.save_weights("last")
     if fabric.is_global_zero:
-        checkpoints.save_result(_result(job, context, checkpoints.path("best.safetensors")))
+        result = _result(job, context, checkpoints.path("best.safetensors"))
+        checkpoints.save_result({**result, "said": said} if said else result)
+
+
+def _key(defense: Defense) -> str:
+    """Which table of a file of weights is meant, where the defense says it."""
+    return defense.key if isinstance(defense, Foreign) else ""
 
 
 def _parent(net: nn.Module, device: torch.device) -> nn.Module:
@@ -182,6 +193,7 @@ def _trained(folder: Path, result: Mapping[str, Any]) -> Trained:
         validation_robust_accuracy=result["validation_robust_accuracy"],
         weights=folder / str(result["weights"]),
         sha256=result["sha256"],
+        said=tuple(result.get("said", ())),
     )
 
 

@@ -49,6 +49,10 @@ class Foreign(Protocol):
         """Where the weights come from: a name that the defense is asked for by, or `file`."""
 
     @property
+    def key(self) -> str:
+        """The table of weights that is meant in a file of several; empty: the one that fits."""
+
+    @property
     def modules(self) -> tuple[str, ...]:
         """Modules of others whose code makes the network."""
 
@@ -66,7 +70,7 @@ class Foreign(Protocol):
         """The defense that knows what its weights are."""
 
     def unpacked(self, data: str, file: Path, folder: Path) -> Path:
-        """A table of all weights of the network, in a file that `load_weights` reads.
+        """A table of all weights of the network, in a file that `load_foreign` reads.
 
         It is the first of `files` itself, or is made of them in a folder that is dropped afterwards.
         """

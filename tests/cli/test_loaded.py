@@ -116,7 +116,7 @@ class Code:
         (b"<!DOCTYPE html><html>", "is a web page, not weights"),
         ({"state_dict": Code()}, "is not a safetensors file or a pickle of plain tensors"),
         ([torch.zeros(3)], "holds no table of tensors"),
-        ({"conv.weight": 3}, "expected tensors only"),
+        ({"conv.weight": 3}, "holds no table of tensors, but a table of int"),
     ],
 )
 def test_files_that_are_no_weights(bench, content, told):
@@ -147,9 +147,9 @@ def test_a_factory_makes_the_network(bench):
     assert record["defense"].startswith("loaded[factory=networks_for_cli:make,weights=")
     assert "networks_for_cli" in record["provenance"]["sources"]
     shutil.rmtree("runs")
-    refused(bench(*words, "networks_for_cli.py:wide"), "1.weight is 3x64, expected 4x64")
-    torch.save(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)).state_dict(), "linear.pt")
-    refused(bench(*words, "networks_for_cli.py:wide"), "answers [2, 4] to two images", "logits [2, 3]")
+    refused(bench(*words, "networks_for_cli.py:wide"), "4 logits, and there are 3 classes", "--classes")
+    chosen = ["--set", "defense.outputs=0,1,2"]
+    refused(bench(*words, "networks_for_cli.py:wide", *chosen), "1.weight is 3x64, expected 4x64")
 
 
 def test_the_twin_is_skipped_with_a_reason_and_other_attackers_are_trained(bench, trained):
@@ -175,7 +175,7 @@ def test_the_twin_is_skipped_with_a_reason_and_other_attackers_are_trained(bench
         ("run --defense hf:a/b --checkpoint x.pt", ["'x.pt'", "hf:a/b brings its own weights"]),
         ("run --defense hf:a/b --offline", ["weights of hf:a/b are not here", "--offline downloads nothing"]),
         ("run --defense pgd_at --factory json:loads", ["'json:loads'", "pgd_at is trained here"]),
-        ("run --defense loaded[normalize=some]", ["normalize is 'some'", "'none' or 'task'"]),
+        ("run --defense loaded[normalize=some]", ["normalize is 'some'", "expected none, task", "MEAN/STD"]),
         ("run --defense robustbench:", ["'robustbench:'", "robustbench:NAME"]),
         ("train --defense loaded", ["loaded has no weights", "bench run --defense loaded"]),
         ("check loaded", ["loaded has no weights", "bench run --defense loaded --checkpoint FILE"]),

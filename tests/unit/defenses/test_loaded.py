@@ -21,12 +21,13 @@ from bench.nn.architectures import network
 from bench.plan import Request, name_of, parse_defense, plan_run, plan_training
 from bench.registry import DEFENSES
 from bench.train import hub, zoo
-from bench.train.checkpoints import load_weights
 from bench.train.foreign import Foreign, WeightsPlace
+from bench.train.weights_file import load_foreign
 from defenses.ensemble import Ensemble
 from defenses.loaded import Loaded
 from defenses.pgd_at import PgdAt
 
+GREY = Task("synthetic", 3, (1, 8, 8), (0.5,), (0.25,), "small_cnn", Budget(Norm.LINF, 0.1))
 RGB = Task("rgb", 10, (3, 32, 32), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), "resnet18", Budget(Norm.LINF, 8 / 255))
 
 
@@ -48,8 +49,8 @@ def test_a_network_of_pyautoattack_answers_as_it_does_there():
     theirs = module_in(example("resnet.py")).ResNet18()
     theirs.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     raw, normalized = (Loaded(normalize=how).build(RGB) for how in ("none", "task"))
-    load_weights(weights, raw)
-    load_weights(weights, normalized)
+    load_foreign(weights, raw)
+    load_foreign(weights, normalized)
     with torch.no_grad():
         expected = theirs.eval()(x)
         assert expected.std() > 0.1
@@ -136,7 +137,7 @@ def test_a_missing_file_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"source": "somewhere"}, "source is 'somewhere', expected file, robustbench:NAME or hf:REPO"),
+        ({"source": "somewhere"}, "source is 'somewhere', expected file, robustbench:NAME, hf:REPO"),
         ({"source": "robustbench:"}, "expected file, robustbench:NAME"),
         ({"weights": "zzz"}, "expected 12 hexadecimal digits"),
         ({"factory": "make"}, "expected module:callable or PATH"),
@@ -193,7 +194,7 @@ def test_a_factory_in_a_file_has_one_name_wherever_it_lies(networks, tmp_path, w
     assert first.modules[:2] == ["defenses.loaded", "networks_of_mine"], "its code is behind the result"
     assert first.named.defense.made_by == "networks_of_mine:make"
     assert plan_training(other).id == first.id
-    assert isinstance(first.named.defense.build(RGB), nn.Sequential)
+    assert isinstance(first.named.defense.build(GREY), nn.Sequential), "nothing was needed around it"
 
 
 @pytest.mark.parametrize(
@@ -219,34 +220,22 @@ def test_a_factory_is_for_weights_of_others_and_instead_of_an_architecture(netwo
         plan_training(request(weights=weights(), factory="no_such_module:make"))
 
 
-class Context:
-    """The part of a context that a fit without training needs."""
-
-    task = Task("synthetic", 3, (1, 8, 8), (0.5,), (0.25,), "small_cnn", Budget(Norm.LINF, 0.1))
-
-    def draw(self, n):
-        return SimpleNamespace(x=torch.rand(n, 1, 8, 8))
-
-
 @pytest.mark.parametrize(
-    ("net", "told"),
+    ("make", "told"),
     [
-        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), r"answers \[2, 4\] to two images .* logits \[2, 3\]"),
-        (nn.Flatten(0), r"answers \[128\]"),
-        (nn.Conv2d(3, 3, 3), r"cannot take images 1x8x8 \(.*expected input.* 3 channels"),
-        (nn.LSTM(8, 3), "cannot take|answers tuple"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 2)),
+            r"answers \[2, 2\] to two .* logits \[2, 3\]",
+        ),
+        (lambda: nn.Flatten(0), r"answers \[128\] to two images and \[64\] to one"),
+        (lambda: nn.Conv2d(3, 3, 3), r"cannot take images 1x8x8 \(.*expected input.* 3 channels"),
+        (lambda: nn.LSTM(8, 3), "cannot take|answers tuple"),
     ],
 )
-def test_a_network_for_other_images_or_classes_is_one_sentence(net, told):
+def test_a_network_for_other_images_or_classes_is_one_sentence(monkeypatch, make, told):
+    monkeypatch.setattr("bench.train.factory.network", lambda *_: make())
     with pytest.raises(BadCheckpoint, match=told):
-        Loaded().fit(net, Context())
-
-
-def test_fit_changes_nothing():
-    net = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, 3))
-    before = {key: value.clone() for key, value in net.state_dict().items()}
-    Loaded().fit(net, Context())
-    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+        Loaded(factory="theirs:make").build(GREY)
 
 
 # RobustBench
@@ -275,7 +264,7 @@ def test_a_network_of_the_zoo_answers_as_it_does_there(tmp_path):
     assert file == folder / "Rice2020Overfitting.pt"
     (tmp_path / "unpacked").mkdir()
     mine = loaded.build(RGB)
-    load_weights(loaded.unpacked("npz:mine", file, tmp_path / "unpacked"), mine)
+    load_foreign(loaded.unpacked("npz:mine", file, tmp_path / "unpacked"), mine)
     x = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(mine.eval()(x), theirs(x)) and theirs(x).std() > 0
@@ -320,7 +309,7 @@ def test_labels_are_the_names_that_were_asked_for():
     assert isinstance(together.defense, Ensemble)
     with pytest.raises(UnknownName, match="did you mean 'robustbench:Rice'"):
         parse_defense("robustbnech:Rice", {})
-    assert DEFENSES.schemes() == ["hf:REPO", "robustbench:NAME"]
+    assert DEFENSES.schemes() == ["hf:REPO", "robustbench:NAME", "timm:NAME", "torchvision:NAME"]
 
 
 def test_the_paper_is_told_as_far_as_it_is_known(tmp_path, monkeypatch):
@@ -343,7 +332,7 @@ def test_the_paper_is_told_as_far_as_it_is_known(tmp_path, monkeypatch):
 @pytest.fixture
 def hugging_face(monkeypatch):
     """A hub of one repository; what is asked of it is noted."""
-    errors = pytest.importorskip("huggingface_hub").errors
+    errors = pytest.importorskip("huggingface_hub.errors")
     asked, files = [], {"someone/net": ["README.md", "pytorch_model.bin", "net.safetensors"]}
 
     def list_repo_files(repository):

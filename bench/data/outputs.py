@@ -1,0 +1,87 @@
+"""Which outputs of a network are the classes of a data set, by the names that a file gives the outputs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BadValue, near
+
+IMAGENET = "imagenet"
+"""The word for ImageNet's 1,000 classes, by their synsets (n01440764) or names."""
+
+
+def outputs_of(place: str, classes: Sequence[str], data: str) -> tuple[int, ...]:
+    """The output of each class, in the order of the classes.
+
+    `place` is `imagenet` or a file: a name on each line in the order of the outputs, or JSON: such a list, a
+    table from number to name or names (ImageNet's class index), or from name to number.
+
+    Raises:
+        BadValue: it cannot be read, or a class is not in it.
+    """
+    named = _imagenet() if place == IMAGENET else _read(Path(place).expanduser())
+    plain = {_plain(name): number for name, number in named.items()}
+    found = []
+    for name in classes:
+        number = named.get(name, plain.get(_plain(name)))
+        if number is None:
+            meant = near(name, named)
+            near_by = repr(meant) if meant else f"{', '.join([*named][:4])}, ..."
+            raise BadValue(
+                f"{place} names no output {name!r}, a class of {data}, but {near_by}, expected every class",
+                "--classes FILE with the name of each output as the data set calls it, a line each",
+            )
+        found.append(number)
+    if len(set(found)) < len(found):
+        raise BadValue(f"{place} gives two classes of {data} one output, expected an output for each")
+    return tuple(found)
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ").strip()
+
+
+def _read(path: Path) -> dict[str, int]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
+        raise BadValue(
+            f"{path} cannot be read ({reason}), expected names of outputs", "--classes FILE"
+        ) from None
+    if not text.lstrip().startswith(("{", "[")):
+        return {line.strip(): number for number, line in enumerate(text.splitlines()) if line.strip()}
+    try:
+        return _of_json(json.loads(text))
+    except (ValueError, TypeError, RecursionError):
+        raise BadValue(
+            f"{path} is no list of names and no table between names and numbers, expected one",
+            "--classes FILE with a name on each line",
+        ) from None
+
+
+def _of_json(found: Any) -> dict[str, int]:
+    if isinstance(found, Mapping) and all(isinstance(value, int) for value in found.values()):
+        return {str(name): int(number) for name, number in found.items()}
+    numbered = (
+        enumerate(found) if isinstance(found, list) else ((int(key), item) for key, item in found.items())
+    )
+    named: dict[str, int] = {}
+    for number, names in numbered:
+        for name in [names] if isinstance(names, str) else names:
+            named.setdefault(str(name), number)
+    return named
+
+
+def _imagenet() -> dict[str, int]:
+    """Synsets in the order of ImageNet's classes, and their names as torchvision tells them."""
+    from torchvision.models import ResNet18_Weights
+
+    timm_data: Any = importlib.import_module("timm.data")
+    synsets = {name: number for number, name in enumerate(timm_data.ImageNetInfo().label_names())}
+    names = ResNet18_Weights.DEFAULT.meta["categories"]
+    return {**{name: number for number, name in enumerate(names)}, **synsets}
