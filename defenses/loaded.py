@@ -21,7 +21,7 @@ from bench.api import Defense, Deployed, FitContext, Task
 from bench.core.imports import CODE, module_at
 from bench.errors import BadCheckpoint, BadValue, BenchError, unknown
 from bench.nn.architectures import network
-from bench.train import hub, zoo
+from bench.train import hub, memory, zoo
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.zoo import Threat
 
@@ -36,6 +36,8 @@ class _Paper:
             return f"RobustBench: {name}, as published" + (f" ({told})" if told else "")
         if scheme == "hf":
             return f"Hugging Face: {name}, as published there"
+        if loaded is not None and loaded.made_by == memory.IN_MEMORY:
+            return "a network that a program held in memory (no paper)"
         return "weights that others trained, from a file (no paper)"
 
 
@@ -122,6 +124,8 @@ class Loaded:
     @property
     def made_by(self) -> str | None:
         """The factory, or whose network it is; None: an architecture of ours."""
+        if memory.is_factory(self.factory):
+            return memory.IN_MEMORY
         return "robustbench" if self._zoo_name else self.factory or None
 
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(USAGE)
     except click.ClickException as error:
-        _fail(_sentence(error), USAGE)
+        _fail(sentence_of(error), USAGE)
     except BenchError as error:
         _fail(str(error), USAGE)
     except (click.Abort, KeyboardInterrupt):
@@ -124,7 +124,7 @@ _UNWRITABLE = {
 }
 
 
-def _sentence(error: click.ClickException) -> str:
+def sentence_of(error: click.ClickException) -> str:
     """What click found wrong, as one sentence like ours, with the command whose help explains it."""
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         return str(unknown("option", error.option_name, error.possibilities))

@@ -20,6 +20,12 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.records.record import Record
     from bench.runner.options import Options
 
+DECIDES = (
+    *("defense", "suite", "attacks", "knowledge", "norm", "eps", "examples", "checkpoint", "factory"),
+    *("surrogate", "data", "arch", "recipe", "train_eps", "seed", "settings"),
+)
+"""The words that decide a record; all others say where things lie and how it is done."""
+
 
 @click.command()
 @options.defense
@@ -44,25 +50,7 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
     help="Also rank all records of the store in a CSV and markdown board there.  [default: none]",
 )
 @options.as_json
-def run(
-    defense: str,
-    suite: str | None,
-    attacks: tuple[str, ...],
-    knowledge: str | None,
-    norm: str | None,
-    eps: str | None,
-    examples: str | None,
-    checkpoint: str,
-    factory: str | None,
-    surrogate: str | None,
-    batch_size: str,
-    compiled: bool,
-    workers: int,
-    no_evidence: bool,
-    board: Path | None,
-    as_json: bool,
-    **shared: Any,
-) -> int:
+def run(board: Path | None, as_json: bool, **words: Any) -> int:
     """Train a defense (or load its weights), attack it with a suite or named attacks, and print the table.
 
     A run that was killed goes on from where it stopped; one that is complete answers from its record.
@@ -70,43 +58,35 @@ def run(
     from bench.cli.requests import as_options
     from bench.records.store import require_writable
 
-    how = as_options(
-        batch_size=batch_size, compiled=compiled, workers=workers, no_evidence=no_evidence, **shared
-    )
-    words = {
-        "defense": defense,
-        "suite": suite,
-        "attacks": attacks,
-        "knowledge": knowledge,
-        "norm": norm,
-        "eps": eps,
-        "examples": examples,
-        "checkpoint": checkpoint,
-        "factory": factory,
-        "surrogate": surrogate,
-    }
-    question = _question(words, shared)
-    answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
-    if answer is None:
-        record = _computed(words, shared, how, board, question)
-    else:
-        if board is not None:
-            require_writable(board, "folder of boards", "--board FOLDER")
-        record = _told_again(answer, how)
+    if board is not None:  # known now, not after hours
+        require_writable(board, "folder of boards", "--board FOLDER")
+    record = answered(words, as_options(**words))
     _print(record, as_json)
     if board is not None:
-        _write_board(shared["store"], board)
+        _write_board(words["store"], board)
     return 0 if record.status == "complete" else 1
 
 
-def _question(words: Mapping[str, Any], shared: Mapping[str, Any]) -> Question | None:
+def answered(words: Mapping[str, Any], how: Options) -> Record:
+    """The record that all options but those of printing ask for: from the store, or computed now.
+
+    Raises:
+        BenchError: a word is wrong, or data, weights or store are not as they must be.
+    """
+    question = _question(words)
+    answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
+    if answer is not None:
+        return _told_again(answer, how)
+    return _computed(words, how, question)
+
+
+def _question(words: Mapping[str, Any]) -> Question | None:
     """What was asked, as far as it decides the record."""
     from bench.records.asked import Question
 
-    if shared["init"] or words["factory"] or words["checkpoint"] not in ("best", "last"):
+    if words["init"] or words["factory"] or words["checkpoint"] not in ("best", "last"):
         return None  # files of the user's own, whose content decides
-    decides = {name: shared[name] for name in ("data", "arch", "recipe", "train_eps", "seed", "settings")}
-    return Question.of({**words, **decides})
+    return Question.of({name: words[name] for name in DECIDES})
 
 
 def _told_again(answer: Answer, how: Options) -> Record:
@@ -119,24 +99,15 @@ def _told_again(answer: Answer, how: Options) -> Record:
     return answer.record
 
 
-def _computed(
-    words: Mapping[str, Any],
-    shared: Mapping[str, Any],
-    how: Options,
-    board: Path | None,
-    question: Question | None,
-) -> Record:
+def _computed(words: Mapping[str, Any], how: Options, question: Question | None) -> Record:
     """The record of the planned run, and a note of what it answers."""
     from bench.cli.requests import as_request
-    from bench.records.store import require_writable
 
-    request = as_request(**words, **shared)  # says what is wrong with a name, before torch is loaded
+    request = as_request(**words)  # says what is wrong with a name, before torch is loaded
 
     from bench.plan import plan_run
 
     spec = plan_run(request)
-    if board is not None:  # known now, not after hours
-        require_writable(board, "folder of boards", "--board FOLDER")
     said = list(_worth_saying(spec, words["surrogate"] is not None))
     for sentence in said:
         how.progress.say(sentence)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
 
+from bench.api import Defense
 from bench.core.digest import source_digests
 from bench.core.threat import Source
 from bench.data.dataset import Dataset
@@ -43,7 +45,7 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
         with _weights_to_begin_with(spec, folder) as init:
             return train(
                 spec.named.defense,
-                data,
+                _shown_to(spec.named.defense, data),
                 data.task(spec.architecture),
                 budget=spec.budget,
                 recipe=spec.recipe,
@@ -65,6 +67,13 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
             f"{options.device!r}, expected smaller batches or a device with more",
             f"--set recipe.batch_size={max(2, spec.recipe.batch_size // 2)}",
         ) from None
+
+
+def _shown_to(defense: Defense, data: Dataset) -> Dataset:
+    """What a defense is fitted on; one that is not trained looks at test images where there are no others."""
+    if len(data.train) or not isinstance(defense, Foreign):
+        return data
+    return replace(data, train=data.test.take(torch.tensor([0, -1])))
 
 
 def load_data(spec: TrainSpec, options: Options) -> Dataset:

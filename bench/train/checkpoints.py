@@ -39,7 +39,7 @@ def load_weights(path: Path, net: nn.Module) -> None:
     `model` or `net`. Anything else that does not fit raises BadCheckpoint.
     """
     wanted = net.state_dict()
-    found = _unprefixed(_read(path), wanted)
+    found = _unprefixed(_read(path, may_be_empty=not wanted), wanted)
     missing = [name for name in wanted if name not in found]
     unexpected = [name for name in found if name not in wanted]
     if missing or unexpected:
@@ -132,7 +132,7 @@ class Checkpoints:
         return result
 
 
-def _read(path: Path) -> Weights:
+def _read(path: Path, may_be_empty: bool) -> Weights:
     try:
         with path.open("rb") as file:
             start = file.read(64).lstrip()
@@ -156,7 +156,7 @@ def _read(path: Path) -> Weights:
     for wrapper in _WRAPPERS * 2:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(found, Mapping) or not (found or may_be_empty):
         raise BadCheckpoint(
             f"{path} holds no table of tensors, but {_kind(found)}", "the state_dict of a network"
         )

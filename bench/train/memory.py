@@ -1,0 +1,139 @@
+"""Networks that a Python program holds, known by the digest of their weights and answers.
+
+Each is a callable of this module, so that a loaded defense names it as it names every factory, by
+`bench.train.memory:DIGEST`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakValueDictionary
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from bench.attacks.streams import seeded
+from bench.errors import BadValue
+from bench.train.checkpoints import weights_of
+
+IN_MEMORY = "in memory"
+"""What stands for the architecture of such a network."""
+
+
+def is_factory(factory: str) -> bool:
+    """Whether it is a network of this module that is named."""
+    return factory.startswith(f"{__name__}:")
+
+
+class FromFunction(nn.Module):
+    """A network that is a function of images [B, C, H, W]; it has no weights that anybody knows of."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the function answers."""
+        return self.function(x)
+
+
+@dataclass(frozen=True, eq=False)
+class HeldNetwork:
+    """A network in eval mode, for as long as somebody refers to it; called, it gives a copy."""
+
+    digest: str
+    net: nn.Module
+    num_classes: int
+
+    def __call__(self) -> nn.Module:
+        """A copy, which whoever asked may change."""
+        return copy.deepcopy(self.net)
+
+    @property
+    def factory(self) -> str:
+        """What names it: "module:callable"."""
+        return f"{__name__}:{self.digest}"
+
+    @property
+    def weights(self) -> bytes:
+        """All its parameters and buffers as a file of safetensors."""
+        return _weights(self.net)
+
+
+_HELD: WeakValueDictionary[str, HeldNetwork] = WeakValueDictionary()
+
+
+def hold(net: nn.Module, x: Tensor) -> HeldNetwork:
+    """A copy of the network, named by its weights and by its answers to some images x [n, C, H, W].
+
+    Functions and networks of other code differ in their answers alone. The same network is held once.
+
+    Raises:
+        BadValue: it cannot be copied, its state is more than tensors, or it does not answer with logits.
+    """
+    copied = copy_of(net).to(x.device)
+    logits = _logits(copied, x)
+    content = _weights(copied) + logits.float().cpu().numpy().tobytes()
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    return _HELD.setdefault(digest, HeldNetwork(digest, copied.cpu(), logits.shape[1]))
+
+
+def copy_of(net: nn.Module) -> nn.Module:
+    """The network once more, in eval mode."""
+    try:
+        return copy.deepcopy(net).eval()
+    except Exception as error:  # whatever a network of others holds
+        raise BadValue(
+            f"the network {type(net).__name__} cannot be copied ({type(error).__name__}: {error}), expected "
+            "one that copy.deepcopy takes",
+            "bench run --defense loaded --factory FILE.py:FUNCTION --checkpoint FILE",
+        ) from None
+
+
+def __getattr__(name: str) -> HeldNetwork:
+    """The network of that digest; so Python asks for what a module does not define (PEP 562)."""
+    if re.fullmatch(r"[0-9a-f]{12}", name) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = _HELD.get(name)
+    if found is None:
+        raise BadValue(
+            f"the network {name} was in the memory of a program that has ended or dropped it, expected one "
+            "that this process holds",
+            "bench.evaluate(network, ...) again, in Python",
+        )
+    return found
+
+
+def _weights(net: nn.Module) -> bytes:
+    for name, held in net.state_dict().items():
+        if not isinstance(held, Tensor):
+            raise BadValue(
+                f"the network's state has a {type(held).__name__} under {name!r}, expected tensors only",
+                "a buffer in the place of get_extra_state",
+            )
+    return safetensors.torch.save(weights_of(net))
+
+
+def _logits(net: nn.Module, x: Tensor) -> Tensor:
+    shape = "x".join(map(str, x.shape[1:]))
+    try:
+        with torch.no_grad(), seeded(0, x.device):
+            answer: object = net(x)
+    except Exception as error:  # whatever a network of others raises
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+        raise BadValue(
+            f"the network cannot take images {shape} on {x.device} ({reason}), expected one for images of "
+            "that shape on that device"
+        ) from None
+    if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == len(x) and answer.shape[1] > 1:
+        return answer
+    found = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+    raise BadValue(
+        f"the network answers {found} to {len(x)} images {shape}, expected logits [{len(x)}, classes]",
+        "lambda x: network(x).logits, or whatever gives the logits of it",
+    )
