@@ -39,7 +39,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """name -> where the command is, or what makes one of its name, and what it does; imported when called."""
 
 USAGE, INTERRUPTED = 2, 130
-"""Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation."""
+"""Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation.
+
+`bench run --fail-under` exits with 3 where the worst case is too low.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -12,6 +12,7 @@ import click
 
 from bench.cli import options
 from bench.core.threat import Budget, Source, format_eps
+from bench.errors import BadValue
 
 if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.api import Trial
@@ -25,6 +26,9 @@ DECIDES = (
     *("surrogate", "data", "arch", "recipe", "train_eps", "seed", "settings"),
 )
 """The words that decide a record; all others say where things lie and how it is done."""
+
+MISSED = 3
+"""The exit code of a run whose worst case is below --fail-under."""
 
 
 @click.command()
@@ -49,21 +53,37 @@ DECIDES = (
     metavar="FOLDER",
     help="Also rank all records of the store in a CSV and markdown board there.  [default: none]",
 )
+@click.option(
+    "--fail-under",
+    metavar="PERCENT",
+    help="Exit with code 3 if the worst case, its point estimate, is below that.  [default: no]",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the columns as JUnit XML there, for forges.  [default: no]",
+)
 @options.as_json
-def run(board: Path | None, as_json: bool, **words: Any) -> int:
+def run(board: Path | None, fail_under: str | None, junit: Path | None, as_json: bool, **words: Any) -> int:
     """Train a defense (or load its weights), attack it with a suite or named attacks, and print the table.
 
     A run that was killed goes on from where it stopped; one that is complete answers from its record.
     """
     from bench.cli.requests import as_options
-    from bench.records.store import require_writable
 
-    if board is not None:  # known now, not after hours
-        require_writable(board, "folder of boards", "--board FOLDER")
+    least = None if fail_under is None else _percent(fail_under)
+    _require_places(board, junit)
     record = answered(words, as_options(**words))
+    missed = None if least is None else _missed(record, least)
     _print(record, as_json)
     if board is not None:
         _write_board(words["store"], board)
+    if junit is not None:
+        _write_junit(record, missed, junit)
+    if missed is not None:
+        click.echo(f"bench: {missed}", err=True)
+        return MISSED
     return 0 if record.status == "complete" else 1
 
 
@@ -158,6 +178,51 @@ def _steps_for_another_eps(trial: Trial, budget: Budget) -> Iterator[str]:
 
 def _as_typed(step: Fraction, like: object) -> str:
     return str(step) if isinstance(like, Fraction) else f"{float(step):g}"
+
+
+def _percent(text: str) -> Fraction:
+    """A share in percent."""
+    try:
+        share = Fraction(text.strip().removesuffix("%"))
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
+    if not 0 <= share <= 100:
+        raise BadValue(
+            f"--fail-under is {text!r}, expected a percentage from 0 to 100 of robust examples",
+            "--fail-under 40",
+        )
+    return share
+
+
+def _require_places(board: Path | None, junit: Path | None) -> None:
+    """Know now, not after hours, whether results can be written."""
+    from bench.records.store import require_writable
+
+    if board is not None:
+        require_writable(board, "folder of boards", "--board FOLDER")
+    if junit is not None:
+        require_writable(junit.absolute().parent, "folder of the report", "--junit FILE")
+
+
+def _missed(record: Record, least: Fraction) -> str | None:
+    """That the worst case is below what it should be, in a sentence; None: it is not, or there is none."""
+    from bench.report.render import percent
+
+    found = record.worst_case
+    if found is None or 100 * Fraction(found.count, found.n) >= least:
+        return None
+    return (
+        f"the worst case of run {record.run_id} is {percent(found)} %, expected at least "
+        f"{float(least):g} % (--fail-under)"
+    )
+
+
+def _write_junit(record: Record, missed: str | None, path: Path) -> None:
+    from bench.records.store import write_atomically
+    from bench.report.junit import junit
+
+    write_atomically(path, junit(record, missed).encode())
+    click.echo(f"junit: {path}", err=True)
 
 
 def _write_board(store: Path, folder: Path) -> None:
