@@ -22,7 +22,7 @@ from bench.data.memory import HeldArrays
 from bench.errors import BadData, BadValue
 from bench.interface.given import arrays_of, first_images, name_of, network_of
 from bench.interface.result import Result
-from bench.interface.words import progress_of, radius, settings_of, words_of
+from bench.interface.words import progress_of, radius, settings_of, tidy, words_of
 from bench.plan import RunSpec, plan_run
 from bench.runner.options import pick_device
 from bench.runner.run import run as compute
@@ -49,7 +49,8 @@ def run(
     given["eps"], given["train_eps"] = radius(given["eps"]), radius(given["train_eps"])
     words = words_of(command, {"defense": defense, "settings": overridden, **given})
     how = as_options(**words, progress=progress_of(progress))
-    return Result(answered(words, how), how)
+    with tidy(how.progress):
+        return Result(answered(words, how), how)
 
 
 def evaluate(
@@ -79,7 +80,9 @@ def evaluate(
     if not isinstance(data, str):
         _require_nothing_trained(spec)
     spec = _titled(spec, name or f"{name_of(model)}-{network.digest[:6]}")
-    return Result(compute(spec, how), how, (network, data, *([] if store else [place])))
+    with tidy(how.progress):
+        record = compute(spec, how)
+    return Result(record, how, (network, data, *([] if store else [place])))
 
 
 class Place:

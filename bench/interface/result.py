@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BadData
 from bench.interface.shown import Shown
+from bench.interface.words import tidy
 from bench.records.evidence import images
 from bench.records.record import Interval, Record
 from bench.report.frame import frame
@@ -87,7 +88,8 @@ class Result:
                 f"run {self.record.run_id} was read without its weights, expected it in a store of runs",
                 "bench.run(...), which trains or finds them",
             )
-        audited = audit(self.record, replace(self.how, stale="refuse"))
+        with tidy(self.how.progress):
+            audited = audit(self.record, replace(self.how, stale="refuse"))
         return Shown((audit_table(audited),), (tally(audited.audit),))
 
     def frame(self) -> pd.DataFrame:

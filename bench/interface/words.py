@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
 import click
 
+from bench.cli.console import Console
 from bench.cli.main import sentence_of
 from bench.core.progress import Progress, Silent
 from bench.core.threat import format_eps
@@ -54,6 +56,16 @@ def radius(eps: object) -> str | None:
 def progress_of(shown: bool) -> Progress | None:
     """Where work is told of: on the terminal, which is the default, or nowhere."""
     return None if shown else Silent()
+
+
+@contextmanager
+def tidy(progress: Progress) -> Iterator[None]:
+    """What is drawn within is taken down at the end, so that an error starts on a clean line."""
+    try:
+        yield
+    finally:
+        if isinstance(progress, Console):
+            progress.close()
 
 
 def _arguments(option: click.Option | str, value: object) -> Iterator[str]:

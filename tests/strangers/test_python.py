@@ -273,3 +273,75 @@ def test_importing_is_light_and_names_stay_functions():
         "; import bench.evaluate.prepared; assert bench.evaluate.__qualname__ == 'evaluate'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+NAMES = [
+    ("fgsm", {}),
+    ("pgd", {"steps": 20}),
+    ("pgd_100x5", {}),  # a column of whitebox
+    ("apgd_t", {"steps": 5}),  # a column of whitebox, whose attack is apgd_targeted
+    ("apgd_targeted", {"steps": 5}),
+    ("torchattacks:FGSM", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters"), NAMES, ids=[name for name, _ in NAMES])
+def test_an_attack_gives_what_falls_and_leaves_what_stands(name, parameters, net, x, y):
+    found = bench.attack(net, x, y, name, norm="Linf", eps=EPS, **parameters)
+    falls = ~robust(net, x, y) & (net.eval()(x).argmax(1) == y)
+    assert found.shape == x.shape and found.dtype == x.dtype and found is not x
+    assert torch.equal((found != x).flatten(1).any(1), falls), "a gradient is the sign of w everywhere"
+    assert (net(found).argmax(1)[falls] != y[falls]).all() and (found - x).abs().max() <= EPS + 1e-6
+
+
+def test_an_attack_answers_in_the_form_that_it_was_given(net, x, y):
+    pixels = (x * 255).round().to(torch.uint8)
+    found = bench.attack(net, pixels.permute(0, 2, 3, 1).numpy(), y.numpy(), "fgsm", norm="Linf", eps="8/255")
+    assert isinstance(found, np.ndarray) and found.shape == (30, 4, 4, 3) and found.dtype == np.float32
+    same = bench.attack(net, pixels, y, "fgsm", norm="Linf", eps="8/255")
+    assert same.dtype == torch.float32 and np.array_equal(same.permute(0, 2, 3, 1).numpy(), found)
+    assert bench.attack(net, x[3:4], y[3:4], "pgd", norm="L2", eps=3, steps=3).shape == (1, 3, 4, 4)
+    assert bench.attack(net, x.double(), y, "fgsm", norm="Linf", eps=0.5).dtype == torch.float64
+
+
+def test_a_wrong_attack_is_one_sentence_and_what_it_names_works(net, x, y):
+    given = {"norm": "Linf", "eps": EPS}
+    with pytest.raises(UnknownName, match="no attack is named 'apgd_tt'; did you mean 'apgd_t'"):
+        bench.attack(net, x, y, "apgd_tt", **given)
+    with pytest.raises(BadValue, match="PGD has no parameter 'stesp'; did you mean 'steps'"):
+        bench.attack(net, x, y, "pgd", stesp=3, **given)
+    with pytest.raises(BadValue, match=r"attack\.pgd\.steps is 'many'"):
+        bench.attack(net, x, y, "pgd", steps="many", **given)
+    with pytest.raises(BadValue, match="norm and eps are lacking"):
+        bench.attack(net, x, y, "pgd")
+    with pytest.raises(BenchError, match=r"no column .* \(pgd: the defense answers without a derivative"):
+        bench.attack(lambda images: net(images).detach(), x, y, "pgd", **given)
+    assert bench.attack(net, x, y, "pgd", steps=3, **given).shape == x.shape
+
+
+def test_results_on_the_same_images_are_compared_and_ranked_in_pairs(net, x, y):
+    other = TwoClasses()
+    with torch.no_grad():
+        other.w[:24] = 0
+    one, two = (bench.evaluate(n, x, y, name=name, **GIVEN) for n, name in ((net, "one"), (other, "two")))
+    held = [robust(n, x, y) & (n.eval()(x).argmax(1) == y) for n in (net, other)]
+    shown = bench.compare(one, two)
+    worst = shown.frame().set_index("column").loc["worst case"]
+    assert (worst["won"], worst["lost"]) == (int((held[0] & ~held[1]).sum()), int((held[1] & ~held[0]).sum()))
+    assert str(shown).splitlines()[0] == "one against two" and "exact McNemar" in str(shown)
+    assert "<table>" in shown._repr_html_()
+    ranks = bench.board([one, two]).frame()
+    expected = sorted((int(h.sum()) / 30 for h in held), reverse=True)
+    assert list(ranks["smoke@1"]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_results_that_cannot_be_compared_are_told_why(net, x, y):
+    one = bench.evaluate(net, x, y, **GIVEN)
+    with pytest.raises(BadValue, match="lead to one record, expected at least two"):
+        bench.compare(one)
+    with pytest.raises(BadValue, match=r"differ in the eps \(0.03 and 0.2\)"):
+        bench.compare(one, bench.evaluate(net, x, y, **{**GIVEN, "eps": 0.2}))
+    with pytest.raises(BadValue, match="something of type str, expected results of"):
+        bench.compare(one, "trades")
+    with pytest.raises(BadValue, match="there is no result to rank"):
+        bench.board([])
