@@ -90,6 +90,8 @@ class Result:
             )
         with tidy(self.how.progress):
             audited = audit(self.record, replace(self.how, stale="refuse"))
+        if self.held:  # no command finds what is in memory
+            audited = replace(audited, audit=tuple(replace(check, command=None) for check in audited.audit))
         return Shown((audit_table(audited),), (tally(audited.audit),))
 
     def frame(self) -> pd.DataFrame:

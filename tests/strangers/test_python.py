@@ -160,6 +160,7 @@ def test_an_audit_has_a_row_for_each_rule(net, x, y):
     audited = bench.evaluate(net, x, y, **GIVEN).audit()
     rows = audited.frame()
     assert set(rows["verdict"]) <= {"block", "warn", "open", "info", "pass"} and len(rows) > 30
+    assert rows["command"].isna().all(), "no command finds what is in memory"
     assert "of 38" in str(audited).splitlines()[-1] and audited._repr_html_().count("<tr>") == len(rows) + 1
 
 
