@@ -62,9 +62,6 @@ def evaluate(
     record in, which answers when the same is asked again; without one all lies in a temporary folder for as
     long as the result. `progress=False` is silent.
 
-    >>> result = evaluate(network, x, y, norm="Linf", eps="8/255", suite="fast")  # doctest: +SKIP
-    >>> result.worst_case.low, result.images.x.shape  # doctest: +SKIP
-
     Raises:
         bench.errors.BenchError: a name, a value, the network or the images are not as they must be.
     """
@@ -131,8 +128,6 @@ def run(
     `settings={"recipe.epochs": 5}`, and `settings` for `--set`. Everything is computed in this process unless
     there are more `workers` or `devices`; a script that asks for these needs a main guard.
 
-    >>> run("agkd_bml", suite="whitebox", data="digits", epochs=5).worst_case  # doctest: +SKIP
-
     Raises:
         bench.errors.BenchError: what the command would print in its place.
     """
@@ -197,8 +192,6 @@ def attack(
     the network gets wrong by itself, and those on which the attack failed, are returned as they came, so
     whatever differs from x is an adversarial image. Bytes come back as float32 in [0, 1].
 
-    >>> x_adv = attack(network, x, y, "apgd_t", norm="Linf", eps="8/255", steps=50)  # doctest: +SKIP
-
     Raises:
         bench.errors.BenchError: a name or a value is wrong, or the attack failed.
     """
@@ -223,8 +216,6 @@ def compare(*results: Given) -> Shown:
     Exact McNemar tests of every two, with Holm where there are several. Results are of one data set, budget,
     number of examples and suite.
 
-    >>> compare(run("trades"), run("pgd_at")).frame()  # doctest: +SKIP
-
     Raises:
         bench.errors.BadValue: they cannot be compared, or there is one alone.
     """
@@ -234,8 +225,6 @@ def compare(*results: Given) -> Shown:
 
 def board(results: Iterable[Given]) -> Shown:
     """Results as ranked tables, one for each data set, budget and number of examples: `bench board`.
-
-    >>> board(load_records("leaderboards"))  # doctest: +SKIP
 
     Raises:
         bench.errors.BadValue: there are none, or two of one training under one suite.

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench.data.npz import channels_first, flat
 from bench.errors import BadData, BadValue
-from bench.train.memory import FromFunction
+from bench.train.memory import FromFunction, FromScript
 
 Arrays = tuple[NDArray[Any], NDArray[Any]]
 """Images [N, C, H, W], uint8 or floating point, with integer labels [N]."""
@@ -28,6 +28,8 @@ def network_of(model: object) -> nn.Module:
     Raises:
         BadValue: it cannot be called.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        return FromScript(model)
     if isinstance(model, nn.Module):
         return model
     if isinstance(model, type) or not callable(model):
@@ -53,16 +55,38 @@ def arrays_of(x: object, y: object = None) -> Arrays:
     """
     if y is None:
         x, y = _pairs(x)
-    images = x.detach().cpu().numpy() if isinstance(x, Tensor) else _array(x, "x")
-    labels = y.detach().cpu().numpy() if isinstance(y, Tensor) else _array(y, "y")
+    images, labels = _pixels(_array(x, "x")), _labels(_array(y, "y"))
     if isinstance(x, Tensor) and images.ndim == 4:
-        return images, flat(labels)
-    return channels_first(images, "x"), flat(labels)
+        return images, labels
+    return channels_first(images, "x"), labels
+
+
+def _pixels(images: NDArray[Any]) -> NDArray[Any]:
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise BadData(
+            f"the pixels are {images.dtype}, expected uint8, or floating point in [0, 1]",
+            'x.astype("uint8"), or x / 255',
+        )
+    return images
+
+
+def _labels(labels: NDArray[Any]) -> NDArray[Any]:
+    labels = flat(labels)
+    if labels.ndim != 1:
+        raise BadData(
+            f"the labels have shape {list(labels.shape)}, expected the number of a class for each image",
+            "y.argmax(1)",
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise BadData(
+            f"the labels are {labels.dtype}, expected integers from 0", "y.long(), or y.astype(int)"
+        )
+    return labels
 
 
 def first_images(x: NDArray[Any], count: int) -> Tensor:
-    """The first images [count, C, H, W] as networks take them: float32 in [0, 1]."""
-    pixels = torch.from_numpy(np.ascontiguousarray(x[:count]))
+    """A copy of the first images [count, C, H, W] as networks take them: float32 in [0, 1]."""
+    pixels = torch.from_numpy(np.array(x[:count], order="C"))
     return pixels.float().div(255) if pixels.dtype == torch.uint8 else pixels.float()
 
 
@@ -91,6 +115,8 @@ def _pairs(given: object) -> tuple[Tensor, Tensor]:
 
 
 def _array(value: object, name: str) -> NDArray[Any]:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy()
     try:
         found = np.asarray(value)
         if found.dtype != object:

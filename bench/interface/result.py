@@ -49,10 +49,14 @@ class Result:
         """The share of all n examples that hold against every column: .value, .low, .high, .count, .n.
 
         Raises:
-            BadData: every column failed or was skipped.
+            BadData: there is none, because a column failed.
         """
         if self.record.worst_case is None:
-            raise BadData(f"run {self.record.run_id} has no worst case, for no attack of it was played")
+            failed = [f"{column.name}: {column.error}" for column in self.record.columns if column.error]
+            raise BadData(
+                f"run {self.record.run_id} has no worst case ({'; '.join(failed)}), expected columns that do "
+                "not fail"
+            )
         return self.record.worst_case
 
     @property

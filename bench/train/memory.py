@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,8 +39,27 @@ class FromFunction(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the function answers."""
-        return self.function(x)
+        """What the function answers to a copy, for it may write into what it is given."""
+        return self.function(x.clone())
+
+
+class FromScript(nn.Module):
+    """A network of TorchScript, asked as a function: nothing looks into modules of its kind."""
+
+    def __init__(self, script: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.held = (script,)  # no module of this one
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the script answers."""
+        answer: Tensor = self.held[0](x)
+        return answer
+
+    def __deepcopy__(self, memo: object) -> FromScript:
+        file = io.BytesIO()
+        torch.jit.save(self.held[0], file)
+        file.seek(0)
+        return FromScript(torch.jit.load(file).eval())  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,24 +136,32 @@ def _weights(net: nn.Module) -> bytes:
                 f"the network's state has a {type(held).__name__} under {name!r}, expected tensors only",
                 "a buffer in the place of get_extra_state",
             )
+        if held.is_floating_point() and not bool(torch.isfinite(held).all()):
+            raise BadValue(
+                f"the network's {name} holds numbers that are not finite, expected trained weights"
+            )
     return safetensors.torch.save(weights_of(net))
 
 
 def _logits(net: nn.Module, x: Tensor) -> Tensor:
+    """What the network answers to a copy of the images, for it may write into what it is given."""
     shape = "x".join(map(str, x.shape[1:]))
     try:
         with torch.no_grad(), seeded(0, x.device):
-            answer: object = net(x)
+            answer: object = net(x.clone())
     except Exception as error:  # whatever a network of others raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise BadValue(
-            f"the network cannot take images {shape} on {x.device} ({reason}), expected one for images of "
-            "that shape on that device"
+            f"the network cannot take images {shape} in float32 on {x.device} ({reason}), expected one for "
+            "such images",
+            "network.float()" if any(p.dtype != torch.float32 for p in net.parameters()) else None,
         ) from None
     if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == len(x) and answer.shape[1] > 1:
         return answer
     found = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
     raise BadValue(
         f"the network answers {found} to {len(x)} images {shape}, expected logits [{len(x)}, classes]",
-        "lambda x: network(x).logits, or whatever gives the logits of it",
+        "lambda x: torch.cat([-network(x), network(x)], 1), whose classes are 0 and 1"
+        if found == [len(x), 1]
+        else "lambda x: network(x).logits, or whatever gives the logits of it",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import subprocess
 import sys
@@ -208,29 +209,144 @@ def test_a_wrong_word_is_one_sentence_and_what_it_names_works(case, wrong, told,
     assert bench.evaluate(net, x, y, **{**GIVEN, **right}).record.status == "complete"
 
 
-def test_networks_and_images_that_are_none_are_refused(net, x, y):
-    with pytest.raises(BadValue, match=r"the model is of type str, expected an nn.Module, or a function"):
-        bench.evaluate("resnet", x, y, **GIVEN)
-    with pytest.raises(BadValue, match="the model is the class TwoClasses, expected"):
-        bench.evaluate(TwoClasses, x, y, **GIVEN)
-    with pytest.raises(BadValue, match=r"the network cannot take images 1x28x28 on cpu \(.*\), expected"):
+class Tied(nn.Module):
+    """Two layers with one weight, which a file of weights must not hold as one memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.last = nn.Linear(48, 48), nn.Linear(48, 48), nn.Linear(48, 2)
+        self.two.weight = self.one.weight
+
+    def forward(self, x):
+        return self.last(self.two(self.one(x.flatten(1)).relu()))
+
+
+NETWORKS = {
+    "TorchScript": lambda net: torch.jit.script(net.eval()),
+    "a trace": lambda net: torch.jit.trace(net.eval(), torch.rand(2, 3, 4, 4)),
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "in parallel": nn.DataParallel,
+    "tied weights": lambda net: Tied(),
+    "BatchNorm in training mode": lambda net: nn.Sequential(nn.BatchNorm2d(3), net),
+    "a partial": lambda net: functools.partial(net.eval().forward),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_networks_of_every_kind_are_attacked(kind, net, x, y):
+    result = bench.evaluate(NETWORKS[kind](net), x, y, **GIVEN)
+    assert result.record.status == "complete"
+    if kind not in ("tied weights", "BatchNorm in training mode"):
+        assert result.worst_case.count == int(robust(net, x, y).sum())
+
+
+def not_finite(net):
+    with torch.no_grad():
+        net.w[0] = float("nan")
+    return net
+
+
+NO_NETWORKS = [
+    (
+        "a name",
+        lambda net: "resnet",
+        r"the model is of type str, expected an nn\.Module, or a function",
+        None,
+    ),
+    ("a class", lambda net: TwoClasses, "the model is the class TwoClasses, expected", lambda net: net),
+    (
+        "logits in a dict",
+        lambda net: lambda x: {"logits": net(x)},
+        r"answers dict to 30 images 3x4x4, expected logits \[30, classes\].* lambda x: network\(x\)\.logits",
+        lambda net: lambda x: {"logits": net(x)}["logits"],
+    ),
+    (
+        "one logit",
+        lambda net: lambda x: net(x)[:, 1:],
+        r"answers \[30, 1\].*try: lambda x: torch\.cat\(\[-network\(x\), network\(x\)\], 1\)",
+        lambda net: lambda x: torch.cat([-net(x)[:, 1:], net(x)[:, 1:]], 1),
+    ),
+    (
+        "double precision",
+        lambda net: nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).double(),
+        r"cannot take images 3x4x4 in float32 on cpu \(.*\), expected one.*try: network\.float\(\)",
+        lambda net: nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).float(),
+    ),
+    ("weights that are none", not_finite, "the network's w holds numbers that are not finite", None),
+]
+
+
+@pytest.mark.parametrize(("case", "wrong", "told", "right"), NO_NETWORKS, ids=[c[0] for c in NO_NETWORKS])
+def test_what_is_no_network_is_refused_and_what_is_named_works(case, wrong, told, right, net, x, y):
+    given = {**GIVEN, "device": "cpu"}
+    with pytest.raises(BadValue, match=told):
+        bench.evaluate(wrong(net), x, y, **given)
+    if right is not None:
+        assert bench.evaluate(right(TwoClasses().eval()), x, y, **given).record.status == "complete"
+
+
+NO_IMAGES = [
+    (
+        "too bright",
+        lambda x, y: (x * 200, y),
+        r"expected pixels in \[0, 1\]; try: dividing by 255",
+        lambda x, y: (x * 200 / 255, y),
+    ),
+    (
+        "whole numbers",
+        lambda x, y: ((x * 255).long(), y),
+        r'pixels are int64, expected uint8.*try: x\.astype\("uint8"\)',
+        lambda x, y: ((x * 255).long().numpy().astype("uint8").transpose(0, 2, 3, 1), y),
+    ),
+    ("too many classes", lambda x, y: (x, y + 4), "has label 4, expected 0 to 1", None),
+    ("a label too few", lambda x, y: (x, y[:29]), "there are 30 images and 29 labels", None),
+    (
+        "no labels",
+        lambda x, y: (x, None),
+        "there are images and no labels, expected both",
+        lambda x, y: (x, y),
+    ),
+    (
+        "one hot",
+        lambda x, y: (x, torch.eye(2)[y]),
+        r"labels have shape \[30, 2\].*try: y\.argmax\(1\)",
+        lambda x, y: (x, torch.eye(2)[y].argmax(1)),
+    ),
+    (
+        "labels in floats",
+        lambda x, y: (x, y.float()),
+        r"labels are float32, expected integers from 0; try: y\.long\(\)",
+        lambda x, y: (x, y.float().long()),
+    ),
+    ("a number", lambda x, y: (5, None), "x is of type int, expected arrays or tensors x and y", None),
+    ("ragged", lambda x, y: ([[1.0], [1.0, 2.0]], [0, 1]), "expected an array or a tensor of numbers", None),
+    ("no pairs", lambda x, y: ([x], None), "the loader gives of type Tensor, expected pairs", None),
+    ("nothing", lambda x, y: (iter(()), None), "the loader gives no batch, expected pairs", None),
+    ("no such data set", lambda x, y: ("digit", None), "did you mean 'digits'", None),
+]
+
+
+@pytest.mark.parametrize(("case", "wrong", "told", "right"), NO_IMAGES, ids=[c[0] for c in NO_IMAGES])
+def test_what_are_no_images_is_refused_and_what_is_named_works(case, wrong, told, right, net, x, y):
+    with pytest.raises(BenchError, match=told):
+        bench.evaluate(net, *wrong(x, y), **GIVEN)
+    if right is not None:
+        assert bench.evaluate(net, *right(x, y), **GIVEN).record.status == "complete"
+
+
+def test_images_of_another_size_are_refused(net, y):
+    with pytest.raises(BadValue, match=r"the network cannot take images 1x28x28 in float32 on cpu \(.*\)"):
         bench.evaluate(net, torch.rand(4, 1, 28, 28), y[:4], device="cpu", **GIVEN)
-    with pytest.raises(BadValue, match=r"the network answers dict to 30 images 3x4x4, expected logits"):
-        bench.evaluate(lambda images: {"logits": net(images)}, x, y, **GIVEN)
-    with pytest.raises(
-        BadData, match=r"has the value 1\d\d.* expected pixels in \[0, 1\]; try: dividing by 255"
-    ):
-        bench.evaluate(net, x * 200, y, **GIVEN)
-    with pytest.raises(BadData, match="has label 4, expected 0 to 1"):
-        bench.evaluate(net, x, y + 4, **GIVEN)
-    with pytest.raises(BadData, match="there are 30 images and 29 labels"):
-        bench.evaluate(net, x, y[:29], **GIVEN)
-    with pytest.raises(BadData, match="there are images and no labels, expected both"):
-        bench.evaluate(net, x, **GIVEN)
-    with pytest.raises(BadData, match="x is of type int, expected arrays or tensors x and y"):
-        bench.evaluate(net, 5, **GIVEN)
-    with pytest.raises(UnknownName, match="no data set is named 'digit'; did you mean 'digits'"):
-        bench.evaluate(net, "digit", **GIVEN)
+
+
+def test_a_network_that_writes_into_its_images_changes_none_of_the_caller(net, x, y):
+    def in_place(images):
+        return net.eval()(images.sub_(0.5).add_(0.5))
+
+    before = x.clone()
+    result = bench.evaluate(in_place, x, y, **GIVEN)
+    assert torch.equal(x, before) and result.worst_case.count == int(robust(net, x, y).sum())
 
 
 def test_a_data_set_by_name_brings_its_budget_and_labels():
