@@ -81,10 +81,13 @@ class Named:
 
     name: str
     defense: Defense
+    title: str = ""  # what tables print in the place of all that, of a network that is in memory
 
     @property
     def label(self) -> str:
         """The name as tables print it: agkd_bml[margin=0.05]."""
+        if self.title:
+            return self.title
         changed = differences(self.defense, self._usual)
         told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
         fields = ",".join(f"{key}={value}" for key, value in sorted(told.items()))
@@ -579,7 +582,7 @@ def _loaded(
     files = foreign.files(request.data, given, WeightsPlace(request.data_root, request.download))
     init = Init.of(*files, option="--checkpoint")
     return TrainSpec(
-        named=Named(named.name, foreign.holding(init.sha256)),
+        named=dataclasses.replace(named, defense=foreign.holding(init.sha256)),
         data=request.data,
         data_identity=content,
         architecture=architecture,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.core.behind import CELL, TRAINING
 from bench.core.digest import found_again, source_digests
@@ -15,10 +14,6 @@ from bench.records.record import Record, to_json
 from bench.records.store import read_record, write_atomically
 from bench.report.board import board_files
 from bench.report.exchange import Published
-from bench.report.frame import frame
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Digests = Callable[[Mapping[str, str]], Mapping[str, str]]
 """What was behind a record -> what is now."""
@@ -129,16 +124,6 @@ def read_records(place: Path) -> list[Record]:
         record = read_record(path)
         found[record.run_id] = record
     return [found[run_id] for run_id in sorted(found)]
-
-
-def frame_of(places: Iterable[str | Path]) -> pd.DataFrame:
-    """The records of several places as one frame; see bench.load_records."""
-    found = {}
-    for place in places:
-        if not Path(place).exists():
-            raise BadData(f"{str(place)!r} does not exist, expected a record's file or a folder of records")
-        found.update({record.run_id: record for record in read_records(Path(place))})
-    return frame(found[run_id] for run_id in sorted(found))
 
 
 _STALE = "is stale"

@@ -22,7 +22,7 @@ from bench.errors import BadCheckpoint, BadValue
 from bench.nn.adapt import Wanted, adapt
 from bench.nn.architectures import network
 from bench.nn.normalize import scaling
-from bench.train import brought, factory, hub, zoo
+from bench.train import brought, factory, hub, memory, zoo
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.weights_file import own_weights
 from bench.train.zoo import Threat
@@ -38,6 +38,8 @@ class _Paper:
             return f"RobustBench: {name}, as published" + (f" ({told})" if told else "")
         if scheme == "hf":
             return f"Hugging Face: {name}, as published there"
+        if loaded is not None and loaded.made_by == memory.IN_MEMORY:
+            return "a network that a program held in memory (no paper)"
         if loaded is not None and scheme in brought.SCHEMES:
             return f"{scheme}: {name} (its library tells the paper)"
         return "weights that others trained, from a file (no paper)"
@@ -152,6 +154,8 @@ class Loaded:
     @property
     def made_by(self) -> str | None:
         """The factory, or whose network it is; None: an architecture of ours."""
+        if memory.is_factory(self.factory):
+            return memory.IN_MEMORY
         return None if self._is_ours else self.factory or self._scheme
 
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,10 @@ from bench.cli import options
 from bench.errors import BadValue
 
 if TYPE_CHECKING:
+    from bench.core.outcomes import Outcomes
     from bench.records.record import Record
     from bench.report.networks import ComparedNetwork, Method
+    from bench.report.render import Table
 
 
 SEVERAL = 4
@@ -70,9 +72,9 @@ def compare(
     """
     from bench.cli.board import width
     from bench.cli.select import Wanted, alike, selected
-    from bench.report.compare import column_table, comparison_json, matrix_table, pair_table, told
+    from bench.report.compare import comparison_json
     from bench.report.networks import all_pairs, methods
-    from bench.report.render import Table, markdown, terminal
+    from bench.report.render import markdown, terminal
 
     wanted = Wanted.of(
         suite,
@@ -84,31 +86,42 @@ def compare(
         recipe=recipe,
         train_eps=train_eps,
     )
-    networks = _networks(alike(selected(names, store, wanted)), store)
-    groups = methods(networks)
-    found = all_pairs(groups)
+    records = alike(selected(names, store, wanted))
+    networks = networks_of(records, {record.run_id: store for record in records})
     if as_json:
+        groups = methods(networks)
+        found = all_pairs(groups)
         click.echo(json.dumps(comparison_json(groups, found), indent=1, ensure_ascii=False, allow_nan=False))
         return
 
-    def show(table: Table) -> None:
+    tables, lines = held_together(networks)
+    for table in tables:
         click.echo(markdown(table) if shape == "markdown" else terminal(table, width()))
-
-    if len(networks) == 2:
-        if networks[0].held is not None and networks[1].held is not None:
-            show(column_table(*networks))
-    else:
-        show(matrix_table(groups, found))
-        if found:
-            show(pair_table(groups, found))
-    for line in told(groups, found) if len(networks) <= SEVERAL else _of_methods(groups):
+    for line in lines:
         click.echo(f"- {line}" if shape == "markdown" else line)
 
 
-def _networks(records: Sequence[Record], store: Path) -> list[ComparedNetwork]:
-    """The records with what is known of their single examples, from them or from their run's folder."""
+def held_together(networks: Sequence[ComparedNetwork]) -> tuple[list[Table], list[str]]:
+    """What tables and sentences say of networks on the same examples."""
+    from bench.report.compare import column_table, matrix_table, pair_table, told
+    from bench.report.networks import all_pairs, methods
+
+    groups = methods(networks)
+    found = all_pairs(groups)
+    if len(networks) > 2:
+        tables = [matrix_table(groups, found), *([pair_table(groups, found)] if found else [])]
+    else:
+        known = all(network.held is not None for network in networks)
+        tables = [column_table(*networks)] if known else []
+    return tables, told(groups, found) if len(networks) <= SEVERAL else _of_methods(groups)
+
+
+def networks_of(records: Sequence[Record], stores: Mapping[str, Path]) -> list[ComparedNetwork]:
+    """The records with what is known of their single examples, from them or from their run's folder.
+
+    `stores`: run id -> the store that may have a folder of it.
+    """
     from bench.core.outcomes import worst_case
-    from bench.records.store import Store
     from bench.records.verdicts import ids_digest, worst_case_of
     from bench.report.names import told_apart
     from bench.report.networks import ComparedNetwork
@@ -123,9 +136,7 @@ def _networks(records: Sequence[Record], store: Path) -> list[ComparedNetwork]:
     found = []
     ids = {record.robust_examples.ids: record.run_id for record in records if record.robust_examples}
     for record, name in zip(records, names, strict=True):
-        folder = Store(store).run(record.run_id)
-        whole = (folder.path / "examples.csv").is_file() and (folder.path / "record.json").is_file()
-        outcomes = folder.examples() if whole else {}
+        outcomes = _outcomes(record, stores.get(record.run_id))
         for column in outcomes.values():
             ids.setdefault(ids_digest(column.ids), record.run_id)
         held = worst_case_of(record)
@@ -140,6 +151,17 @@ def _networks(records: Sequence[Record], store: Path) -> list[ComparedNetwork]:
             "bench run again with --rerun",
         )
     return found
+
+
+def _outcomes(record: Record, store: Path | None) -> Mapping[str, Outcomes]:
+    """What each column did to each example, as far as the run's folder is there and whole."""
+    from bench.records.store import Store
+
+    if store is None:
+        return {}
+    folder = Store(store).run(record.run_id)
+    whole = (folder.path / "examples.csv").is_file() and (folder.path / "record.json").is_file()
+    return folder.examples() if whole else {}
 
 
 def _of_methods(groups: Sequence[Method]) -> list[str]:

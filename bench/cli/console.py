@@ -16,11 +16,13 @@ from bench.core.progress import Progress
 class Console:
     """Draws the work in progress; away from a terminal, one line when a piece starts and one when it ends.
 
+    A notebook is no terminal: it shows lines.
+
     Pieces may be nested: figures and units belong to the innermost.
     """
 
     def __init__(self, terminal: Terminal | None = None) -> None:
-        self._terminal = terminal or Terminal(stderr=True, highlight=False)
+        self._terminal = terminal or Terminal(stderr=True, highlight=False, force_jupyter=False)
         self._drawn = self._terminal.is_terminal
         self._pieces: list[_Piece] = []
         self._bars: Bars | None = None

@@ -39,7 +39,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 """name -> where the command is, or what makes one of its name, and what it does; imported when called."""
 
 USAGE, INTERRUPTED = 2, 130
-"""Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation."""
+"""Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation.
+
+`bench run --fail-under` exits with 3 where the worst case is too low.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -57,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         error.show()
         sys.exit(USAGE)
     except click.ClickException as error:
-        _fail(_sentence(error), USAGE)
+        _fail(sentence_of(error), USAGE)
     except BenchError as error:
         _fail(str(error), USAGE)
     except (click.Abort, KeyboardInterrupt):
@@ -124,7 +127,7 @@ _UNWRITABLE = {
 }
 
 
-def _sentence(error: click.ClickException) -> str:
+def sentence_of(error: click.ClickException) -> str:
     """What click found wrong, as one sentence like ours, with the command whose help explains it."""
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         return str(unknown("option", error.option_name, error.possibilities))

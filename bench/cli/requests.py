@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from bench.cli.console import Console
 from bench.cli.options import parse_settings
+from bench.core.progress import Progress
 from bench.core.threat import Budget, Norm, parse_eps
 from bench.data.catalog import source
 from bench.errors import BadValue
@@ -113,9 +114,10 @@ def as_options(
     compiled: bool = False,
     workers: int = 1,
     no_evidence: bool = False,
+    progress: Progress | None = None,
     **_: Any,
 ) -> Options:
-    """How the work is done; none of it changes a result."""
+    """How the work is done; none of it changes a result. It is told on the terminal unless elsewhere."""
     if rerun and accept_stale:
         raise BadValue("--rerun and --accept-stale contradict each other, expected one of them")
     return Options(
@@ -129,7 +131,7 @@ def as_options(
         evidence=not no_evidence,
         stale=cast(Any, "rerun" if rerun else "accept" if accept_stale else "refuse"),
         download=not offline,
-        progress=Console(),
+        progress=progress or Console(),
     )
 
 

@@ -12,6 +12,7 @@ import click
 
 from bench.cli import options
 from bench.core.threat import Budget, Source, format_eps
+from bench.errors import BadValue
 
 if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.api import Trial
@@ -19,6 +20,15 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.records.asked import Answer, Question
     from bench.records.record import Record
     from bench.runner.options import Options
+
+DECIDES = (
+    *("defense", "suite", "attacks", "knowledge", "norm", "eps", "examples", "checkpoint", "factory"),
+    *("surrogate", "data", "arch", "recipe", "train_eps", "seed", "settings", "normalize", "randomized"),
+)
+"""The words that decide a record; all others say where things lie and how it is done."""
+
+MISSED = 3
+"""The exit code of a run whose worst case is below --fail-under."""
 
 
 @click.command()
@@ -42,70 +52,61 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
     metavar="FOLDER",
     help="Also rank all records of the store in a CSV and markdown board there.  [default: none]",
 )
+@click.option(
+    "--fail-under",
+    metavar="PERCENT",
+    help="Exit with code 3 if the worst case, its point estimate, is below that.  [default: no]",
+)
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the columns as JUnit XML there, for forges.  [default: no]",
+)
 @options.as_json
-def run(
-    defense: str,
-    suite: str | None,
-    attacks: tuple[str, ...],
-    knowledge: str | None,
-    norm: str | None,
-    eps: str | None,
-    examples: str | None,
-    checkpoint: str,
-    surrogate: str | None,
-    batch_size: str,
-    compiled: bool,
-    workers: int,
-    no_evidence: bool,
-    board: Path | None,
-    as_json: bool,
-    **shared: Any,
-) -> int:
+def run(board: Path | None, fail_under: str | None, junit: Path | None, as_json: bool, **words: Any) -> int:
     """Train a defense (or load its weights), attack it with a suite or named attacks, and print the table.
 
     A run that was killed goes on from where it stopped; one that is complete answers from its record.
     """
     from bench.cli.requests import as_options
-    from bench.records.store import require_writable
 
-    how = as_options(
-        batch_size=batch_size, compiled=compiled, workers=workers, no_evidence=no_evidence, **shared
-    )
-    words = {
-        "defense": defense,
-        "suite": suite,
-        "attacks": attacks,
-        "knowledge": knowledge,
-        "norm": norm,
-        "eps": eps,
-        "examples": examples,
-        "checkpoint": checkpoint,
-        "surrogate": surrogate,
-    }
-    question = _question(words, shared)
-    answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
-    if answer is None:
-        record = _computed(words, shared, how, board, question)
-    else:
-        if board is not None:
-            require_writable(board, "folder of boards", "--board FOLDER")
-        record = _told_again(answer, how)
+    least = None if fail_under is None else _percent(fail_under)
+    _require_places(board, junit)
+    record = answered(words, as_options(**words))
+    missed = None if least is None else _missed(record, least)
     _print(record, as_json)
     if board is not None:
-        _write_board(shared["store"], board)
+        _write_board(words["store"], board)
+    if junit is not None:
+        _write_junit(record, missed, junit)
+    if missed is not None:
+        click.echo(f"bench: {missed}", err=True)
+        return MISSED
     return 0 if record.status == "complete" else 1
 
 
-def _question(words: Mapping[str, Any], shared: Mapping[str, Any]) -> Question | None:
+def answered(words: Mapping[str, Any], how: Options) -> Record:
+    """The record that all options but those of printing ask for: from the store, or computed now.
+
+    Raises:
+        BenchError: a word is wrong, or data, weights or store are not as they must be.
+    """
+    question = _question(words)
+    answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
+    if answer is not None:
+        return _told_again(answer, how)
+    return _computed(words, how, question)
+
+
+def _question(words: Mapping[str, Any]) -> Question | None:
     """What was asked, as far as it decides the record."""
     from bench.records.asked import Question
 
-    named = ("init", "factory", "classes", "attackable")
-    if any(shared[name] for name in named) or words["checkpoint"] not in ("best", "last"):
+    files = any(words[name] for name in ("init", "factory", "classes", "attackable"))
+    if files or words["checkpoint"] not in ("best", "last"):
         return None  # files of the user's own, whose content decides
-    others = ("data", "arch", "recipe", "train_eps", "seed", "settings", "normalize", "randomized")
-    decides = {name: shared[name] for name in others}
-    return Question.of({**words, **decides})
+    return Question.of({name: words[name] for name in DECIDES})
 
 
 def _told_again(answer: Answer, how: Options) -> Record:
@@ -118,24 +119,15 @@ def _told_again(answer: Answer, how: Options) -> Record:
     return answer.record
 
 
-def _computed(
-    words: Mapping[str, Any],
-    shared: Mapping[str, Any],
-    how: Options,
-    board: Path | None,
-    question: Question | None,
-) -> Record:
+def _computed(words: Mapping[str, Any], how: Options, question: Question | None) -> Record:
     """The record of the planned run, and a note of what it answers."""
     from bench.cli.requests import as_request
-    from bench.records.store import require_writable
 
-    request = as_request(**words, **shared)  # says what is wrong with a name, before torch is loaded
+    request = as_request(**words)  # says what is wrong with a name, before torch is loaded
 
     from bench.plan import plan_run
 
     spec = plan_run(request)
-    if board is not None:  # known now, not after hours
-        require_writable(board, "folder of boards", "--board FOLDER")
     said = list(_worth_saying(spec, words["surrogate"] is not None))
     for sentence in said:
         how.progress.say(sentence)
@@ -186,6 +178,51 @@ def _steps_for_another_eps(trial: Trial, budget: Budget) -> Iterator[str]:
 
 def _as_typed(step: Fraction, like: object) -> str:
     return str(step) if isinstance(like, Fraction) else f"{float(step):g}"
+
+
+def _percent(text: str) -> Fraction:
+    """A share in percent."""
+    try:
+        share = Fraction(text.strip().removesuffix("%"))
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
+    if not 0 <= share <= 100:
+        raise BadValue(
+            f"--fail-under is {text!r}, expected a percentage from 0 to 100 of robust examples",
+            "--fail-under 40",
+        )
+    return share
+
+
+def _require_places(board: Path | None, junit: Path | None) -> None:
+    """Know now, not after hours, whether results can be written."""
+    from bench.records.store import require_writable
+
+    if board is not None:
+        require_writable(board, "folder of boards", "--board FOLDER")
+    if junit is not None:
+        require_writable(junit.absolute().parent, "folder of the report", "--junit FILE")
+
+
+def _missed(record: Record, least: Fraction) -> str | None:
+    """That the worst case is below what it should be, in a sentence; None: it is not, or there is none."""
+    from bench.report.render import percent
+
+    found = record.worst_case
+    if found is None or 100 * Fraction(found.count, found.n) >= least:
+        return None
+    return (
+        f"the worst case of run {record.run_id} is {percent(found)} %, expected at least "
+        f"{float(least):g} % (--fail-under)"
+    )
+
+
+def _write_junit(record: Record, missed: str | None, path: Path) -> None:
+    from bench.records.store import write_atomically
+    from bench.report.junit import junit
+
+    write_atomically(path, junit(record, missed).encode())
+    click.echo(f"junit: {path}", err=True)
 
 
 def _write_board(store: Path, folder: Path) -> None:

@@ -178,6 +178,21 @@ PREFIXES: Mapping[str, DataSource] = _table(
 """Prefix -> data set, written `folder:PATH` and `npz:PATH`."""
 
 
+MEMORY = DataSource(
+    name="memory",
+    title="Test images alone, which a Python program holds: bench.evaluate(network, x, y)",
+    budget=_linf("8/255"),
+    num_classes=None,
+    image_shape=None,
+    architecture="small_cnn",
+    augmentation="none",
+    mean=None,
+    std=None,
+    loader="bench.data.memory:read",
+)
+"""The data sets `memory:DIGEST`, which only the process that holds them can name."""
+
+
 def source(name: str) -> DataSource:
     """The data set of that name; one of the user's own is called after its folder or file.
 
@@ -185,6 +200,8 @@ def source(name: str) -> DataSource:
     ('Linf 8/255', 'folder:cifar10-jpeg')
     """
     prefix, colon, rest = name.partition(":")
+    if colon and prefix == MEMORY.name:
+        return replace(MEMORY, name=name)
     if colon and prefix in PREFIXES:
         if not rest.strip():
             raise UnknownName(f"the data set {name!r} has no path", f"--data {prefix}:PATH")

@@ -98,6 +98,8 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
     The same name and labels give the same validation images everywhere, in an order whose first n have every
     class in proportion. Raises BadData.
     """
+    if len(splits.y_train) == 0 and splits.classes:
+        return _of_test_images(source, splits)
     all_train = _images(splits.x_train, splits.y_train, f"{source.name}, training set")
     test = _images(splits.x_test, splits.y_test, f"{source.name}, test set")
     num_classes = source.num_classes or _count_classes(all_train.y, f"{source.name}, training set")
@@ -128,6 +130,29 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
         validation=_validation(source, _part(all_train, away)),
         test=test,
         digest=_digest(all_train, test),
+    )
+
+
+def _of_test_images(source: DataSource, splits: Splits) -> Dataset:
+    """A data set on which nothing can be trained; its classes are those that the splits name."""
+    test = _images(splits.x_test, splits.y_test, source.name)
+    check(test, source.name, len(splits.classes))
+    mean, std = _statistics(test.x)
+    nothing = test.take(torch.arange(0))
+    return Dataset(
+        name=source.name,
+        num_classes=len(splits.classes),
+        image_shape=_shape(test.x),
+        mean=mean,
+        std=std,
+        budget=source.budget,
+        augmentation=source.augmentation,
+        architecture=source.architecture,
+        classes=splits.classes,
+        train=nothing,
+        validation=nothing,
+        test=test,
+        digest=_digest(nothing, test),
     )
 
 

@@ -54,15 +54,20 @@ def read_file(path: Path) -> Splits:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadData(f"{path} is not a readable npz file of plain arrays ({reason})") from error
     return Splits(
-        _channels_first(arrays["x_train"], f"x_train in {path}"),
-        _flat(arrays["y_train"]),
-        _channels_first(arrays["x_test"], f"x_test in {path}"),
-        _flat(arrays["y_test"]),
+        channels_first(arrays["x_train"], f"x_train in {path}"),
+        flat(arrays["y_train"]),
+        channels_first(arrays["x_test"], f"x_test in {path}"),
+        flat(arrays["y_test"]),
         classes,
     )
 
 
-def _channels_first(x: NDArray[Any], place: str) -> NDArray[Any]:
+def channels_first(x: NDArray[Any], place: str) -> NDArray[Any]:
+    """Images [N, C, H, W] of [N, H, W], [N, H, W, C] or [N, C, H, W] with 1 or 3 channels.
+
+    Raises:
+        BadData: the shape is none of these; `place` says of what.
+    """
     if x.ndim == 3:
         return x[:, None]
     if x.ndim == 4:
@@ -77,5 +82,6 @@ def _channels_first(x: NDArray[Any], place: str) -> NDArray[Any]:
     )
 
 
-def _flat(y: NDArray[Any]) -> NDArray[Any]:
+def flat(y: NDArray[Any]) -> NDArray[Any]:
+    """Labels [N] of [N] or [N, 1]; of any other shape they stay as they are."""
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y

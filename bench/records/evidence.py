@@ -84,6 +84,11 @@ class EvidenceImages:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def array(self, name: str) -> NDArray[np.int64]:
+        """What lies beside the images [m]: `labels` or `columns`."""
+        found: NDArray[np.int64] = self._handle.get_tensor(name)
+        return found
+
     def rows(self, start: int, stop: int) -> NDArray[np.float32]:
         """Images [m, C, H, W] from start to stop, as far as there are any."""
         if not start < min(stop, len(self)):  # safetensors slices no empty tensor

@@ -30,6 +30,7 @@ ROOMS = {
     "report": "Tables and figures",
     "figures": "Tables and figures",
     "site": "Tables and figures",
+    "interface": "From Python",
 }
 """Where classes lie -> under which heading they stand; in this order."""
 

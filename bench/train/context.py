@@ -102,10 +102,8 @@ class TrainContext:
         self._augmented = data.augmentation == "crop_flip"
         self._classes: tuple[Tensor, Tensor, Tensor] | None = None
         self._folded: dict[nn.Module, nn.Module] = {}
-        if len(self.train) < 2 * fabric.world_size:
-            raise BadData(
-                f"{data.name} has {len(self.train)} training images, expected at least 2 per device"
-            )
+        if len(self.train):  # without any, a defense that asks for none can be fitted
+            self._require_images()
         self.reseed("stage", 0)
 
     @property
@@ -130,6 +128,7 @@ class TrainContext:
         A last batch of a single image is left out: BatchNorm has no statistics of one. Of each batch every
         device gets its share.
         """
+        self._require_images()
         order = Generator().manual_seed(self._seed("order", self.stage, number))
         rows = torch.randperm(len(self.train), generator=order).to(self.device)
         self.reseed("epoch", self.stage, number, self.fabric.global_rank)
@@ -138,11 +137,18 @@ class TrainContext:
             share = rows[start : start + self.recipe.batch_size]
             yield self._batch(share[self.fabric.global_rank :: self.fabric.world_size])
 
+    def _require_images(self) -> None:
+        if len(self.train) < 2 * self.fabric.world_size:
+            raise BadData(
+                f"{self.task.data} has {len(self.train)} training images, expected at least 2 per device"
+            )
+
     def like(self, labels: Tensor) -> Batch:
         """One random training image, augmented, of each of the given classes [B]; with replacement."""
         return self._answered(lambda: self._like(labels))
 
     def _like(self, labels: Tensor) -> Batch:
+        self._require_images()
         if self._classes is None:
             self._classes = self._index()
         order, start, count = self._classes
@@ -151,6 +157,7 @@ class TrainContext:
 
     def draw(self, n: int) -> Batch:
         """That many random training images, augmented; with replacement."""
+        self._require_images()
         return self._answered(
             lambda: self._batch(
                 torch.randint(len(self.train), (n,), generator=self.generator, device=self.device)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from bench.data.catalog import MEMORY
 from bench.errors import unknown
 from bench.train.recipe import Recipe
 
@@ -21,6 +22,7 @@ def recipe(data: str, name: str = "short") -> Recipe:
     bench.errors.UnknownName: cifar10 has no recipe 'papr'; did you mean 'paper'?
     """
     kind = data.partition(":")[0]
+    kind = "npz" if kind == MEMORY.name else kind  # arrays in memory are as those of a file
     if kind not in RECIPES:
         raise unknown("data set with recipes", kind, RECIPES)
     if name not in RECIPES[kind]:

@@ -46,6 +46,8 @@ def load_foreign(path: Path, net: nn.Module, key: str = "") -> tuple[str, ...]:
         BadValue: several different tables fit, or `key` names none.
     """
     net, contents = bare(net), _contents(path)
+    if contents.found == {} and not net.state_dict():
+        return contents.said
     tables = dict(_tables(contents.found))
     if not tables:
         what = _described(contents.found)

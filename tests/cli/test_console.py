@@ -72,3 +72,11 @@ def test_an_error_takes_the_bars_down() -> None:
     assert out.getvalue().endswith("\x1b[?25h") or out.getvalue().rfind("\x1b[?25h") > out.getvalue().rfind(
         "\x1b[?25l"
     )
+
+
+def test_a_notebook_is_no_terminal(monkeypatch, capsys):
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    console = Console()
+    console.start("attacking", 3, "examples")
+    console.finish()
+    assert capsys.readouterr().err.startswith("attacking: 3 examples\n")

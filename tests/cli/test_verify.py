@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from bench.evaluate import diagnostics
 from bench.records.evidence import keep_images
 from bench.records.store import read_record
 from bench.runner.recompute import columns_differ
@@ -191,7 +192,7 @@ def test_a_skipped_column_needs_its_reason_and_a_finding_its_place(verify, monke
     record = json.loads((verify.run / "record.json").read_text())
     without_the_strongest(record)
     (verify.run / "record.json").write_text(json.dumps(record))
-    monkeypatch.setattr("bench.evaluate.diagnostics.SLACK", -1)
+    monkeypatch.setattr(diagnostics, "SLACK", -1)
     found = verify("--cells", 1)
     assert {"columns", "worst case", "findings"} <= set(failed(found)), found.out
     assert "pgd_10 is said to be skipped" in found.out and "left-budget" in found.out
