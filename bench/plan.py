@@ -118,6 +118,8 @@ class Init:
         """The file, or several, as they are now; BadCheckpoint if one cannot be read."""
         digests = []
         for path in paths:
+            if path.exists() and not path.is_file():
+                raise BadCheckpoint(f"{path} is no regular file", f"{option} with the path of a weights file")
             try:
                 digests.append(file_sha256(path))
             except OSError as error:

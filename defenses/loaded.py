@@ -93,10 +93,9 @@ class Loaded:
             raise BadValue(
                 f"outputs is {self.outputs}, expected places from 0", "--set defense.outputs=0,1,2"
             )
-        if self.eot_samples is not None and not (self.randomized and self.eot_samples >= 1):
+        if self.eot_samples is not None and self.eot_samples < 1:
             raise BadValue(
-                f"eot_samples is {self.eot_samples}, expected at least 1, and a randomized network",
-                "--randomized",
+                f"eot_samples is {self.eot_samples}, expected at least 1", "--set defense.eot_samples=20"
             )
         scaling(self.normalize, 1)  # says what is wrong with it
         for what in _CODE:

@@ -5,12 +5,41 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.records.record import Column, Finding, Interval, Provenance, Record, Training
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command left behind on a terminal."""
+
+    code: object
+    out: str
+    err: str
+
+
+Bench = Callable[..., Told]
+"""(words of the command line) -> what it told."""
+
+
+@pytest.fixture
+def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
+    """Call the command in this process."""
+    from bench.cli.main import main
+
+    def call(*words: object) -> Told:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(word) for word in words])
+        told = capsys.readouterr()
+        return Told(left.value.code, told.out, told.err)
+
+    return call
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -252,6 +252,8 @@ def _require_agreement(net: nn.Module, copied: nn.Module, examples: Tensor) -> N
     x = examples.detach().float()
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         (ours, our_slopes), (theirs, their_slopes) = _answer(copied, x), _answer(net, x)
+    if not bool(theirs.isfinite().all()):
+        raise NotFolded("its own answers are not finite")
     scale = float(theirs.abs().max().clamp(min=1e-6))
     apart = float((ours - theirs).abs().max())
     if not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * scale):

@@ -198,7 +198,7 @@ def _tables(found: object, place: str = "", depth: int = DEPTH) -> Iterator[tupl
 
 def _as_tensor(item: object) -> Tensor | None:
     if isinstance(item, np.ndarray) and item.dtype.kind in "fiub":
-        return torch.from_numpy(np.ascontiguousarray(item))
+        return torch.from_numpy(np.array(item))
     return item.detach() if isinstance(item, Tensor) else None
 
 

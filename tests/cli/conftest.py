@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,34 +11,6 @@ import pytest
 import torch
 
 LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a command left behind on a terminal."""
-
-    code: object
-    out: str
-    err: str
-
-
-Bench = Callable[..., Told]
-"""(words of the command line) -> what it told."""
-
-
-@pytest.fixture
-def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
-    """Call the command in this process."""
-    from bench.cli.main import main
-
-    def call(*words: object) -> Told:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([str(word) for word in words])
-        told = capsys.readouterr()
-        return Told(left.value.code, told.out, told.err)
-
-    return call
 
 
 @pytest.fixture(autouse=True)
