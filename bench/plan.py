@@ -18,9 +18,9 @@ from bench.core.behind import CELL, TRAINING
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.grammar import split, variant
-from bench.core.imports import FROM_FILE, has_run
+from bench.core.imports import FROM_FILE, has_run, is_given
 from bench.core.listing import listing
-from bench.core.own import with_own_imports
+from bench.core.own import OURS, with_own_imports
 from bench.core.threat import (
     DECISIONS,
     GRAY_BOX_CLASSIFIER,
@@ -42,6 +42,7 @@ from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
+from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, SUITES
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
@@ -79,10 +80,13 @@ class Named:
 
     name: str
     defense: Defense
+    title: str = ""  # what tables print in the place of all that
 
     @property
     def label(self) -> str:
         """The name as tables print it: agkd_bml[margin=0.05]."""
+        if self.title:
+            return self.title
         changed = differences(self.defense, self._usual)
         told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
         fields = ",".join(f"{key}={value}" for key, value in sorted(told.items()))
@@ -160,6 +164,12 @@ class TrainSpec:
     def of_others(self) -> bool:
         """Whether weights of others are in it: their training images may be our validation images."""
         return self.init is not None or any(parent.of_others for _, parent in self.parents)
+
+    @property
+    def given_code(self) -> list[str]:
+        """The modules of its defense, or of the network's factory, that the user named."""
+        modules = _modules_of(self.named.defense)
+        return [name for name in modules if is_given(name) and name.partition(".")[0] not in OURS]
 
     @property
     def modules(self) -> list[str]:
@@ -262,6 +272,7 @@ class Request:
     init: Path | None = None  # weights that the defense, not what it requires, begins with
     weights: Path | None = None  # for a defense of which nothing is trained
     factory: str | None = None  # what makes the network for those weights; None: the architecture
+    label: str | None = None  # what tables call a network that is loaded; None: what it is made of
     data_root: Path | None = None  # where weights of others are kept, besides data
     download: bool = True  # whether weights of others may be fetched
 
@@ -280,7 +291,7 @@ def plan_training(request: Request) -> TrainSpec:
     module_of(architecture)  # says what is wrong with a name
     named = parse_defense(request.defense, request.settings.get("defense", {}))
     if isinstance(named.defense, Foreign):
-        given = _with_factory(named, request)
+        given = _labelled(_with_factory(named, request), request)
         return _loaded(given, request, identity(request.data), architecture, request.seed, request.weights)
     _check_trained_here(named, request)
     init = None if request.init is None else Init.of(request.init)
@@ -350,6 +361,11 @@ def plan_each(names: Sequence[str], request: Request, suite: Suite) -> list[RunS
         raise BadValue(
             f"--set defense.{name}=… does not say of which network, expected it in the network's name",
             f"{names[0]}[{name}={value}]",
+        )
+    if len(names) > 1 and request.label is not None:
+        raise BadValue(
+            f"--label is {request.label!r}, but {len(names)} networks are named, expected one network",
+            names[0],
         )
     if len(names) > 1 and request.init is not None:
         raise BadValue(
@@ -575,7 +591,7 @@ def _loaded(
     files = foreign.files(request.data, given, WeightsPlace(request.data_root, request.download))
     init = Init.of(*files, option="--checkpoint")
     return TrainSpec(
-        named=Named(named.name, foreign.holding(init.sha256)),
+        named=dataclasses.replace(named, defense=foreign.holding(init.sha256)),
         data=request.data,
         data_identity=content,
         architecture=architecture,
@@ -599,11 +615,34 @@ def _with_factory(named: Named, request: Request) -> Named:
         raise BadValue(
             f"--factory is {request.factory!r} and --arch is {request.architecture!r}, expected one of them"
         )
-    return Named(named.name, _set("defense", named.defense, {"factory": request.factory}))
+    return dataclasses.replace(named, defense=_set("defense", named.defense, {"factory": request.factory}))
+
+
+def _labelled(named: Named, request: Request) -> Named:
+    """The network under the name that the user gave it."""
+    if request.label is None:
+        return named
+    if request.label in DEFENSES.names():
+        raise BadValue(
+            f"--label is {request.label!r}, which is the name of a defense here, expected another",
+            f"--label my_{request.label}",
+        )
+    if not is_label(request.label):
+        raise BadValue(
+            f"--label is {request.label!r}, expected at most 40 letters, digits and . _ -",
+            "--label my_network",
+        )
+    return dataclasses.replace(named, title=request.label)
 
 
 def _check_trained_here(named: Named, request: Request) -> None:
     """What only makes sense for weights of others."""
+    if request.label is not None:
+        raise BadValue(
+            f"--label is {request.label!r}, but {named.label} is trained here and has its name already, "
+            "expected no --label",
+            "--label with --defense loaded --checkpoint FILE",
+        )
     if request.weights is not None:
         raise BadValue(
             f"--checkpoint is {str(request.weights)!r}, expected best or last, because {named.label} is "

@@ -103,8 +103,8 @@ def _question(words: Mapping[str, Any], shared: Mapping[str, Any]) -> Question |
     """What was asked, as far as it decides the record."""
     from bench.records.asked import Question
 
-    if shared["init"] or words["factory"] or words["checkpoint"] not in ("best", "last"):
-        return None  # files of the user's own, whose content decides
+    if shared["init"] or shared["label"] or words["factory"] or words["checkpoint"] not in ("best", "last"):
+        return None  # files of the user's own, whose content decides, and what they are called
     decides = {name: shared[name] for name in ("data", "arch", "recipe", "train_eps", "seed", "settings")}
     return Question.of({**words, **decides})
 
