@@ -18,9 +18,9 @@ from bench.core.behind import CELL, TRAINING
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
 from bench.core.grammar import split, variant
-from bench.core.imports import FROM_FILE, has_run
+from bench.core.imports import FROM_FILE, has_run, is_given
 from bench.core.listing import listing
-from bench.core.own import with_own_imports
+from bench.core.own import OURS, with_own_imports
 from bench.core.threat import (
     DECISIONS,
     GRAY_BOX_CLASSIFIER,
@@ -44,6 +44,7 @@ from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
+from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, SUITES
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
@@ -81,7 +82,7 @@ class Named:
 
     name: str
     defense: Defense
-    title: str = ""  # what tables print in the place of all that, of a network that is in memory
+    title: str = ""  # what tables print in the place of all that
 
     @property
     def label(self) -> str:
@@ -167,6 +168,12 @@ class TrainSpec:
     def of_others(self) -> bool:
         """Whether weights of others are in it: their training images may be our validation images."""
         return self.init is not None or any(parent.of_others for _, parent in self.parents)
+
+    @property
+    def given_code(self) -> list[str]:
+        """The modules of its defense, or of the network's factory, that the user named."""
+        modules = _modules_of(self.named.defense)
+        return [name for name in modules if is_given(name) and name.partition(".")[0] not in OURS]
 
     @property
     def modules(self) -> list[str]:
@@ -271,6 +278,7 @@ class Request:
     factory: str | None = None  # what makes the network for those weights; None: the architecture
     classes: str | None = None  # the file that names its outputs; None: they are the data's classes
     foreign: Mapping[str, str] = field(default_factory=dict)  # what else is said of it, field -> text
+    label: str | None = None  # what tables call a network that is loaded; None: what it is made of
     data_root: Path | None = None  # where weights of others are kept, besides data
     download: bool = True  # whether weights of others may be fetched
 
@@ -289,7 +297,7 @@ def plan_training(request: Request) -> TrainSpec:
     module_of(architecture)  # says what is wrong with a name
     named = parse_defense(request.defense, request.settings.get("defense", {}))
     if isinstance(named.defense, Foreign):
-        given = _as_said(named, request)
+        given = _labelled(_as_said(named, request), request)
         return _loaded(given, request, identity(request.data), architecture, request.seed, request.weights)
     _check_trained_here(named, request)
     init = None if request.init is None else Init.of(request.init)
@@ -359,6 +367,11 @@ def plan_each(names: Sequence[str], request: Request, suite: Suite) -> list[RunS
         raise BadValue(
             f"--set defense.{name}=… does not say of which network, expected it in the network's name",
             f"{names[0]}[{name}={value}]",
+        )
+    if len(names) > 1 and request.label is not None:
+        raise BadValue(
+            f"--label is {request.label!r}, but {len(names)} networks are named, expected one network",
+            names[0],
         )
     if len(names) > 1 and request.init is not None:
         raise BadValue(
@@ -610,11 +623,34 @@ def _as_said(named: Named, request: Request) -> Named:
     if request.classes is not None:
         data = load(request.data, request.data_root, request.download)
         said["outputs"] = outputs_of(request.classes, data.classes, data.name)
-    return Named(named.name, _set("defense", named.defense, said)) if said else named
+    return dataclasses.replace(named, defense=_set("defense", named.defense, said))
+
+
+def _labelled(named: Named, request: Request) -> Named:
+    """The network under the name that the user gave it."""
+    if request.label is None:
+        return named
+    if request.label in DEFENSES.names():
+        raise BadValue(
+            f"--label is {request.label!r}, which is the name of a defense here, expected another",
+            f"--label my_{request.label}",
+        )
+    if not is_label(request.label):
+        raise BadValue(
+            f"--label is {request.label!r}, expected at most 40 letters, digits and . _ -",
+            "--label my_network",
+        )
+    return dataclasses.replace(named, title=request.label)
 
 
 def _check_trained_here(named: Named, request: Request) -> None:
     """What only makes sense for weights of others."""
+    if request.label is not None:
+        raise BadValue(
+            f"--label is {request.label!r}, but {named.label} is trained here and has its name already, "
+            "expected no --label",
+            "--label with --defense loaded --checkpoint FILE",
+        )
     if request.weights is not None:
         raise BadValue(
             f"--checkpoint is {str(request.weights)!r}, expected best or last, because {named.label} is "

@@ -10,6 +10,7 @@ from bench.core.behind import CELL, TRAINING
 from bench.core.digest import found_again, source_digests
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError, StaleRecord
+from bench.records.origin import for_others
 from bench.records.record import Record, to_json
 from bench.records.store import read_record, write_atomically
 from bench.report.board import board_files
@@ -44,6 +45,7 @@ def publish(records: Sequence[Record], folder: Path, sources: Digests = digests_
             "bench run ... --rerun after committing",
         )
     known = read_records(folder) if (folder / RECORDS).is_dir() else []
+    records = [for_others(record) for record in records]
     merged = {record.run_id: record for record in [*known, *records]}
     files = {f"{RECORDS}/{record.run_id}.json": to_json(record) for record in records}
     return _write(folder, {**board_files(list(merged.values())), **files})

@@ -179,6 +179,15 @@ def _docstring_of(attribute: str, tree: ast.Module) -> str | None:
     return None
 
 
+def has_ablations(name: str) -> bool:
+    """Whether ablations are stated for a defense.
+
+    >>> has_ablations("fdml"), has_ablations("pgd_at")
+    (True, False)
+    """
+    return name in importlib.import_module("defenses.ablations").ABLATIONS
+
+
 def ablations(name: str) -> Mapping[str, Mapping[str, Mapping[str, str]]]:
     """The ablations of a defense as its `ablations.py` states them: group -> label -> field -> text.
 

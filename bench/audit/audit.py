@@ -34,6 +34,7 @@ from bench.records.record import Check, Record, to_json
 from bench.records.rules import RULE_OF, RULES
 from bench.records.store import Store, write_atomically
 from bench.runner.options import Options, pick_device
+from bench.runner.origins import data_of, give, give_code_of
 from bench.runner.stale import require_fresh, study_sources
 from bench.train.checkpoints import load_weights
 
@@ -51,23 +52,33 @@ class Stage:
     look: Look
 
 
-def audit(record: Record, options: Options, again: bool = False, data: str | None = None) -> Record:
+def audit(
+    record: Record,
+    options: Options,
+    again: bool = False,
+    data: str | None = None,
+    code: tuple[str, ...] = (),
+) -> Record:
     """The record with its audit, which is also in the store from now on.
 
     What the same code computed for an earlier audit is taken from the record, unless it is to be computed
     `again`; what follows from records alone always is computed, for the store may hold more of them now.
-    `data` says where images of the user's own lie.
+    `data` says where images of the user's own lie, `code` which Python files hold the user's own classes;
+    without, they are looked for where they were.
 
     Raises:
         StaleRecord: other code made the record, and `options.stale` is "refuse".
-        BenchError: data or weights are not those of the record.
+        BenchError: data, weights or code are not those of the record.
     """
+    give(code)
+    give_code_of(record, options.store)
     changed = changed_since(record)
     hint = "--accept-stale to audit it as it is, or bench run again with --rerun"
     require_fresh(f"run {record.run_id} was made", changed, options, hint)
     case = case_of(record, options)
-    code = content_id(study_sources([__name__]))
-    known = {check.rule: check for check in record.audit if check.verdict != "open" and check.code == code}
+    version = content_id(study_sources([__name__]))
+    held = [check for check in record.audit if check.verdict != "open" and check.code == version]
+    known = {check.rule: dataclasses.replace(check, command=None) for check in held}  # files may have moved
     checks = {rule: known[rule] for stage in STAGES for rule in stage.rules if rule in known and not again}
     subject, images = subject_of(case, options, data)
     case = dataclasses.replace(case, traits=tuple(trait.value for trait in subject.deployed.traits))
@@ -78,7 +89,7 @@ def audit(record: Record, options: Options, again: bool = False, data: str | Non
         if all(rule in checks for rule in stage.rules):
             continue
         looked = _looked(stage, subject, images, case)
-        checks |= {check.rule: dataclasses.replace(check, code=code) for check in looked}
+        checks |= {check.rule: dataclasses.replace(check, code=version) for check in looked}
         record = _kept(record, checks, case, options.store)
         progress.advance()
     progress.finish()
@@ -95,7 +106,9 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[E
         BadCheckpoint: the weights are not there, or not the record's.
     """
     record, spec = case.record, case.record.spec
-    data = load(name or spec["training"]["data"], options.data_root, options.download, options.progress)
+    folder, training = options.store.model(spec["training"]["id"]), spec["training"]
+    name = name or data_of(folder, training.get("data_identity")) or training["data"]
+    data = load(name, options.data_root, options.download, options.progress)
     if data.digest != record.data_digest:
         raise BadData(
             f"{record.data} has digest {data.digest} here and {record.data_digest} in run {record.run_id}, "
@@ -215,7 +228,7 @@ def _looked(stage: Stage, subject: Examined, data: Dataset, case: Case) -> Itera
         return list(stage.look(subject, data))
     except Exception as error:  # the defense's or the attack's fault: these rules stay open, with the reason
         why = f"it could not be computed ({type(error).__name__}: {error})"
-        return [unknown(rule, why, f"bench check {case.record.defense}") for rule in stage.rules]
+        return [unknown(rule, why, None) for rule in stage.rules]
 
 
 def _with_findings(checks: Mapping[str, Check], case: Case) -> dict[str, Check]:
@@ -243,8 +256,8 @@ def _defense(record: Record) -> Any:
         return decode(record.spec["training"]["defense"])
     except NotGiven:
         raise BadValue(
-            f"the defense {record.defense} of run {record.run_id} is defined in a file, expected its path",
-            "bench audit PATH.py:CLASS",
+            f"{record.defense} of run {record.run_id} is made by code of your own, expected its file",
+            f"bench audit {record.run_id} --code FILE.py",
         ) from None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +14,12 @@ from numpy.typing import NDArray
 from bench.core.credit import broken as broken_by
 from bench.core.names import class_of
 from bench.core.outcomes import Outcomes
-from bench.records.record import Check, Column, Record
+from bench.records.record import LOADED, Check, Column, Record
 from bench.records.rules import RULES
 from bench.studies.shift.record import Shift
 
 LEAST = 100
 """A run of the same network with fewer examples says too little to be joined with a larger one."""
-
-
-OF_OTHERS = "loaded"
-"""The recipe of weights that nobody trained here."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,9 @@ class Case:
     others: tuple[Record, ...] = ()  # every other record of the store
     shifts: tuple[Shift, ...] = ()  # of the same weights
     command: str = "bench run"  # what ran it, without its suite
+    suite: str = ""  # the options of it that say how it was attacked; empty: --suite NAME
+    ground: str = ""  # the options of it that say on which data, within which budget
+    which: tuple[str, ...] = ()  # the words of it that name the network besides
     changed: tuple[str, ...] = ()  # modules behind the record that have changed since
     traits: tuple[str, ...] = ()  # of the deployed defense; empty: those of the record
 
@@ -112,6 +113,32 @@ class Case:
             if column.name in held
         ]
 
+    @property
+    def name(self) -> str:
+        """The defense as it is asked for, ready to be typed."""
+        return shlex.quote(self.which[0] if self.which else self.record.defense)
+
+    @property
+    def attacked(self) -> str:
+        """The options that attack another network as this one was."""
+        return self.suite or f"--suite {self.record.suite.partition('@')[0]}"
+
+    def study(self, study: str, budgeted: bool = True) -> str:
+        """The command of a study of the same network: "curve --over eps"."""
+        command, *options = study.split(" ")
+        ground = self.ground if budgeted else re.sub(r" --(norm|eps) \S+", "", self.ground)
+        words = ["bench", command, self.name, *map(shlex.quote, self.which[1:]), ground, *options]
+        return " ".join(word for word in words if word)
+
+    def other(self, command: str) -> str:
+        """A command for another defense on the same ground."""
+        return f"{command} {self.ground}"
+
+    def kept(self, command: str) -> str:
+        """A command for what is kept of the run: "verify"."""
+        where = re.search(r"--store .*", self.ground)
+        return " ".join(["bench", command, self.record.run_id, *([where[0]] if where else [])])
+
     def ask(self, *words: str) -> str:
         """The command that runs the same defense otherwise."""
         return " ".join([self.command, *words])
@@ -119,7 +146,7 @@ class Case:
 
 def is_of_others(record: Record) -> bool:
     """Whether its weights are those of others, of which nothing was trained here."""
-    return record.training is not None and record.training.recipe == OF_OTHERS
+    return record.training is not None and record.training.recipe == LOADED
 
 
 def first(outcomes: Outcomes, n: int) -> Outcomes:
@@ -154,7 +181,7 @@ def broken(rule: str, detail: str, command: str | None = None) -> Check:
     return Check(rule, RULES[rule].severity, detail, command)
 
 
-def unknown(rule: str, detail: str, command: str) -> Check:
+def unknown(rule: str, detail: str, command: str | None) -> Check:
     """What the rule needs is not in the store."""
     return Check(rule, "open", detail, command)
 

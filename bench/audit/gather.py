@@ -6,17 +6,21 @@ import dataclasses
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bench.audit.case import Case
+from bench.audit.case import Case, is_of_others
 from bench.core.digest import found_again, source_digests
 from bench.core.grammar import variant
+from bench.core.names import current
 from bench.core.outcomes import Outcomes
+from bench.core.places import STORE
 from bench.core.succession import changed_modules
 from bench.core.threat import Budget, Norm, format_eps, parse_eps
 from bench.data.catalog import DataSource, source
 from bench.errors import BadData, BenchError
-from bench.records.record import Check, Record
+from bench.records.labels import is_label
+from bench.records.origin import Origin, module_of, origin_of
+from bench.records.record import LOADED, Check, Record
 from bench.studies.shift.record import Shift
 from bench.studies.table import study
 
@@ -31,6 +35,7 @@ def case_of(record: Record, options: Options) -> Case:
         BadData: what the run did to each example is not in the store.
     """
     others = [held for held in options.store.records() if held.run_id != record.run_id]
+    store, origin = options.store.root, origin_of(options.store.model(record.spec["training"]["id"]))
     kin: list[tuple[Record, Mapping[str, Outcomes]]] = []
     for other in others:
         if not _is_kin(record, other):
@@ -45,7 +50,10 @@ def case_of(record: Record, options: Options) -> Case:
         kin=tuple(kin),
         others=tuple(others),
         shifts=tuple(shifts_of(record, options.store.root)),
-        command=ran(record),
+        command=ran(record, origin, store),
+        ground=" ".join(map(shlex.quote, _ground(record, origin, store))),
+        suite=" ".join(map(shlex.quote, _attacked(record))),
+        which=tuple(_which(record, origin)),
         changed=tuple(changed_since(record)),
     )
 
@@ -72,12 +80,9 @@ def changed_since(record: Record) -> list[str]:
     return changed_modules(made, source_digests(found_again(made)), randomized=record.draws > 1)
 
 
-def ran(record: Record) -> str:
+def ran(record: Record, origin: Origin, store: Path) -> str:
     """The command that made a record, without its suite."""
-    words = ["bench", "run", *_which(record)]
-    usual = _usual(record.data)
-    if usual is None or usual.budget != Budget(Norm(record.norm), parse_eps(record.eps)):
-        words += ["--norm", record.norm, "--eps", record.eps]
+    words = ["bench", "run", "--defense", *_which(record, origin), *_ground(record, origin, store)]
     return " ".join(map(shlex.quote, words))
 
 
@@ -85,11 +90,9 @@ def investigation(check: Check, case: Case) -> Check:
     """The check with a command that looks closer, where it needs one and has none."""
     if check.command is not None or check.verdict in ("pass", "info"):
         return check
-    name, run_id = shlex.quote(case.record.defense), case.record.run_id
-    words = " ".join(map(shlex.quote, _which(case.record)[2:]))
     over = {"A5": "eps", "A6": "eps", "A7": "steps"}
     if check.rule in over:
-        command = f"bench curve {name} {words} --over {over[check.rule]}"
+        command = case.study(f"curve --over {over[check.rule]}")
     elif check.rule == "A8":
         command = case.ask("--attack pgd --set attack.pgd.steps=400 --set attack.pgd.step_size=1/40")
     elif check.rule in ("A10", "A13"):
@@ -97,37 +100,101 @@ def investigation(check: Check, case: Case) -> Check:
     elif check.rule in ("A16", "A17", "A18"):
         command = case.ask("--suite adaptive")
     elif check.rule in _OF_CONTRACT:
-        command = f"bench check {name}"
+        command = case.study("diagnose") if is_of_others(case.record) else f"bench check {case.name}"
     else:
-        command = f"bench show record {run_id}"
+        command = case.kept("show record")
     return dataclasses.replace(check, command=command)
 
 
 _OF_CONTRACT = ("P2", "P3", "P4", "P5", "P6", "P7")
 
 
-def _which(record: Record) -> list[str]:
-    """The options that name a training: the defense first, then its data."""
-    words = ["--defense", record.defense, "--data", record.data]
-    trained, spec = record.training, record.spec.get("training", {})
-    architecture = spec.get("architecture")
-    usual = _usual(record.data)
-    if architecture and (usual is None or architecture != usual.architecture):
-        words += ["--arch", architecture]
+def _which(record: Record, origin: Origin) -> list[str]:
+    """What names a training besides its data: the defense, then options."""
+    if is_of_others(record):
+        return _loaded(record, origin)
+    words = [_name(record.defense, origin), *_architecture(record)]
+    trained = record.training
     name, changed = variant(trained.recipe, "the recipe", "") if trained is not None else ("short", {})
     if name != "short":
         words += ["--recipe", name]
     for key, value in changed.items():
         if key != "init":
             words += ["--set", f"recipe.{key}={value}"]
-    inside = record.train_budget
+        elif origin.checkpoint is not None:
+            words += ["--init", origin.checkpoint]
+    inside, usual = record.train_budget, _usual(record.data)
     if inside is not None and (usual is None or inside != usual.budget):
         words += ["--train-eps", format_eps(inside.eps)]
-    if record.seed:
-        words += ["--seed", str(record.seed)]
     if trained is not None and trained.checkpoint != "best":
         words += ["--checkpoint", trained.checkpoint]
-    return words
+    return words + _seed(record)
+
+
+def _loaded(record: Record, origin: Origin) -> list[str]:
+    """The same of a network that others trained: its weights, what makes it, and what it is called."""
+    held = dict(record.spec["training"]["defense"])
+    factory, own = str(held.pop("factory", "")), held.get("source", "file") == "file"
+    words = [_with_fields(LOADED if own else str(held["source"]), held)]
+    words += ["--checkpoint", origin.checkpoint or "FILE"] if own else []
+    words += ["--factory", origin.factory(factory)] if factory else _architecture(record)
+    words += ["--label", record.defense] if is_label(record.defense) else []
+    return words + _seed(record)
+
+
+def _with_fields(name: str, held: Mapping[str, Any]) -> str:
+    """The name of a network that others trained, with the fields that are not as usual."""
+    from bench.core.encoding import encode
+    from bench.registry import DEFENSES
+
+    usual = encode(DEFENSES.get(name))
+    known = ("is", "source", "weights")  # the name and the file say those
+    changed = {key: value for key, value in held.items() if key not in known and value != usual.get(key)}
+    fields = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
+    return f"{name}[{fields}]" if fields else name
+
+
+def _name(label: str, origin: Origin) -> str:
+    """A defense as it is asked for: a label drops the folders of a file."""
+    file, is_file, rest = label.partition(".py:")
+    place = next((place for place in origin.code if is_file and module_of(place) == file), f"{file}.py")
+    return f"{place}:{rest}" if is_file else label
+
+
+def _architecture(record: Record) -> list[str]:
+    architecture, usual = record.spec.get("training", {}).get("architecture"), _usual(record.data)
+    is_usual = usual is not None and architecture == usual.architecture
+    return [] if not architecture or is_usual else ["--arch", architecture]
+
+
+def _seed(record: Record) -> list[str]:
+    return ["--seed", str(record.seed)] if record.seed else []
+
+
+def _ground(record: Record, origin: Origin, store: Path) -> list[str]:
+    """The options that say on which data, and within which budget."""
+    words, usual = ["--data", origin.data or record.data], _usual(record.data)
+    if usual is None or usual.budget != Budget(Norm(record.norm), parse_eps(record.eps)):
+        words += ["--norm", record.norm, "--eps", record.eps]
+    return words if store == STORE else [*words, "--store", str(store.resolve())]
+
+
+def _attacked(record: Record) -> list[str]:
+    """The options that name the attacks of a run that was of no suite; of any other none."""
+    from bench.core.encoding import encode
+    from bench.plan import KNOWLEDGE, OF_ATTACKS
+    from bench.registry import ATTACKS
+
+    if record.suite.partition("@")[0] != OF_ATTACKS:
+        return []
+    words, known = [], ATTACKS.names()
+    for trial in record.spec["suite"]["trials"]:
+        kind = current(str(trial["attack"]["is"])).removeprefix("attack/")  # a library's is named so, too
+        words += ["--attack", trial["column"] if trial["column"] in known else kind]
+    seen = record.spec["suite"]["trials"][0]["knowledge"]
+    return words + [
+        w for word, held in KNOWLEDGE.items() if encode(held) == seen for w in ("--knowledge", word)
+    ]
 
 
 def _usual(data: str) -> DataSource | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
@@ -14,6 +13,7 @@ from bench.core.names import as_published, current
 from bench.core.paired import paired_difference
 from bench.records.record import Check, Record
 from bench.records.rules import RULE_OF
+from bench.registry import has_ablations
 
 FEW, LOST = 0.002, 0.01
 """The share of examples that only a weaker attacker may break, and of successes that may not be returned."""
@@ -58,7 +58,7 @@ def stored_images(case: Case) -> Check:
     """A2: the images that were kept are judged as they were when found."""
     evidence, worst = case.record.evidence, case.record.worst_case
     if evidence is None or worst is None:
-        return unknown("A2", "the adversarial images were not kept", case.ask(_suite(case), "--rerun"))
+        return unknown("A2", "the adversarial images were not kept", case.ask(case.attacked, "--rerun"))
     again, rounded = evidence.again, evidence.rounded
     figures = (
         f"{evidence.images} images leave {again.count} of {again.n} again, the run left {worst.count}, "
@@ -200,7 +200,8 @@ def ablation(case: Case) -> Check:
     name = record.defense.partition("[")[0]
     if not family:
         detail = "no record of the same defense with a part turned off is in the store"
-        return broken("A20", detail, f"bench ablate {name} --data {record.data}")
+        listing = f"bench show defense {case.name}"  # whose fields may be such parts
+        return broken("A20", detail, case.other(f"bench ablate {name}") if has_ablations(name) else listing)
     return kept("A20", f"also measured: {', '.join(sorted({*family}))}")
 
 
@@ -214,10 +215,11 @@ def other_threats(case: Case) -> Check:
     lacking = ["corruptions"] * (not names) + ["rotations and translations"] * (not poses)
     if not lacking:
         return kept("A22", f"also measured: {' and '.join(found)}")
-    command = re.sub(r" --(norm|eps) \S+", "", case.command).replace("bench run --defense", "bench shift", 1)
     measured = f"{found[0]} measured, " if found else ""
     return broken(
-        "A22", f"{measured}no {' and no '.join(lacking)} of these weights are in the store", command
+        "A22",
+        f"{measured}no {' and no '.join(lacking)} of these weights are in the store",
+        case.study("shift", budgeted=False),
     )
 
 
@@ -257,10 +259,6 @@ def _component(column: Tried) -> tuple[str, ...]:
     """The classes of its attack; an ensemble's component counts as what it is."""
     named = str(column.trial["attack"].get("component", ""))
     return (*column.kinds, *(("Square",) if named == "square" else ()))
-
-
-def _suite(case: Case) -> str:
-    return f"--suite {case.record.suite.partition('@')[0]}"
 
 
 def _radius(case: Case) -> float:

@@ -61,11 +61,11 @@ def comparison(case: Case) -> Check:
     """S2: McNemar's exact test against every other defense on the same examples, by Holm."""
     record, ours = case.record, worst_case_of(case.record)
     others = _once_each(o for o in case.others if _is_comparable(record, o))
-    command = f"bench run --defense standard --data {record.data} --suite {record.suite.partition('@')[0]}"
+    command = f"{case.other('bench run --defense standard')} {case.attacked}"
     if not others:
         return unknown("S2", "no other defense was measured on the same examples under this suite", command)
     if ours is None:
-        again = case.ask(f"--suite {record.suite.partition('@')[0]} --rerun")
+        again = case.ask(case.attacked, "--rerun")
         return unknown("S2", "the record does not hold which examples stood", again)
     tested = [(other, *counts) for other in others if (counts := _won_and_lost(record, other)) is not None]
     if not tested:
@@ -94,7 +94,7 @@ def seeds(case: Case) -> Check:
     if len(accuracy) < SEEDS:
         free = next(seed for seed in range(len(by_seed) + 1) if seed not in by_seed)
         detail = f"{len(accuracy)} of {SEEDS} seeds: no claim of improvement rests on that"
-        command = case.ask(f"--suite {record.suite.partition('@')[0]} --seed {free}")
+        command = case.ask(case.attacked, f"--seed {free}")
         return unknown("S3", detail, command.replace(f" --seed {record.seed} ", " ", 1))
     values = np.array(list(accuracy.values()))
     listed = ", ".join(percent(value) for _, value in sorted(accuracy.items()))
@@ -137,7 +137,7 @@ def identity(case: Case) -> Check:
     }
     lacking = [name for name, value in held.items() if not value]
     if lacking:
-        return broken("S5", f"the record lacks {', '.join(lacking)}", case.ask("--rerun"))
+        return broken("S5", f"the record lacks {', '.join(lacking)}", case.ask(case.attacked, "--rerun"))
     told = f"commit {made.commit}{' with changes' if made.dirty else ''}, data {record.data_digest}"
     return kept("S5", f"{told}, seed {record.seed}, {made.device}, {len(made.sources)} modules by digest")
 
@@ -153,7 +153,7 @@ def costs(case: Case) -> Check:
         if None in (c.forwards, c.backwards) or (c.met and c.name not in mute and c.queries_median is None)
     ]
     if lacking:
-        again = case.ask(f"--suite {case.record.suite.partition('@')[0]} --rerun")
+        again = case.ask(case.attacked, "--rerun")
         return broken("S6", f"{lacking[0]} does not tell what it cost", again)
     passes = sum((c.forwards or 0) + (c.backwards or 0) for c in columns)
     seconds = sum(c.seconds for c in columns)
@@ -188,14 +188,14 @@ def recount(case: Case) -> Check:
             return broken(
                 "S8", f"{column.name} leaves {counted} by its examples, {column.robust.count} by the record"
             )
-    again = case.ask(f"--suite {record.suite.partition('@')[0]} --rerun")
+    again = case.ask(case.attacked, "--rerun")
     if case.changed:
         more = f" and {len(case.changed) - 1} more" if len(case.changed) > 1 else ""
         return Check("S8", "warn", f"the counts agree; {case.changed[0]}{more} changed since", again)
     return kept(
         "S8",
         f"{len(case.outcomes)} columns recounted, and the code is the record's",
-        f"bench verify {record.run_id}",
+        case.kept("verify"),
     )
 
 

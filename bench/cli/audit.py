@@ -30,6 +30,7 @@ from bench.records.record import Record
     "--again", is_flag=True, help="Compute again what an earlier audit stored.  [default: take it from there]"
 )
 @click.option("--data", metavar="NAME", help="Data of your own, such as npz:PATH.  [default: the run's]")
+@options.code
 @options.accept_stale
 @options.offline
 def audit(
@@ -40,6 +41,7 @@ def audit(
     as_json: bool,
     again: bool,
     data: str | None,
+    code: tuple[str, ...],
     store: Path,
     **shared: Any,
 ) -> int:
@@ -70,7 +72,7 @@ def audit(
         how = as_options(store=store, devices=1, rerun=False, **shared)
         audited = []
         for record in found:
-            audited.append(compute(record, how, again, data))
+            audited.append(compute(record, how, again, data, code))
             if not as_json:
                 _print(audited[-1], as_markdown, follows=len(audited) > 1)
     if as_json:
@@ -107,13 +109,15 @@ def _records(names: Sequence[str], store: Path) -> list[Record]:
 
 
 def _named(name: str, held: Sequence[Record], store: Path) -> list[Record]:
+    from bench.records.labels import named_so
+
     path, of_a_file, kind = name.rpartition(".py:")
     if of_a_file:  # its class must be known before weights can be put into it
         from bench.registry import DEFENSES
 
         DEFENSES.get(name)
         name = f"{Path(path).name}.py:{kind}"
-    of_defense = [record for record in held if record.defense == name]
+    of_defense = named_so(name, held)
     if of_defense:
         return of_defense
     by_id = [record for record in held if record.run_id.startswith(name)]

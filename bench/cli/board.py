@@ -120,7 +120,7 @@ def board(
 
 
 def records_of(names: Iterable[str], store: Path) -> list[Record]:
-    """The records that run ids (or their beginnings), record files and folders of records name.
+    """The records that run ids (or their beginnings), files and folders of records, and labels name.
 
     The store is a folder of runs, or of published records.
 
@@ -135,10 +135,11 @@ def records_of(names: Iterable[str], store: Path) -> list[Record]:
         if len(inside) > 1:
             raise BadValue(f"{name!r} is the beginning of several runs ({', '.join(inside)}), expected one")
         path = next(iter(inside.values()), path)
-        records = read_records(path) if path.exists() else []
+        records = read_records(path) if path.exists() else _by_label(name, store)
         if not records:
             raise BadData(
-                f"{name!r} leads to no record, expected a run in {str(store)!r}, a record.json or a folder",
+                f"{name!r} leads to no record, expected a run or a network's label in {str(store)!r}, a "
+                "record.json or a folder",
                 "bench list runs",
             )
         found.update({record.run_id: record for record in records})
@@ -151,6 +152,14 @@ def _by_id(start: str, store: Path) -> dict[str, Path]:
 
     runs = {path.parent.name: path for path in sorted(store.glob(f"{start}*/record.json"))}
     return runs or {path.stem: path for path in sorted(store.glob(f"{RECORDS}/{start}*.json"))}
+
+
+def _by_label(name: str, store: Path) -> list[Record]:
+    """The records of the network that has this label in tables."""
+    from bench.publish import read_records
+    from bench.records.labels import named_so
+
+    return named_so(name, read_records(store)) if store.is_dir() else []
 
 
 def published_rows(folder: Path | None, records: Sequence[Record]) -> list[Published]:

@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from bench.core.places import STORE
 from bench.errors import BadValue, near, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-STORE = Path("runs")
-"""Where runs are kept unless `--store` says otherwise."""
 
 DATA = "digits"
 """The data set of a command that was given none: it is embedded, small and real."""
@@ -103,13 +101,15 @@ data = click.option(
 data_of_run = click.option(
     "--data",
     metavar="NAME",
-    help="Where the run's data lie now, if they are your own (folder:PATH or npz:PATH).  [default: by name]",
+    help="Where the run's data lie now, if they are your own (folder:PATH or npz:PATH).  [default: where "
+    "they were]",
 )
 code = click.option(
     "--code",
     multiple=True,
     metavar="FILE.py",
-    help="Python file of classes of your own that the run used; repeatable.  [default: none]",
+    help="Python file of classes of your own that the run used, or of what made its network; repeatable.  "
+    "[default: where it was]",
 )
 data_root = click.option(
     "--data-root",
@@ -276,6 +276,11 @@ attackable = click.option(
     help="What makes, of a loaded network, one that can be differentiated in its place (BPDA); also "
     "PATH.py:CALLABLE.  [default: the network itself]",
 )
+label = click.option(
+    "--label",
+    metavar="NAME",
+    help="What tables, figures and boards call a network that is loaded.  [default: what it is made of]",
+)
 surrogate = click.option(
     "--surrogate",
     metavar="NAME[@ARCH]",
@@ -317,7 +322,7 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 network = several(
-    *(data, data_root, arch_here, recipe, train_eps, init),
+    *(data, data_root, arch_here, recipe, train_eps, init, label),
     *(seed, device, devices, store, settings, rerun, accept_stale, offline),
 )
 """What decides how a network is trained, and where it is kept."""

@@ -11,6 +11,7 @@ from bench.cli.board import records_of
 from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
+from bench.records.labels import named_so
 from bench.records.record import Record
 from bench.report.setting import require_alike, setting, suite_label
 
@@ -83,9 +84,8 @@ def selected(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, lis
     labels = {record.defense for record in there}
     found: dict[str, list[Record]] = {}
     for name in names:
-        if name in labels:
-            behind = [record for record in there if record.defense == name]
-        else:
+        behind = named_so(name, there)
+        if not behind:
             behind = records_of((name,), store)
             if len(behind) == 1:
                 found[name] = behind

@@ -22,12 +22,14 @@ def train(defense: str, as_json: bool, **shared: Any) -> int:
     request = as_request(defense, **shared)  # says what is wrong with a name, before torch is loaded
 
     from bench.plan import plan_training
+    from bench.runner.origins import note_training
     from bench.runner.weights import fit
 
     spec = plan_training(request)
     result = how.store.model(spec.id) / "training.json"
     before = result.stat().st_mtime_ns if result.is_file() else None
     trained = fit(spec, how)
+    note_training(spec, how.store.model(spec.id))
     if result.stat().st_mtime_ns == before:
         how.progress.say(f"training {spec.id} is complete: these are its weights, nothing was trained")
     if as_json:

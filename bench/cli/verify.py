@@ -47,7 +47,11 @@ def verify(
     how = as_options(store=store, devices=1, rerun=False, **shared)
     found = records_of((run,), store)
     if len(found) != 1:
-        raise BadValue(f"{run!r} leads to {len(found)} records, expected one run", "bench list runs")
+        ids = ", ".join(f"{record.run_id} under {record.suite}" for record in found[:6])
+        raise BadValue(
+            f"{run!r} leads to {len(found)} records ({ids}), expected one run",
+            f"bench verify {found[0].run_id}",
+        )
     told = []
     for proof in proofs(found[0], how, _count(cells), data, code):
         told.append(proof)

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.errors import BadData, BadValue
+from bench.records.labels import label_of
+from bench.records.record import LOADED
 from bench.studies.table import studies
 
 PUBLISHED = "records"
@@ -92,19 +95,29 @@ def led_to(name: str, store: Path, source: ResultSource) -> list[Path]:
         raise BadValue(f"{name!r} is the beginning of several {source.several} ({ids}), expected one")
     if begun:
         return begun
-    of_defense = [p for p in source.in_store(store) if name in _defenses(p, p.stat().st_mtime_ns)]
-    return of_defense or source.within(Path(name))
+    there = {path: _defenses(path, path.stat().st_mtime_ns) for path in source.in_store(store)}
+    loaded = {label for labels in there.values() for label, is_loaded in labels.items() if is_loaded}
+    label = label_of(name, loaded)
+    return [path for path, labels in there.items() if label in labels] or source.within(Path(name))
 
 
 @cache
-def _defenses(path: Path, _changed: int) -> frozenset[object]:
-    """Whose result lies in a file; a damaged one is nobody's, and told of when it is asked for by its id."""
+def _defenses(path: Path, _changed: int) -> Mapping[str, bool]:
+    """Whose result lies in a file, and whether that was loaded from a file of the user's own.
+
+    A damaged one is nobody's, and told of when it is asked for by its id.
+    """
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
-        networks = held.get("networks") or [held]
-        return frozenset(network.get("defense") for network in networks)
-    except (OSError, ValueError, AttributeError):
-        return frozenset()
+        networks = held.get("networks") or [{**held, **(held.get("training") or {})}]
+        return {str(network.get("defense")): _is_loaded(network) for network in networks}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _is_loaded(network: Mapping[str, Any]) -> bool:
+    own = ":" not in str(network.get("defense")).partition("[")[0]  # not a zoo's or a hub's
+    return own and network.get("recipe") == LOADED
 
 
 def _instead(name: str, store: Path, source: ResultSource) -> str:

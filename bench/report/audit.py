@@ -51,7 +51,7 @@ def audit_table(record: Record) -> Table:
         COLUMNS,
         tuple(_row(record, check) for check in ordered),
         facts,
-        tuple(f"{check.rule}: {check.command}" for check in ordered if check.command),
+        commands=tuple((check.rule, check.command) for check in ordered if check.command),
     )
 
 

@@ -62,6 +62,7 @@ class Table:
     facts: tuple[tuple[str, str], ...] = ()  # (name, value), shown above
     notes: tuple[str, ...] = ()  # shown below
     quiet: frozenset[int] = frozenset()  # rows that are there for comparison: in italics
+    commands: tuple[tuple[str, str], ...] = ()  # (what for, what to type), shown last, on one line each
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -94,6 +95,8 @@ def markdown(table: Table, comment: str | None = None) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     if table.notes:
         lines += ["", *(f"- {escape(note)}" for note in table.notes)]
+    if table.commands:
+        lines += ["", *(f"- {escape(name)}: `{command}`" for name, command in table.commands)]
     return "\n".join(lines) + "\n"
 
 
@@ -114,7 +117,7 @@ def values(table: Table) -> list[dict[str, str | int | float | None]]:
 
 
 def terminal(table: Table, width: int = 100) -> str:
-    """Plain text of at most `width` characters a line, readable without colour.
+    """Plain text of at most `width` characters a line, readable without colour; commands are never broken.
 
     Columns that hold nothing are left out. Where room is short, the dispensable ones go, then the bounds of
     intervals, then the others from the right, and a line below says which: no word is ever broken for them.
@@ -134,6 +137,7 @@ def terminal(table: Table, width: int = 100) -> str:
     if gone:
         notes.append(f"not shown for want of width: {', '.join(gone)}; a wider terminal or --json has all")
     lines += ["", *(folded for note in notes for folded in fold(f"- {note}", width, "  "))] if notes else []
+    lines += ["", *(f"- {name}: {command}" for name, command in table.commands)] if table.commands else []
     return "\n".join(lines) + "\n"
 
 

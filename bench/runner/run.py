@@ -27,6 +27,7 @@ from bench.runner.columns import Chain, Columns, Played, RunWork
 from bench.runner.evidence import keep
 from bench.runner.executors import Executor, executor
 from bench.runner.options import Options
+from bench.runner.origins import note_files
 from bench.runner.stale import figures_digest, has_old_figures, sources_behind, stored_record
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import ColumnCells, findings_of, provenance, summarise
@@ -39,6 +40,12 @@ def run(spec: RunSpec, options: Options) -> Record:
         BenchError: data, weights or store are not as they must be, or a stored record's code has changed.
     """
     options.store.prepare()
+    record = _from_store_or_computed(spec, options)
+    note_files(spec, options.store)
+    return record
+
+
+def _from_store_or_computed(spec: RunSpec, options: Options) -> Record:
     folder = options.store.run(spec.id)
     sources = source_digests(spec.modules)
     found = stored_record(folder, sources, options)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.core.encoding import decode
-from bench.core.imports import module_at
 from bench.core.threat import Source
 from bench.data.catalog import PREFIXES, source
 from bench.data.identity import identity
@@ -16,19 +15,20 @@ from bench.errors import BadCheckpoint, BadValue, BenchError
 from bench.plan import Init, Named, RunSpec, TrainSpec, name_of
 from bench.records.record import Record
 from bench.records.store import Store
+from bench.runner.origins import data_of, give, give_code_of
 
 
 def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[str, ...] = ()) -> RunSpec:
     """The specification behind a record; it has the record's id, or is refused.
 
-    `data` is where data of the user's own lie now, `code` the Python files of the user's own classes. Nothing
-    is trained: every network must be in the store.
+    `data` is where data of the user's own lie now, `code` the Python files of the user's own classes;
+    without, they are looked for where they were. Nothing is trained: every network must be in the store.
 
     Raises:
         BenchError: weights, data or code are not at hand, or this code describes the run in other words.
     """
-    for place in code:
-        module_at(_file_of(place), "the Python file of the run's own classes")
+    give(code)
+    give_code_of(record, store)
     spec = record.spec
     try:
         found = RunSpec(
@@ -48,24 +48,13 @@ def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[s
     return found
 
 
-def _file_of(place: str) -> str:
-    """The Python file that is named, by itself or with one of its classes.
-
-    >>> _file_of("mine.py"), _file_of("mine.py:Mine")
-    ('mine.py', 'mine.py')
-    """
-    file, of_a_class, _ = place.rpartition(".py:")
-    if not of_a_class and not place.endswith(".py"):
-        raise BadValue(f"--code is {place!r}, expected a Python file", "--code FILE.py")
-    return f"{file}.py" if of_a_class else place
-
-
 def _training(store: Store, name: str, data: str | None, label: str | None = None) -> TrainSpec:
-    spec = _spec_of(store.model(name))
+    folder = store.model(name)
+    spec = _spec_of(folder)
     defense: Any = decode(spec["defense"])
     training = TrainSpec(
         named=_named(defense, label),
-        data=_data(spec, data),
+        data=_data(spec, data or data_of(folder, spec["data_identity"])),
         data_identity=spec["data_identity"],
         architecture=spec["architecture"],
         budget=decode(spec["budget"]),
@@ -103,7 +92,7 @@ def _named(defense: Any, label: str | None) -> Named:
     known = name_of(defense)
     if label is None or known.label == label:
         return known
-    return Named(label.partition("[")[0], defense)
+    return Named(known.name, defense, label)
 
 
 def _data(spec: Mapping[str, Any], given: str | None) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bench.core.threat import format_eps
-from bench.records.record import Record
+from bench.records.labels import is_label
+from bench.records.record import LOADED, Record
 
 _OVERRIDDEN = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<fields>.*)\])?")
 
@@ -22,20 +24,20 @@ def reproduce(record: Record) -> Iterator[str]:
         yield f"git checkout {made.commit}"
     if made.dirty:
         yield "# the code had uncommitted changes: they are not known"
-    words = ["bench", "run", "--defense", record.defense, "--suite", record.suite.partition("@")[0]]
+    is_loaded = trained is not None and trained.recipe == LOADED
+    words, comments = _loaded(record) if is_loaded else ([record.defense], [])
+    words = ["bench", "run", "--defense", *words, "--suite", record.suite.partition("@")[0]]
     words += [
         "--data",
         record.data,
-        "--arch",
-        record.architecture,
+        *([] if is_loaded else ["--arch", record.architecture]),
         "--norm",
         record.norm,
         "--eps",
         record.eps,
     ]
     words += ["--examples", str(record.examples), "--seed", str(record.seed)]
-    comments = []
-    if trained is not None:
+    if trained is not None and not is_loaded:
         name, fields = _recipe(trained.recipe)
         words += ["--recipe", name]
         if record.train_budget is not None:
@@ -56,6 +58,23 @@ def reproduce(record: Record) -> Iterator[str]:
         word if "=" in word and place == 0 else shlex.quote(word) for place, word in enumerate(words)
     )
     yield from comments
+
+
+def _loaded(record: Record) -> tuple[list[str], list[str]]:
+    """What names a network that others trained, and what its files are; no record says where they lie."""
+    held: Mapping[str, Any] = record.spec["training"]["defense"]
+    source, factory = held.get("source", "file"), held.get("factory", "")
+    words = [LOADED, "--checkpoint", "FILE"] if source == "file" else [record.defense]
+    comments = [f"# FILE: weights whose SHA-256 begins with {held['weights']}"] if source == "file" else []
+    if factory:
+        module, _, attribute = str(factory).rpartition(":")
+        words += ["--factory", f"{module.rpartition('.')[2]}.py:{attribute}"]
+        comments.append(
+            f"# {module}: code of the user's own, by digest {record.provenance.sources.get(module)}"
+        )
+    elif source == "file":
+        words += ["--arch", record.architecture]
+    return words + (["--label", record.defense] if is_label(record.defense) else []), comments
 
 
 def _recipe(text: str) -> tuple[str, list[tuple[str, str]]]:

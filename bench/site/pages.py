@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.errors import BadValue
+from bench.records.origin import for_others
 from bench.records.record import Record, to_json
 from bench.records.store import require_writable, write_atomically
 from bench.report.exchange import Published
@@ -57,7 +58,7 @@ def site_files(
         made[f"records/{record.run_id}.html"] = page.render(
             root="../", boards=boards, view=view, pictures=pictures, curves=curves
         )
-        made[f"records/{record.run_id}.json"] = to_json(record)
+        made[f"records/{record.run_id}.json"] = to_json(for_others(record))
         made |= {f"curves/{curve.id}.svg": curve.svg for curve in curves}
     for name in STATIC:
         made[name] = files("bench.site").joinpath("templates", name).read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.core.threat import format_eps
 from bench.records.claims import claim_of, link
+from bench.records.origin import for_others
 from bench.records.record import Check, Column, Finding, Interval, Provenance, Record
 from bench.records.rules import RULES
 from bench.report import board as boards
@@ -171,6 +172,7 @@ def board_views(records: Sequence[Record], published: Sequence[Published] = ()) 
 
 def record_view(record: Record, located: Located | None) -> RecordView:
     """Everything about one record."""
+    record = for_others(record)
     order = ("block", "warn", "open", "info", "pass")
     checks = sorted(record.audit, key=lambda check: (order.index(check.verdict), check.rule))
     return RecordView(

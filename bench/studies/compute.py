@@ -13,6 +13,7 @@ from bench.records.heading import Heading
 from bench.records.store import RunFolder, write_atomically
 from bench.runner.executors import executor
 from bench.runner.options import Options
+from bench.runner.origins import note_files
 from bench.runner.stale import require_fresh, sources_behind, study_changes, study_sources
 from bench.runner.summary import provenance
 from bench.studies.cells import Cells
@@ -52,6 +53,8 @@ def compute(spec: StudySpec, options: Options) -> Any:
     found = study.module("record").RECORD(
         **_heading(study, measuring, figures, cells, made), **figures.fields
     )
+    for run in spec.runs:
+        note_files(run, options.store)
     path = study.where(options.store.root, spec.id)
     for name, content in figures.files.items():
         write_atomically(path.parent / name, content)

@@ -32,6 +32,7 @@ SCALING = ("mean", "std", "mu", "sigma")
 """Names of the numbers of a normalisation."""
 
 _ROOT = "the file itself"
+_MADE = "bench-weights-"
 
 
 def load_foreign(path: Path, net: nn.Module, key: str = "") -> tuple[str, ...]:
@@ -77,11 +78,16 @@ def load_foreign(path: Path, net: nn.Module, key: str = "") -> tuple[str, ...]:
 
 def own_weights(net: nn.Module) -> Path:
     """The weights that a network was made with, in a file that is there as long as this process."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-weights-"))
+    folder = Path(tempfile.mkdtemp(prefix=_MADE))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "network.safetensors"
     safetensors.torch.save_file(weights_of(net), path)
     return path
+
+
+def is_made_here(path: Path) -> bool:
+    """Whether it is a file of `own_weights`, which is gone with the process."""
+    return path.parent.name.startswith(_MADE)
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,7 @@ def test_randomness_is_declared(shapes):
     assert "undeclared-randomness" in codes and "answers-depend-on-history" not in codes
     record = shapes.record(*words, "--randomized", "--set", "defense.eot_samples=3")
     assert not [f for f in record["findings"] if f["severity"] == "block"] and record["draws"] == 9
-    assert "expected at least 1" in shapes.refused(*words, "--set", "defense.eot_samples=3")
+    assert "expected at least 1" in shapes.refused(*words, "--set", "defense.eot_samples=0")
 
 
 def test_a_stand_in_that_can_be_differentiated(shapes):

@@ -1,0 +1,225 @@
+"""A network of one's own in every command: it is found, or a sentence names what to type, and that works."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import BenchError
+
+EPS = "1/10"
+CODE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=CLASSES):
+        super().__init__()
+        self.fc = nn.Linear(48, classes)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+"""
+
+
+@pytest.fixture
+def bench(capsys):
+    """Call the command in this process, as from a new one: no code of an earlier command is at hand."""
+    from bench.cli.main import main
+    from bench.core import digest, imports
+
+    def call(*words):
+        for name in [name for name, held in sys.modules.items() if "_from_path" in vars(held)]:
+            del sys.modules[name]
+            imports._GIVEN.discard(name)
+        digest._source_path.cache_clear()
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(word) for word in words])
+        told = capsys.readouterr()
+        return left.value.code, told.out, told.err
+
+    return call
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A folder with a linear network of four classes, and images that it labels itself."""
+    return folder_of(tmp_path / "mine", monkeypatch, classes=4)
+
+
+def folder_of(folder, monkeypatch, classes, spoilt=0, n=40):
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    generator = torch.Generator().manual_seed(classes)
+    weight = torch.randn(classes, 48, generator=generator) / 4
+    x = torch.rand(3 * n, 3, 4, 4, generator=generator)
+    bias = -(x.flatten(1) @ weight.T).mean(0)
+    y = (x.flatten(1) @ weight.T + bias).argmax(1)
+    y[:spoilt] = (y[:spoilt] + 1) % classes
+    np.savez("d.npz", x_train=x[n:], y_train=y[n:], x_test=x[:n], y_test=y[:n])
+    torch.save({"fc.weight": weight, "fc.bias": bias}, "w.pt")
+    Path(f"net{classes}.py").write_text(CODE.replace("CLASSES", str(classes)), encoding="utf-8")
+    return folder
+
+
+def loaded(classes=4, *words):
+    common = (
+        "--checkpoint",
+        "w.pt",
+        "--factory",
+        f"net{classes}.py:Net",
+        "--data",
+        "npz:d.npz",
+        "--eps",
+        EPS,
+    )
+    return ("run", "--defense", "loaded", *common, *words)
+
+
+def the_record():
+    (path,) = Path("runs").glob("*/record.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def refused(told, *words):
+    code, out, err = told
+    assert code == 2 and out == "" and "Traceback" not in err, (code, out, err)
+    sentence = err.splitlines()[-1]
+    assert sentence.startswith("bench: ") and sentence.count("; try: ") == 1, err
+    for word in words:
+        assert word in sentence, sentence
+    return sentence.rpartition("; try: ")[2]
+
+
+def test_a_label_is_printed_and_is_no_part_of_the_weights(bench, mine):
+    assert bench(*loaded(4, "--suite", "smoke", "--store", "plain"))[0] == 0
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "trades_lenet"))[0] == 0
+    assert the_record()["defense"] == the_record()["spec"]["training"]["name"] == "trades_lenet"
+    plain = json.loads(next(Path("plain").glob("*/record.json")).read_text(encoding="utf-8"))
+    assert plain["defense"].startswith("loaded[factory=net4:Net,weights=")
+    assert plain["training"]["training_id"] == the_record()["training"]["training_id"]
+    for shape in ("latex", "markdown", "csv"):
+        code, out, _ = bench("board", "--format", shape)
+        assert code == 0 and out.replace("\\", "").count("trades_lenet") == 1 and "weights=" not in out
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("pgd_at", "name of a defense"),
+        ("loaded", "name of a defense"),
+        ("two words", "letters, digits"),
+        ("x" * 41, "at most 40"),
+        ("a/b", "letters, digits"),
+    ],
+)
+def test_a_label_that_means_something_else_is_refused_and_what_is_advised_works(bench, mine, label, told):
+    advised = refused(bench(*loaded(4, "--suite", "smoke", "--label", label)), told, repr(label))
+    assert bench(*loaded(4, "--suite", "smoke", *advised.split()))[0] == 0
+
+
+def test_what_is_trained_here_has_its_name_already(bench, mine):
+    words = ("run", "--defense", "standard", "--data", "npz:d.npz", "--label", "mine")
+    refused(bench(*words), "trained here", "--label with --defense loaded")
+    words = ("transfer", "loaded", "standard", "--checkpoint", "w.pt", "--label", "mine")
+    assert refused(bench(*words), "2 networks") == "loaded"
+
+
+@pytest.mark.parametrize("name", ["my_net", "loaded"])
+def test_it_is_found_by_its_label_and_by_loaded_from_any_folder(bench, mine, name, monkeypatch, tmp_path):
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    store = mine / "runs"
+    monkeypatch.chdir(tmp_path)
+    code, out, err = bench("audit", name, "--store", store)
+    assert code == 0 and "audit of my_net under smoke@1" in out, err
+    code, out, err = bench("verify", name, "--store", store)
+    assert code == 0 and "12 of 12 hold" in out, err
+    assert "defense: my_net" in bench("show", "record", name, "--store", store)[1]
+    code, out, err = bench("plot", "scatter", name, "--store", store, "--out", "figures")
+    assert code == 0, err
+
+
+def test_several_loaded_networks_are_told_apart_by_name(bench, mine):
+    for label in ("one", "other"):
+        assert bench(*loaded(4, "--suite", "smoke", "--label", label))[0] == 0
+    for command in ("audit", "verify"):
+        refused(bench(command, "loaded"), "one, other")
+        assert bench(command, "one")[0] == 0
+    code, out, err = bench("compare", "one", "other", "--suite", "smoke")
+    assert code == 0 and "one" in out, err
+    refused(bench("compare", "loaded", "other"), "one, other")
+
+
+def test_code_that_moved_is_a_sentence_and_code_mends_it(bench, mine):
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    Path("elsewhere").mkdir()
+    shutil.move("net4.py", "elsewhere/net4.py")
+    for command in ("audit", "verify"):
+        advised = refused(bench(command, "my_net"), "code of your own, net4", f"{mine}/net4.py")
+        assert advised == "--code net4.py"
+        code, _, err = bench(command, "my_net", "--code", "elsewhere/net4.py")
+        assert code == 0, err
+
+
+def test_code_that_changed_is_other_code(bench, mine):
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    Path("net4.py").write_text(CODE.replace("CLASSES", "4") + "\nprint('run')\n", encoding="utf-8")
+    for command in ("audit", "verify"):
+        told = bench(command, "my_net")
+        refused(told, "code of your own, net4", "--code net4.py")
+        assert "run\n" not in told[1], "code that is not what it was runs only where it is named"
+        told = bench(command, "my_net", "--code", "net4.py")
+        assert told[0] == 2 and "(net4 changed since)" in told[2]
+
+
+def test_a_store_of_somebody_else_runs_no_code(bench, mine, monkeypatch):
+    """A note that another account wrote names a file that is there and fits, and yet is not run."""
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    monkeypatch.setenv("XDG_STATE_HOME", str(mine / "of_another_account"))
+    refused(bench("verify", "my_net"), "code of your own, net4", "is not at hand")
+    assert bench("verify", "my_net", "--code", "net4.py", "--data", "npz:d.npz")[0] == 0
+
+
+def test_what_an_audit_advises_can_be_typed_as_it_is_printed(bench, mine, monkeypatch, tmp_path):
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    code, out, err = bench("audit", "my_net")
+    assert code == 0, err
+    commands = [line.split(": ", 1)[1] for line in out.splitlines() if line.startswith("- ")]
+    runs = [command for command in commands if command.startswith("bench run --defense loaded ")]
+    assert len(runs) >= 3 and not any("--recipe loaded" in command for command in commands)
+    for command in runs:
+        words = shlex.split(command)
+        assert f"{mine}/w.pt" in words and f"{mine}/net4.py:Net" in words and f"npz:{mine}/d.npz" in words
+    planned = []
+
+    def compute(spec, how):
+        planned.append(spec)
+        raise BenchError("planned")
+
+    monkeypatch.setattr("bench.runner.run.run", compute)
+    monkeypatch.setattr("bench.studies.compute.compute", compute)
+    for command in commands:
+        told = bench(*shlex.split(command)[1:])
+        assert told[0] == 0 or told[2].endswith("bench: planned\n"), (command, told)
+    assert len(planned) == len(commands) - 1, "all but bench verify"
+
+
+def test_published_audits_hold_no_folder_of_this_machine(bench, mine):
+    from bench.records.origin import for_others
+    from bench.records.store import read_record
+
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    assert bench("audit", "my_net")[0] == 0
+    record = read_record(next(Path("runs").glob("*/record.json")))
+    assert any(str(mine) in (check.command or "") for check in record.audit)
+    assert not any("/" in (check.command or "").replace(EPS, "") for check in for_others(record).audit)
