@@ -36,7 +36,8 @@ from bench.core.threat import (
     Source,
     format_eps,
 )
-from bench.data.catalog import source
+from bench.data import folder
+from bench.data.catalog import at_usual_size, kind, source, user_path, with_parameters
 from bench.data.identity import identity
 from bench.data.load import load
 from bench.data.outputs import outputs_of
@@ -291,6 +292,10 @@ PARTS = ("defense", "recipe", "suite", "numerics", "attack.COLUMN")
 
 def plan_training(request: Request) -> TrainSpec:
     """What `bench train` will train."""
+    return _plan_training(_with_data_for(request, only_tested=True))
+
+
+def _plan_training(request: Request) -> TrainSpec:
     _check_parts(request)
     found = source(request.data)
     architecture = request.architecture or found.architecture
@@ -306,13 +311,14 @@ def plan_training(request: Request) -> TrainSpec:
 
 def plan_run(request: Request) -> RunSpec:
     """What `bench run` will do: the training, the suite, and every network that its attackers need."""
-    training = plan_training(request)
     suite = _suite(request)
+    wanted = {trial.knowledge.gradients for trial in suite.trials}
+    request = _with_data_for(request, only_tested=not wanted & {Source.UNDEFENDED, Source.SURROGATE})
+    training = _plan_training(request)
     budget = request.budget or source(request.data).budget
     for name, trial in zip(request.attacks, suite.trials, strict=False):
         _check_attack(name, trial, budget)
     _check_norms(suite, budget)
-    wanted = {trial.knowledge.gradients for trial in suite.trials}
     twin_seed = request.seed ^ 1
     architecture, content = training.architecture, training.data_identity
     others: list[tuple[Source, TrainSpec]] = []
@@ -339,6 +345,21 @@ def plan_run(request: Request) -> RunSpec:
         numerics=_numerics(request),
         others=tuple(others),
     )
+
+
+def _with_data_for(request: Request, only_tested: bool) -> Request:
+    """The data at the size that a network of a library usually takes; all for testing if nothing is trained.
+
+    Of pictures that are in no parts, some are for training where any network of the run is trained.
+    """
+    foreign = parse_defense(request.defense, request.settings.get("defense", {})).defense
+    if not isinstance(foreign, Foreign):
+        return request
+    data = at_usual_size(request.data, *foreign.usual_size)
+    is_plain = kind(data) == "folder" and folder.is_plain(user_path(data))
+    if is_plain and only_tested:
+        data = with_parameters(data, test="all")
+    return dataclasses.replace(request, data=data)
 
 
 def plan_white_box(request: Request, suite: Suite) -> RunSpec:

@@ -157,6 +157,14 @@ class Loaded:
             return memory.IN_MEMORY
         return None if self._is_ours else self.factory or self._scheme
 
+    @property
+    def usual_size(self) -> tuple[int | None, int | None]:
+        """What timm or torchvision does with images before it."""
+        if self._scheme not in brought.SCHEMES:
+            return None, None
+        usual = brought.usual(self._scheme, self._name)
+        return usual.resize, usual.crop
+
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:
         """The files of weights, downloaded if need be; a factory must be there, too."""
         if self._scheme in ("robustbench", "hf") and given is not None:

@@ -98,6 +98,19 @@ data = click.option(
     callback=_checked(_find_data),
     help="Data set.",
 )
+resize = click.option(
+    "--resize",
+    type=_at_least(1),
+    metavar="N",
+    help="Resize pictures so that the shorter side has N pixels, bicubic and antialiased.  [default: as they "
+    "are, or as a network of timm or torchvision wants them]",
+)
+crop = click.option(
+    "--crop",
+    type=_at_least(1),
+    metavar="N",
+    help="Then cut N x N pixels out of the middle.  [default: as --resize]",
+)
 data_of_run = click.option(
     "--data",
     metavar="NAME",
@@ -322,7 +335,7 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 network = several(
-    *(data, data_root, arch_here, recipe, train_eps, init, label),
+    *(data, resize, crop, data_root, arch_here, recipe, train_eps, init, label),
     *(seed, device, devices, store, settings, rerun, accept_stale, offline),
 )
 """What decides how a network is trained, and where it is kept."""

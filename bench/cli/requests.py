@@ -10,7 +10,7 @@ from bench.cli.console import Console
 from bench.cli.options import parse_settings
 from bench.core.progress import Progress
 from bench.core.threat import Budget, Norm, parse_eps
-from bench.data.catalog import source
+from bench.data.catalog import source, with_parameters
 from bench.errors import BadValue
 from bench.records.store import Store
 from bench.runner.options import Options
@@ -36,6 +36,8 @@ def as_request(
     arch: str | None,
     seed: int,
     settings: tuple[str, ...],
+    resize: int | None = None,
+    crop: int | None = None,
     train_eps: str | None = None,
     suite: str | None = None,
     attacks: tuple[str, ...] = (),
@@ -62,6 +64,7 @@ def as_request(
             f"--suite is {suite!r} and --attack is {attacks[0]!r}, expected one of them",
             f"--attack {attacks[0]}",
         )
+    data = with_parameters(data, resize=resize, crop=crop)
     customary = source(data).budget
     if recipe != PAPER:
         recipe_of(data, recipe)  # says what is wrong with a name

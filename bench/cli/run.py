@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
 DECIDES = (
     *("defense", "suite", "attacks", "knowledge", "norm", "eps", "examples", "checkpoint", "factory"),
     *("surrogate", "data", "arch", "recipe", "train_eps", "seed", "settings", "normalize", "randomized"),
+    *("resize", "crop"),
 )
 """The words that decide a record; all others say where things lie and how it is done."""
 

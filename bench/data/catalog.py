@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench.core.threat import Budget, Norm
-from bench.errors import UnknownName, unknown
+from bench.data.reading import Reading, parted, read_brackets
+from bench.errors import BadValue, UnknownName, unknown
 
 Augmentation = Literal["none", "crop_flip"]
 """What training images go through; `crop_flip`: zero-padded random crops and horizontal flips."""
@@ -30,6 +31,9 @@ class DataSource:
     std: tuple[float, ...] | None
     loader: str  # "module:function", called with (Request, Progress) -> Splits
     mixed: bool = False  # its training images lie with classes mixed as published: the first n are like all
+    parameters: tuple[str, ...] = ("resize", "crop")  # what may stand in brackets behind its name
+    reading: Reading = field(default_factory=Reading)  # how its files are read
+    sizes: bool = False  # whether its loader gives images the size that is wanted
 
 
 def _linf(eps: str) -> Budget:
@@ -38,6 +42,23 @@ def _linf(eps: str) -> Budget:
 
 def _table(*sources: DataSource) -> dict[str, DataSource]:
     return {source.name: source for source in sources}
+
+
+def _arrays(prefix: str, title: str) -> DataSource:
+    """Images of the user's own in arrays."""
+    return DataSource(
+        name=prefix,
+        title=title,
+        budget=_linf("8/255"),
+        num_classes=None,
+        image_shape=None,
+        architecture="small_cnn",
+        augmentation="none",
+        mean=None,
+        std=None,
+        loader=f"bench.data.{prefix}:read",
+        parameters=("resize", "crop", "layout", "range", "labels", "classes"),
+    )
 
 
 _TORCHVISION = "bench.data.torchvision:read"
@@ -152,7 +173,7 @@ CATALOG: Mapping[str, DataSource] = _table(
 PREFIXES: Mapping[str, DataSource] = _table(
     DataSource(
         name="folder",
-        title="Your images: one folder for each class, in PATH/train and PATH/test or in PATH alone",
+        title="Your images: a folder for each class, in PATH/train and PATH/test, in one of them, or in PATH",
         budget=_linf("8/255"),
         num_classes=None,
         image_shape=None,
@@ -161,19 +182,12 @@ PREFIXES: Mapping[str, DataSource] = _table(
         mean=None,
         std=None,
         loader="bench.data.folder:read",
+        parameters=("resize", "crop", "channels", "test"),
+        sizes=True,
     ),
-    DataSource(
-        name="npz",
-        title="Your arrays: x_train, y_train, x_test and y_test in one file",
-        budget=_linf("8/255"),
-        num_classes=None,
-        image_shape=None,
-        architecture="small_cnn",
-        augmentation="none",
-        mean=None,
-        std=None,
-        loader="bench.data.npz:read",
-    ),
+    _arrays("npz", "Your arrays: x_train, y_train, x_test and y_test in one file, or the last two alone"),
+    _arrays("npy", "Your arrays: x_test.npy and y_test.npy in one folder, those for training beside them"),
+    _arrays("pt", "Your tensors: x_train, y_train, x_test, y_test in one dictionary, or images and labels"),
 )
 """Prefix -> data set, written `folder:PATH` and `npz:PATH`."""
 
@@ -198,7 +212,75 @@ def source(name: str) -> DataSource:
 
     >>> source("cifar10").budget.label, source("folder:photos/cifar10-jpeg/").name
     ('Linf 8/255', 'folder:cifar10-jpeg')
+    >>> source("folder:photos/pets[resize=256,crop=224]").name, source("mnist[resize=32]").image_shape
+    ('folder:pets[crop=224,resize=256]', (1, 32, 32))
+
+    Raises UnknownName, or BadValue for what stands in the brackets.
     """
+    plain, brackets = parted(name)
+    found = _plain(plain)
+    return _read_as(found, read_brackets(name, found.reading, found.parameters)) if brackets else found
+
+
+def with_parameters(name: str, **changes: object) -> str:
+    """The name of a data set whose files are read in another way; what is None stays as it is.
+
+    >>> with_parameters("folder:photos[test=all]", resize=256, crop=None)
+    'folder:photos[resize=256,test=all]'
+
+    Raises UnknownName, or BadValue for a parameter that it does not have or that says otherwise.
+    """
+    plain, _ = parted(name)
+    usual, held = _plain(plain), source(name).reading
+    for key, value in changes.items():
+        if value is not None and key not in usual.parameters:
+            raise BadValue(
+                f"the data set {plain} has no parameter {key}, expected {', '.join(usual.parameters)}"
+            )
+        if value is not None and getattr(held, key) not in (getattr(usual.reading, key), value):
+            raise BadValue(f"--data is {name} and {key} is {value}, expected one {key}", f"--data {plain}")
+    given: Any = {key: value for key, value in changes.items() if value is not None}
+    return plain + replace(held, **given).beside(usual.reading)
+
+
+def at_usual_size(name: str, resize: int | None, crop: int | None) -> str:
+    """The name of a data set at the size that a network usually takes, unless its size is known or chosen.
+
+    >>> at_usual_size("folder:photos", 256, 224), at_usual_size("cifar10", 256, 224)
+    ('folder:photos[crop=224,resize=256]', 'cifar10')
+    >>> at_usual_size("folder:photos[resize=64]", 256, 224)
+    'folder:photos[resize=64]'
+    """
+    usual, held = _plain(parted(name)[0]), source(name).reading
+    chosen = (held.resize, held.crop) != (usual.reading.resize, usual.reading.crop)
+    return with_parameters(name, resize=resize, crop=crop) if usual.sizes and not chosen else name
+
+
+def kind(name: str) -> str:
+    """The word by which a data set is known: its name, or the prefix of one of the user's own.
+
+    >>> kind("cifar10[resize=64]"), kind("folder:photos")
+    ('cifar10', 'folder')
+    """
+    return parted(name)[0].partition(":")[0]
+
+
+def user_path(name: str) -> Path:
+    """The path in `folder:PATH` or `npz:PATH`, absolute; ~ is the home folder, and .npz may be left out."""
+    prefix, _, rest = parted(name)[0].partition(":")
+    path = Path(rest.strip()).expanduser().resolve()
+    ending = _ENDINGS.get(prefix)
+    if ending and path.suffix != ending and not path.exists():
+        return path.with_name(f"{path.name}{ending}")
+    return path
+
+
+_ENDINGS = {"npz": ".npz", "npy": ".npy", "pt": ".pt"}
+"""What may be left out at the end of a path."""
+
+
+def _plain(name: str) -> DataSource:
+    """The data set of a name without brackets."""
     prefix, colon, rest = name.partition(":")
     if colon and prefix == MEMORY.name:
         return replace(MEMORY, name=name)
@@ -206,17 +288,25 @@ def source(name: str) -> DataSource:
         if not rest.strip():
             raise UnknownName(f"the data set {name!r} has no path", f"--data {prefix}:PATH")
         path = user_path(name)
-        stem = path.stem if prefix == "npz" else path.name
+        stem = path.stem if prefix in _ENDINGS else path.name
         return replace(PREFIXES[prefix], name=f"{prefix}:{stem}")
     if name in CATALOG:
         return CATALOG[name]
     raise unknown("data set", name, [*CATALOG, *(f"{prefix}:PATH" for prefix in PREFIXES)])
 
 
-def user_path(name: str) -> Path:
-    """The path in `folder:PATH` or `npz:PATH`, absolute; ~ is the home folder, and .npz may be left out."""
-    prefix, _, rest = name.partition(":")
-    path = Path(rest.strip()).expanduser().resolve()
-    if prefix == "npz" and path.suffix != ".npz" and not path.exists():
-        return path.with_name(f"{path.name}.npz")
-    return path
+def _read_as(found: DataSource, reading: Reading) -> DataSource:
+    """A data set whose files are read in another way, and which is another data set by that."""
+    return replace(
+        found,
+        name=found.name + reading.beside(found.reading),
+        reading=reading,
+        num_classes=reading.classes or found.num_classes,
+        image_shape=_shape(found.image_shape, reading),
+    )
+
+
+def _shape(shape: tuple[int, int, int] | None, reading: Reading) -> tuple[int, int, int] | None:
+    """The shape of square images at another size."""
+    side = reading.crop or reading.resize
+    return shape if shape is None or side is None else (shape[0], side, side)

@@ -96,15 +96,15 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
     """A checked data set with its validation split, from what a reader found.
 
     The same name and labels give the same validation images everywhere, in an order whose first n have every
-    class in proportion. Raises BadData.
+    class in proportion. Where there are no training images, the test images tell the shape, the classes up to
+    the largest label, and mean and standard deviation. Raises BadData.
     """
-    if len(splits.y_train) == 0 and splits.classes:
-        return _of_test_images(source, splits)
     all_train = _images(splits.x_train, splits.y_train, f"{source.name}, training set")
     test = _images(splits.x_test, splits.y_test, f"{source.name}, test set")
-    num_classes = source.num_classes or _count_classes(all_train.y, f"{source.name}, training set")
-    check(all_train, f"{source.name}, training set", num_classes, source.image_shape)
-    image_shape = _shape(all_train.x)
+    num_classes = source.num_classes or _num_classes(all_train, test, splits.classes, source.name)
+    if len(all_train):
+        check(all_train, f"{source.name}, training set", num_classes, source.image_shape)
+    image_shape = _shape(all_train.x) if len(all_train) else source.image_shape
     check(test, f"{source.name}, test set", num_classes, image_shape)
     if source.num_classes is None and splits.classes and len(splits.classes) != num_classes:
         raise BadData(
@@ -113,13 +113,13 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
         )
     mean, std = source.mean, source.std
     if mean is None or std is None:
-        mean, std = _statistics(all_train.x)
+        mean, std = _statistics(all_train.x if len(all_train) else test.x)
     held = min(LARGEST_VALIDATION, len(all_train) // 10)
     kept, away = hold_out(splits.y_train, held, seed_for("validation", source.name))
     return Dataset(
         name=source.name,
         num_classes=num_classes,
-        image_shape=image_shape,
+        image_shape=_shape(test.x),
         mean=mean,
         std=std,
         budget=source.budget,
@@ -130,29 +130,6 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
         validation=_validation(source, _part(all_train, away)),
         test=test,
         digest=_digest(all_train, test),
-    )
-
-
-def _of_test_images(source: DataSource, splits: Splits) -> Dataset:
-    """A data set on which nothing can be trained; its classes are those that the splits name."""
-    test = _images(splits.x_test, splits.y_test, source.name)
-    check(test, source.name, len(splits.classes))
-    mean, std = _statistics(test.x)
-    nothing = test.take(torch.arange(0))
-    return Dataset(
-        name=source.name,
-        num_classes=len(splits.classes),
-        image_shape=_shape(test.x),
-        mean=mean,
-        std=std,
-        budget=source.budget,
-        augmentation=source.augmentation,
-        architecture=source.architecture,
-        classes=splits.classes,
-        train=nothing,
-        validation=nothing,
-        test=test,
-        digest=_digest(nothing, test),
     )
 
 
@@ -209,6 +186,13 @@ def _images(x: NDArray[Any], y: NDArray[Any], place: str) -> Images:
     pixels = np.ascontiguousarray(x if x.dtype == np.uint8 else x.astype(np.float32))
     labels = torch.from_numpy(y.astype(np.int64))
     return Images(torch.from_numpy(pixels), labels, torch.arange(len(labels)))
+
+
+def _num_classes(train: Images, test: Images, names: tuple[str, ...], name: str) -> int:
+    """How many classes there are; test images alone need not have every one."""
+    if len(train):
+        return _count_classes(train.y, f"{name}, training set")
+    return len(names) or max(2, int(test.y.max()) + 1 if len(test) else 0)
 
 
 def _count_classes(labels: Tensor, place: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from bench.core.progress import Progress
 from bench.core.seeds import seed_for
 from bench.data.catalog import source, user_path
 from bench.data.pictures import decode
-from bench.data.splits import DataRequest, Splits, hold_out
+from bench.data.splits import DataRequest, Splits, hold_out, of_test_images
 from bench.errors import BadData
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -22,62 +23,89 @@ NOT_READ = (".apng", ".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe",
 TEST_FRACTION = 5
 """Of a folder that is not split into train and test, every fifth image of a class becomes a test image."""
 
+TRAIN = ("train", "training")
+TEST = ("test", "testing", "val", "valid", "validation")
+"""The folders of a part, in small or capital letters; validation images serve where there is no test."""
+
 Listing = dict[str, list[Path]]
 """Class -> its images, both in the order of their names."""
 
 
 def read(request: DataRequest, progress: Progress) -> Splits:
-    """PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* to be split; labels follow the names."""
+    """PATH/train/CLASS/* and PATH/test/CLASS/* (or val), one of them, or PATH/CLASS/*; labels follow names.
+
+    A folder of classes alone is split, or all of it is for testing where the name says test=all.
+    """
     path = user_path(request.name)
     name = source(request.name).name
-    found, *test = _listings(path)
-    return _in_two(found, test[0], name, progress) if test else _in_one(found, path, name, progress)
+    train, test, whole = _listings(path)
+    if whole is not None and request.reading.test == "all":
+        train, test = None, whole
+    if test is not None and train is not None:
+        return _in_two(train, test, request, name, progress)
+    if test is not None:
+        x = decode(_files(test), f"{name}: test images", progress, request.reading)
+        return of_test_images(x, _labels(test), tuple(test))
+    return _in_one(whole or {}, path, request, name, progress)
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a folder holds classes, and no parts such as train and test."""
+    return path.is_dir() and _part(path, TRAIN) is None and _part(path, TEST) is None
 
 
 def pictures(path: Path) -> list[Path]:
     """Every file that `read` would read below a folder, and no other, in its order."""
-    return [file for listing in _listings(path) for file in _files(listing)]
+    return [file for listing in _listings(path) if listing is not None for file in _files(listing)]
 
 
-def _listings(path: Path) -> list[Listing]:
-    """The classes of training and of test images; or of all, if they are yet to be split."""
+def _part(path: Path, words: Sequence[str]) -> Path | None:
+    """The folder of a part, by the first of its words that there is, in whatever case; it holds folders."""
+    held = {folder.name.lower(): folder for folder in sorted(path.iterdir()) if folder.is_dir()}
+    found = [held[word] for word in words if word in held and not _images(held[word])]
+    return found[0] if found else None
+
+
+def _listings(path: Path) -> tuple[Listing | None, Listing | None, Listing | None]:
+    """The classes of training images, of test images, and of all where they are in no parts."""
     if not path.is_dir():
         raise BadData(
             f"{path} is not a folder, expected one with a folder of images for each class",
             "--data folder:PATH",
         )
-    if (path / "train").is_dir() and (path / "test").is_dir():
-        return _two_listings(path)
-    for part, other in (("train", "test"), ("test", "train")):
-        if (path / part).is_dir() and not _images(path / part):
-            raise BadData(f"{path} has a folder {part} but no {other}, expected both or neither")
-    return [_listing(path)]
+    train, test = _part(path, TRAIN), _part(path, TEST)
+    if test is None and train is not None:
+        raise BadData(f"{path} has a folder {train.name} but no test, expected both or neither")
+    if test is None:
+        return None, None, _listing(path)
+    if train is None:
+        return None, _listing(test), None
+    return (*_two_listings(train, test), None)
 
 
-def _two_listings(path: Path) -> list[Listing]:
-    train, test = _listing(path / "train"), _listing(path / "test")
-    if list(train) != list(test):
-        odd = sorted(set(train) ^ set(test))[0]
-        place, lacking = ("train", "test") if odd in train else ("test", "train")
-        raise BadData(
-            f"the class {odd!r} is in {path / place} but not in {path / lacking}, expected it in both"
-        )
-    return [train, test]
+def _two_listings(train: Path, test: Path) -> tuple[Listing, Listing]:
+    ours, theirs = _listing(train), _listing(test)
+    if list(ours) != list(theirs):
+        odd = sorted(set(ours) ^ set(theirs))[0]
+        place, lacking = (train, test) if odd in ours else (test, train)
+        raise BadData(f"the class {odd!r} is in {place} but not in {lacking}, expected it in both")
+    return ours, theirs
 
 
-def _in_two(train: Listing, test: Listing, name: str, progress: Progress) -> Splits:
-    x_train = decode(_files(train), f"{name}: training images", progress)
-    x_test = decode(_files(test), f"{name}: test images", progress)
+def _in_two(train: Listing, test: Listing, request: DataRequest, name: str, progress: Progress) -> Splits:
+    x_train = decode(_files(train), f"{name}: training images", progress, request.reading)
+    x_test = decode(_files(test), f"{name}: test images", progress, request.reading)
     return Splits(x_train, _labels(train), x_test, _labels(test), tuple(train))
 
 
-def _in_one(listing: Listing, path: Path, name: str, progress: Progress) -> Splits:
+def _in_one(listing: Listing, path: Path, request: DataRequest, name: str, progress: Progress) -> Splits:
     y = _labels(listing)
     for folder, files in listing.items():
         if len(files) < 2:
             raise BadData(f"{path / folder} has one image, expected at least two: one is kept for testing")
-    x = decode(_files(listing), f"{name}: images", progress)
+    x = decode(_files(listing), f"{name}: images", progress, request.reading)
     train, test = hold_out(y, len(y) // TEST_FRACTION, seed_for("split", name))
+    progress.say(f"{name} has no parts: {len(train):,} images are for training, {len(test):,} for testing")
     return Splits(x[train], y[train], x[test], y[test], tuple(listing))
 
 

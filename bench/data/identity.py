@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.core.digest import file_sha256
-from bench.data import folder, npz
-from bench.data.catalog import PREFIXES, source, user_path
+from bench.data import folder, npy, npz, pt
+from bench.data.catalog import PREFIXES, kind, source, user_path
 from bench.errors import BadData
 
 
 def identity(name: str) -> str | None:
-    """Twelve hexadecimal digits of the content behind `npz:PATH` or `folder:PATH`.
+    """Twelve hexadecimal digits of the content behind `npz:PATH`, `folder:PATH` and their kin.
 
     None for a data set with a published name, which is its identity. Bytes are read anew each time:
     for 60,000 small pictures that takes as long as to ask for their sizes, and a cache might answer for other
@@ -22,15 +23,15 @@ def identity(name: str) -> str | None:
     Raises:
         BadData: there is nothing at that path, no data set, or what cannot be read.
     """
-    prefix = name.partition(":")[0]
+    prefix = kind(name)
+    source(name)  # says what is wrong with a name
     if prefix not in PREFIXES:
-        source(name)  # says what is wrong with a name
         return None
     path = user_path(name)
     if not path.exists():
         raise BadData(f"there is nothing at {str(path)!r}, which --data {name} names", "--data PREFIX:PATH")
     try:
-        return _of_pictures(path) if prefix == "folder" else file_sha256(npz.located(path))[:12]
+        return _IDENTITIES[prefix](path)
     except OSError as error:
         raise BadData(f"{error.filename} cannot be read ({error.strerror})") from error
 
@@ -42,3 +43,19 @@ def _of_pictures(path: Path) -> str:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
         digest.update(os.fsencode(file.as_posix()[start:]) + b"\0")
     return digest.hexdigest()[:12]
+
+
+def _of_arrays(path: Path) -> str:
+    """Of the files that would be read, which is which and its bytes."""
+    digest = hashlib.sha256()
+    for name, file in sorted(npy.files(path).items()):
+        digest.update(f"{name}\0{file_sha256(file)}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+_IDENTITIES: Mapping[str, Callable[[Path], str]] = {
+    "folder": _of_pictures,
+    "npz": lambda path: file_sha256(npz.located(path))[:12],
+    "npy": _of_arrays,
+    "pt": lambda path: file_sha256(pt.located(path))[:12],
+}

@@ -10,6 +10,8 @@ from typing import cast
 from bench.core.progress import Progress, Silent
 from bench.data.catalog import source
 from bench.data.dataset import Dataset, assemble
+from bench.data.reading import parted
+from bench.data.sizes import at_size
 from bench.data.splits import DataRequest, Splits
 
 
@@ -30,4 +32,8 @@ def load(
     read = cast(
         "Callable[[DataRequest, Progress], Splits]", getattr(importlib.import_module(module), function)
     )
-    return assemble(found, read(DataRequest(name, root, download), progress or Silent()))
+    request = DataRequest(parted(name)[0], root, download, found.reading)
+    splits = read(request, progress or Silent())
+    if found.reading.resizes and not found.sizes:
+        splits = at_size(splits, found.reading, found.name)
+    return assemble(found, splits)

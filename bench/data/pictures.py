@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from bench.core.progress import Progress
+from bench.data.reading import Reading
+from bench.data.sizes import check_crop, transform
 from bench.errors import BadData
 
 BLOCK = 256
@@ -21,23 +24,28 @@ OF_16_BITS = ("PNG", "PPM")
 """Formats whose numbers of more than 8 bits go up to 65535: what is white is known."""
 
 
-def decode(paths: Sequence[Path], title: str, progress: Progress) -> NDArray[np.uint8]:
-    """Images [N, 3, H, W] in RGB, all of one size, decoded by a few threads.
+def decode(
+    paths: Sequence[Path], title: str, progress: Progress, reading: Reading | None = None
+) -> NDArray[np.uint8]:
+    """Images [N, 3, H, W] in RGB, all of one size, decoded by a few threads; [N, 1, H, W] of one channel.
 
-    Gray ones have three equal channels, 16 bits are rounded to 8. Raises BadData for a file that is no image,
-    for one of which no single colour of each pixel is known, and for two that differ in size.
+    Gray ones have three equal channels, 16 bits are rounded to 8; each is resized and cropped as is said.
+    Raises BadData for a file that is no image, for one of which no single colour of each pixel is known, and
+    for two that differ in size.
     """
-    first = _decode(paths[0])
-    images = np.empty((len(paths), 3, *first.shape[:2]), np.uint8)
+    read = partial(_decode, reading=reading or Reading())
+    first = read(paths[0])
+    images = np.empty((len(paths), first.shape[2], *first.shape[:2]), np.uint8)
     progress.start(title, len(paths), "images")
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(paths), BLOCK):
             block = paths[start : start + BLOCK]
-            for row, image in enumerate(pool.map(_decode, block), start):
+            for row, image in enumerate(pool.map(read, block), start):
                 if image.shape != first.shape:
                     raise BadData(
                         f"{paths[row]} is {_size(image)} pixels and {paths[0]} is {_size(first)}, "
-                        f"expected images of one size"
+                        f"expected images of one size",
+                        _sizes_to_type(min(*image.shape[:2], *first.shape[:2])),
                     )
                 images[row] = image.transpose(2, 0, 1)
             progress.advance(len(block))
@@ -45,10 +53,22 @@ def decode(paths: Sequence[Path], title: str, progress: Progress) -> NDArray[np.
     return images
 
 
-def _decode(path: Path) -> NDArray[np.uint8]:
+def _sizes_to_type(shorter: int) -> str:
+    """Options that fit the smaller of two pictures: ImageNet's where it is large enough."""
+    return "--resize 256 --crop 224" if shorter >= 224 else f"--resize {shorter} --crop {shorter}"
+
+
+def _decode(path: Path, reading: Reading) -> NDArray[np.uint8]:
+    """[H, W, C] of one file."""
     try:
         with Image.open(path) as image:
-            return np.asarray(_in_8_bits(_one_frame(_opaque(image, path), path), path).convert("RGB"))
+            mode = "L" if reading.channels == 1 else "RGB"
+            plain = _in_8_bits(_one_frame(_opaque(image, path), path), path).convert(mode)
+            if reading.resizes:
+                check_crop(reading, *plain.size, str(path))
+                plain = transform(reading)(plain)
+            pixels = np.asarray(plain)
+            return pixels if pixels.ndim == 3 else pixels[:, :, None]
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadData(f"{path} cannot be read as an image ({type(error).__name__})", "removing it") from error
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.catalog import with_parameters
+from bench.data.reading import Reading
 from bench.errors import BadData
 
 ROOT_VARIABLE = "BENCH_DATA"
@@ -25,7 +27,10 @@ LOCAL_ROOT = Path(".data")
 
 @dataclass(frozen=True)
 class Splits:
-    """A data set as its files hold it: images [N, C, H, W], uint8 or floating point; integer labels [N]."""
+    """A data set as its files hold it: images [N, C, H, W], uint8 or floating point; integer labels [N].
+
+    There may be no training images.
+    """
 
     x_train: NDArray[Any]
     y_train: NDArray[Any]
@@ -34,13 +39,19 @@ class Splits:
     classes: tuple[str, ...] = ()  # empty: their numbers are their names
 
 
+def of_test_images(x: NDArray[Any], y: NDArray[Any], classes: tuple[str, ...] = ()) -> Splits:
+    """A data set that has test images alone."""
+    return Splits(x[:0], y[:0], x, y, classes)
+
+
 @dataclass(frozen=True)
 class DataRequest:
     """Which data set, and where to look for it."""
 
-    name: str  # as the user gave it, such as `mnist` or `folder:PATH`
+    name: str  # as the user gave it, such as `mnist` or `folder:PATH`, without brackets
     root: Path | None = None
     download: bool = True
+    reading: Reading = field(default_factory=Reading)  # what the brackets say
 
     @property
     def roots(self) -> tuple[Path, ...]:
@@ -62,6 +73,10 @@ class DataRequest:
                 if found is not None:
                     return found
         return None
+
+    def remedy(self, **changes: object) -> str:
+        """What to type so that the files are read in another way."""
+        return f'--data "{with_parameters(self.name + self.reading.beside(Reading()), **changes)}"'
 
     def missing(self, title: str, expected: str, why: str) -> BadData:
         """The error for a data set that is nowhere: where it was sought, what was expected, how to get it."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from bench.data.npz import channels_first, flat
+from bench.data.arrays import layout_of
 from bench.errors import BadData, BadValue
 from bench.train.memory import FromFunction, FromScript
 
@@ -58,7 +58,21 @@ def arrays_of(x: object, y: object = None) -> Arrays:
     images, labels = _pixels(_array(x, "x")), _labels(_array(y, "y"))
     if isinstance(x, Tensor) and images.ndim == 4:
         return images, labels
-    return channels_first(images, "x"), labels
+    return _channels_first(images), labels
+
+
+def _channels_first(images: NDArray[Any]) -> NDArray[Any]:
+    """Images [N, C, H, W] of [N, H, W], [N, H, W, C] or [N, C, H, W]."""
+    if images.ndim == 3:
+        return images[:, None]
+    layout = layout_of(*images.shape[1:]) if images.ndim == 4 else None
+    if layout is None:
+        raise BadData(
+            f"x has shape {list(images.shape)}, expected [N, H, W], or [N, H, W, C] or [N, C, H, W] with 1 "
+            "or 3 channels",
+            "torch.from_numpy(x), of which the channels come second",
+        )
+    return images if layout == "nchw" else images.transpose(0, 3, 1, 2)
 
 
 def _pixels(images: NDArray[Any]) -> NDArray[Any]:
@@ -71,7 +85,7 @@ def _pixels(images: NDArray[Any]) -> NDArray[Any]:
 
 
 def _labels(labels: NDArray[Any]) -> NDArray[Any]:
-    labels = flat(labels)
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1:
         raise BadData(
             f"the labels have shape {list(labels.shape)}, expected the number of a class for each image",

@@ -11,6 +11,7 @@ from bench.core.encoding import decode
 from bench.core.threat import Source
 from bench.data.catalog import PREFIXES, source
 from bench.data.identity import identity
+from bench.data.reading import parted
 from bench.errors import BadCheckpoint, BadValue, BenchError
 from bench.plan import Init, Named, RunSpec, TrainSpec, name_of
 from bench.records.record import Record
@@ -107,6 +108,7 @@ def _data(spec: Mapping[str, Any], given: str | None) -> str:
             f"the run is of your own data, {held}, expected where they lie",
             f"--data {held.partition(':')[0]}:PATH",
         )
+    given = parted(given)[0] + parted(held)[1]
     if source(given).name != held or identity(given) != spec["data_identity"]:
         raise BadValue(f"--data is {given!r}, which is not {held} as it was, expected the same data")
     return given

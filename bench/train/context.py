@@ -140,7 +140,8 @@ class TrainContext:
     def _require_images(self) -> None:
         if len(self.train) < 2 * self.fabric.world_size:
             raise BadData(
-                f"{self.task.data} has {len(self.train)} training images, expected at least 2 per device"
+                f"{self.task.data} has {len(self.train)} training images, expected at least 2 per device",
+                "data with training images, or where attackers train networks of their own, --suite fast",
             )
 
     def like(self, labels: Tensor) -> Batch:

@@ -60,6 +60,10 @@ class Foreign(Protocol):
     def made_by(self) -> str | None:
         """What makes the network, where it is no architecture of ours."""
 
+    @property
+    def usual_size(self) -> tuple[int | None, int | None]:
+        """To how many pixels its images are usually resized and then cropped; None: nobody says."""
+
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:
         """The files of weights for a data set, downloaded if need be; `given` is the user's own.
 

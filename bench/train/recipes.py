@@ -7,13 +7,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from bench.data.catalog import MEMORY
+from bench.data.catalog import MEMORY, PREFIXES, kind
 from bench.errors import unknown
 from bench.train.recipe import Recipe
 
 
 def recipe(data: str, name: str = "short") -> Recipe:
-    """The named recipe of a data set; `folder:PATH` and `npz:PATH` share those of their kind.
+    """The named recipe of a data set; `folder:PATH`, `npz:PATH` and their like share those of their kind.
 
     >>> recipe("cifar10", "paper").epochs, recipe("folder:flowers").schedule
     (200, 'one_cycle')
@@ -21,13 +21,12 @@ def recipe(data: str, name: str = "short") -> Recipe:
     Traceback (most recent call last):
     bench.errors.UnknownName: cifar10 has no recipe 'papr'; did you mean 'paper'?
     """
-    kind = data.partition(":")[0]
-    kind = "npz" if kind == MEMORY.name else kind  # arrays in memory are as those of a file
-    if kind not in RECIPES:
-        raise unknown("data set with recipes", kind, RECIPES)
-    if name not in RECIPES[kind]:
-        raise unknown("recipe", name, RECIPES[kind], owner=data)
-    return RECIPES[kind][name]
+    known = "npz" if kind(data) == MEMORY.name else kind(data)  # arrays in memory are as those of a file
+    if known not in RECIPES:
+        raise unknown("data set with recipes", known, RECIPES)
+    if name not in RECIPES[known]:
+        raise unknown("recipe", name, RECIPES[known], owner=data)
+    return RECIPES[known][name]
 
 
 def published(data: str, *names: str) -> Recipe:
@@ -36,7 +35,7 @@ def published(data: str, *names: str) -> Recipe:
     >>> published("cifar10", "trades").epochs, published("cifar10", "bilateral").name
     (76, 'paper')
     """
-    known = RECIPES.get(data.partition(":")[0], {})
+    known = RECIPES.get(kind(data), {})
     own = [f"paper_{name}" for name in names if f"paper_{name}" in known]
     return recipe(data, own[0] if own else "paper")
 
@@ -214,7 +213,7 @@ _PUBLISHED_GREY = {
     )
 }
 
-_COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "folder", "npz")
+_COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", *PREFIXES)
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
     {

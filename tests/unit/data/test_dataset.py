@@ -128,7 +128,7 @@ def test_each_mistake_is_found_when_a_data_set_is_assembled():
     with pytest.raises(BadData, match="image 3 has label -1"):
         own(y_train=np.resize([0, 1, 2, -1], 60))
     with pytest.raises(BadData, match="there are no images"):
-        own(x_train=np.zeros((0, 3, 4, 4), np.uint8), y_train=np.zeros(0, int))
+        own(x_test=np.zeros((0, 3, 4, 4), np.uint8), y_test=np.zeros(0, int))
 
 
 def test_validation_is_a_stratified_tenth_that_training_lacks():
