@@ -19,7 +19,7 @@ from bench.core.errors_of_others import in_one_line
 from bench.core.outcomes import NEVER, Outcomes
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget, Knowledge, Source
-from bench.errors import BenchError, QueriesSpent
+from bench.errors import AccessDenied, BenchError, QueriesSpent
 from bench.evaluate.access import Access, NoDerivative
 from bench.evaluate.batches import Batches
 from bench.evaluate.ledger import Ledger
@@ -141,12 +141,18 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
         except BenchError:  # a mistake of the user, such as a package that is not installed
             raise
         except Exception as error:  # whatever an attack does wrong is this column's failure alone
-            told = isinstance(error, NoDerivative)  # a sentence already; others need their name
-            message = str(error) if told else in_one_line(error)
+            message = _message(error)
             return Cell(None, time.perf_counter() - started, error=message)
         outcomes, broken = _settle(arena, ledger, candidate, chunk, clean, rows, before)
     flat, shared = int(ledger.flat.sum()), int(ledger.shared.sum())
     return Cell(outcomes, time.perf_counter() - started, flat, shared, broken=broken)
+
+
+def _message(error: Exception) -> str:
+    """Why a cell failed: a sentence of ours, else what was raised and where."""
+    if isinstance(error, NoDerivative):
+        return str(error)
+    return f"AccessDenied: {error}" if isinstance(error, AccessDenied) else in_one_line(error)
 
 
 def _propose(

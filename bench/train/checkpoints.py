@@ -39,12 +39,19 @@ def load_weights(path: Path, net: nn.Module) -> None:
     """
     try:
         found = safetensors.torch.load_file(path)
+        _require_finite(found)
         net.load_state_dict(found)
     except Exception as error:  # whatever a damaged file makes the readers raise
         raise BadCheckpoint(
             f"{path} is damaged, or of another network than its training's ({_first_line(error)})",
             f"rm -r {path.parent} and train again",
         ) from None
+
+
+def _require_finite(weights: Weights) -> None:
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"numbers that are not finite in {name}")
 
 
 @dataclass(frozen=True)

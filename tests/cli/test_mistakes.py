@@ -269,21 +269,21 @@ def not_numbers(path):
 
 
 DAMAGES = {
-    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:60]), "not a safetensors file"),
-    "empty": (lambda path: path.write_bytes(b""), "not a safetensors file"),
-    "web page": (lambda path: path.write_text("<!DOCTYPE html><html>404</html>"), "is a web page"),
-    "pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "a pointer"),
-    "other network": (other_network, "does not fit the network"),
-    "other size": (other_size, "1.weight is 2x9, expected 2x16"),
-    "not numbers": (not_numbers, "not finite in 1.weight"),
-    "gone": (Path.unlink, "cannot be read"),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:60]),
+    "empty": lambda path: path.write_bytes(b""),
+    "web page": lambda path: path.write_text("<!DOCTYPE html><html>404</html>"),
+    "pointer": lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+    "other network": other_network,
+    "other size": other_size,
+    "not numbers": not_numbers,
+    "gone": Path.unlink,
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_weights_that_are_not_what_was_trained(bench, trained, damage):
     folder, words = trained
-    DAMAGES[damage][0](folder / "best.safetensors")
+    DAMAGES[damage](folder / "best.safetensors")
     before = sorted(files(Path("runs")))
     state = "is missing" if damage == "gone" else "was changed after its training"
     refused(bench(*words), "best.safetensors", state, f"rm -r {folder}")
@@ -295,10 +295,9 @@ def test_weights_that_are_not_what_was_trained(bench, trained, damage):
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_weights_of_the_last_epoch_that_do_not_fit(bench, trained, damage):
     folder, words = trained
-    change, told = DAMAGES[damage]
-    change(folder / "last.safetensors")
+    DAMAGES[damage](folder / "last.safetensors")
     before = sorted(files(Path("runs")))
-    refused(bench(*words, "--checkpoint", "last"), "last.safetensors", told)
+    refused(bench(*words, "--checkpoint", "last"), "last.safetensors is damaged, or of another network")
     assert sorted(files(Path("runs"))) == before
 
 

@@ -103,7 +103,7 @@ def test_another_precision_is_judged_as_the_image_it_is(played, name):
 
 def test_what_raises_is_a_failed_cell(played):
     cell, _ = played("Raises")
-    assert cell.outcomes is None and cell.error == "RuntimeError: no luck today"
+    assert cell.outcomes is None and cell.error == "RuntimeError: no luck today, in bad_attacks.py, line 86"
 
 
 def test_writing_into_the_clean_images_breaks_nothing(played):
@@ -142,7 +142,9 @@ def test_on_the_command_line_the_other_columns_stay_as_they_are(run):
     code, record, _ = run("Honest", *names)
     columns = {column["name"]: column for column in record["columns"]}
     assert code == 1 and record["status"] == "failed" and record["worst_case"] is None
-    assert columns["bad_attacks_py_raises"]["error"] == "RuntimeError: no luck today"
+    assert (
+        columns["bad_attacks_py_raises"]["error"] == "RuntimeError: no luck today, in bad_attacks.py, line 86"
+    )
     assert "returned images of shape" in columns["bad_attacks_py_oneimageless"]["error"]
     assert {finding["code"] for finding in record["findings"]} >= {"not-a-number", "left-budget"}
     code, alone, _ = run("Honest")
