@@ -24,6 +24,9 @@ LABELS = ("y", "label", "labels", "target", "targets", "class", "arr1")
 
 EXPECTED = "x_test and y_test (or images and labels), and x_train and y_train where something is trained"
 
+FEW = 0.01
+"""A smaller share of pixels outside of [0, 1] is no other range, but a mistake in some images."""
+
 WHOLE = 1 << 53
 """Up to here every whole number is a floating-point number."""
 
@@ -148,9 +151,10 @@ def in_range(x: NDArray[Any], place: str, request: DataRequest) -> NDArray[Any]:
     if x.dtype == np.uint8 or not x.size or not np.issubdtype(x.dtype, np.number):
         return x
     low, high = float(x.min()), float(x.max())
-    usual = _usual_range(low, high)
-    if usual is None or (usual == "0,1" and np.issubdtype(x.dtype, np.floating)):
-        return x  # the check of data sets says what is wrong, if anything is
+    usual, is_floating = _usual_range(low, high), np.issubdtype(x.dtype, np.floating)
+    few = is_floating and ((x < 0) | (x > 1)).mean() < FEW
+    if usual is None or few or (usual == "0,1" and is_floating):
+        return x  # the check of data sets says what is wrong, if anything is, and in which image
     raise BadData(
         f"{place} has {x.dtype} pixels from {low:g} to {high:g}, expected uint8, or floating point in [0, 1]",
         request.remedy(range=tuple(float(end) for end in usual.split(","))),
@@ -193,7 +197,7 @@ def _from_floats(y: NDArray[Any], place: str, request: DataRequest) -> NDArray[A
     whole = bool(np.isfinite(y).all() and (y == np.rint(y)).all() and (np.abs(y) < WHOLE).all())
     if not whole:
         raise BadData(
-            f"{place} holds {y.dtype} that are not whole numbers, expected a class for each image, from 0"
+            f"{place} holds {y.dtype} that are not whole numbers, expected integers, a class for each image"
         )
     if request.reading.labels != "float":
         raise BadData(

@@ -11,7 +11,6 @@ from bench.core.progress import Progress, Silent
 from bench.data.catalog import source
 from bench.data.dataset import Dataset, assemble
 from bench.data.reading import parted
-from bench.data.sizes import at_size
 from bench.data.splits import DataRequest, Splits
 
 
@@ -35,5 +34,7 @@ def load(
     request = DataRequest(parted(name)[0], root, download, found.reading)
     splits = read(request, progress or Silent())
     if found.reading.resizes and not found.sizes:
+        from bench.data.sizes import at_size  # torchvision loads much
+
         splits = at_size(splits, found.reading, found.name)
     return assemble(found, splits)

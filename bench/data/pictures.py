@@ -14,7 +14,6 @@ from PIL import Image, UnidentifiedImageError
 
 from bench.core.progress import Progress
 from bench.data.reading import Reading
-from bench.data.sizes import check_crop, transform
 from bench.errors import BadData
 
 BLOCK = 256
@@ -65,6 +64,8 @@ def _decode(path: Path, reading: Reading) -> NDArray[np.uint8]:
             mode = "L" if reading.channels == 1 else "RGB"
             plain = _in_8_bits(_one_frame(_opaque(image, path), path), path).convert(mode)
             if reading.resizes:
+                from bench.data.sizes import check_crop, transform  # torchvision loads much
+
                 check_crop(reading, *plain.size, str(path))
                 plain = transform(reading)(plain)
             pixels = np.asarray(plain)

@@ -15,6 +15,7 @@ from torch import nn
 from bench.audit.gather import ran
 from bench.core.threat import Budget, Norm
 from bench.plan import Request, RunSpec, plan_run
+from bench.records.origin import Origin
 from bench.records.record import Record
 from bench.runner.summary import recipe_of, training_of
 from bench.studies.curve.report import labels
@@ -28,17 +29,17 @@ def _at(eps: str, norm: str = "Linf") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("inside", "eps", "words"),
     [
-        ("8/255", "8/255", ""),
-        ("8/255", "4/255", " --norm Linf --eps 4/255"),
-        ("4/255", "8/255", " --train-eps 4/255"),
-        ("4/255", "4/255", " --train-eps 4/255 --norm Linf --eps 4/255"),
+        ("8/255", "8/255", "--data cifar10"),
+        ("8/255", "4/255", "--data cifar10 --norm Linf --eps 4/255"),
+        ("4/255", "8/255", "--train-eps 4/255 --data cifar10"),
+        ("4/255", "4/255", "--train-eps 4/255 --data cifar10 --norm Linf --eps 4/255"),
     ],
 )
 def test_the_command_of_an_audit_trains_the_same_network(
     make_record: Callable[..., Record], inside: str, eps: str, words: str
 ) -> None:
     record = make_record(spec=_at(inside), eps=eps)
-    assert ran(record) == f"bench run --defense pgd_at --data cifar10{words}"
+    assert ran(record, Origin(), Path("runs")) == f"bench run --defense pgd_at {words}"
 
 
 def _trained(epoch: int, epochs: int) -> Trained:
