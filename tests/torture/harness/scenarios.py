@@ -1,0 +1,118 @@
+"""The commands that faults happen to: each tiny, with an attack that does break some of its images."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+LINEAR = Path(__file__).parents[2] / "reference" / "linear_defense.py"
+RECORDS = Path(__file__).parents[3] / "leaderboards" / "records"
+
+NETWORK = f"{LINEAR}:Linear"
+IMAGES = ("--data", "npz:linear.npz", "--device", "cpu", "--examples", "12")
+BUDGET = ("--eps", "0.2")
+RUN = ("run", "--defense", NETWORK, *IMAGES, *BUDGET, "--set", "suite.chunk=6")
+TWO = (*RUN, "--attack", "fgsm", "--attack", "pgd")
+TRAIN = ("--defense", "pgd_at", "--data", "synthetic", "--device", "cpu", "--set", "defense.steps=1")
+EPOCH = (*TRAIN, "--set", "recipe.epochs=1")
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, what goes before it, and how it ends when nothing happens to it."""
+
+    name: str
+    command: Words | Callable[[], None]
+    before: tuple[Words | Callable[[], None], ...] = ()
+    code: int = 0
+
+    def steps(self) -> tuple[Words | Callable[[], None], ...]:
+        """All that is called, in order."""
+        return (*self.before, self.command)
+
+
+def publish() -> None:
+    """Three published records, onto boards in a folder of their own, as if their code were that of now."""
+    from bench.publish import publish
+    from bench.records.store import read_record
+
+    records = [read_record(path) for path in sorted(RECORDS.glob("*.json"))[:3]]
+    publish(records, Path("boards"), sources=lambda then: then)
+
+
+def images_of_others() -> None:
+    """Images that somebody else made: noise within the budget."""
+    with np.load("linear.npz") as held:
+        x = held["x_test"]
+    noise = np.random.default_rng(1).choice(np.float32([-0.2, 0.2]), size=x.shape)
+    np.save("others.npy", np.clip(x + noise, 0, 1))
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    found.name: found
+    for found in (
+        Scenario("run", TWO),
+        Scenario("run-board", (*TWO, "--board", "boards", "--junit", "junit.xml")),
+        Scenario("run-rerun", (*TWO, "--rerun"), (TWO,)),
+        Scenario("run-without-evidence", (*TWO, "--no-evidence")),
+        Scenario("train", ("train", *EPOCH)),
+        Scenario("train-two-epochs", ("train", *TRAIN, "--set", "recipe.epochs=2")),
+        Scenario("train-and-run", ("run", *EPOCH, "--suite", "smoke", "--examples", "12", *BUDGET)),
+        Scenario("curve", ("curve", NETWORK, "--over", "eps", "--at", "0.1,0.2", *IMAGES, *BUDGET)),
+        Scenario("shift", ("shift", NETWORK, "--only", "fog", "--only", "contrast", *IMAGES)),
+        Scenario(
+            "transfer",
+            ("transfer", NETWORK, f"{NETWORK}[weights_seed=1]", "--attack", "fgsm", *IMAGES, *BUDGET),
+        ),
+        Scenario(
+            "detect",
+            ("detect", NETWORK, "--detector", "energy", "--detector", "knn", "--attack", "fgsm", *IMAGES, *BUDGET),
+        ),
+        Scenario("diagnose", ("diagnose", NETWORK, *IMAGES, *BUDGET)),
+        Scenario("publish", publish),
+        Scenario("site", ("site", "runs", "--out", "page"), (TWO,)),
+        Scenario("site-again", ("site", "runs", "--out", "page"), (TWO, ("site", "runs", "--out", "page"))),
+        Scenario("board", ("board", "--write", "boards"), (TWO,)),
+        Scenario("import", ("import", "others.npy", "--defense", "linear_defense.py:Linear", "--suite", "attacks"),
+                 (images_of_others, TWO)),
+        Scenario("audit", ("audit", "--all"), (TWO,), code=1),
+        Scenario("verify", ("verify", "linear_defense.py:Linear"), (TWO,)),
+        Scenario("export", ("export", "robustbench", "linear_defense.py:Linear", "--out", "exported"), (TWO,)),
+        Scenario("plot", ("plot", "queries", "linear_defense.py:Linear", "--out", "figures"), (TWO,)),
+    )
+}
+"""By name."""
+
+
+def write_data(folder: Path) -> None:
+    """Two classes of 4x4 images, labelled by the linear classifier that is attacked."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    weight = (torch.randn(2, 16, generator=generator) / 4).double().numpy()
+    bias = (torch.randn(2, generator=generator) / 4).double().numpy()
+    x = np.random.default_rng(0).random((360, 1, 4, 4), dtype=np.float32)
+    y = (x.reshape(len(x), -1) @ weight.T + bias).argmax(1)
+    np.savez(folder / "linear.npz", x_train=x[120:], y_train=y[120:], x_test=x[:120], y_test=y[:120])
+
+
+def call(step: Words | Callable[[], None]) -> int:
+    """Do one step in this process; gives its exit code."""
+    from bench.cli.main import main
+
+    if callable(step):
+        step()
+        return 0
+    try:
+        main(list(step))
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
