@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from harness.scenarios import SCENARIOS, call, write_data
 @click.option("--at", type=int, help="One operation alone.")
 def torture(names: tuple[str, ...], kinds: tuple[str, ...], each: int, report: Path | None, at: int | None) -> None:
     """Inject faults, print what was not survived and a table; exit 1 if anything was not."""
-    warm_up()
+    warm_up(names or SCENARIOS)
     done = _done(report)
     with tempfile.TemporaryDirectory(prefix="torture-") as place:
         for name in names or SCENARIOS:
@@ -53,7 +53,7 @@ def torture(names: tuple[str, ...], kinds: tuple[str, ...], each: int, report: P
     sys.exit(any(found.faults for found in done.values()))
 
 
-def warm_up() -> None:
+def warm_up(names: Iterable[str]) -> None:
     """Load in this process whatever a command loads, so that children need not."""
     import torch
 
@@ -63,8 +63,8 @@ def warm_up() -> None:
         os.chdir(place)
         try:
             write_data(Path(place))
-            for scenario in SCENARIOS.values():
-                for step in scenario.steps():
+            for name in names:
+                for step in SCENARIOS[name].steps():
                     call(step)
         finally:
             os.chdir(here)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,10 @@ def content(path: Path, folder: Path) -> Content:
             return _arrays(data)
         if path.suffix == ".json":
             return _timeless(json.loads(data), "asked" in path.parts, str(folder))
-        if path.name == "log.csv":
-            return _log(data.decode())
+        if path.suffix == ".csv" and path.name != "examples.csv":
+            return _table(data.decode())
         if path.suffix in (".xml", ".html", ".js"):
-            return data.decode().replace(str(folder), ".")
+            return re.sub(r' time(stamp)?="[^"]*"', "", data.decode().replace(str(folder), "."))
     except (ValueError, OSError, KeyError) as error:
         return f"unreadable: {error}"
     return data
@@ -76,7 +77,7 @@ def _arrays(data: bytes) -> dict[str, bytes]:
         }
 
 
-def _log(text: str) -> list[dict[str, str]]:
+def _table(text: str) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(io.StringIO(text))]
 
 
