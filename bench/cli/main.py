@@ -72,6 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 "whole, and the same command goes on from there",
                 USAGE,
             )
+        if error.errno in _FAILING:
+            where = f" at {str(error.filename)!r}" if error.filename else ""
+            _fail(
+                f"the file system failed{where} ({error.strerror}), expected files that can be read and written; "
+                "what is stored is whole, and the same command goes on from there",
+                USAGE,
+            )
         if error.errno not in _UNWRITABLE or not error.filename:
             raise
         _fail(
@@ -115,6 +122,8 @@ def bench() -> None:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+_FAILING = {errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO}
 
 _UNWRITABLE = {
     errno.EACCES,

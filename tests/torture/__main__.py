@@ -60,10 +60,12 @@ def warm_up(names: Iterable[str]) -> None:
     torch.set_num_threads(1)
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as place, _silent():
-        os.chdir(place)
         try:
-            write_data(Path(place))
             for name in names:
+                folder = Path(place) / name
+                folder.mkdir()
+                os.chdir(folder)
+                write_data(folder)
                 for step in SCENARIOS[name].steps():
                     call(step)
         finally:

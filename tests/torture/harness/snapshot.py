@@ -42,6 +42,8 @@ def content(path: Path, folder: Path) -> Content:
             return _table(data.decode())
         if path.suffix in (".xml", ".html", ".js"):
             return re.sub(r' time(stamp)?="[^"]*"', "", data.decode().replace(str(folder), "."))
+        if path.suffix == ".md":
+            return re.sub(r"^<!--.*-->\n", "", data.decode())
     except (ValueError, OSError, KeyError) as error:
         return f"unreadable: {error}"
     return data

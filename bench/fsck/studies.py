@@ -1,0 +1,38 @@
+"""Results of studies in a store: the file, what lies beside it, and the cells of their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.core.digest import content_id
+from bench.errors import BenchError
+from bench.fsck.files import spec_wrong
+from bench.fsck.flaw import Flaw
+from bench.fsck.runs import flaws_of_cells
+from bench.studies.study import Study
+
+
+def flaws_of_study(study: Study, store: Path, folder: Path) -> Iterator[Flaw]:
+    """Whatever is wrong in one folder of a study, of a result or of cells that several results share."""
+    again = f"the same `bench {study.name}` again"
+    path = folder / study.file
+    if path.is_file() and (wrong := _result_wrong(study, store, folder)) is not None:
+        yield Flaw(path, wrong, "move", f"{again}: it is made anew from the cells")
+    if (folder / "cells").is_dir() and (wrong := spec_wrong(folder)) is not None:
+        yield Flaw(folder / "spec.json", wrong, "move", f"{again}: its cells are computed anew")
+    yield from flaws_of_cells(folder, again)
+
+
+def _result_wrong(study: Study, store: Path, folder: Path) -> str | None:
+    """Why a result is not to be believed; None: it is."""
+    path = folder / study.file
+    try:
+        found = study.read(path)
+        named = content_id(found.spec)
+        if found.id != folder.name or named != folder.name:
+            return f"is the {study.result} of {found.id}, with the spec of {named}"
+        study.whole(found, store)
+    except BenchError as error:
+        return error.message.removeprefix(f"{path} ")
+    return None

@@ -1,0 +1,72 @@
+"""One training of a store: what trains, its weights, and its state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.digest import file_sha256
+from bench.fsck.files import archive_wrong, json_object, spec_wrong, weights_wrong
+from bench.fsck.flaw import Flaw
+
+AGAIN = "the same command again, which trains anew"
+"""What replaces weights."""
+
+
+def flaws_of_training(folder: Path) -> Iterator[Flaw]:
+    """Whatever is wrong in the folder of a training."""
+    result = json_object(folder / "training.json")
+    finished = (folder / "training.json").exists()
+    whole = (folder / "training.json",) if finished else ()
+    if (wrong := spec_wrong(folder)) is not None:
+        yield Flaw(folder / "spec.json", wrong, "move", AGAIN, (*whole, *_weights(folder)))
+    if finished and isinstance(result, str):
+        yield Flaw(folder / "training.json", result, "move", AGAIN, _weights(folder))
+    if isinstance(result, Mapping):
+        yield from _flaws_of_weights(folder, result)
+    else:
+        for path in _weights(folder):
+            if (wrong := weights_wrong(path)) is not None:
+                yield Flaw(path, wrong, "move", AGAIN, whole)
+    yield from _flaws_of_state(folder, finished)
+    origin = folder / "origin.json"
+    if origin.exists() and isinstance(told := json_object(origin), str):
+        yield Flaw(origin, told, "remove", "nothing: it is a hint, and noted again")
+
+
+def _weights(folder: Path) -> tuple[Path, ...]:
+    return tuple(sorted(folder.glob("*.safetensors")))
+
+
+def _flaws_of_weights(folder: Path, result: Mapping[str, Any]) -> Iterator[Flaw]:
+    """Weights, and what else lies beside them, that are not what `training.json` says."""
+    done = folder / "training.json"
+    digests = {str(result.get("weights")): result.get("sha256"), **_others(result)}
+    for name, expected in digests.items():
+        path = folder / name
+        if Path(name).name != name:
+            yield Flaw(done, f"names {name!r}, which is no file of its folder", "move", AGAIN, _weights(folder))
+        elif not path.is_file():
+            yield Flaw(path, "is missing, though its training is complete", "move", AGAIN, (done,))
+        elif file_sha256(path) != expected:
+            yield Flaw(path, "was changed after its training", "move", AGAIN, (done,))
+    for path in _weights(folder):
+        if path.name not in digests and (wrong := weights_wrong(path)) is not None:
+            yield Flaw(path, wrong, "move", AGAIN, (done,))
+
+
+def _others(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Name -> digest of the other files that a training states; of older making it states none."""
+    held = result.get("files")
+    return dict(held) if isinstance(held, Mapping) else {}
+
+
+def _flaws_of_state(folder: Path, finished: bool) -> Iterator[Flaw]:
+    path = folder / "state.ckpt"
+    if not path.is_file():
+        return
+    if finished:
+        yield Flaw(path, "is left over: the training is complete", "remove", "nothing: nobody needs it")
+    elif (wrong := archive_wrong(path)) is not None:
+        yield Flaw(path, wrong, "remove", "the same command again, which begins at the first epoch")
