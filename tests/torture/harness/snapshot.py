@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-TIMES = frozenset({"seconds", "started", "images_per_second", "digest"})
+TIMES = frozenset({"seconds", "started", "images_per_second", "digest", "commit", "dirty"})
 """Fields that differ between two computations of the same; `digest` seals a file that holds the others."""
 
 Content = Any
