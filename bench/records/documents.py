@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numpy as np
-from numpy.lib.npyio import NpzFile
 from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import BadData
+from bench.records.arrays import Arrays, unpacked
 from bench.records.store import write_atomically
 
 T = TypeVar("T")
@@ -38,7 +35,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) -> T:
+def beside(path: Path, digest: str, unpack: Callable[[Arrays], T], again: str) -> T:
     """What `unpack` makes of the arrays in a file beside a record, which holds its digest.
 
     Raises:
@@ -48,9 +45,8 @@ def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) 
         content = path.read_bytes()
         if sha256(content) != digest:
             raise ValueError("it is not the file that the record names")
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            return unpack(held)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return unpack(unpacked(content))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise BadData(f"{path} cannot be read ({error}), expected the arrays of its record", again) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -206,6 +206,7 @@ class Record:
     evidence: Evidence | None = None  # None: its images were not kept
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
     imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
+    files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of what lies beside it, by name
     differs: tuple[str, ...] = ()  # why it is custom, in words; empty, and custom: made before it was noted
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from bench.core.succession import changed_modules
 from bench.core.threat import Budget
 from bench.errors import BadData, BadValue
 from bench.evaluate.referee import TOLERANCE
+from bench.records.arrays import Unreadable, opened
 from bench.records.evidence import write
 from bench.records.record import Imported, Record, to_json
 from bench.records.store import RunFolder, write_atomically
@@ -89,13 +91,13 @@ def _array(file: Path) -> NDArray[Any]:
     if not file.is_file():
         raise BadData(f"{file} is {'a folder' if file.is_dir() else 'not there'}, {expected}", again)
     try:
-        found: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+        found = opened(file)
     except OSError as error:
         raise BadData(f"{file} cannot be read ({error.strerror or error}), {expected}", again) from None
-    except (ValueError, EOFError):  # what is no array numpy takes for pickled objects, which are not read
-        raise BadData(f"{file} is no array, or one of Python objects, {expected}", again) from None
-    if not isinstance(found, np.ndarray):
-        raise BadData(f"{file} holds several arrays, expected one", "np.save('adv.npy', images)")
+    except Unreadable as error:
+        if zipfile.is_zipfile(file):
+            raise BadData(f"{file} holds several arrays, expected one", again) from None
+        raise BadData(f"{file} is no array, or one of Python objects ({error}), {expected}", again) from None
     if not np.issubdtype(found.dtype, np.floating):
         raise BadData(
             f"{file} holds {found.dtype}, expected floating point pixels in [0, 1]",

@@ -20,7 +20,7 @@ from bench.evaluate.batches import as_many_as_fit
 from bench.evaluate.engine import part_of
 from bench.evaluate.follow_up import FollowUp
 from bench.plan import RunSpec
-from bench.records.evidence import keep_images
+from bench.records.evidence import drop_cell_images, keep_images, unusable
 from bench.records.record import Record
 from bench.records.store import RunFolder, StoredCell, complete
 from bench.runner.columns import Chain, Columns, Played, RunWork
@@ -46,7 +46,7 @@ def run(spec: RunSpec, options: Options) -> Record:
 
 
 def _from_store_or_computed(spec: RunSpec, options: Options) -> Record:
-    folder = options.store.run(spec.id)
+    folder = options.store.run(spec.id, options.progress.say)
     sources = source_digests(spec.modules)
     found = stored_record(folder, sources, options)
     if found is not None and has_old_figures(found, folder, sources):
@@ -110,7 +110,9 @@ class _Run:
                 record, provenance=made, audit=kept[0], imported=kept[1], evidence=kept[2]
             )
         if record.status == "complete":
-            self.folder.finish(record, cells.outcomes)
+            record = self.folder.finish(record, cells.outcomes)
+            if record.evidence is not None:
+                drop_cell_images(self.folder)  # last: until the record is there, they are what it is made of
         return record
 
     def _begin(self) -> None:
@@ -184,13 +186,21 @@ class _Run:
         """What is left of a chain after the cells that are in the store."""
         before = chain.before
         for place, trial in enumerate(chain.trials):
-            cell = self.folder.cell(trial.column, chain.number)
+            cell = self._stored(trial.column, chain.number)
             if cell is None:
                 return Chain(chain.number, chain.trials[place:], before)
             found[trial.column, chain.number] = cell
             before = cell.outcomes
             self.options.progress.advance(size)
         return Chain(chain.number, ())
+
+    def _stored(self, column: str, number: int) -> StoredCell | None:
+        """A cell of the store, unless what it broke lies beside it in a state that cannot be kept."""
+        cell = self.folder.cell(column, number)
+        why = unusable(self.folder, column, number) if cell and self.options.evidence else None
+        if why:
+            self.options.progress.say(f"the images of {column} on chunk {number}: {why}; computed again")
+        return None if why else cell
 
 
 _Found = dict[tuple[str, int], StoredCell | str]

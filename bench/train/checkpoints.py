@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.core.digest import file_sha256
 from bench.errors import BadCheckpoint
+from bench.records.files import write_atomically
 
 Weights = dict[str, Tensor]
 Row = dict[str, float | int | None]
@@ -68,7 +68,7 @@ class Checkpoints:
         """Keep all that is needed to go on from here: tensors and plain data only."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        _write(self.path("state.ckpt"), buffer.getbuffer())
+        write_atomically(self.path("state.ckpt"), buffer.getbuffer())
 
     def state(self) -> dict[str, Any] | None:
         """What `save_state` kept, on the CPU; None if nothing."""
@@ -87,7 +87,7 @@ class Checkpoints:
 
     def save_weights(self, name: str, weights: Weights) -> None:
         """Write `name`.safetensors."""
-        _write(self.path(f"{name}.safetensors"), safetensors.torch.save(weights))
+        write_atomically(self.path(f"{name}.safetensors"), safetensors.torch.save(weights))
 
     def save_log(self, rows: Sequence[Row]) -> None:
         """Write log.csv anew: a line for each completed epoch, a column for whatever any of them measured."""
@@ -99,11 +99,13 @@ class Checkpoints:
         writer.writerow(names)
         for row in rows:
             writer.writerow([_cell(row.get(name)) for name in names])
-        _write(self.path("log.csv"), text.getvalue().encode())
+        write_atomically(self.path("log.csv"), text.getvalue().encode())
 
     def save_result(self, result: Mapping[str, Any]) -> None:
         """Write training.json; from now on the run is complete, and its state is no longer needed."""
-        _write(self.path("training.json"), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+        write_atomically(
+            self.path("training.json"), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode()
+        )
         self.path("state.ckpt").unlink(missing_ok=True)
 
     def result(self) -> dict[str, Any] | None:
@@ -135,20 +137,3 @@ def _first_line(error: Exception) -> str:
 
 def _cell(value: float | int | None) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """All of the content or the file as it was, even if power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
