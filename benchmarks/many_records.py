@@ -1,11 +1,10 @@
-"""How list, board, compare and site grow with the records of a store: time and memory at 100, 1,000 and 10,000."""
+"""How list, board, compare and site grow with the records of a store: time and memory at 100 to 10,000."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import Row, Settings
 from bench.core.digest import content_id
+from benchmarks.timing import Row, Settings
 
 SIZES = (100, 1_000, 10_000)
 PUBLISHED = Path(__file__).parents[1] / "leaderboards" / "records"
@@ -55,7 +54,8 @@ def write_store(store: Path, size: int) -> None:
     for data in itertools.islice(varied(), size):
         folder = store / str(data["run_id"])
         folder.mkdir(parents=True)
-        (folder / "record.json").write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(data, indent=1, sort_keys=True) + "\n"
+        (folder / "record.json").write_text(text, encoding="utf-8")
 
 
 def varied() -> Iterator[dict[str, Any]]:
@@ -81,14 +81,25 @@ def of_another_seed(data: Mapping[str, Any], number: int) -> dict[str, Any]:
 def cost(words: tuple[str, ...]) -> Cost:
     """Run a command and wait for it; RuntimeError where it fails."""
     begun = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    told = process.stderr.read()  # type: ignore[union-attr]
-    status, used = os.wait4(process.pid, 0)[1:]
-    if status:
-        raise RuntimeError(f"bench {' '.join(words)} failed: {told.decode()[-500:]}")
-    return Cost(time.perf_counter() - begun, used.ru_maxrss / 1024)
+    command = [sys.executable, "-c", _MEASURED, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        raise RuntimeError(f"bench {' '.join(words)} failed: {done.stderr[-500:]}")
+    return Cost(seconds, int(done.stderr.splitlines()[-1]) / 1024)
+
+
+_MEASURED = """
+import atexit, pathlib, re, sys
+from bench.cli.main import main
+
+def told():
+    print(re.search(r"VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1], file=sys.stderr)
+
+atexit.register(told)
+main(sys.argv[1:])
+"""
+"""The command, and at its end the most memory that it held, in KiB as Linux tells it."""
 
 
 def _commands(store: Path) -> dict[str, tuple[str, ...]]:

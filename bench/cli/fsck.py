@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @click.option(
     "--repair",
     is_flag=True,
-    help="Remove leftovers and damaged cells; move damaged records and weights to STORE/damaged.  [default: no]",
+    help="Remove leftovers and damaged cells, move damaged records and weights to STORE/damaged.  "
+    "[default: change nothing]",
 )
 @options.as_json
 def fsck(store: Path, repair: bool, as_json: bool) -> int:
@@ -69,7 +70,7 @@ def _summary(looked: Looked, flaws: int, repaired: bool) -> str:
     """How much was looked at, and what came of it."""
     seen = f"{looked.runs} runs, {looked.trainings} trainings, {looked.results} results of studies"
     unfinished = looked.unfinished
-    going = f"; not complete, and gone on with by the same command: {', '.join(unfinished)}" if unfinished else ""
+    going = f"; not complete: {', '.join(unfinished)} (the same command goes on)" if unfinished else ""
     if not flaws:
         return f"{seen}: nothing is wrong{going}"
     return f"{seen}: {flaws} files are {'repaired' if repaired else 'wrong'}{going}"

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "audit": ("bench.cli.audit:audit", "Apply the rules that reviewers check to a run, with figures."),
     "compare": ("bench.cli.compare:compare", "Do defenses differ on the same examples, or is it chance?"),
     "verify": ("bench.cli.verify:verify", "Does a stored run keep its word? Cells are computed again."),
+    "fsck": ("bench.cli.fsck:fsck", "Is everything in a store what it was when it was written?"),
     "import": ("bench.cli.import_:import_", "Judge adversarial images that others made (.npy)."),
     "publish": ("bench.cli.publish:publish", "Put records on the boards of leaderboards/."),
     "check": ("bench.cli.check:check", "Does a defense or an attack keep its contract?"),
@@ -75,8 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if error.errno in _FAILING:
             where = f" at {str(error.filename)!r}" if error.filename else ""
             _fail(
-                f"the file system failed{where} ({error.strerror}), expected files that can be read and written; "
-                "what is stored is whole, and the same command goes on from there",
+                f"the file system failed{where} ({error.strerror}), expected one that reads and writes; what "
+                "is stored is whole, and the same command goes on from there",
                 USAGE,
             )
         if error.errno not in _UNWRITABLE or not error.filename:

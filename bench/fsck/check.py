@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.core.progress import Progress
 from bench.errors import BadData
 from bench.fsck.files import arrays_wrong, json_object
-from bench.fsck.flaw import DAMAGED, Flaw
+from bench.fsck.flaw import DAMAGED, NOTHING, Flaw
 from bench.fsck.runs import flaws_of_run, is_complete
 from bench.fsck.studies import flaws_of_study
 from bench.fsck.trainings import flaws_of_training
@@ -99,4 +99,4 @@ def _leftovers(store: Path) -> Iterator[Flaw]:
     """Files that a killed process was writing."""
     for path in leftovers(store, before=time.time() - IN_USE):
         if DAMAGED not in path.relative_to(store).parts:
-            yield Flaw(path, "is left over from a process that was killed", "remove", "nothing: nobody needs it")
+            yield Flaw(path, "is left over from a process that was killed", "remove", NOTHING)

@@ -10,6 +10,9 @@ from typing import Literal
 DAMAGED = "damaged"
 """The folder of a store that repair moves records and weights to; nothing reads it."""
 
+NOTHING = "nothing: nobody needs it"
+"""What to type after a leftover is gone."""
+
 
 @dataclass(frozen=True)
 class Flaw:

@@ -11,7 +11,7 @@ from bench.audit.gather import ran
 from bench.core.digest import content_id, file_sha256
 from bench.errors import BadData
 from bench.fsck.files import spec_wrong
-from bench.fsck.flaw import Flaw
+from bench.fsck.flaw import NOTHING, Flaw
 from bench.records.evidence import images, unusable
 from bench.records.origin import origin_of
 from bench.records.record import Record
@@ -48,7 +48,7 @@ def flaws_of_cells(folder: Path, again: str) -> Iterator[Flaw]:
             yield Flaw(path, wrong, "remove", then)
     for path in sorted(folder.glob("cells/*/*.safetensors")):
         if is_complete(folder):
-            yield Flaw(path, "is left over: the run is complete", "remove", "nothing: nobody needs it")
+            yield Flaw(path, "is left over: the run is complete", "remove", NOTHING)
         elif (wrong := _images_wrong(folder, path)) is not None:
             yield Flaw(path, wrong, "remove", then)
 

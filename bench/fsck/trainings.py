@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.core.digest import file_sha256
 from bench.fsck.files import archive_wrong, json_object, spec_wrong, weights_wrong
-from bench.fsck.flaw import Flaw
+from bench.fsck.flaw import NOTHING, Flaw
 
 AGAIN = "the same command again, which trains anew"
 """What replaces weights."""
@@ -46,7 +46,8 @@ def _flaws_of_weights(folder: Path, result: Mapping[str, Any]) -> Iterator[Flaw]
     for name, expected in digests.items():
         path = folder / name
         if Path(name).name != name:
-            yield Flaw(done, f"names {name!r}, which is no file of its folder", "move", AGAIN, _weights(folder))
+            what = f"names {name!r}, which is no file of its folder"
+            yield Flaw(done, what, "move", AGAIN, _weights(folder))
         elif not path.is_file():
             yield Flaw(path, "is missing, though its training is complete", "move", AGAIN, (done,))
         elif file_sha256(path) != expected:
@@ -67,6 +68,6 @@ def _flaws_of_state(folder: Path, finished: bool) -> Iterator[Flaw]:
     if not path.is_file():
         return
     if finished:
-        yield Flaw(path, "is left over: the training is complete", "remove", "nothing: nobody needs it")
+        yield Flaw(path, "is left over: the training is complete", "remove", NOTHING)
     elif (wrong := archive_wrong(path)) is not None:
         yield Flaw(path, wrong, "remove", "the same command again, which begins at the first epoch")

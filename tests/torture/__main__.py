@@ -25,12 +25,14 @@ from harness.scenarios import SCENARIOS, call, write_data
 
 
 @click.command()
-@click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="One alone.  [all]")
+@click.option("--scenario", "names", multiple=True, type=click.Choice([*SCENARIOS]), help="One alone.  [all]")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="One kind alone.  [all]")
 @click.option("--each", type=int, default=10**9, help="At most so many of each scenario and kind.  [all]")
 @click.option("--report", type=click.Path(path_type=Path), help="Where results are kept.  [nowhere]")
 @click.option("--at", type=int, help="One operation alone.")
-def torture(names: tuple[str, ...], kinds: tuple[str, ...], each: int, report: Path | None, at: int | None) -> None:
+def torture(
+    names: tuple[str, ...], kinds: tuple[str, ...], each: int, report: Path | None, at: int | None
+) -> None:
     """Inject faults, print what was not survived and a table; exit 1 if anything was not."""
     warm_up(names or SCENARIOS)
     done = _done(report)
@@ -46,9 +48,10 @@ def torture(names: tuple[str, ...], kinds: tuple[str, ...], each: int, report: P
                 count += 1
                 _keep(report, found)
                 if found.faults:
-                    print(f"{name} {kind} {number} ({found.operation}): {'; '.join(found.faults[:4])}", flush=True)
-            seconds = time.monotonic() - began
-            print(f"{name}: {len(bed.operations)} operations, {count} faults in {seconds:.0f} s", file=sys.stderr)
+                    told = "; ".join(found.faults[:4])
+                    print(f"{name} {kind} {number} ({found.operation}): {told}", flush=True)
+            took = f"{count} faults in {time.monotonic() - began:.0f} s"
+            print(f"{name}: {len(bed.operations)} operations, {took}", file=sys.stderr)
     print(table(list(done.values())))
     sys.exit(any(found.faults for found in done.values()))
 

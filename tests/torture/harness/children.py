@@ -55,9 +55,7 @@ class Child:
         return End(None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status), stuck, text)
 
 
-def start(
-    folder: Path, act: Callable[[], int], fault: Fault | None = None, log: Path | None = None
-) -> Child:
+def start(folder: Path, act: Callable[[], int], fault: Fault | None = None, log: Path | None = None) -> Child:
     """Fork a child that acts in a folder, with a fault; `log` is where its operations are listed."""
     told = folder.with_name(f"{folder.name}.told-{time.monotonic_ns()}")
     sys.stdout.flush()

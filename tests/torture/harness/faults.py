@@ -1,7 +1,7 @@
 """One fault at one file operation of this process: a kill, a power cut, a full disk, an error of the device.
 
-`install` counts the operations on files below a folder, as the interpreter announces them (audit events) and as
-files are written. It is meant for a process that has been forked for it: nothing is put back.
+`install` counts the operations on files below a folder, as the interpreter announces them (audit events) and
+as files are written. It is meant for a process that has been forked for it: nothing is put back.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 KILLS = ("kill", "half", "power")
-"""Kinds that end the process: before an operation, in the middle of a write, and with all that was not synced."""
+"""Kinds that end the process: before an operation, in the middle of a write, and with what was not synced."""
 
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EINTR": errno.EINTR}
-"""Kinds that are raised: the disk is full from there on; the device fails once; a call is interrupted once."""
+"""Kinds that are raised: the disk is full from there on; the device fails once, or a call is interrupted."""
 
 READS = ("read",)
 """Kinds that hit a file that is opened to be read: the device fails once."""
@@ -34,7 +34,7 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens at which operation, counted from 0; operations are counted among those that the kind hits."""
+    """What happens at which operation, counted from 0 among those that the kind hits."""
 
     kind: str
     at: int
