@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
@@ -42,7 +45,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 USAGE, INTERRUPTED = 2, 130
 """Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation.
 
-`bench run --fail-under` exits with 3 where the worst case is too low.
+`bench run --fail-under` exits with 3 where the worst case is too low; a signal's code is 128 and its number.
 """
 
 
@@ -54,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # threads that spin while they wait slow small networks down 30-fold once another program wants the cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = bench.main(
-            list(arguments) if arguments is not None else None, prog_name="bench", standalone_mode=False
-        )
+        with _stops_told():
+            code = bench.main(
+                list(arguments) if arguments is not None else None, prog_name="bench", standalone_mode=False
+            )
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(USAGE)
@@ -66,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(str(error), USAGE)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; the same command goes on from where it stopped", INTERRUPTED)
+    except Stopped as stop:
+        _fail(f"stopped by {stop}; the same command goes on from where it stopped", 128 + stop.number)
     except OSError as error:
         if error.errno in _FULL:  # told by a write, which knows no name
             _fail(
@@ -87,6 +93,36 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             USAGE,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end, as schedulers do before they kill it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def _stops_told() -> Iterator[None]:
+    """Let signals that would end the process without a word raise `Stopped`, so that all is closed first."""
+    if threading.current_thread() is not threading.main_thread():  # no other may say what signals do
+        yield
+        return
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    usual = {number: signal.getsignal(number) for number in ends}
+    mine = [number for number, held in usual.items() if held == signal.SIG_DFL]  # nohup ignores SIGHUP
+    for number in mine:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, usual[number])
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    raise Stopped(number)
 
 
 class LazyGroup(Commands):

@@ -13,16 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import BadData
 from bench.records.arrays import Arrays, unpacked
-from bench.records.store import write_atomically
+from bench.records.files import write_atomically
+from bench.records.seal import check, sealed, unsealed
 
 T = TypeVar("T")
 
 
 def to_json(found: object) -> str:
-    """A dataclass as indented JSON, with a newline at the end."""
+    """A dataclass as indented JSON with its digest, and a newline at the end."""
     assert is_dataclass(found)
-    data = asdict(cast(Any, found))
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    return sealed(asdict(cast(Any, found)))
 
 
 def write(path: Path, found: object) -> None:
@@ -66,9 +66,11 @@ def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:
     if held != schema:
         raise BadData(f"{path} has schema {held!r}, expected {schema}", again)
     try:
-        return TypeAdapter(kind).validate_python(data)
+        found = TypeAdapter(kind).validate_python(unsealed(data))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         what = kind.__name__.lower()
         raise BadData(f"{path} is no valid {what} at {place}: {problem['msg']}", again) from None
+    check(data, str(path), again)
+    return found

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bench.errors import BadData
 from bench.records.files import writing
+from bench.records.record import Record
 from bench.records.store import IMAGES, RunFolder
 
 FILE = IMAGES
@@ -76,6 +77,11 @@ def is_whole(path: Path) -> bool:
             digest.update(part)
             left -= len(part)
         return file.read() == told == digest.digest()
+
+
+def has_loose_images(record: Record, folder: RunFolder) -> bool:
+    """Whether images of cells are left beside those of the worst case, which were gathered from them."""
+    return record.evidence is not None and any(folder.path.glob("cells/*/*.safetensors"))
 
 
 def drop_cell_images(folder: RunFolder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from bench.core.threat import Budget, Norm
+from bench.records.seal import sealed
 
 SCHEMA = 1
 
@@ -260,5 +260,5 @@ def train_budget_of(run: Mapping[str, Any], training: Training | None) -> Budget
 
 
 def to_json(record: Record) -> str:
-    """The record as indented JSON, with a newline at the end."""
-    return json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    """The record as indented JSON with its digest, and a newline at the end."""
+    return sealed(asdict(record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,9 +17,10 @@ import numpy as np
 from bench.core.digest import canonical, file_sha256
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
-from bench.errors import BadData
+from bench.errors import BadData, BadValue
 from bench.records.arrays import Arrays, packed, reason, unpacked
 from bench.records.files import require_writable, write_atomically, writing
+from bench.records.locks import locked
 from bench.records.reading import from_json
 from bench.records.record import Record, to_json
 
@@ -65,6 +67,20 @@ class Store:
             BadValue: it cannot.
         """
         require_writable(self.root, "store", "--store FOLDER")
+
+    def is_writable(self) -> bool:
+        """Whether anything new can be kept in the folder."""
+        try:
+            self.prepare()
+        except BadValue:
+            return False
+        return True
+
+    def lock(
+        self, kind: str, name: str, say: Callable[[str], object]
+    ) -> contextlib.AbstractContextManager[float]:
+        """Hold the lock of a training, a run or a result; gives when it was taken, see `locks.locked`."""
+        return locked(self.root, f"{kind}-{name}", f"{kind} {name}", say)
 
     def run(self, run_id: str, say: Callable[[str], object] | None = None) -> RunFolder:
         """The folder of one run; `say` is told of cells that do not count."""
@@ -160,8 +176,11 @@ class RunFolder:
             seconds = float(arrays.pop("seconds"))
             strange = self.stranger(told, column, chunk)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return self._refused(path, f"is damaged ({reason(error)})")
-        return self._refused(path, strange) if strange else (arrays, seconds)
+            strange = f"is damaged ({reason(error)})"
+        if strange is None:
+            return arrays, seconds
+        self._refuse(path, strange)
+        return None
 
     def keep(self, column: str, chunk: int, arrays: Arrays, seconds: float) -> None:
         """Store a computed cell, whole or not at all; the note of an earlier failure goes."""
@@ -183,7 +202,8 @@ class RunFolder:
             outcomes = Outcomes(**{field.name: arrays[field.name] for field in fields(Outcomes)})
             return StoredCell(outcomes, seconds, int(arrays["flat_gradients"]), int(arrays["shared"]))
         except (KeyError, ValueError, TypeError) as error:
-            return self._refused(self._cell(column, chunk), f"holds something else ({reason(error)})")
+            self._refuse(self._cell(column, chunk), f"holds something else ({reason(error)})")
+            return None
 
     def keep_cell(self, column: str, chunk: int, cell: StoredCell) -> None:
         """Store a computed cell of a run."""
@@ -234,7 +254,7 @@ class RunFolder:
     def _cell(self, column: str, chunk: int) -> Path:
         return self.path / "cells" / column / f"{chunk:04d}.npz"
 
-    def _refused(self, path: Path, why: str) -> None:
+    def _refuse(self, path: Path, why: str) -> None:
         self._say(f"{path} {why}: it counts as not computed")
 
     def _spec(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Fallen:
         told = {"run": subject.spec.id, "data": subject.data.name, "columns": json.dumps(columns)}
         return cls(
             columns=tuple(columns),
-            broken=fell.any(axis=0),
+            broken=np.asarray(fell.any(axis=0)),
             first=fell.argmax(axis=0),
             chunk=np.repeat(np.arange(len(subject.rows)), [len(rows) for rows in subject.rows]),
             ids=known.ids,

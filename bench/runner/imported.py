@@ -82,7 +82,9 @@ def import_images(
             "them, expected images of the whole test set"
         )
     folder = options.store.run(record.run_id)
-    return _noted(record, folder, file, note, judged), judged
+    with options.store.lock("run", record.run_id, options.progress.say):
+        now = folder.record() or record  # others may have imported something meanwhile
+        return _noted(now, folder, file, note, judged), judged
 
 
 def _array(file: Path) -> NDArray[Any]:
@@ -190,7 +192,7 @@ def beyond(candidate: Tensor, x: Tensor, budget: Budget) -> Tensor:
 
 
 def _noted(record: Record, folder: RunFolder, file: Path, note: str | None, judged: Judged) -> Record:
-    """The record with what was imported, on disk too."""
+    """The record with what was imported, on disk too; of a run whose lock is held."""
     sha256 = file_sha256(file)
     if any(found.sha256 == sha256 for found in record.imported):
         return record
