@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the harness is no part of the 
 
 import click
 from harness.faults import KINDS
-from harness.injections import Bed, Injection, sample, table
+from harness.injections import Bed, Injection, few, spread, table
 from harness.scenarios import SCENARIOS, call, write_data
 
 
@@ -28,20 +28,29 @@ from harness.scenarios import SCENARIOS, call, write_data
 @click.option("--scenario", "names", multiple=True, type=click.Choice([*SCENARIOS]), help="One alone.  [all]")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="One kind alone.  [all]")
 @click.option("--each", type=int, default=10**9, help="At most so many of each scenario and kind.  [all]")
+@click.option(
+    "--short", is_flag=True, help="One fault of every other kind: what continuous integration does."
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Where results are kept.  [nowhere]")
 @click.option("--at", type=int, help="One operation alone.")
 def torture(
-    names: tuple[str, ...], kinds: tuple[str, ...], each: int, report: Path | None, at: int | None
+    names: tuple[str, ...],
+    kinds: tuple[str, ...],
+    each: int,
+    short: bool,
+    report: Path | None,
+    at: int | None,
 ) -> None:
     """Inject faults, print what was not survived and a table; exit 1 if anything was not."""
     warm_up(names or SCENARIOS)
     done = _done(report)
     with tempfile.TemporaryDirectory(prefix="torture-") as place:
-        for name in names or SCENARIOS:
+        for order, name in enumerate(names or SCENARIOS):
             began = time.monotonic()
             bed = Bed(SCENARIOS[name], Path(place).resolve() / name)
             count = 0
-            for _, kind, number in sample([bed], kinds or KINDS, each):
+            chosen = few(bed, KINDS, order) if short else spread(bed, kinds or KINDS, each)
+            for kind, number in chosen:
                 if (name, kind, number) in done or at not in (None, number):
                     continue
                 found = done[name, kind, number] = bed.inject(kind, number)

@@ -8,10 +8,10 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.faults import Fault, Operation, install
 
@@ -95,14 +95,12 @@ def _live(folder: Path, act: Callable[[], int], fault: Fault | None, log: Path |
     place.mkdir(exist_ok=True)
     tempfile.tempdir = str(place)
     done: list[Operation] = []
-    plain: Any = open
+    plain, write = open, os.write
     install(folder, fault, done)
     try:
         return act()
     except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        write(2, traceback.format_exc().encode())
         return 70
     finally:
         if log is not None:

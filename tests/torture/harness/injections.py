@@ -71,13 +71,20 @@ class Bed:
         shutil.copytree(self.kept, self.base)
 
 
-def sample(beds: Sequence[Bed], kinds: Sequence[str], per_kind: int) -> Iterator[tuple[Bed, str, int]]:
-    """Injections spread evenly over the operations of each scenario; all of them where there are few."""
-    for bed in beds:
-        for kind in kinds:
-            count = len(bed.places(kind))
-            wanted = min(count, per_kind)
-            yield from ((bed, kind, round(k * (count - 1) / max(1, wanted - 1))) for k in range(wanted))
+def spread(bed: Bed, kinds: Sequence[str], most: int) -> Iterator[tuple[str, int]]:
+    """Kind and operation of so many faults of each kind, evenly over the operations; all where they are few."""
+    for kind in kinds:
+        count = len(bed.places(kind))
+        wanted = min(count, most)
+        yield from ((kind, round(k * (count - 1) / max(1, wanted - 1))) for k in range(wanted))
+
+
+def few(bed: Bed, kinds: Sequence[str], number: int) -> Iterator[tuple[str, int]]:
+    """One fault of every other kind, each scenario at other places: its `number` says where."""
+    for place, kind in enumerate(kinds):
+        count = len(bed.places(kind))
+        if count and (place + number) % 2 == 0:
+            yield kind, (7 * number + 5 * place) % count
 
 
 def table(done: Sequence[Injection]) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-TIMES = frozenset({"seconds", "started", "images_per_second", "digest", "commit", "dirty"})
+TIMES = frozenset(
+    {"seconds", "started", "images_per_second", "digest", "commit", "dirty", "training_seconds"}
+)
 """Fields that differ between two computations of the same; `digest` seals a file that holds the others."""
 
 Content = Any
@@ -43,7 +45,7 @@ def content(path: Path, folder: Path) -> Content:
         if path.suffix in (".xml", ".html", ".js"):
             return re.sub(r' time(stamp)?="[^"]*"', "", data.decode().replace(str(folder), "."))
         if path.suffix == ".md":
-            return re.sub(r"^<!--.*-->\n", "", data.decode())
+            return _board(data.decode())
     except (ValueError, OSError, KeyError) as error:
         return f"unreadable: {error}"
     return data
@@ -81,6 +83,14 @@ def _arrays(data: bytes) -> dict[str, bytes]:
 
 def _table(text: str) -> list[dict[str, str]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(io.StringIO(text))]
+
+
+def _board(text: str) -> list[list[str]]:
+    """The lines of a table in markdown, without what took how long."""
+    lines = [line.split(" | ") for line in text.splitlines() if not line.startswith("<!--")]
+    title: list[str] = next((line for line in lines if len(line) > 1), [])
+    timed = {place for place, name in enumerate(title) if name.endswith("seconds")}
+    return [[cell for k, cell in enumerate(line) if k not in timed] for line in lines]
 
 
 def _where(one: Any, other: Any, place: str = "") -> str:
