@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.digest import file_sha256
+from bench.errors import BadData
 from bench.fsck.files import archive_wrong, json_object, spec_wrong, weights_wrong
 from bench.fsck.flaw import NOTHING, Flaw
+from bench.records.seal import check
 
 AGAIN = "the same command again, which trains anew"
 """What replaces weights."""
@@ -16,7 +18,7 @@ AGAIN = "the same command again, which trains anew"
 
 def flaws_of_training(folder: Path) -> Iterator[Flaw]:
     """Whatever is wrong in the folder of a training."""
-    result = json_object(folder / "training.json")
+    result = _result(folder)
     finished = (folder / "training.json").exists()
     whole = (folder / "training.json",) if finished else ()
     if (wrong := spec_wrong(folder)) is not None:
@@ -33,6 +35,20 @@ def flaws_of_training(folder: Path) -> Iterator[Flaw]:
     origin = folder / "origin.json"
     if origin.exists() and isinstance(told := json_object(origin), str):
         yield Flaw(origin, told, "remove", "nothing: it is a hint, and noted again")
+
+
+def _result(folder: Path) -> Mapping[str, Any] | str:
+    """What a finished training says, or what is wrong with it."""
+    path = folder / "training.json"
+    held = json_object(path)
+    if isinstance(held, str):
+        return held
+    try:
+        check(held, str(path), AGAIN)
+    except BadData as error:
+        return error.message.removeprefix(f"{path} ")
+    identity = held.get("identity", folder.name)
+    return held if identity == folder.name else f"is of the training {identity}, not of {folder.name}"
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:

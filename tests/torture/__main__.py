@@ -21,46 +21,51 @@ sys.path.insert(0, str(Path(__file__).parent))  # the harness is no part of the 
 import click
 from harness.faults import KINDS
 from harness.injections import Bed, Injection, few, spread, table
+from harness.races import RACES, Track, moments
 from harness.scenarios import SCENARIOS, call, write_data
+
+Done = dict[tuple[str, str, int], Injection]
 
 
 @click.command()
 @click.option("--scenario", "names", multiple=True, type=click.Choice([*SCENARIOS]), help="One alone.  [all]")
+@click.option("--race", "races", multiple=True, type=click.Choice([*RACES]), help="One alone.  [all]")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="One kind alone.  [all]")
 @click.option("--each", type=int, default=10**9, help="At most so many of each scenario and kind.  [all]")
+@click.option("--rounds", type=int, default=20, show_default=True, help="How often each race is run.")
 @click.option(
     "--short", is_flag=True, help="One fault of every other kind: what continuous integration does."
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Where results are kept.  [nowhere]")
-@click.option("--at", type=int, help="One operation alone.")
 def torture(
     names: tuple[str, ...],
+    races: tuple[str, ...],
     kinds: tuple[str, ...],
     each: int,
+    rounds: int,
     short: bool,
     report: Path | None,
-    at: int | None,
 ) -> None:
     """Inject faults, print what was not survived and a table; exit 1 if anything was not."""
-    warm_up(names or SCENARIOS)
+    chosen = names or (() if races else tuple(SCENARIOS))
+    run = races or (() if names else tuple(RACES))
     done = _done(report)
-    with tempfile.TemporaryDirectory(prefix="torture-") as place:
-        for order, name in enumerate(names or SCENARIOS):
-            began = time.monotonic()
-            bed = Bed(SCENARIOS[name], Path(place).resolve() / name)
-            count = 0
-            chosen = few(bed, KINDS, order) if short else spread(bed, kinds or KINDS, each)
-            for kind, number in chosen:
-                if (name, kind, number) in done or at not in (None, number):
-                    continue
-                found = done[name, kind, number] = bed.inject(kind, number)
-                count += 1
-                _keep(report, found)
-                if found.faults:
-                    told = "; ".join(found.faults[:4])
-                    print(f"{name} {kind} {number} ({found.operation}): {told}", flush=True)
-            took = f"{count} faults in {time.monotonic() - began:.0f} s"
-            print(f"{name}: {len(bed.operations)} operations, {took}", file=sys.stderr)
+    warm_up([*chosen, *(("run", "train", "curve") if run else ())])
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        place = Path(folder).resolve() / "here"
+        for number, name in enumerate(chosen):
+            with _told(name, done):
+                bed = Bed(SCENARIOS[name], place)
+                faults = few(bed, KINDS, number) if short else spread(bed, kinds or KINDS, each)
+                for kind, at in faults:
+                    if (name, kind, at) not in done:
+                        _keep(bed.inject(kind, at), done, report)
+        for name in run:
+            with _told(name, done):
+                track = Track(RACES[name], place)
+                for kind, at in moments(track, 1 if short else rounds):
+                    if (name, kind, at) not in done:
+                        _keep(track.run(kind, at), done, report)
     print(table(list(done.values())))
     sys.exit(any(found.faults for found in done.values()))
 
@@ -73,7 +78,7 @@ def warm_up(names: Iterable[str]) -> None:
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as place, _silent():
         try:
-            for name in names:
+            for name in dict.fromkeys(names):
                 folder = Path(place) / name
                 folder.mkdir()
                 os.chdir(folder)
@@ -100,7 +105,15 @@ def _silent() -> Iterator[None]:
         os.dup2(kept[1], 2)
 
 
-def _done(report: Path | None) -> dict[tuple[str, str, int], Injection]:
+@contextlib.contextmanager
+def _told(name: str, done: Done) -> Iterator[None]:
+    """Say how many faults there were, and how long they took."""
+    began, before = time.monotonic(), len(done)
+    yield
+    print(f"{name}: {len(done) - before} faults in {time.monotonic() - began:.0f} s", file=sys.stderr)
+
+
+def _done(report: Path | None) -> Done:
     """What the report holds of this very code."""
     from bench.records.asked import state
 
@@ -114,10 +127,15 @@ def _done(report: Path | None) -> dict[tuple[str, str, int], Injection]:
     return {(one.scenario, one.kind, one.at): one for one in found}
 
 
-def _keep(report: Path | None, found: Injection) -> None:
+def _keep(found: Injection, done: Done, report: Path | None) -> None:
+    """Note one fault, and tell it where it was not survived."""
+    done[found.scenario, found.kind, found.at] = found
     if report is not None:
         with report.open("a") as file:
             file.write(json.dumps(asdict(found)) + "\n")
+    if found.faults:
+        print(f"{found.scenario} {found.kind} {found.at} ({found.operation}): {'; '.join(found.faults[:4])}")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The harness is no part of the package: its folder is put on the path, and called in a process of its own."""
+"""The harness is no part of the package: its folder is put on the path, and it is called as a process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every file of a store damaged, exchanged and replaced: it is seen, or harmless, and never changes a number."""
+"""Every file of a store damaged, exchanged, replaced: it is seen, or harmless, and never changes a number."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Bed:
 
 
 def spread(bed: Bed, kinds: Sequence[str], most: int) -> Iterator[tuple[str, int]]:
-    """Kind and operation of so many faults of each kind, evenly over the operations; all where they are few."""
+    """Kind and operation of so many faults of each kind, evenly over the operations; all where few are."""
     for kind in kinds:
         count = len(bed.places(kind))
         wanted = min(count, most)

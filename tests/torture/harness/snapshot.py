@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 TIMES = frozenset(
-    {"seconds", "started", "images_per_second", "digest", "commit", "dirty", "training_seconds"}
+    {"seconds", "started", "images_per_second", "digest", "log.csv", "commit", "dirty", "training_seconds"}
 )
-"""Fields that differ between two computations of the same; `digest` seals a file that holds the others."""
+"""Fields that differ between two computations of the same, and digests of what holds such."""
+
+UNSEEN = ".locks"
+"""A folder that is not looked at: who holds a lock is noted for people, and nobody else reads it."""
 
 Content = Any
 
@@ -26,7 +29,7 @@ def snapshot(folder: Path) -> dict[str, Content]:
     return {
         name: content(path, folder) if path.is_file() else "an empty folder"
         for name, path in found.items()
-        if path.is_file() or not any(path.iterdir())
+        if (path.is_file() or not any(path.iterdir())) and UNSEEN not in Path(name).parts
     }
 
 
