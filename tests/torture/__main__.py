@@ -6,6 +6,7 @@ What was done is kept in the report, so a session that was stopped goes on; othe
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -87,6 +88,8 @@ def warm_up(names: Iterable[str]) -> None:
                     call(step)
         finally:
             os.chdir(here)
+    gc.collect()
+    gc.freeze()  # a child that never touches what it inherits need not copy it
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Several processes at once in one store: whoever comes first, and whoever is killed, the results are the same."""
+"""Several processes at once in one store: whoever comes first or is killed, the results are the same."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Track:
         self.operations = operations(self.base, self.acts[0])[1]
 
     def run(self, kind: str, at: int) -> Injection:
-        """All at once; with "race and kill", the first is killed at an operation, and given again at the end."""
+        """All at once; by "race and kill" the first is killed at an operation, and given again at the end."""
         self.reset()
         fault = Fault("kill", at) if kind == "race and kill" else None
         first = start(self.base, self.acts[0], fault)
