@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.digest import content_id
+from bench.errors import BadData
 from bench.records.arrays import reason, unpacked
+from bench.records.seal import check
 
 
 def spec_wrong(folder: Path) -> str | None:
@@ -18,7 +20,10 @@ def spec_wrong(folder: Path) -> str | None:
     if isinstance(held, str):
         return held
     try:
+        check(held, "", "")
         named = content_id(held["spec"])
+    except BadData:
+        return "was changed after it was written"
     except (KeyError, ValueError, TypeError, RecursionError):
         return "holds no spec"
     return None if named == folder.name else f"is of {named}, not of {folder.name}"

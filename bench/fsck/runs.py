@@ -25,14 +25,24 @@ def flaws_of_run(folder: Path) -> Iterator[Flaw]:
     """Whatever is wrong in the folder of a run."""
     record = _record(folder)
     again = AGAIN if isinstance(record, str) else _command(record, folder)
-    if (wrong := spec_wrong(folder)) is not None:
-        yield Flaw(folder / "spec.json", wrong, "move", f"{again}: its cells are computed anew")
     if isinstance(record, str) and record:
         yield Flaw(folder / "record.json", record, "move", f"{again}: it is made anew from the cells")
-    yield from flaws_of_cells(folder, again)
+    yield from flaws_of_parts(folder, folder / "record.json", again)
     if isinstance(record, Record):
         yield from _flaws_of_figures(record, folder, again)
         yield from _flaws_beside(record, folder, again)
+
+
+def flaws_of_parts(folder: Path, result: Path, again: str) -> Iterator[Flaw]:
+    """A folder whose `spec.json` is wrong, which leaves nothing to hold its cells to; else wrong cells."""
+    spec = folder / "spec.json"
+    wrong = spec_wrong(folder)
+    if wrong is None:
+        yield from flaws_of_cells(folder, again)
+    elif spec.exists() or result.exists():
+        yield Flaw(
+            spec, wrong, "move", f"{again}: it is written anew, and the cells that are of it count", (result,)
+        )
 
 
 def is_complete(folder: Path) -> bool:
@@ -120,7 +130,7 @@ def _flaws_beside(record: Record, folder: Path, again: str) -> Iterator[Flaw]:
     if kept is not None:
         path = folder / kept.file
         if (wrong := _sum_wrong(path, kept.sha256)) is not None:
-            yield Flaw(path, wrong, "move", f"{again} and --rerun: its images are made anew", along)
+            yield Flaw(path, wrong, "move", f"{again} with --rerun: its images are made anew", along)
     for imported in record.imported:
         path = folder / f"imported-{imported.sha256[:12]}.safetensors"
         try:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from bench.core.digest import content_id
 from bench.errors import BenchError
-from bench.fsck.files import spec_wrong
 from bench.fsck.flaw import Flaw
-from bench.fsck.runs import flaws_of_cells
+from bench.fsck.runs import flaws_of_parts
 from bench.studies.study import Study
 
 
@@ -18,21 +17,22 @@ def flaws_of_study(study: Study, store: Path, folder: Path) -> Iterator[Flaw]:
     again = f"the same `bench {study.name}` again"
     path = folder / study.file
     if path.is_file() and (wrong := _result_wrong(study, store, folder)) is not None:
-        yield Flaw(path, wrong, "move", f"{again}: it is made anew from the cells")
-    if (folder / "cells").is_dir() and (wrong := spec_wrong(folder)) is not None:
-        yield Flaw(folder / "spec.json", wrong, "move", f"{again}: its cells are computed anew")
-    yield from flaws_of_cells(folder, again)
+        file, what = wrong
+        yield Flaw(file, what, "move", f"{again}: it is made anew from the cells", (path,))
+    if (folder / "cells").is_dir():
+        yield from flaws_of_parts(folder, path, again)
 
 
-def _result_wrong(study: Study, store: Path, folder: Path) -> str | None:
-    """Why a result is not to be believed; None: it is."""
+def _result_wrong(study: Study, store: Path, folder: Path) -> tuple[Path, str] | None:
+    """The file of a result, or beside it, that is not to be believed, and why; None: all are."""
     path = folder / study.file
     try:
         found = study.read(path)
         named = content_id(found.spec)
         if found.id != folder.name or named != folder.name:
-            return f"is the {study.result} of {found.id}, with the spec of {named}"
+            return path, f"is the {study.result} of {found.id}, with the spec of {named}"
         study.whole(found, store)
     except BenchError as error:
-        return error.message.removeprefix(f"{path} ")
+        name, _, what = error.message.partition(" ")
+        return (Path(name), what) if Path(name).parent == folder else (path, error.message)
     return None

@@ -21,16 +21,17 @@ def flaws_of_training(folder: Path) -> Iterator[Flaw]:
     result = _result(folder)
     finished = (folder / "training.json").exists()
     whole = (folder / "training.json",) if finished else ()
-    if (wrong := spec_wrong(folder)) is not None:
+    wrong = spec_wrong(folder)
+    if wrong is not None:
         yield Flaw(folder / "spec.json", wrong, "move", AGAIN, (*whole, *_weights(folder)))
     if finished and isinstance(result, str):
         yield Flaw(folder / "training.json", result, "move", AGAIN, _weights(folder))
     if isinstance(result, Mapping):
-        yield from _flaws_of_weights(folder, result)
+        yield from _flaws_of_weights(folder, result, {"spec.json"} if wrong else set())
     else:
         for path in _weights(folder):
-            if (wrong := weights_wrong(path)) is not None:
-                yield Flaw(path, wrong, "move", AGAIN, whole)
+            if (unreadable := weights_wrong(path)) is not None:
+                yield Flaw(path, unreadable, "move", AGAIN, whole)
     yield from _flaws_of_state(folder, finished)
     origin = folder / "origin.json"
     if origin.exists() and isinstance(told := json_object(origin), str):
@@ -55,12 +56,14 @@ def _weights(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted(folder.glob("*.safetensors")))
 
 
-def _flaws_of_weights(folder: Path, result: Mapping[str, Any]) -> Iterator[Flaw]:
-    """Weights, and what else lies beside them, that are not what `training.json` says."""
+def _flaws_of_weights(folder: Path, result: Mapping[str, Any], told: set[str]) -> Iterator[Flaw]:
+    """Weights, and what else lies beside them, that are not what `training.json` says; but what was told."""
     done = folder / "training.json"
     digests = {str(result.get("weights")): result.get("sha256"), **_others(result)}
     for name, expected in digests.items():
         path = folder / name
+        if name in told:
+            continue
         if Path(name).name != name:
             what = f"names {name!r}, which is no file of its folder"
             yield Flaw(done, what, "move", AGAIN, _weights(folder))
