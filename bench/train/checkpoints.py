@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.core.digest import file_sha256
 from bench.errors import BadCheckpoint, BadData
 from bench.records.files import write_atomically
-from bench.records.seal import check, sealed
+from bench.records.seal import check, sealed, unsealed
 
 Weights = dict[str, Tensor]
 Row = dict[str, float | int | None]
@@ -132,6 +132,7 @@ class Checkpoints:
             result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             weights, expected = self.path(str(result["weights"])), result["sha256"]
             check(result, str(path), again)
+            result = unsealed(result)
         except BadData as error:
             raise BadCheckpoint(error.message, again) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
