@@ -236,7 +236,7 @@ def test_no_kill_of_a_rerun_loses_evidence(bench, linear, linear_data, tmp_path)
 
 
 def files(store):
-    """What lies in a store, apart from the answers to requests."""
+    """What lies in a store, apart from the answers to requests, and from who holds or held its locks."""
     return {
         path.relative_to(store) for path in store.rglob("*") if path.is_file() and "asked" not in path.parts
     }
