@@ -18,7 +18,7 @@ from harness.snapshot import differences, snapshot
 NAME = "two workers"
 KINDS = ("kill a worker", "kill the driver")
 
-WORDS = (*TWO, "--set", "suite.chunk=2")
+WORDS = tuple("suite.chunk=2" if word == "suite.chunk=6" else word for word in TWO)
 """Twelve cells."""
 
 
