@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.core.threat import parse_eps
 from bench.errors import BadData, BadValue
+from bench.records.by_class import contradiction
 from bench.records.follow_ups import noted
 from bench.records.record import SCHEMA, Record
 
@@ -35,6 +36,8 @@ def from_json(text: str, origin: str = "the record") -> Record:
         parse_eps(found.eps)
     except BadValue as error:
         raise BadData(f"{origin} is not a valid record: {error.message}") from None
+    if (wrong := contradiction(found)) is not None:
+        raise BadData(f"{origin} contradicts itself at {wrong}", "bench run again with --rerun")
     return noted(found)
 
 

@@ -115,6 +115,40 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
+class Balanced:
+    """The mean of the accuracies of all classes, with its 95 % interval; see bench.core.by_class."""
+
+    __pydantic_config__ = _STRICT
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """How many examples of one class there are, and of how many the defense holds."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    n: int
+    clean: int  # right before any attack
+    robust: int | None  # robust against every column; None: the run has no worst case
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """What the defense keeps of each class that has an example, in the order of their labels."""
+
+    __pydantic_config__ = _STRICT
+
+    classes: tuple[OfClass, ...]
+    clean: Balanced
+    robust: Balanced | None  # None: the run has no worst case
+
+
+@dataclass(frozen=True)
 class Imported:
     """Images that others made against these very weights, judged like our own."""
 
@@ -207,6 +241,7 @@ class Record:
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
     imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
     differs: tuple[str, ...] = ()  # why it is custom, in words; empty, and custom: made before it was noted
+    by_class: ByClass | None = None  # None: made before classes were counted
 
     @property
     def budget(self) -> str:

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from bench.core.paired import Difference
 from bench.core.threat import format_eps
-from bench.records.record import Interval
+from bench.records.record import Balanced, Interval
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points, read_cell
 
 Place = tuple[int, str]
@@ -185,9 +185,11 @@ def _groups(columns: Sequence[TableColumn]) -> list[str]:
 
 def _cell(column: TableColumn, cell: Cell, bold: bool, quiet: bool) -> str:
     face = r"\textbf" if bold else r"\textit" if quiet else ""
-    if isinstance(cell, (Interval, Difference)):
-        value, _, rest = (percent(cell) if isinstance(cell, Interval) else points(cell)).partition(" ")
-        if isinstance(cell, Interval):  # so that figures stand below each other
+    if isinstance(cell, (Interval, Balanced, Difference)):
+        value, _, rest = (
+            percent(cell) if isinstance(cell, (Interval, Balanced)) else points(cell)
+        ).partition(" ")
+        if isinstance(cell, (Interval, Balanced)):  # so that figures stand below each other
             rest = re.sub(r"(?<!\d)(\d\.)", r"\\phantom{0}\1", rest)
         return rf"{_in(face, value)} {{\scriptsize {rest}}}".replace("-", "$-$")
     if cell is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from bench.core.paired import Difference
-from bench.records.record import Interval
+from bench.records.record import Balanced, Interval
 from bench.report.layout import drawn, fold, least, rooms_of, total
 
 
@@ -20,7 +20,7 @@ class ColumnKind(Enum):
     NUMBER = "number"  # a float, one decimal where people read
     SHARE = "share"  # a fraction; percent where people read
     POINTS = "points"  # a difference of fractions; signed points where people read
-    INTERVAL = "interval"  # an Interval; percent where people read, three columns in CSV
+    INTERVAL = "interval"  # an Interval or Balanced; percent where people read, three columns in CSV
     DIFFERENCE = "difference"  # a Difference; signed points where people read, three columns in CSV
 
 
@@ -35,7 +35,7 @@ class Marked:
 
 _THREE = (ColumnKind.INTERVAL, ColumnKind.DIFFERENCE)  # value, low, high in CSV
 
-Cell = str | int | float | Interval | Difference | Marked | None
+Cell = str | int | float | Interval | Balanced | Difference | Marked | None
 """None is shown as a dash and is an empty field in CSV; a float among intervals is a share without one."""
 
 
@@ -153,7 +153,7 @@ def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def percent(interval: Interval) -> str:
+def percent(interval: Interval | Balanced) -> str:
     """A share with its 95 % interval, as tables show it.
 
     >>> percent(Interval(0.451, 0.4199, 0.4823, 451, 1000))
@@ -178,7 +178,7 @@ def read_cell(column: TableColumn, cell: Cell) -> str:
     """A cell as people read it."""
     if cell is None:
         return "-"
-    if isinstance(cell, Interval):
+    if isinstance(cell, (Interval, Balanced)):
         return percent(cell)
     if isinstance(cell, Difference):
         return points(cell)
@@ -209,7 +209,7 @@ def _names(table: Table) -> list[str]:
 def _values(table: Table, row: tuple[Cell, ...]) -> list[str | int | float | None]:
     found: list[str | int | float | None] = []
     for column, cell in zip(table.columns, row, strict=True):
-        if isinstance(cell, (Interval, Difference)):
+        if isinstance(cell, (Interval, Balanced, Difference)):
             found += [cell.value, cell.low, cell.high]
         else:
             found.append(cell.text if isinstance(cell, Marked) else cell)

@@ -71,6 +71,8 @@ def summary_differs(record: Record, now: Record) -> Iterator[str]:
     apart = {*ADDED, *HEADLINE, *(OF_TRAITS if record.eot_samples is None else ())}
     if record.custom and not record.differs:  # made before it was noted why
         apart.add("differs")
+    if record.by_class is None:  # made before classes were counted
+        apart.add("by_class")
     for item in dataclasses.fields(Record):
         if item.name in apart:
             continue

@@ -31,6 +31,7 @@ from bench.evaluate.adaptive import answered_by
 from bench.evaluate.engine import Arena
 from bench.evaluate.follow_up import FollowUp
 from bench.plan import RunSpec
+from bench.records.by_class import by_class_of
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
 from bench.runner.subject import Subject
@@ -99,6 +100,7 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
         eot_samples=samples_of(arena.deployed, spec.numerics),
         robust_examples=None if worst is None else verdicts_of(first, worst),
         differs=spec.custom,
+        by_class=by_class_of(first, worst, data.classes),
     )
 
 

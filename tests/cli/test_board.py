@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.records.record import Record, to_json
+from bench.records.record import Balanced, ByClass, OfClass, Record, to_json
 
 Run = Callable[..., tuple[object, str, str]]
 
@@ -154,3 +154,19 @@ def test_a_published_run_is_found_by_the_beginning_of_its_id(
     assert code == 0 and json.loads(out)["run_id"] == "abc1"
     code, _, err = bench("show", "record", "abc", "--store", tmp_path)
     assert code == 2 and "the beginning of several runs (abc1, abc2)" in err
+
+
+def test_a_record_by_class_or_why_not(bench: Run, tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    classes = (OfClass("cat", 900, 800, 451), OfClass("dog", 100, 0, 0))
+    mean = (Balanced(0.444444, 0.39397, 0.496092), Balanced(0.250556, 0.208585, 0.297793))
+    for run, held in (("abc1", ByClass(classes, *mean)), ("def1", None)):
+        (tmp_path / run).mkdir()
+        record = make_record(run_id=run, by_class=held)
+        (tmp_path / run / "record.json").write_text(to_json(record))
+    words = ("show", "record", "--store", tmp_path, "--classes")
+    code, out, _ = bench(*words, "abc1", "--format", "csv")
+    assert code == 0 and out.splitlines()[1].split(",")[6:9] == ["cat", "900", "0.888889"]
+    code, _, err = bench(*words, "def1")
+    assert code == 2 and "before classes were counted" in err and "bench run that made it" in err
+    code, _, err = bench(*words, "abc1", "--wide")
+    assert code == 2 and "--wide" in err
