@@ -58,6 +58,7 @@ class Task:
     std: tuple[float, ...]
     architecture: str  # a name of bench.nn.architectures
     budget: Budget
+    classes: tuple[str, ...] = ()  # the name of each label; empty: nobody says
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from bench.api import Defense, Deployed, FitContext, Task
 from bench.core.digest import file_sha256
 from bench.core.imports import CODE
+from bench.data.outputs import of_synsets
 from bench.errors import BadCheckpoint, BadValue
 from bench.nn.adapt import Wanted, adapt
 from bench.nn.architectures import network
@@ -124,6 +126,7 @@ class Loaded:
                 scaling=None if self._is_ours else self._scaling(task),
                 output=self.output,
                 outputs=self.outputs,
+                of_imagenet=partial(of_synsets, task.classes, task.data),
             ),
         )
 

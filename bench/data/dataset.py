@@ -80,6 +80,7 @@ class Dataset:
             std=self.std,
             architecture=architecture or self.architecture,
             budget=self.budget,
+            classes=self.classes,
         )
 
     def to(self, device: torch.device | str) -> Dataset:

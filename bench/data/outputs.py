@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.errors import BadValue, near
+
+_SYNSET = re.compile(r"n\d{8}")
 
 IMAGENET = "imagenet"
 """The word for ImageNet's 1,000 classes, by their synsets (n01440764) or names."""
@@ -39,6 +42,33 @@ def outputs_of(place: str, classes: Sequence[str], data: str) -> tuple[int, ...]
     if len(set(found)) < len(found):
         raise BadValue(f"{place} gives two classes of {data} one output, expected an output for each")
     return tuple(found)
+
+
+def of_synsets(classes: Sequence[str], data: str) -> tuple[int, ...]:
+    """ImageNet's output of each class, where all are named by synsets (n01440764); empty: they are not.
+
+    Raises:
+        BadValue: timm, which knows the synsets, is not there, or one of them is none of ImageNet's.
+    """
+    named_so = bool(classes) and all(_SYNSET.fullmatch(name) for name in classes)
+    return outputs_of(IMAGENET, classes, data) if named_so else ()
+
+
+def synsets() -> list[str]:
+    """ImageNet's 1,000 synsets in the order of its classes, from timm's table; timm itself is not loaded.
+
+    Raises:
+        BadValue: timm is not there.
+    """
+    found = importlib.util.find_spec("timm")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        table = Path(folder, "data", "_info", "imagenet_synsets.txt")
+        if table.is_file():
+            return table.read_text(encoding="utf-8").split()
+    raise BadValue(
+        "the synsets of ImageNet's classes are in timm, which is not installed",
+        "pip install timm, or --classes FILE with the synset of each output, a line each",
+    )
 
 
 def _plain(name: str) -> str:
@@ -81,7 +111,5 @@ def _imagenet() -> dict[str, int]:
     """Synsets in the order of ImageNet's classes, and their names as torchvision tells them."""
     from torchvision.models import ResNet18_Weights
 
-    timm_data: Any = importlib.import_module("timm.data")
-    synsets = {name: number for number, name in enumerate(timm_data.ImageNetInfo().label_names())}
     names = ResNet18_Weights.DEFAULT.meta["categories"]
-    return {**{name: number for number, name in enumerate(names)}, **synsets}
+    return {name: number for place in (names, synsets()) for number, name in enumerate(place)}

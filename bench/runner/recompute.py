@@ -51,7 +51,7 @@ def recomputed(record: Record, subject: Subject, cells: ColumnCells) -> Record:
     Raises:
         BadValue: no column is whole.
     """
-    found = findings_of(subject.spec, cells)
+    found = findings_of(subject.spec, cells, subject.data.num_classes)
     made = record.provenance
     return summarise(subject, cells, found, made)
 

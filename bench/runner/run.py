@@ -91,7 +91,7 @@ class _Run:
             findings += as_many_as_fit(
                 lambda n: diagnostics.from_history(subject.deployed, subject.anew(), images[:n]), len(images)
             )
-        findings += findings_of(spec, cells)
+        findings += findings_of(spec, cells, data.num_classes)
         evidence = None
         if options.evidence and cells.outcomes and not cells.failed:
             evidence, told = keep(subject, self.folder, cells.outcomes, options.progress)

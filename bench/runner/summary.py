@@ -104,8 +104,8 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
     )
 
 
-def findings_of(spec: RunSpec, cells: ColumnCells) -> list[Finding]:
-    """What the cells themselves give away."""
+def findings_of(spec: RunSpec, cells: ColumnCells, classes: int) -> list[Finding]:
+    """What the cells themselves give away; `classes`: how many the data set has."""
     gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, FollowUp) and trial.gate}
     climbing = {
         trial.column
@@ -117,6 +117,7 @@ def findings_of(spec: RunSpec, cells: ColumnCells) -> list[Finding]:
         *diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients, climbing),
         *diagnostics.from_lending(cells.outcomes, cells.shared),
         *diagnostics.from_gates(sorted(gates), cells.outcomes),
+        *diagnostics.from_order(cells.outcomes, classes, isinstance(spec.training.named.defense, Foreign)),
     ]
 
 
