@@ -303,10 +303,19 @@ def _plan_training(request: Request) -> TrainSpec:
     named = parse_defense(request.defense, request.settings.get("defense", {}))
     if isinstance(named.defense, Foreign):
         given = _labelled(_as_said(named, request), request)
-        return _loaded(given, request, identity(request.data), architecture, request.seed, request.weights)
+        return _loaded(
+            given,
+            request,
+            identity(request.data, request.download),
+            architecture,
+            request.seed,
+            request.weights,
+        )
     _check_trained_here(named, request)
     init = None if request.init is None else Init.of(request.init)
-    return _training(named, request, identity(request.data), architecture, request.seed, init)
+    return _training(
+        named, request, identity(request.data, request.download), architecture, request.seed, init
+    )
 
 
 def plan_run(request: Request) -> RunSpec:

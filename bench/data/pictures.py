@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,8 +25,22 @@ OF_16_BITS = ("PNG", "PPM")
 """Formats whose numbers of more than 8 bits go up to 65535: what is white is known."""
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A picture that is no file of its own: how errors name it, and what gives its bytes."""
+
+    name: str
+    content: Callable[[], bytes]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Picture = Path | Encoded
+
+
 def decode(
-    paths: Sequence[Path], title: str, progress: Progress, reading: Reading | None = None
+    paths: Sequence[Picture], title: str, progress: Progress, reading: Reading | None = None
 ) -> NDArray[np.uint8]:
     """Images [N, 3, H, W] in RGB, all of one size, decoded by a few threads; [N, 1, H, W] of one channel.
 
@@ -57,10 +73,10 @@ def _sizes_to_type(shorter: int) -> str:
     return "--resize 256 --crop 224" if shorter >= 224 else f"--resize {shorter} --crop {shorter}"
 
 
-def _decode(path: Path, reading: Reading) -> NDArray[np.uint8]:
-    """[H, W, C] of one file."""
+def _decode(path: Picture, reading: Reading) -> NDArray[np.uint8]:
+    """[H, W, C] of one picture."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path if isinstance(path, Path) else io.BytesIO(path.content())) as image:
             mode = "L" if reading.channels == 1 else "RGB"
             plain = _in_8_bits(_one_frame(_opaque(image, path), path), path).convert(mode)
             if reading.resizes:
@@ -74,7 +90,7 @@ def _decode(path: Path, reading: Reading) -> NDArray[np.uint8]:
         raise BadData(f"{path} cannot be read as an image ({type(error).__name__})", "removing it") from error
 
 
-def _opaque(image: Image.Image, path: Path) -> Image.Image:
+def _opaque(image: Image.Image, path: Picture) -> Image.Image:
     """Refused if anything can be seen through it: what lies behind is not told."""
     palette = image.palette.mode if image.palette is not None else ""
     through = {"A", "a"} & set(image.getbands()) or "transparency" in image.info or palette.endswith("A")
@@ -86,14 +102,14 @@ def _opaque(image: Image.Image, path: Path) -> Image.Image:
     return image
 
 
-def _one_frame(image: Image.Image, path: Path) -> Image.Image:
+def _one_frame(image: Image.Image, path: Picture) -> Image.Image:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG, with a preview behind the picture
         raise BadData(f"{path} has {frames} frames, expected one picture", "saving one of them")
     return image
 
 
-def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
+def _in_8_bits(image: Image.Image, path: Picture) -> Image.Image:
     """Rounded where white is 65535; refused where nothing says which number is white."""
     if not image.mode.startswith(("I", "F")):
         return image

@@ -23,6 +23,7 @@ EXAMPLES: Mapping[str, str] = {
     "split": "test",
     "image": "image",
     "label": "label",
+    "config": "default",
 }
 """A value that somebody might type for each parameter."""
 
@@ -44,6 +45,7 @@ class Reading:
     split: str | None = None  # whose images are tested
     image: str | None = None  # the column that holds the images
     label: str | None = None  # the column that holds the labels
+    config: str | None = None  # which of several data sets in one repository
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop", "classes"):

@@ -11,9 +11,8 @@ from pathlib import Path
 from bench.core.digest import source_digest
 from bench.core.imports import is_given, module_at
 from bench.core.own import OURS
-from bench.data.catalog import PREFIXES, user_path
+from bench.data.catalog import PREFIXES, absolute
 from bench.data.identity import identity
-from bench.data.reading import parted
 from bench.errors import BadValue, BenchError
 from bench.plan import RunSpec, TrainSpec
 from bench.records.origin import Origin, module_of, note_origin, origin_of
@@ -36,7 +35,7 @@ def note_training(spec: TrainSpec, folder: Path) -> None:
     """The same of one network; one that is not in the store has no place for a note."""
     prefix = spec.data.partition(":")[0]
     origin = Origin(
-        data=f"{prefix}:{user_path(spec.data)}{parted(spec.data)[1]}" if prefix in PREFIXES else None,
+        data=absolute(spec.data) if prefix in PREFIXES else None,
         checkpoint=_weights(spec),
         code=tuple(dict.fromkeys(map(_place, spec.given_code))),
     )
