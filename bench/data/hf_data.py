@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.lock import to_install
 from bench.core.progress import Progress
 from bench.data.arrays import LABELS, TEST
 from bench.data.catalog import source, user_path, with_parameters
@@ -32,7 +31,7 @@ REVISIONS = ("main", "refs/convert/parquet")
 TIMEOUT = 30.0
 """Seconds without an answer after which the hub is given up."""
 
-EXTRA = to_install("hf")
+EXTRA = "pip install 'robust-bench-harness[hf]'"
 """What to type where a package is missing."""
 
 _REPOSITORY = re.compile(r"([\w.-]+/)?[\w.-]+")

@@ -4,11 +4,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from bench.records.heading import STRICT, Heading
 from bench.records.record import Interval
 
 SCHEMA = 2
+
+
+MAIN = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur"),
+    *("zoom_blur", "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate"),
+    "jpeg_compression",
+)
+"""The fifteen corruptions of CIFAR-10-C and ImageNet-C over which everybody's means are."""
+
+SEQUENCES = (
+    *("gaussian_noise", "shot_noise", "motion_blur", "zoom_blur", "snow", "brightness", "translate"),
+    *("rotate", "tilt", "scale"),
+)
+"""The ten perturbations of CIFAR-10-P."""
+
+OTHERS = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""Four more corruptions, for choosing methods; no mean is over them."""
+
+
+@dataclass(frozen=True)
+class FilesUsed:
+    """The corrupted images were others'."""
+
+    __pydantic_config__ = STRICT
+
+    kind: Literal["arrays", "sequences", "pictures"]
+    digest: str
+    lacking: tuple[str, ...]  # corruptions of the benchmark that were not there
 
 
 @dataclass(frozen=True)
@@ -53,14 +82,30 @@ class Posed:
     shown: float  # images shown for the last one, mean per example
 
 
+@dataclass(frozen=True)
+class Perturbed:
+    """One perturbation in sequences of frames, each a little farther."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    group: str
+    frames: int
+    flips: Mean  # share of frames whose answer is another than the one before; of noise, than the first
+    accuracy: Mean  # right answers over all frames
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shift(Heading):
     """One defense under every corruption and severity, and over the grid of poses; no budget bounds these."""
 
     corrupted: tuple[Corrupted, ...]
-    mean: Mean | None  # over all corruptions and severities; None: no corruption was asked for
+    mean: Mean | None  # over all corruptions and severities, of files the fifteen; None: of none
     posed: Posed | None  # None: not asked for
     left_out: tuple[str, ...]  # corruptions that are not defined for such images
+    files: FilesUsed | None = None  # None: corruptions were computed here
+    perturbed: tuple[Perturbed, ...] = ()
+    mean_flips: Mean | None = None  # over the perturbations of the benchmark; None: no sequences
 
     @property
     def kinds(self) -> tuple[str, ...] | None:
@@ -68,9 +113,10 @@ class Shift(Heading):
         return ("shift",) if self.corrupted else ()
 
     def why_not(self, kind: str) -> str | None:
-        """Poses alone are no figure."""
+        """Poses and sequences alone are no figure."""
         del kind
-        return None if self.corrupted else "poses alone, which are few figures and need no picture"
+        alone = "sequences" if self.perturbed else "poses"
+        return None if self.corrupted else f"{alone} alone, which are few figures and need no picture"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,6 +139,8 @@ RECORD = Shift
 def summary(found: Shift) -> str:
     """A shift in a line."""
     parts = [f"{len(found.names)} corruptions"] if found.corrupted else []
+    parts += [f"{len(found.perturbed)} perturbations"] if found.perturbed else []
+    parts += [f"of files {found.files.digest}"] if found.files else []
     parts += [f"{found.posed.poses} poses"] if found.posed is not None else []
     where = f"{found.network.defense} on {found.data}, seed {found.seed}, n = {found.examples:,}"
     return f"{where}: {', '.join(parts)}"
