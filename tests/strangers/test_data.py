@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,25 @@ def test_each_class_is_counted(stranger):
         assert sum(one[state] for one in classes) == whole["count"]
         mean = sum(one[state] / one["n"] for one in classes) / 4
         assert record["by_class"][state]["value"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_a_data_set_of_hugging_face_by_its_files(stranger, arrays):
+    arrow, files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pictures("p", arrays)
+    order = [int(path.stem) for path in sorted(Path("p").rglob("*.png"))]
+    held = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(Path("p").rglob("*.png"))]
+    table = arrow.table({"image": held, "coarse": [0] * 40, "fine": arrays[1][order].tolist()})
+    Path("pets").mkdir()
+    files.write_table(table, "pets/test-00000-of-00001.parquet")
+    told = stranger.refused(*NET, data="hf-data:pets")
+    assert "columns that may be the label" in told and words_after_try(told).startswith("hf-data:pets[label=")
+    record = stranger.record(*NET, data="hf-data:pets[label=fine]")
+    assert abs(accuracy(record) - stranger.right) <= 0.1 and record["data"] == "hf-data:pets[label=fine]"
+
+
+def test_what_is_nowhere_says_what_to_install_or_where_to_put_it(stranger, monkeypatch):
+    told = stranger.refused(*NET, data="imagenet")
+    assert "imagenet/val/" in told and "--data-root FOLDER" in told
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    told = stranger.refused(*NET, data="hf-data:someone/pets")
+    assert "needs huggingface_hub" in told and "pip install 'robust-bench-harness[hf]'" in told

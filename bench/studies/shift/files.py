@@ -22,6 +22,7 @@ from bench.core.progress import Silent
 from bench.data import folder
 from bench.data.dataset import Dataset
 from bench.data.pictures import decode
+from bench.data.reading import Reading
 from bench.errors import BadData, BadValue, UnknownName
 from bench.studies.shift.record import MAIN, OTHERS, SEQUENCES
 
@@ -198,6 +199,7 @@ class Opened:
     def __init__(self, files: CorruptedFiles, data: Dataset) -> None:
         """Raises BadData where labels or sizes are those of other images."""
         self._files, self._data = files, data
+        self._channels = data.image_shape[0] if data.image_shape[0] in (1, 3) else None
         self._listings: dict[tuple[str, int], list[Path]] = {}
         if files.kind == "pictures":
             for name, numbers in files.severities.items():
@@ -217,7 +219,7 @@ class Opened:
         rows = np.asarray(ids)
         if self._files.kind == "pictures":
             paths = [self._listings[name, severity][row] for row in rows]
-            pixels = decode(paths, f"{name} {severity}", Silent())
+            pixels = decode(paths, f"{name} {severity}", Silent(), Reading(channels=self._channels))
             if pixels.shape[1:] != self._data.image_shape:
                 raise _other_size(paths[0], pixels.shape[1:], self._data)
             return torch.from_numpy(pixels).float() / 255
@@ -248,8 +250,8 @@ class Opened:
             return
         wrong = "as many" if len(labels) != len(ours) else "the same"
         raise BadData(
-            f"{place} has {len(labels)} labels and {self._data.name} {len(ours)} test images, expected {wrong}"
-            ": labels of the same images in the same order",
+            f"{place} has {len(labels)} labels and {self._data.name} {len(ours)} test images, "
+            f"expected {wrong}: labels of the same images in the same order",
             "--data NAME of the data set that was corrupted",
         )
 
