@@ -213,7 +213,7 @@ _PUBLISHED_GREY = {
     )
 }
 
-_COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", *PREFIXES)
+_COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "imagenet", *PREFIXES)
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
     {
