@@ -52,8 +52,8 @@ class Shard:
 def read(request: DataRequest, progress: Progress) -> Splits:
     """The images of one split of `hf-data:OWNER/NAME`, all for testing, with the names of their classes."""
     files = located(_whole(request), request.download, progress)
-    table = _opened(files)
-    images, labels = _columns(table, request)
+    images, labels = _columns(_opened(files[0]).schema_arrow, request)
+    table = _rows(files, (images, labels))
     y, classes = _labels(table, labels, request)
     title = source(request.name).name
     pictures = [
@@ -206,26 +206,36 @@ def _shard(name: str) -> Shard:
     return Shard(name, "/".join(folders) or "default", path.stem, 0)
 
 
-def _opened(files: Sequence[Path]) -> Any:
-    """The rows of all files, as a table of pyarrow."""
-    parquet = _library("pyarrow.parquet")
-    arrow = _library("pyarrow")
-    tables = []
+def _opened(file: Path) -> Any:
+    """A file of pyarrow, whose rows are read when they are asked for."""
+    try:
+        return _library("pyarrow.parquet").ParquetFile(file, memory_map=True)
+    except (OSError, ValueError, _library("pyarrow").ArrowException) as error:
+        raise _unreadable(file, error) from error
+
+
+def _rows(files: Sequence[Path], columns: Sequence[str]) -> Any:
+    """The columns of all files, as a table of pyarrow."""
+    arrow, tables = _library("pyarrow"), []
     for file in files:
         try:
-            tables.append(parquet.ParquetFile(file, memory_map=True).read())
-        except (OSError, ValueError, arrow.ArrowException) as error:
-            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-            raise BadData(f"{file} is not a readable Parquet file ({reason})") from error
+            tables.append(_opened(file).read(columns=[*columns]).select([*columns]))
+        except (OSError, ValueError, KeyError, arrow.ArrowException) as error:
+            raise _unreadable(file, error) from error
     try:
         return arrow.concat_tables(tables)
     except (ValueError, arrow.ArrowException) as error:
         raise BadData(f"{files[0].parent} has files of different columns, expected one data set") from error
 
 
-def _features(table: Any) -> Mapping[str, Any]:
+def _unreadable(file: Path, error: Exception) -> BadData:
+    reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+    return BadData(f"{file} is not a readable Parquet file ({reason})")
+
+
+def _features(schema: Any) -> Mapping[str, Any]:
     """What the file says of its columns beyond their types; empty: nothing."""
-    held = (table.schema.metadata or {}).get(b"huggingface", b"{}")
+    held = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
         found = json.loads(held)["info"]["features"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -233,10 +243,10 @@ def _features(table: Any) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _columns(table: Any, request: DataRequest) -> tuple[str, str]:
+def _columns(schema: Any, request: DataRequest) -> tuple[str, str]:
     """The names of the columns of images and of labels."""
-    types = {field.name: field.type for field in table.schema}
-    kinds = {name: _kind(held) for name, held in _features(table).items() if name in types}
+    types = {field.name: field.type for field in schema}
+    kinds = {name: _kind(held) for name, held in _features(schema).items() if name in types}
     images = [name for name, kind in kinds.items() if kind == "Image"]
     images = images or [name for name, kind in types.items() if _holds_bytes(kind)]
     labels = [name for name, kind in kinds.items() if kind == "ClassLabel"]
@@ -289,7 +299,8 @@ def _labels(table: Any, column: str, request: DataRequest) -> tuple[NDArray[np.i
             f"{place} is -1 for all: the labels of this split were not published",
             f'--data "{with_other(_whole(request), "split", "validation")}"',
         )
-    names = _features(table).get(column, {}).get("names")
+    feature = _features(table.schema).get(column)
+    names = feature.get("names") if isinstance(feature, Mapping) else None
     known = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return y, tuple(names) if known else ()
 
