@@ -300,9 +300,10 @@ def _labels(table: Any, column: str, request: DataRequest) -> tuple[NDArray[np.i
             f'--data "{with_other(_whole(request), "split", "validation")}"',
         )
     feature = _features(table.schema).get(column)
-    names = feature.get("names") if isinstance(feature, Mapping) else None
-    known = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    return y, tuple(names) if known else ()
+    told = feature.get("names") if isinstance(feature, Mapping) else None
+    if isinstance(told, list) and all(isinstance(name, str) for name in told):
+        return y, tuple(told)
+    return y, ()
 
 
 def _content(column: Any, row: int, title: str) -> bytes:
