@@ -110,6 +110,30 @@ def test_other_images_are_another_shift_and_the_same_elsewhere_are_not(bench, wo
     assert other["id"] != first["id"]
 
 
+def test_errors_are_divided_by_those_of_the_first_network(bench, words, folder, linear, tmp_path):
+    """mCE by hand: of each corruption the errors over those of the baseline, then the mean."""
+    names = (words[1], f"{linear}[weights_seed=2]")
+    words[1:2] = names
+    told = bench(*words, "--files", folder, "--out", tmp_path / "out")
+    found = read(bench(*words, "--files", folder, "--json"))
+    errors = [
+        {
+            name: sum(50 - held["accuracy"]["count"] for held in shift["corrupted"] if held["name"] == name)
+            for name in ("shot_noise", "fog")
+        }
+        for shift in found
+    ]
+    ratio = np.mean([errors[1][name] / errors[0][name] for name in errors[0]])
+    row = next(line for line in told.out.splitlines() if line.startswith("mCE"))
+    assert row.split() == ["mCE", "100.0", f"{100 * ratio:.1f}"]
+    rows = [
+        row
+        for row in csv.DictReader((tmp_path / "out" / "shift.csv").open(newline=""))
+        if row["name"] == "mce"
+    ]
+    assert [float(row["accuracy"]) for row in rows] == [1.0, pytest.approx(ratio, abs=1e-5)]
+
+
 def pictures(place, x, names):
     for row, (pixels, name) in enumerate(zip(x, names, strict=True)):
         (place / name).mkdir(parents=True, exist_ok=True)

@@ -133,6 +133,21 @@ class Shift(Heading):
         return sum(one.accuracy.value for one in held) / len(held)
 
 
+def mce(found: Shift, baseline: Shift) -> float | None:
+    """The mean corruption error, of which the baseline's is 1 (Hendrycks & Dietterich, ICLR 2019).
+
+    Of each corruption of the benchmark, its errors over the severities are summed and divided by the
+    baseline's. None where none was measured, or the baseline errs on none of one.
+    """
+    names = [name for name in found.names if name in MAIN]
+    own, theirs = (
+        [sum(1 - held.accuracy.value for held in one.of(name)) for name in names] for one in (found, baseline)
+    )
+    if not names or min(theirs) == 0:
+        return None
+    return sum(errors / other for errors, other in zip(own, theirs, strict=True)) / len(names)
+
+
 RECORD = Shift
 
 

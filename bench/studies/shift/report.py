@@ -13,7 +13,7 @@ from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, require_few, sheet
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown, percent
-from bench.studies.shift.record import MAIN, SEQUENCES, Mean, Shift
+from bench.studies.shift.record import MAIN, SEQUENCES, Mean, Shift, mce
 
 NUMBERS = (
     *("shift", "defense", "architecture", "group", "name", "severity", "accuracy", "low", "high", "right"),
@@ -72,6 +72,10 @@ def shift_table(found: Sequence[Shift]) -> Table:
     if first.corrupted:
         notes += ["mean: over the severities, 1 to 5", f"corruptions: {_made(first)}"]
     notes += _lacking(first)
+    if first.files is not None and len(found) > 1:
+        notes.append(
+            f"mCE: mean corruption error in %, of which that of {labels(found)[0]} is 100 (lower is better)"
+        )
     for label, one in zip(labels(found), found, strict=True) if first.corrupted else ():
         worst = min(one.names, key=one.mean_of)
         notes.append(f"{label}: worst corruption {worst}, {100 * one.mean_of(worst):.1f} % on average")
@@ -203,6 +207,8 @@ def numbers(found: Sequence[Shift]) -> list[tuple[object, ...]]:
             rows.append((*who, "", "mean_flips", None, *flips))
         if one.mean:
             rows.append((*who, "", "mean", None, *_three(one.mean), None, one.mean.n, None, None))
+        if one.files is not None and len(found) > 1 and (error := mce(one, found[0])) is not None:
+            rows.append((*who, "", "mce", None, round(error, 6), None, None, None, None, None, None))
         if one.posed:
             random, ten, worst = one.posed.random, one.posed.worst_of_draws, one.posed.worst
             rows.append((*who, "poses", "random", None, *_three(random), None, random.n, None, None))
@@ -237,6 +243,8 @@ def _together(found: Sequence[Shift]) -> tuple[tuple[TableColumn, ...], tuple[tu
     rows += [(name, *(f"{100 * one.mean_of(name):.1f}" for one in found)) for name in found[0].names]
     ends = [_ends(one) for one in found]
     rows += [(ends[0][row][0], *(held[row][1] for held in ends)) for row in range(len(ends[0]))]
+    if found[0].files is not None:
+        rows.append(("mCE", *(_error(mce(one, found[0])) for one in found)))
     return columns, tuple(rows)
 
 
@@ -261,6 +269,10 @@ def _poses(one: Shift) -> str:
 
 def _mean(held: Mean) -> str:
     return f"{100 * held.value:.1f} [{100 * held.low:.1f}, {100 * held.high:.1f}]"
+
+
+def _error(found: float | None) -> str | None:
+    return None if found is None else f"{100 * found:.1f}"
 
 
 def _five(held: Interval) -> tuple[object, ...]:
