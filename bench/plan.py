@@ -49,7 +49,7 @@ from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, SUITES
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
-from bench.train.recipes import LOADED, published, recipe
+from bench.train.recipes import LOADED, of_attackers, published, recipe
 
 T = TypeVar("T")
 
@@ -326,11 +326,12 @@ def plan_run(request: Request) -> RunSpec:
     if Source.TWIN in wanted and not any(isinstance(part, Foreign) for part in parts):
         twin = _training(training.named, request, content, architecture, twin_seed, training.init)
         others.append((Source.TWIN, twin))
+    theirs = dataclasses.replace(request, recipe=of_attackers(request.data, request.recipe))
     undefended = parse_defense(UNDEFENDED, {})
     if Source.UNDEFENDED in wanted:
-        others.append((Source.UNDEFENDED, _training(undefended, request, content, architecture, twin_seed)))
+        others.append((Source.UNDEFENDED, _training(undefended, theirs, content, architecture, twin_seed)))
     if Source.SURROGATE in wanted:
-        others.append((Source.SURROGATE, _surrogate(training, request, twin_seed)))
+        others.append((Source.SURROGATE, _surrogate(training, theirs, twin_seed)))
     elif request.surrogate is not None:
         raise BadValue(
             f"--surrogate is {request.surrogate!r}, but no attacker of {suite.id} owns a surrogate, expected "

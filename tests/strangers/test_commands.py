@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,54 @@ def test_published_audits_hold_no_folder_of_this_machine(bench, mine):
     record = read_record(next(Path("runs").glob("*/record.json")))
     assert any(str(mine) in (check.command or "") for check in record.audit)
     assert not any("/" in (check.command or "").replace(EPS, "") for check in for_others(record).audit)
+
+
+def linear_truth(eps, n=40):
+    """Which test images [n] no change within eps and the box makes a mistake of the linear network: exact."""
+    data, held = np.load("d.npz"), torch.load("w.pt")
+    x = torch.tensor(data["x_test"][:n]).flatten(1).double()
+    weight, bias = held["fc.weight"].double(), held["fc.bias"].double()
+    logits, y = x @ weight.T + bias, torch.tensor(data["y_test"][:n]).long()
+    slope = weight[None] - weight[y][:, None]  # [n, K, D]: of each wrong logit less the right one
+    room = torch.where(slope > 0, 1 - x[:, None], x[:, None]).clamp(max=eps)
+    reached = logits - logits.gather(1, y[:, None]) + (slope.abs() * room).sum(2)
+    return reached.scatter(1, y[:, None], -1).amax(1) < 0
+
+
+@pytest.mark.parametrize(("classes", "eps"), [(2, "1/4"), (3, EPS)])
+def test_autoattack_on_few_classes_skips_the_targeted_loss_and_says_so(
+    bench, tmp_path, monkeypatch, classes, eps
+):
+    folder_of(tmp_path / "mine", monkeypatch, classes)
+    code, out, err = bench(*loaded(classes, "--suite", "autoattack", "--eps", eps))
+    assert code == 0, err
+    assert f"skipped: its loss is defined for 4 classes or more, and there are {classes}" in out
+    assert "without apgd_t" in out
+    record = the_record()
+    columns = {column["name"]: column for column in record["columns"]}
+    assert record["status"] == "complete" and columns["fab_t"]["after"] == "apgd_ce"
+    assert [name for name, column in columns.items() if column["robust"] is None] == ["apgd_t"]
+    assert record["worst_case"]["count"] == int(linear_truth(float(Fraction(eps))).sum())
+
+
+def test_what_the_others_call_dlr_is_skipped_on_two_classes_and_ours_says_what_stands_in(
+    bench, tmp_path, monkeypatch
+):
+    folder_of(tmp_path / "mine", monkeypatch, 2)
+    both = ("--attack", "torchattacks:APGD", "--attack", "apgd_targeted")
+    words = (*both, "--set", "attack.torchattacks_apgd.loss=dlr")
+    code, out, err = bench(*loaded(2, *words))
+    assert code == 0, err
+    assert "skipped: its loss is defined for 3 classes or more, and there are 2" in out
+    said = "attack: apgd_targeted: with 2 classes targeted_dlr is not defined; it climbs the targeted margin"
+    assert said in out and said in err
+    record = the_record()
+    assert record["columns"][1]["robust"]["count"] == int(linear_truth(0.1).sum())
+
+
+def test_where_every_column_is_skipped_what_is_advised_works(bench, tmp_path, monkeypatch):
+    folder_of(tmp_path / "mine", monkeypatch, 3)
+    told = bench(*loaded(3, "--attack", "autoattack:apgd-t"))
+    advised = told[2].rpartition("; try: ")[2].split()
+    assert told[0] == 2 and advised == ["--suite", "whitebox"], told
+    assert bench(*loaded(3, *advised, "--examples", "4"))[0] == 0
