@@ -129,7 +129,9 @@ def open_subject(spec: RunSpec, options: Options, data: Dataset | None = None) -
         try:
             others[who] = attackers_network(who, other, trained, options, data)
         except TrainingFailed as error:  # a fault of the attacker's training, not of the victim
-            untrained[who] = f"the attackers' {who.value} network could not be trained: {error}"
+            # what mends it would change the victim's training, too, where there is one
+            told = error if trained.epochs == 0 else error.message
+            untrained[who] = f"the attackers' {who.value} network could not be trained: {told}"
             options.progress.say(untrained[who])
     return Subject(
         spec=spec,

@@ -275,3 +275,29 @@ def test_where_every_column_is_skipped_what_is_advised_works(bench, tmp_path, mo
     advised = told[2].rpartition("; try: ")[2].split()
     assert told[0] == 2 and advised == ["--suite", "whitebox"], told
     assert bench(*loaded(3, *advised, "--examples", "4"))[0] == 0
+
+
+QUICK = ("--suite", "blackbox", "--set", "attack.square.queries=20", "--set", "recipe.epochs=2", "--json")
+
+
+def test_a_surrogate_that_diverges_costs_its_own_columns_and_what_is_advised_works(bench, mine):
+    code, out, err = bench(*loaded(4, *QUICK, "--set", "recipe.learning_rate=1e9"))
+    assert code == 1 and "Traceback" not in err, err
+    columns = {column["name"]: column for column in json.loads(out)["columns"]}
+    assert columns["square"]["robust"]["n"] == 40 and columns["square"]["error"] is None
+    for name in ("transfer_pgd", "transfer_mi_fgsm"):
+        assert columns[name]["robust"] is None and columns[name]["skipped"] is None
+        assert columns[name]["error"].startswith("the attackers' surrogate network could not be trained: ")
+    assert json.loads(out)["status"] == "failed" and json.loads(out)["worst_case"] is None
+    assert columns["transfer_pgd"]["error"] in err
+    code, out, err = bench(*loaded(4, *QUICK))
+    assert code == 0 and json.loads(out)["worst_case"]["n"] == 40, err
+
+
+def test_diagnose_sees_the_features_of_a_loaded_network(bench, mine):
+    words = loaded(4, "--json", "--examples", "20")[3:]
+    code, out, err = bench("diagnose", "loaded", *words)
+    assert code == 0, err
+    (told,) = json.loads(out)
+    assert told["embedding"]["features"] == told["contributions"]["features"] == 48
+    assert told["left_out"]["attention"] == "the network lends no feature maps"
