@@ -301,3 +301,67 @@ def test_diagnose_sees_the_features_of_a_loaded_network(bench, mine):
     (told,) = json.loads(out)
     assert told["embedding"]["features"] == told["contributions"]["features"] == 48
     assert told["left_out"]["attention"] == "the network lends no feature maps"
+
+
+@pytest.fixture
+def judged(bench, mine):
+    """The folder, whose store has a run of the network that is called my_net."""
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    return mine
+
+
+SHORT = ("--data", "npz:d.npz", "--examples", "10", "--json")
+OTHER = f"{Path(__file__).parents[1] / 'reference' / 'linear_defense.py'}:Linear"
+NAMED = {
+    "transfer": ("transfer", "NAME", OTHER, "--eps", EPS),
+    "curve": ("curve", "NAME", OTHER, "--over", "steps", "--at", "1,2", "--eps", EPS),
+    "shift": ("shift", "NAME", OTHER, "--only", "fog"),
+    "detect": ("detect", "NAME", "--detector", "max_softmax", "--attack", "fgsm", "--eps", EPS),
+    "run": ("run", "--defense", "NAME", "--attack", "pgd", "--eps", EPS),
+    "ensemble": ("run", "--defense", f"ensemble[members=NAME+{OTHER}]", "--attack", "pgd", "--eps", EPS),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("transfer", "id"), ("run", "loaded"), *((command, "my_net") for command in NAMED)]
+)
+def test_a_network_is_named_by_its_label_its_run_or_loaded(bench, judged, command, name):
+    known = the_record()["run_id"][:6] if name == "id" else name
+    code, out, err = bench(*[word.replace("NAME", known) for word in NAMED[command]], *SHORT)
+    assert code == 0, err
+    assert "my_net" in out and "loaded[" not in out
+
+
+def test_a_named_network_is_the_surrogate_of_others_and_never_its_own(bench, judged):
+    words = ("--suite", "blackbox", "--set", "attack.square.queries=5", "--eps", EPS, *SHORT)
+    code, out, err = bench("run", "--defense", OTHER, "--surrogate", "my_net", *words)
+    assert code == 0, err
+    assert json.loads(out)["spec"]["others"] == {"surrogate": the_training("my_net")}
+    refused(bench("run", "--defense", "my_net", "--surrogate", "loaded", *words), "the victim itself")
+
+
+def the_training(label):
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in Path("runs").glob("*/record.json")]
+    return next(record["training"]["training_id"] for record in found if record["defense"] == label)
+
+
+def test_a_name_that_means_none_or_several_is_one_sentence(bench, judged):
+    words = ("transfer", "NAME", "standard", *SHORT)
+    assert "no defense is named 'my_nett'" in bench(*[w.replace("NAME", "my_nett") for w in words])[2]
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "other", "--normalize", "half"))[0] == 0
+    advised = refused(bench("diagnose", "loaded", *SHORT), "my_net, other")
+    assert bench("shift", shlex.split(advised)[0], "--only", "fog", *SHORT)[0] == 0
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net", "--normalize", "imagenet"))[0] == 0
+    advised = refused(bench("shift", "my_net", "--only", "fog", *SHORT), "may be any of several networks")
+    assert bench("shift", advised, "--only", "fog", *SHORT)[0] == 0
+
+
+def test_a_named_network_whose_files_are_gone_is_found_in_the_store_or_told(bench, judged):
+    Path("w.pt").rename("elsewhere.pt")
+    assert bench("shift", "my_net", "--only", "fog", *SHORT)[0] == 0, "the store has its weights"
+    np.savez("e.npz", **{name: held[:30] for name, held in np.load("d.npz").items()})
+    told = refused(bench("shift", "my_net", "--only", "fog", "--data", "npz:e.npz"), "is not where it was")
+    assert told == "bench run --defense loaded --checkpoint FILE --label my_net"
+    Path("net4.py").rename("elsewhere.py")
+    told = refused(bench("shift", "my_net", "--only", "fog", *SHORT), "code of your own, net4")
+    assert told.startswith("bench run --defense loaded --checkpoint FILE --factory FILE.py:NAME")
