@@ -308,6 +308,11 @@ class Attack(ABC):
         """Whether it climbs the loss that the defense brings."""
         return False
 
+    @property
+    def least_classes(self) -> int:
+        """How many classes its loss is defined for at least; with fewer, its column is skipped."""
+        return 2
+
     @abstractmethod
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W] for images x [n, C, H, W] with labels y [n].

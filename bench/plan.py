@@ -47,9 +47,10 @@ from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
 from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, SUITES
+from bench.train.at_hand import AtHand, shelf
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
-from bench.train.recipes import LOADED, published, recipe
+from bench.train.recipes import LOADED, of_attackers, published, recipe
 
 T = TypeVar("T")
 
@@ -335,11 +336,12 @@ def plan_run(request: Request) -> RunSpec:
     if Source.TWIN in wanted and not any(isinstance(part, Foreign) for part in parts):
         twin = _training(training.named, request, content, architecture, twin_seed, training.init)
         others.append((Source.TWIN, twin))
+    theirs = dataclasses.replace(request, recipe=of_attackers(request.data, request.recipe))
     undefended = parse_defense(UNDEFENDED, {})
     if Source.UNDEFENDED in wanted:
-        others.append((Source.UNDEFENDED, _training(undefended, request, content, architecture, twin_seed)))
+        others.append((Source.UNDEFENDED, _training(undefended, theirs, content, architecture, twin_seed)))
     if Source.SURROGATE in wanted:
-        others.append((Source.SURROGATE, _surrogate(training, request, twin_seed)))
+        others.append((Source.SURROGATE, _surrogate(training, theirs, twin_seed)))
     elif request.surrogate is not None:
         raise BadValue(
             f"--surrogate is {request.surrogate!r}, but no attacker of {suite.id} owns a surrogate, expected "
@@ -443,7 +445,9 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
         BadValue: no such field, or a value of the wrong type or out of range.
     """
     name, given = variant(text, "the defense", "bench list defenses")
-    defense: Any = _resolved(DEFENSES.get(name))  # a file of the user's own may hold anything
+    held = None if _is_of_a_table(name) else shelf().named(name)
+    # a file of the user's own may hold anything
+    defense: Any = _resolved(DEFENSES.get(name)) if held is None else held.defense
     lacking = [verb for verb in ("requires", "build", "fit", "deploy") if not hasattr(defense, verb)]
     if lacking or not dataclasses.is_dataclass(defense):
         wrong = f"has no {lacking[0]}" if lacking else "is not a dataclass"
@@ -452,7 +456,25 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
             f"bench check {name}",
         )
     typed = {key: _as_defenses(defense, key, value) for key, value in {**given, **settings}.items()}
-    return Named(name, cast(Defense, _set("defense", defense, typed)))
+    made = Named(name, cast(Defense, _set("defense", defense, typed)))
+    if held is not None:
+        return _taken(held, made, {**given, **settings})
+    is_of_them = any(shelf().given(part) for part in _parts(made.defense) if isinstance(part, Foreign))
+    return dataclasses.replace(made, title=made.label) if is_of_them else made
+
+
+def _is_of_a_table(name: str) -> bool:
+    return name in DEFENSES.names() or ":" in name
+
+
+def _taken(held: AtHand, made: Named, changed: Mapping[str, str]) -> Named:
+    """A network that the store holds under its label, with what was overridden."""
+    if changed:
+        told = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
+        label = f"{held.label}[{told}]"
+        held = dataclasses.replace(held, label=label, defense=made.defense, trainings=frozenset())
+        shelf().take(held)
+    return dataclasses.replace(made, title=held.label)
 
 
 def attack_named(name: str) -> Attack:
@@ -479,6 +501,8 @@ def name_of(defense: Defense) -> Named:
     >>> name_of(parse_defense("n_fgsm", {}).defense).label
     'n_fgsm'
     """
+    if isinstance(defense, Foreign) and (held := shelf().given(defense)) is not None:
+        return Named(held.label, defense, held.label)
     if isinstance(defense, Foreign) and DEFENSES.scheme(defense.source) is not None:
         return Named(defense.source, defense)
     kind = type(defense)
@@ -493,7 +517,8 @@ def name_of(defense: Defense) -> Named:
 def _is_from_file(text: str) -> bool:
     """Whether a defense is given its weights by --checkpoint FILE."""
     defense = parse_defense(text, {}).defense
-    return isinstance(defense, Foreign) and defense.source == "file"
+    is_file = isinstance(defense, Foreign) and defense.source == "file"
+    return is_file and shelf().given(defense) is None
 
 
 def _resolved(defense: Any) -> Any:
@@ -517,7 +542,17 @@ def _is_defense(value: object) -> bool:
 
 
 def _resolve(value: Defense | str) -> Defense:
-    return parse_defense(value, {}).defense if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    named = parse_defense(value, {})
+    held = _only_one(named)
+    return named.defense if held is None else held.defense
+
+
+def _only_one(named: Named) -> AtHand | None:
+    """The only network that the store holds, where nothing is said but that one is loaded."""
+    is_bare = isinstance(named.defense, Foreign) and named.defense == DEFENSES.get(named.name)
+    return shelf().named(named.name) if is_bare else None
 
 
 def _as_defenses(defense: Any, key: str, text: str) -> Any:
@@ -623,6 +658,9 @@ def _loaded(
     given: Path | None = None,
 ) -> TrainSpec:
     """What stands for the training of a network that others trained: its weights, and no choice of ours."""
+    held = shelf().given(named.defense) or _only_one(named) if given is None else None
+    if held is not None:
+        return _from_store(held, named, request, content, seed)
     foreign = cast(Foreign, named.defense)
     files = foreign.files(request.data, given, WeightsPlace(request.data_root, request.download))
     init = Init.of(*files, option="--checkpoint")
@@ -637,6 +675,23 @@ def _loaded(
         parents=(),
         init=init,
     )
+
+
+def _from_store(held: AtHand, named: Named, request: Request, content: str | None, seed: int) -> TrainSpec:
+    """The same of a network that the store holds already."""
+    found = TrainSpec(
+        named=Named(named.name, held.defense, request.label or held.label),
+        data=request.data,
+        data_identity=content,
+        architecture=held.architecture,
+        budget=source(request.data).budget,
+        recipe=LOADED,
+        seed=seed,
+        parents=(),
+        init=Init(held.path or Path(), held.sha256),
+    )
+    held.require(found.id)
+    return found
 
 
 def _as_said(named: Named, request: Request) -> Named:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from bench.core.places import STORE
-from bench.errors import BadValue, near, unknown
+from bench.errors import BadValue, UnknownName, near, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +41,22 @@ def _checked(check: Callable[[str], object]) -> Checked:
 def _find_defense(text: str) -> None:
     from bench.registry import DEFENSES
 
-    DEFENSES.location(text.partition("[")[0].strip())
+    name = text.partition("[")[0].strip()
+    try:
+        DEFENSES.location(name)
+    except UnknownName:
+        if not _is_held(name):
+            raise
+
+
+def _is_held(name: str) -> bool:
+    """Whether a run of the store named before, or of the usual one, judged a network that is called so."""
+    from bench.records.labels import network_named
+    from bench.records.store import Store
+
+    context = click.get_current_context(silent=True)
+    place = STORE if context is None else context.params.get("store", STORE)
+    return bool(network_named(name, Store(Path(place)).records()))
 
 
 def _find_network(text: str) -> None:
@@ -188,6 +203,7 @@ no_evidence = click.option(
 )
 store = click.option(
     "--store",
+    is_eager=True,  # names of networks are looked up there
     type=click.Path(path_type=Path),
     default=STORE,
     show_default=True,

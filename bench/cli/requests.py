@@ -56,6 +56,7 @@ def as_request(
     label: str | None = None,
     data_root: Path | None = None,
     offline: bool = False,
+    store: Path | None = None,
     **_: Any,
 ) -> Request:
     """The request behind a command's options; the rest of the options is `as_options`' concern."""
@@ -73,7 +74,11 @@ def as_request(
     inside = None if train_eps is None else _radius(train_eps, "--train-eps", customary.norm)
 
     from bench.plan import Request
+    from bench.runner.named import shelf_of
+    from bench.train.at_hand import open_shelf
 
+    if store is not None:
+        open_shelf(shelf_of(Store(store)))
     is_epoch = checkpoint in get_args(Epoch)
     return Request(
         defense=defense,

@@ -13,6 +13,7 @@ import click
 from bench.cli import options
 from bench.core.threat import Budget, Source, format_eps
 from bench.errors import BadValue
+from bench.train.recipes import LOADED
 
 if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.api import Trial
@@ -136,9 +137,21 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
     from bench.runner.run import run as compute
 
     record = compute(spec, how)
-    if question is not None and record.status == "complete" and how.stale != "accept":
+    may_keep = record.status == "complete" and how.stale != "accept" and not _is_of_files(spec)
+    if question is not None and may_keep:
         question.keep(how.store, record.run_id, said)
     return record
+
+
+def _is_of_files(spec: RunSpec) -> bool:
+    """Whether networks of files are in it: what their names mean may be others tomorrow."""
+    waiting = [spec.training, *(other for _, other in spec.others)]
+    while waiting:
+        training = waiting.pop()
+        if training.recipe == LOADED and ":" not in training.named.label.partition("[")[0]:
+            return True
+        waiting += [parent for _, parent in training.parents]
+    return False
 
 
 def _worth_saying(spec: RunSpec, surrogate: bool) -> Iterator[str]:

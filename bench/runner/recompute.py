@@ -40,6 +40,8 @@ def stored_cells(folder: RunFolder, subject: Subject) -> ColumnCells:
             found.shared[trial.column] = sum(part.shared for part in whole)
             if trial.knowledge.gradients in CLIMBS_VICTIM:
                 found.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
+        elif subject.failed(trial) is not None:
+            continue
         elif (reason := subject.closed(trial) or needless(trial, found)) is not None:
             found.skipped[trial.column] = reason
     return found

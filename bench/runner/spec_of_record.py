@@ -51,7 +51,7 @@ def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[s
 
 def _training(store: Store, name: str, data: str | None, label: str | None = None) -> TrainSpec:
     folder = store.model(name)
-    spec = _spec_of(folder)
+    spec = spec_of_training(folder)
     defense: Any = decode(spec["defense"])
     training = TrainSpec(
         named=_named(defense, label),
@@ -71,7 +71,7 @@ def _training(store: Store, name: str, data: str | None, label: str | None = Non
     return training
 
 
-def _spec_of(folder: Path) -> Mapping[str, Any]:
+def spec_of_training(folder: Path) -> Mapping[str, Any]:
     """What was trained in a folder.
 
     Raises:

@@ -67,7 +67,10 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
     spec, data, arena = subject.spec, subject.data, subject.arena
     if not cells.outcomes:
         reasons = "; ".join(f"{name}: {why}" for name, why in {**cells.skipped, **cells.failed}.items())
-        raise BadValue(f"no column of {spec.suite.id} could be computed ({reasons})")
+        raise BadValue(
+            f"no column of {spec.suite.id} could be computed ({reasons})",
+            None if cells.failed else "--suite whitebox",
+        )
     first = next(iter(cells.outcomes.values()))
     worst = None if cells.failed else worst_case(list(cells.outcomes.values()))
     defense = spec.training.named.defense
