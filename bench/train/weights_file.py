@@ -179,13 +179,15 @@ class _Table:
 
 
 def _tables(found: object, place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, _Table]]:
-    """Every mapping of names to tensors within others, by the keys that lead to it.
+    """Every mapping of names to tensors within others, and within lists, by the keys that lead to it.
 
     A flat table whose names begin with different words (`model.`, `ema.`) also counts by each of them.
     """
     if isinstance(found, Lookalike) and found.is_network:
         yield place, _Table(_weights_within(found))
         return
+    if isinstance(found, (list, tuple)):
+        found = {str(number): item for number, item in enumerate(found) if not isinstance(item, Tensor)}
     if not isinstance(found, Mapping) or depth == 0:
         return
     table = {name: _as_tensor(item) for name, item in found.items() if isinstance(name, str)}
