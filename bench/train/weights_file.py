@@ -76,6 +76,18 @@ def load_foreign(path: Path, net: nn.Module, key: str = "") -> tuple[str, ...]:
     return (*contents.said, *beside, *(f"{path.name}: {sentence}" for sentence in fit.said))
 
 
+def table_in(path: Path) -> Weights:
+    """The outermost table of weights in a file of anybody's, by their own names.
+
+    Raises:
+        BadCheckpoint: it holds none.
+    """
+    tables = dict(_tables(_contents(path).found))
+    if not tables:
+        raise BadCheckpoint(f"{path} holds no table of tensors", "the state_dict of a network")
+    return next(iter(tables.values())).weights
+
+
 def own_weights(net: nn.Module) -> Path:
     """The weights that a network was made with, in a file that is there as long as this process."""
     folder = Path(tempfile.mkdtemp(prefix=_MADE))

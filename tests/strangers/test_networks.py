@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -438,3 +439,45 @@ def test_networks_that_libraries_know(stranger):
     assert "did you mean 'torchvision:squeezenet1_1'" in stranger.refused(
         "--defense", "torchvision:squeezenet11"
     )
+
+
+def saved_pretrained(folder):
+    """A small random ViT of transformers for these images, saved as its users save it."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=8,
+        patch_size=4,
+        num_labels=4,
+    )
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "words", [("--defense", "hf:vit"), ("--checkpoint", "vit/model.safetensors")], ids=["folder", "file"]
+)
+def test_a_folder_of_save_pretrained(stranger, words):
+    saved_pretrained("vit")
+    record = stranger.record(*words, "--label", "my_vit")
+    assert record["architecture"] == "ViTForImageClassification" and "logits is taken" in notes(record)
+    assert record["spec"]["training"]["defense"]["normalize"] == "0.5/0.5"
+    shutil.rmtree("vit")
+    assert stranger.bench("verify", "my_vit").code == 0, "what makes it is in the record"
+
+
+def test_transformers_that_is_not_installed_is_named(stranger, monkeypatch):
+    Path("vit").mkdir()
+    stranger.save("vit/pytorch_model.bin", stranger.state)
+    Path("vit/config.json").write_text(
+        '{"architectures": ["ViTForImageClassification"], "model_type": "vit"}'
+    )
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    told = stranger.refused("--defense", "hf:vit")
+    assert "needs transformers, which is not installed; try: pip install transformers" in told
+    assert accuracy(stranger.record("--defense", "hf:vit", *NET)) > 0.8, "unless something else makes it"
+    assert "nowhere is no folder" in stranger.refused("--defense", "hf:./nowhere")
