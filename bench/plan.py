@@ -16,7 +16,7 @@ from bench.attacks.norms import norms_of, require_norm, told
 from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.behind import CELL, TRAINING
 from bench.core.digest import content_id, file_sha256
-from bench.core.encoding import differences, encode, override
+from bench.core.encoding import UNLABELLED, differences, encode, override
 from bench.core.grammar import split, variant
 from bench.core.imports import FROM_FILE, has_run, is_given
 from bench.core.listing import listing
@@ -91,7 +91,7 @@ class Named:
         """The name as tables print it: agkd_bml[margin=0.05]."""
         if self.title:
             return self.title
-        changed = differences(self.defense, self._usual)
+        changed = _printed(self.defense, differences(self.defense, self._usual))
         told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
         fields = ",".join(f"{key}={value}" for key, value in sorted(told.items()))
         shown = re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", self.name)  # a file of one's own, wherever it lies
@@ -366,7 +366,7 @@ def _with_data_for(request: Request, only_tested: bool) -> Request:
     foreign = parse_defense(request.defense, request.settings.get("defense", {})).defense
     if not isinstance(foreign, Foreign):
         return request
-    data = at_usual_size(request.data, *foreign.usual_size)
+    data = at_usual_size(request.data, *foreign.usual_size(request.weights, _place(request)))
     is_plain = kind(data) == "folder" and folder.is_plain(user_path(data))
     if is_plain and only_tested:
         data = with_parameters(data, test="all")
@@ -582,6 +582,12 @@ def _modules_of(defense: Any) -> list[str]:
     ]
 
 
+def _printed(defense: object, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the changed fields those that labels print."""
+    hidden = {field.name for field in dataclasses.fields(cast(Any, defense)) if UNLABELLED in field.metadata}
+    return {key: value for key, value in changed.items() if key not in hidden}
+
+
 def _told(held: object, encoded: object) -> str:
     """A field's value as labels print it."""
     if _is_defense(held):
@@ -662,10 +668,13 @@ def _loaded(
     if held is not None:
         return _from_store(held, named, request, content, seed)
     foreign = cast(Foreign, named.defense)
-    files = foreign.files(request.data, given, WeightsPlace(request.data_root, request.download))
+    files = foreign.files(request.data, given, _place(request))
     init = Init.of(*files, option="--checkpoint")
+    told = cast(Foreign, foreign.described(files[0])) if _is_network_untold(request) else foreign
+    held = told.holding(init.sha256)
+    name = named.name if told.source == foreign.source else name_of(held).name  # a folder is no name
     return TrainSpec(
-        named=dataclasses.replace(named, defense=foreign.holding(init.sha256)),
+        named=dataclasses.replace(named, name=name, defense=held),
         data=request.data,
         data_identity=content,
         architecture=architecture,
@@ -692,6 +701,15 @@ def _from_store(held: AtHand, named: Named, request: Request, content: str | Non
     )
     held.require(found.id)
     return found
+
+
+def _place(request: Request) -> WeightsPlace:
+    return WeightsPlace(request.data_root, request.download)
+
+
+def _is_network_untold(request: Request) -> bool:
+    """Whether what lies beside a file of weights may say what its network is."""
+    return request.architecture is None and request.factory is None
 
 
 def _as_said(named: Named, request: Request) -> Named:

@@ -148,7 +148,7 @@ def _with_fields(name: str, held: Mapping[str, Any]) -> str:
     from bench.registry import DEFENSES
 
     usual = encode(DEFENSES.get(name))
-    known = ("is", "source", "weights")  # the name and the file say those
+    known = ("is", "source", "weights", "config")  # the name, the file and what lies beside it say those
     changed = {key: value for key, value in held.items() if key not in known and value != usual.get(key)}
     fields = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
     return f"{name}[{fields}]" if fields else name

@@ -139,6 +139,10 @@ def _validated(hint: Any, value: Any, name: str) -> Any:
     return found
 
 
+UNLABELLED = "not in labels"
+"""In the metadata of a field that names a value no further: another field does."""
+
+
 def differences(value: object, base: object) -> dict[str, Any]:
     """The fields of a value that differ from another of the same type, encoded.
 

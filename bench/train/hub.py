@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.errors import BadCheckpoint, BadValue, BenchError, MissingExtra, UnknownName
+from bench.train import pretrained
 from bench.train.foreign import WeightsPlace
 
 FOLDER = "huggingface"
@@ -29,8 +30,19 @@ def split(name: str) -> tuple[str, str | None]:
     return "/".join(parts[:2]), "/".join(parts[2:]) or None
 
 
+def local(name: str) -> Path | None:
+    """The folder that `hf:` and this name ask for, if it is one of this machine."""
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else None
+
+
 def find(name: str, place: WeightsPlace) -> Path:
     """The file of weights that `hf:` and this name ask for, downloaded if need be."""
+    folder_here = local(name)
+    if folder_here is not None:
+        return folder_here / choose(name, _files_in(folder_here))
+    if Path(name).is_absolute() or name.startswith((".", "~")):
+        raise BadCheckpoint(f"hf:{name} is no folder, expected one that save_pretrained wrote")
     repository, file = split(name)
     sure = (file,) if file else CUSTOMARY[:1]
     for folder in place.folders:
@@ -41,7 +53,7 @@ def find(name: str, place: WeightsPlace) -> Path:
         return _download(repository, file, place)
     for folder in place.folders if file is None else ():
         here = folder / FOLDER / repository
-        held = [path.relative_to(here).as_posix() for path in sorted(here.rglob("*")) if path.is_file()]
+        held = _files_in(here)
         if _weights_among(held):
             return here / choose(repository, held)
     raise place.lacking(f"hf:{name}", [f"{FOLDER}/{repository}/{file or '*.safetensors'}"])
@@ -65,6 +77,10 @@ def choose(repository: str, names: Sequence[str]) -> str:
     return usual[0] if usual else found[0]
 
 
+def _files_in(folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
 def _weights_among(names: Sequence[str]) -> list[str]:
     """The safetensors, or where there are none the pickles."""
     visible = [name for name in names if not name.startswith(".")]
@@ -77,8 +93,11 @@ def _download(repository: str, file: str | None, place: WeightsPlace) -> Path:
     errors = hub.errors
     name = f"hf:{repository}/{file}" if file else f"hf:{repository}"
     try:
-        wanted = file or choose(repository, hub.HfApi().list_repo_files(repository))
+        names = [] if file else hub.HfApi().list_repo_files(repository)
+        wanted = file or choose(repository, names)
         folder = place.downloads / FOLDER / repository
+        for beside in _beside(wanted, names):
+            hub.hf_hub_download(repository, beside, local_dir=folder)
         return Path(hub.hf_hub_download(repository, wanted, local_dir=folder))
     except BenchError:
         raise
@@ -95,6 +114,12 @@ def _download(repository: str, file: str | None, place: WeightsPlace) -> Path:
             f"{name} cannot be downloaded ({reason})",
             f"once more later, or put the file in {place.downloads / FOLDER / repository}",
         ) from None
+
+
+def _beside(file: str, names: Sequence[str]) -> list[str]:
+    """What else is needed to make the network of a file of weights."""
+    wanted = [str(PurePosixPath(file).with_name(name)) for name in pretrained.FILES]
+    return [name for name in wanted if name in names]
 
 
 def _hub() -> Any:

@@ -334,6 +334,7 @@ def hugging_face(monkeypatch):
     """A hub of one repository; what is asked of it is noted."""
     errors = pytest.importorskip("huggingface_hub.errors")
     asked, files = [], {"someone/net": ["README.md", "pytorch_model.bin", "net.safetensors"]}
+    files["some/vit"] = ["model.safetensors", "config.json", "preprocessor_config.json", "tokenizer.json"]
 
     def list_repo_files(repository):
         asked.append(repository)
@@ -363,6 +364,22 @@ def test_a_repository_is_asked_once_and_its_safetensors_are_taken(hugging_face, 
     assert len(hugging_face) == 2, "what is here is not asked for again"
     other = hub.find("someone/net/pytorch_model.bin", WeightsPlace(tmp_path))
     assert other.name == "pytorch_model.bin" and len(hugging_face) == 3
+
+
+def test_what_says_how_to_make_the_network_comes_with_its_weights(hugging_face, tmp_path):
+    found = hub.find("some/vit", WeightsPlace(tmp_path))
+    beside = ["config.json", "preprocessor_config.json"]
+    assert [path.name for path in sorted(found.parent.iterdir())] == [*beside[:1], found.name, *beside[1:]]
+    assert hugging_face == ["some/vit", *(f"some/vit/{name}" for name in (*beside, "model.safetensors"))]
+
+
+def test_a_folder_of_ones_own_is_no_repository(hugging_face, tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "model.safetensors").write_bytes(b"")
+    assert hub.find(str(tmp_path / "net"), WeightsPlace()) == tmp_path / "net" / "model.safetensors"
+    with pytest.raises(BadCheckpoint, match=r"nothing is no folder, expected one that save_pretrained wrote"):
+        hub.find(str(tmp_path / "nothing"), WeightsPlace())
+    assert hugging_face == []
 
 
 def test_offline_and_unreachable_repositories_are_one_sentence(hugging_face, tmp_path):
