@@ -17,6 +17,7 @@ from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.behind import CELL, TRAINING
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import differences, encode, override
+from bench.core.files import why
 from bench.core.grammar import split, variant
 from bench.core.imports import FROM_FILE, has_run, is_given
 from bench.core.listing import listing
@@ -120,13 +121,11 @@ class Init:
         """The file, or several, as they are now; BadCheckpoint if one cannot be read."""
         digests = []
         for path in paths:
-            if path.exists() and not path.is_file():
-                raise BadCheckpoint(f"{path} is no regular file", f"{option} with the path of a weights file")
             try:
                 digests.append(file_sha256(path))
             except OSError as error:
                 raise BadCheckpoint(
-                    f"{path} cannot be read ({error.strerror})", f"{option} with the path of a weights file"
+                    f"{path} cannot be read ({why(error)})", f"{option} with the path of a weights file"
                 ) from None
         sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
         return cls(paths[0], sha256)

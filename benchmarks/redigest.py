@@ -9,7 +9,6 @@ these strings is written, and who runs it twice changes nothing.
 from __future__ import annotations
 
 import functools
-import json
 import re
 import subprocess
 from collections import Counter
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.digest import digest_with_imports, source_digest
+from bench.core.json_file import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("leaderboards/records", "docs/records", "benchmarks/records")
@@ -27,7 +27,7 @@ def main() -> None:
     """Convert what is published, and say how often a digest was found where."""
     count: Counter[str] = Counter()
     for path in sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.json")):
-        made = json.loads(path.read_text(encoding="utf-8")).get("provenance") or {}
+        made = read_json(path).get("provenance") or {}
         changes = {}
         for module, held in (made.get("sources") or {}).items():
             where, new = converted(module, held, made["commit"])

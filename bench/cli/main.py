@@ -6,7 +6,8 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 import click
@@ -53,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # threads that spin while they wait slow small networks down 30-fold once another program wants the cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = bench.main(
-            list(arguments) if arguments is not None else None, prog_name="bench", standalone_mode=False
-        )
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        check_words(words)
+        code = bench.main(words, prog_name="bench", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(USAGE)
@@ -79,6 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             USAGE,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+LONGEST = 4096
+"""Letters of a word on the command line; no path that a system takes is longer."""
+
+_NO_LETTERS = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no text, other ends of lines
 
 
 class LazyGroup(Commands):
@@ -125,6 +132,24 @@ _UNWRITABLE = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Refuse what no name, number or path of ours is: text of several lines, of no letters, without end.
+
+    Raises:
+        BenchError: a word is longer than LONGEST letters, or holds a control character or half a letter.
+    """
+    for word in words:
+        if len(word) > LONGEST:
+            raise BenchError(
+                f"{word[:40]!r}... is of {len(word):,} letters, expected at most {LONGEST:,} in one word"
+            )
+        odd = next((letter for letter in word if unicodedata.category(letter) in _NO_LETTERS), None)
+        if odd is not None:
+            raise BenchError(
+                f"{word[:80]!r} holds {odd!r}, which is no letter, expected text in one line of letters"
+            )
 
 
 def sentence_of(error: click.ClickException) -> str:

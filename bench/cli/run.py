@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from bench.core.exact import exact
 from bench.core.threat import Budget, Source, format_eps
 from bench.errors import BadValue
 
@@ -184,8 +185,8 @@ def _as_typed(step: Fraction, like: object) -> str:
 def _percent(text: str) -> Fraction:
     """A share in percent."""
     try:
-        share = Fraction(text.strip().removesuffix("%"))
-    except (ValueError, ZeroDivisionError):
+        share = exact(text.strip().removesuffix("%"))
+    except ValueError:
         share = Fraction(-1)
     if not 0 <= share <= 100:
         raise BadValue(

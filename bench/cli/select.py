@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from bench.cli.board import records_of
+from bench.core.exact import whole
 from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
@@ -45,12 +46,10 @@ class Wanted:
         Raises:
             BadValue: the number of examples or the radius is none.
         """
-        if examples is not None and not examples.isdecimal():
-            raise BadValue(f"--examples is {examples!r}, expected a number", "--examples 500")
         fields = {
             "data": data,
             "norm": None if norm is None else norm.capitalize(),
-            "examples": None if examples is None else int(examples),
+            "examples": None if examples is None else _number(examples),
             "architecture": arch,
             "seed": seed,
         }
@@ -68,6 +67,13 @@ class Wanted:
             and (self.recipe is None or record.recipe in (self.recipe, f"{self.recipe}, {record.trained_at}"))
             and (self.train_radius is None or self.train_radius == _radius_in_training(record))
         )
+
+
+def _number(text: str) -> int:
+    try:
+        return whole(text)
+    except ValueError:
+        raise BadValue(f"--examples is {text!r}, expected a number", "--examples 500") from None
 
 
 def _radius_in_training(record: Record) -> Fraction | None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from bench.core.constructible import class_named, require_given
+from bench.core.exact import LARGEST, is_endless
 from bench.core.imports import CODE
 from bench.core.names import TYPE_KEY, name_at
 from bench.errors import BadValue
@@ -121,6 +122,8 @@ def _typed(hint: Any, text: str, name: str) -> Any:
 
 
 def _validated(hint: Any, value: Any, name: str) -> Any:
+    if "Fraction" in str(hint) and any(isinstance(text, str) and is_endless(text) for text in _all(value)):
+        raise BadValue(f"{name} is a number of more letters than any of ours, expected one such as 1/4")
     parts = value if isinstance(value, tuple) and value else (value,)
     if all(dataclasses.is_dataclass(part) for part in parts):
         return value
@@ -134,9 +137,25 @@ def _validated(hint: Any, value: Any, name: str) -> Any:
         problem = error.errors()[0]
         message = problem["msg"][0].lower() + problem["msg"][1:]
         raise BadValue(f"{name} is {value!r}: {message}", f"--set {name}=VALUE with a valid value") from None
-    if isinstance(found, float) and not math.isfinite(found):
-        raise BadValue(f"{name} is {value!r}, expected a finite number")
+    for item in _all(found):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise BadValue(f"{name} is {value!r}, expected a finite number")
+        if isinstance(item, (int, Fraction)) and abs(item) > LARGEST:
+            raise BadValue(f"{name} is {_short(value)}, expected a number of at most {LARGEST:,}")
     return found
+
+
+def _all(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+_SHOWN = 40
+"""How many letters of a value that is too large are told."""
 
 
 def differences(value: object, base: object) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+from bench.core.files import resolved
 from bench.errors import BadValue, UnknownName
 
 FROM_FILE = "_from_path"
@@ -34,7 +35,7 @@ def is_given(module: str) -> bool:
 
 def has_run(path: Path) -> bool:
     """Whether the file was run as a module in this process."""
-    place = path.expanduser().resolve()
+    place = resolved(path)
     return any(getattr(module, "__dict__", {}).get(FROM_FILE) == place for module in [*sys.modules.values()])
 
 
@@ -56,7 +57,7 @@ def module_at(place: str, expected: str) -> ModuleType:
             found = importlib.import_module(place)
         _GIVEN.add(place)
         return found
-    path = Path(place).expanduser().resolve()
+    path = resolved(place)
     if not path.is_file():
         raise UnknownName(f"there is no file {place!r}, expected {expected}")
     found = _module_of_file(path)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.core.digest import file_sha256
+from bench.core.files import read_bytes, why
 from bench.data import folder, npy, npz, pt
 from bench.data.catalog import PREFIXES, kind, source, user_path
 from bench.errors import BadData
@@ -33,14 +34,14 @@ def identity(name: str) -> str | None:
     try:
         return _IDENTITIES[prefix](path)
     except OSError as error:
-        raise BadData(f"{error.filename} cannot be read ({error.strerror})") from error
+        raise BadData(f"{error.filename} cannot be read ({why(error)})") from error
 
 
 def _of_pictures(path: Path) -> str:
     """Of the pictures that would be read, where each lies and its bytes; other files do not count."""
     digest, start = hashlib.sha256(), len(path.as_posix())
     for file in folder.pictures(path):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_bytes(file)).digest())
         digest.update(os.fsencode(file.as_posix()[start:]) + b"\0")
     return digest.hexdigest()[:12]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import regular, why
 from bench.core.progress import Progress
 from bench.data.arrays import Pair, labels_of, lacking, parts_of, splits_of
 from bench.data.catalog import user_path
@@ -47,8 +48,7 @@ def _images_and_labels(path: Path, there: dict[str, Path]) -> Pair | None:
 def _opened(path: Path) -> NDArray[Any]:
     """One array, whose content is read when it is asked for."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.load(regular(path), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadData(f"{path} is not a readable npy file of a plain array ({reason})") from error
+        raise BadData(f"{path} is not a readable npy file of a plain array ({why(error)})") from error
     return array

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.core.files import regular, require_room, why
 from bench.core.progress import Progress, Silent
 from bench.data.arrays import EXPECTED, splits_of
 from bench.data.catalog import user_path
@@ -50,8 +51,8 @@ def read_file(path: Path, request: DataRequest, progress: Progress) -> Splits:
 def _opened(path: Path) -> Iterator[Mapping[str, Any]]:
     """The arrays, read one by one; whatever goes wrong meanwhile is told of the file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        require_room(path)
+        with np.load(regular(path), allow_pickle=False) as file:
             yield file
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadData(f"{path} is not a readable npz file of plain arrays ({reason})") from error
+        raise BadData(f"{path} is not a readable npz file of plain arrays ({why(error)})") from error

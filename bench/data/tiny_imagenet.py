@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets.utils import download_and_extract_archive
 
+from bench.core.files import read_text
 from bench.core.progress import Progress, Silent
 from bench.data import npz
 from bench.data.catalog import source
@@ -81,7 +82,7 @@ def _annotated(folder: Path, label: dict[str, int]) -> list[tuple[Path, int]]:
             "--data folder:PATH",
         )
     pairs = []
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(table).splitlines(), 1):
         file, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in label:

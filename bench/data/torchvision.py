@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torchvision import datasets
 
+from bench.core.files import regular
 from bench.core.progress import Progress
 from bench.data import idx, npz
 from bench.data.catalog import source
@@ -96,12 +97,17 @@ def reason(error: Exception) -> str:
     return text[:160] or type(error).__name__
 
 
+_FILES = {"cifar10": "cifar-10-batches-py/*", "cifar100": "cifar-100-python/*", "svhn": "*_32x32.mat"}
+
+
 def _beside(name: str, root: Path) -> Splits | None:
     places = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python", "svhn": "train_32x32.mat"}
     for folder in (root, root / name):
         if not (folder / places[name]).exists():
             continue
         try:
+            for file in folder.glob(_FILES[name]):
+                regular(file)
             return _READERS[name](folder, False)
         except (OSError, RuntimeError) as error:
             raise BadData(

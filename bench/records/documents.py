@@ -15,6 +15,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from pydantic import TypeAdapter, ValidationError
 
+from bench.core.files import read_bytes
+from bench.core.json_file import json_of
 from bench.errors import BadData
 from bench.records.store import write_atomically
 
@@ -45,7 +47,7 @@ def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) 
         BadData: it is missing, damaged, or not the record's.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if sha256(content) != digest:
             raise ValueError("it is not the file that the record names")
         with np.load(io.BytesIO(content), allow_pickle=False) as held:
@@ -62,10 +64,7 @@ def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:
     """
     if not path.is_file():
         return None
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected a {kind.__name__.lower()}", again) from None
+    data = json_of(path, f"a {kind.__name__.lower()}", again)
     held = data.get("schema") if isinstance(data, dict) else None
     if held != schema:
         raise BadData(f"{path} has schema {held!r}, expected {schema}", again)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import regular
 from bench.errors import BadData
 from bench.records.store import RunFolder, writing
 
@@ -121,7 +122,7 @@ def images(path: Path) -> Iterator[EvidenceImages]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        handle: Any = safe_open(path, framework="numpy")
+        handle: Any = safe_open(regular(path), framework="numpy")
         opened = handle.__enter__()
         found = EvidenceImages(path, opened)
         if set(opened.keys()) < {"ids", "images"}:

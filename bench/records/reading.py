@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 
 from pydantic import TypeAdapter, ValidationError
 
+from bench.core.json_file import NotJSON, parse_json
 from bench.core.threat import parse_eps
 from bench.errors import BadData, BadValue
 from bench.records.follow_ups import noted
@@ -19,9 +19,9 @@ def from_json(text: str, origin: str = "the record") -> Record:
     Of an older one, what its columns met and broke is worked out; see bench.records.follow_ups.
     """
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise BadData(f"{origin} is not JSON (line {error.lineno}), expected a record.json") from None
+        data = parse_json(text)
+    except NotJSON as error:
+        raise BadData(f"{origin} cannot be read ({error}), expected a record.json") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise BadData(f"{origin} has schema {schema!r}, expected {SCHEMA}", "bench run again with --rerun")

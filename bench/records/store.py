@@ -17,6 +17,8 @@ from typing import IO, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import read_text, why
+from bench.core.json_file import MOST, read_json
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue
@@ -217,7 +219,7 @@ class RunFolder:
         """What is written down about the run; None where nothing is, or it is damaged."""
         path = self.path / "spec.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+            return read_json(path) if path.is_file() else None
         except ValueError:
             return None
 
@@ -229,12 +231,11 @@ def read_record(path: Path) -> Record:
         BadData: it is missing, unreadable, or not a record.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadData(f"{path} is not text in UTF-8, expected a record.json", "bench list runs") from None
-    except OSError as error:
-        why = error.strerror or error
-        raise BadData(f"{path} cannot be read ({why}), expected a record.json", "bench list runs") from None
+        text = read_text(path, MOST)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(
+            f"{path} cannot be read ({why(error)}), expected a record.json", "bench list runs"
+        ) from None
     return from_json(text, origin=str(path))
 
 
@@ -246,9 +247,8 @@ def read_examples(path: Path) -> dict[str, Outcomes]:
     """
     found: dict[str, list[dict[str, str]]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                found.setdefault(row["column"], []).append(row)
+        for row in csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True):
+            found.setdefault(row["column"], []).append(row)
         return {column: _outcomes(rows) for column, rows in found.items()}
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError) as error:
         raise BadData(

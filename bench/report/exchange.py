@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench.core.json_file import json_of
 from bench.errors import BadData, BadValue
 from bench.records.claims import claim_of, link
 from bench.records.record import Interval, Record
@@ -181,14 +182,7 @@ _UNRELIABLE = (
 
 
 def _published(path: Path) -> Published:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise BadData(f"{path} is not text in UTF-8, expected a file of RobustBench's model_info") from None
-    except (OSError, ValueError) as error:
-        raise BadData(
-            f"{path} cannot be read ({error}), expected a file of RobustBench's model_info"
-        ) from None
+    held = json_of(path, "a file of RobustBench's model_info")
     if not isinstance(held, dict) or not {"name", "clean_acc"} <= set(held):
         raise BadData(f"{path} has no name and clean_acc, expected a file of RobustBench's model_info")
     folder = path.resolve().parent

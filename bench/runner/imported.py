@@ -16,6 +16,7 @@ from bench.attacks.geometry import project
 from bench.attacks.streams import seeded
 from bench.core.bitmap import packed
 from bench.core.digest import file_sha256, source_digests
+from bench.core.files import regular, why
 from bench.core.outcomes import REFUSED, worst_case
 from bench.core.seeds import seed_for
 from bench.core.succession import changed_modules
@@ -86,12 +87,10 @@ def import_images(
 def _array(file: Path) -> NDArray[Any]:
     """What is in the file, as it is, and not read into memory before it is needed."""
     expected, again = "expected a NumPy array of images (.npy)", "np.save('adv.npy', images)"
-    if not file.is_file():
-        raise BadData(f"{file} is {'a folder' if file.is_dir() else 'not there'}, {expected}", again)
     try:
-        found: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+        found: Any = np.load(regular(file), mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        raise BadData(f"{file} cannot be read ({error.strerror or error}), {expected}", again) from None
+        raise BadData(f"{file} cannot be read ({why(error)}), {expected}", again) from None
     except (ValueError, EOFError):  # what is no array numpy takes for pickled objects, which are not read
         raise BadData(f"{file} is no array, or one of Python objects, {expected}", again) from None
     if not isinstance(found, np.ndarray):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from bench.core.encoding import decode
+from bench.core.json_file import read_json
 from bench.core.threat import Source
 from bench.data.catalog import PREFIXES, source
 from bench.data.identity import identity
@@ -81,9 +81,7 @@ def _spec_of(folder: Path) -> Mapping[str, Any]:
     if not (folder / "training.json").is_file():
         raise BadCheckpoint(f"the weights {folder.name} are not in {str(folder.parent)!r}", hint)
     try:
-        return cast(
-            "Mapping[str, Any]", json.loads((folder / "spec.json").read_text(encoding="utf-8"))["spec"]
-        )
+        return cast("Mapping[str, Any]", read_json(folder / "spec.json")["spec"])
     except (OSError, ValueError, KeyError, TypeError):
         raise BadCheckpoint(f"{folder / 'spec.json'} is missing or damaged", hint) from None
 

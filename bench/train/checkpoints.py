@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.digest import file_sha256
+from bench.core.files import regular
+from bench.core.json_file import read_json
 from bench.errors import BadCheckpoint
 
 Weights = dict[str, Tensor]
@@ -38,7 +40,7 @@ def load_weights(path: Path, net: nn.Module) -> None:
         BadCheckpoint: the file is damaged, or of another network.
     """
     try:
-        found = safetensors.torch.load_file(path)
+        found = safetensors.torch.load_file(regular(path))
         _require_finite(found)
         net.load_state_dict(found)
     except Exception as error:  # whatever a damaged file makes the readers raise
@@ -76,7 +78,7 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = torch.load(regular(path), map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes the reader raise
             raise BadCheckpoint(
                 f"{path} cannot be read to resume training ({_first_line(error)})", f"rm {path}"
@@ -115,9 +117,9 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            result: dict[str, Any] = read_json(path)
             weights, expected = self.path(str(result["weights"])), result["sha256"]
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             raise BadCheckpoint(f"{path} is damaged", f"rm -r {self.folder} and train again") from None
         if not weights.exists() or file_sha256(weights) != expected:
             what = "was changed after its training" if weights.exists() else "is missing"

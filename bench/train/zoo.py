@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from bench.core.files import open_regular
+from bench.core.json_file import read_json
 from bench.core.lock import installed_version, to_install
 from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName, unknown
 from bench.train.checkpoints import weights_of
@@ -125,7 +126,7 @@ def citation(name: str, threat: str) -> str | None:
     package = importlib.util.find_spec("robustbench")
     for root in package.submodule_search_locations or () if package else ():
         for path in sorted(Path(root, "model_info").glob(f"*/{threat}/{name}.json")):
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = read_json(path)
             return ", ".join(str(told[key]) for key in ("authors", "name", "venue") if told.get(key))
     return None
 
@@ -162,7 +163,7 @@ def _download(name: str, identity: str, path: Path) -> None:
 def _check(path: Path) -> None:
     """RobustBench leaves it to torch whether a file may run code: none may."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             page = file.read(64).lstrip().startswith(b"<")
         if not page:
             torch.load(path, map_location="cpu", weights_only=True)

@@ -106,7 +106,7 @@ def test_what_others_published_is_told_where_it_fits_nowhere(
         (["--verify", "."], "'.' holds no record, expected published boards"),
         (["--rebuild", "."], "'.' holds no record, expected published boards"),
         (["--write", "file"], "'file' cannot be written to (not a directory)"),
-        (["no_text"], "no_text is not text in UTF-8"),
+        (["no_text"], "no_text cannot be read (it is not text in UTF-8)"),
         (["no_radius"], "no_radius is not a valid record: eps is 'wide', expected a number"),
         (["--rebuild", ".", "--json"], "--rebuild FOLDER takes its own records"),
         (["--verify", ".", "--data", "svhn"], "--verify FOLDER takes its own records"),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from bench.core.files import read_text
 from bench.errors import BadData
 from bench.records import documents
 from bench.records.heading import STRICT, Heading
@@ -277,8 +278,7 @@ def read_log(path: Path) -> TrainingLog | None:
     if not path.is_file():
         return None
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            columns, *lines = list(csv.reader(file)) or [[]]
+        columns, *lines = list(csv.reader(io.StringIO(read_text(path), newline=""))) or [[]]
         rows = tuple(tuple(float(cell) if cell else None for cell in line) for line in lines)
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise BadData(f"{path} cannot be read ({error}), expected the log of a training") from None

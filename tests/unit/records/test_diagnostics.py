@@ -53,7 +53,7 @@ def changed(stored, change):
         (lambda data: data.update(extra=1), "extra"),
         (lambda data: data.pop("norm"), "norm"),
         (lambda data: data.update(schema=1), "schema 1"),
-        (lambda data: data["attention"].update(student_moved=float("nan")), "student_moved"),
+        (lambda data: data["attention"].update(student_moved=float("nan")), "has NaN"),
         (lambda data: data["contributions"]["clean"].update(median="many"), "contributions.clean.median"),
     ],
 )
