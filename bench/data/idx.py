@@ -92,7 +92,7 @@ def _file(folder: Path, stem: str) -> Path | None:
     for joint in ("-", "."):
         for ending in ("", ".gz"):
             path = folder / f"{stem}{joint}idx{dimensions}-ubyte{ending}"
-            if path.is_file():
+            if path.exists():
                 return path
     return None
 
