@@ -144,6 +144,7 @@ class TrainSpec:
     seed: int
     parents: tuple[tuple[str, TrainSpec], ...]  # (role, what is trained before)
     init: Init | None = None  # weights to begin with; None: fresh ones
+    devices: int = 1  # that train together: each draws for itself, so they come to other weights
 
     def encoded(self) -> dict[str, Any]:
         """As JSON; the defense's registered name is no part of its identity, its type and fields are."""
@@ -157,6 +158,7 @@ class TrainSpec:
             "seed": self.seed,
             "parents": {role: spec.id for role, spec in self.parents},
             **({"init": self.init.sha256} if self.init else {}),
+            **({"devices": self.devices} if self.devices > 1 else {}),
         }
 
     @property
@@ -279,6 +281,7 @@ class Request:
     classes: str | None = None  # the file that names its outputs; None: they are the data's classes
     foreign: Mapping[str, str] = field(default_factory=dict)  # what else is said of it, field -> text
     label: str | None = None  # what tables call a network that is loaded; None: what it is made of
+    devices: int = 1  # that train together
     data_root: Path | None = None  # where weights of others are kept, besides data
     download: bool = True  # whether weights of others may be fetched
 
@@ -601,6 +604,7 @@ def _training(
         seed=seed,
         parents=parents,
         init=init,
+        devices=request.devices,
     )
 
 

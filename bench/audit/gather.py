@@ -168,7 +168,10 @@ def _architecture(record: Record) -> list[str]:
 
 
 def _seed(record: Record) -> list[str]:
-    return ["--seed", str(record.seed)] if record.seed else []
+    """The seed, and how many devices trained together, as far as they are not as usual."""
+    devices = record.spec.get("training", {}).get("devices", 1)
+    words = ["--seed", str(record.seed)] if record.seed else []
+    return [*words, "--devices", str(devices)] if devices > 1 else words
 
 
 def _ground(record: Record, origin: Origin, store: Path) -> list[str]:

@@ -69,7 +69,7 @@ def audit(
         from bench.audit.audit import audit as compute
         from bench.cli.requests import as_options
 
-        how = as_options(store=store, devices=1, rerun=False, **shared)
+        how = as_options(store=store, rerun=False, **shared)
         audited = []
         for record in found:
             audited.append(compute(record, how, again, data, code))

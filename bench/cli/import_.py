@@ -93,7 +93,7 @@ def import_(
         raise BadValue(
             f"{name} leads to {len(found)} runs ({listed}), expected one", f"--defense {found[0].run_id}"
         )
-    how = as_options(store=store, devices=1, rerun=False, **shared)
+    how = as_options(store=store, rerun=False, **shared)
     record, judged = import_images(found[0], file, how, note, own, code)
     if as_json:
         click.echo(json.dumps({"run": record.run_id, **dataclasses.asdict(record.imported[-1])}, indent=1))

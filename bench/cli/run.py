@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
 DECIDES = (
     *("defense", "suite", "attacks", "knowledge", "norm", "eps", "examples", "checkpoint", "factory"),
     *("surrogate", "data", "arch", "recipe", "train_eps", "seed", "settings", "normalize", "randomized"),
-    *("resize", "crop"),
+    *("resize", "crop", "devices"),
 )
 """The words that decide a record; all others say where things lie and how it is done."""
 
@@ -115,7 +115,6 @@ def _told_again(answer: Answer, how: Options) -> Record:
     """The record that answered the same question before, with what was said then."""
     from bench.records.store import complete
 
-    how.store.prepare()
     for sentence in (*answer.said, complete(answer.record.run_id)):
         how.progress.say(sentence)
     return answer.record
@@ -137,7 +136,12 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
     from bench.runner.run import run as compute
 
     record = compute(spec, how)
-    if question is not None and record.status == "complete" and how.stale != "accept":
+    if (
+        question is not None
+        and record.status == "complete"
+        and how.stale != "accept"
+        and how.store.is_writable()
+    ):
         question.keep(how.store, record.run_id, said)
     return record
 

@@ -44,7 +44,7 @@ def verify(
     from bench.cli.requests import as_options
     from bench.runner.verify import verify as proofs
 
-    how = as_options(store=store, devices=1, rerun=False, **shared)
+    how = as_options(store=store, rerun=False, **shared)
     found = records_of((run,), store)
     if len(found) != 1:
         ids = ", ".join(f"{record.run_id} under {record.suite}" for record in found[:6])

@@ -13,6 +13,9 @@ from bench.errors import BadValue
 TEXT = 1 << 30
 """Bytes of a text that is read whole: the examples of a run on ImageNet take a tenth of it."""
 
+WEIGHTS = 1 << 40
+"""Bytes of a file of weights; the largest networks have a hundredth of it."""
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a named pipe",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from bench.core.files import regular, require_room, why
 from bench.core.progress import Progress, Silent
 from bench.data.arrays import EXPECTED, splits_of
 from bench.data.catalog import user_path
 from bench.data.splits import DataRequest, Splits
 from bench.errors import BadData
+from bench.records.arrays import Archive, reason
 
 
 def read(request: DataRequest, progress: Progress) -> Splits:
@@ -48,11 +45,10 @@ def read_file(path: Path, request: DataRequest, progress: Progress) -> Splits:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Mapping[str, Any]]:
+def _opened(path: Path) -> Iterator[Archive]:
     """The arrays, read one by one; whatever goes wrong meanwhile is told of the file."""
     try:
-        require_room(path)
-        with np.load(regular(path), allow_pickle=False) as file:
+        with Archive(path) as file:
             yield file
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise BadData(f"{path} is not a readable npz file of plain arrays ({why(error)})") from error
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} is not a readable npz file of plain arrays ({reason(error)})") from error

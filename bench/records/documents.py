@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import numpy as np
-from numpy.lib.npyio import NpzFile
 from pydantic import TypeAdapter, ValidationError
 
 from bench.core.files import read_bytes
 from bench.core.json_file import json_of
 from bench.errors import BadData
-from bench.records.store import write_atomically
+from bench.records.arrays import Arrays, unpacked
+from bench.records.files import write_atomically
+from bench.records.seal import check, sealed, unsealed
 
 T = TypeVar("T")
 
 
 def to_json(found: object) -> str:
-    """A dataclass as indented JSON, with a newline at the end."""
+    """A dataclass as indented JSON with its digest, and a newline at the end."""
     assert is_dataclass(found)
-    data = asdict(cast(Any, found))
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    return sealed(asdict(cast(Any, found)))
 
 
 def write(path: Path, found: object) -> None:
@@ -40,7 +36,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) -> T:
+def beside(path: Path, digest: str, unpack: Callable[[Arrays], T], again: str) -> T:
     """What `unpack` makes of the arrays in a file beside a record, which holds its digest.
 
     Raises:
@@ -50,9 +46,8 @@ def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) 
         content = read_bytes(path)
         if sha256(content) != digest:
             raise ValueError("it is not the file that the record names")
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            return unpack(held)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return unpack(unpacked(content))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise BadData(f"{path} cannot be read ({error}), expected the arrays of its record", again) from None
 
 
@@ -69,9 +64,11 @@ def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:
     if held != schema:
         raise BadData(f"{path} has schema {held!r}, expected {schema}", again)
     try:
-        return TypeAdapter(kind).validate_python(data)
+        found = TypeAdapter(kind).validate_python(unsealed(data))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         what = kind.__name__.lower()
         raise BadData(f"{path} is no valid {what} at {place}: {problem['msg']}", again) from None
+    check(data, str(path), again)
+    return found

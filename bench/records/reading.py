@@ -11,6 +11,7 @@ from bench.core.threat import parse_eps
 from bench.errors import BadData, BadValue
 from bench.records.follow_ups import noted
 from bench.records.record import SCHEMA, Record
+from bench.records.seal import check, unsealed
 
 
 def from_json(text: str, origin: str = "the record") -> Record:
@@ -26,7 +27,7 @@ def from_json(text: str, origin: str = "the record") -> Record:
     if schema != SCHEMA:
         raise BadData(f"{origin} has schema {schema!r}, expected {SCHEMA}", "bench run again with --rerun")
     try:
-        found = _adapter().validate_python(data)
+        found = _adapter().validate_python(unsealed(data))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
@@ -35,6 +36,7 @@ def from_json(text: str, origin: str = "the record") -> Record:
         parse_eps(found.eps)
     except BadValue as error:
         raise BadData(f"{origin} is not a valid record: {error.message}") from None
+    check(data, origin, "bench run again with --rerun, or the file as it was")
     return noted(found)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import ConfigDict
 
 from bench.core.threat import Budget, Norm
+from bench.records.seal import sealed
 
 SCHEMA = 1
 
@@ -206,6 +206,7 @@ class Record:
     evidence: Evidence | None = None  # None: its images were not kept
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
     imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
+    files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of what lies beside it, by name
     differs: tuple[str, ...] = ()  # why it is custom, in words; empty, and custom: made before it was noted
 
     @property
@@ -259,5 +260,5 @@ def train_budget_of(run: Mapping[str, Any], training: Training | None) -> Budget
 
 
 def to_json(record: Record) -> str:
-    """The record as indented JSON, with a newline at the end."""
-    return json.dumps(asdict(record), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    """The record as indented JSON with its digest, and a newline at the end."""
+    return sealed(asdict(record))

@@ -63,6 +63,7 @@ def _training(store: Store, name: str, data: str | None, label: str | None = Non
         seed=spec["seed"],
         parents=tuple((role, _training(store, parent, data)) for role, parent in spec["parents"].items()),
         init=Init(Path(), spec["init"]) if "init" in spec else None,  # trained: nobody reads it again
+        devices=spec.get("devices", 1),
     )
     if training.id != name:
         raise BadValue(

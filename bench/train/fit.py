@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
+import platform
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ if TYPE_CHECKING:  # it loads torch's compiler, and most runs train nothing
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what recipes say already
 
+_KEPT = ("spec.json", "best.safetensors", "last.safetensors", "log.csv")
+"""The files that a complete training states the digests of."""
+
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -52,6 +56,7 @@ class Trained:
     validation_robust_accuracy: float | None
     weights: Path  # safetensors of all modules of the defense
     sha256: str  # of that file
+    files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 by name; empty: made before it was noted
     said: tuple[str, ...] = ()  # of the weights that it began with
 
 
@@ -79,10 +84,9 @@ def train(
     name. `init` is a file of weights to begin with. The folder then holds best.safetensors, what fit left,
     and last.safetensors, of the last epoch.
     """
-    checkpoints = Checkpoints(folder)
-    complete = checkpoints.result()
+    complete = trained_in(folder, identity)
     if complete is not None:
-        return _trained(folder, complete)
+        return complete
     job = _Job(defense, data, task, budget, recipe, seed, identity, dict(parents), folder, init)
     fabric = _fabric(device, devices, recipe)
     if fabric.device.type == "cpu" and recipe.precision == "bf16" and not _has_bf16():
@@ -93,10 +97,20 @@ def train(
         _run(fabric, job, progress or Silent())
     else:
         _run_on_several(fabric, job, progress or Silent())
-    result = checkpoints.result()
-    if result is None:
+    trained = trained_in(folder, identity)
+    if trained is None:
         raise RuntimeError(f"training ended without a result in {folder}")
-    return _trained(folder, result)
+    return trained
+
+
+def trained_in(folder: Path, identity: str) -> Trained | None:
+    """The complete training in a folder; None: there is none.
+
+    Raises:
+        BadCheckpoint: it is damaged, or the training of something else.
+    """
+    result = Checkpoints(folder).result(identity)
+    return None if result is None else _trained(folder, result)
 
 
 @dataclass(frozen=True)
@@ -151,7 +165,7 @@ def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
     if job.recipe.select == "last" or not context.finished:
         context.save_weights("last")
     if fabric.is_global_zero:
-        result = _result(job, context, checkpoints.path("best.safetensors"))
+        result = _result(job, context)
         checkpoints.save_result({**result, "said": said} if said else result)
 
 
@@ -164,7 +178,8 @@ def _parent(net: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(net).to(device).eval().requires_grad_(False)
 
 
-def _result(job: _Job, context: TrainContext, weights: Path) -> dict[str, Any]:
+def _result(job: _Job, context: TrainContext) -> dict[str, Any]:
+    weights = job.folder / "best.safetensors"
     epoch = context.finished[-1]["epoch"] if context.finished else 0
     stage = len(context.finished)
     kept: Row = next((row for row in context.history if row["stage"] == stage and row["epoch"] == epoch), {})
@@ -180,6 +195,27 @@ def _result(job: _Job, context: TrainContext, weights: Path) -> dict[str, Any]:
         "validation_robust_accuracy": kept.get("robust_accuracy"),
         "weights": weights.name,
         "sha256": file_sha256(weights),
+        "files": {path.name: file_sha256(path) for path in map(job.folder.joinpath, _KEPT) if path.is_file()},
+        "made_with": _made_with(context.fabric),
+    }
+
+
+def _made_with(fabric: Fabric) -> dict[str, Any]:
+    """What else the last digits of weights depend on."""
+    cuda = fabric.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
+        "devices": fabric.world_size,
+        "precision": fabric.strategy.precision.precision,
+        "tf32": {
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+            "convolutions": torch.backends.cudnn.allow_tf32,
+        },
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "bench": __version__,
     }
 
 
@@ -193,6 +229,7 @@ def _trained(folder: Path, result: Mapping[str, Any]) -> Trained:
         validation_robust_accuracy=result["validation_robust_accuracy"],
         weights=folder / str(result["weights"]),
         sha256=result["sha256"],
+        files=dict(result.get("files", {})),
         said=tuple(result.get("said", ())),
     )
 

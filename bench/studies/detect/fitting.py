@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,7 +18,8 @@ from bench.core.seeds import seed_for
 from bench.data.splits import permutation
 from bench.evaluate.detectors import Detector, Fitted, Sample
 from bench.evaluate.look import Lacking, Look
-from bench.records.store import write_atomically
+from bench.records.arrays import Unreadable, packed, unpacked
+from bench.records.files import write_atomically
 from bench.runner.options import Options
 from bench.runner.subject import Subject
 from bench.studies.detect.guarded import Watch, lent, look_behind
@@ -103,10 +101,7 @@ class Fitting:
                 for key, value in held.items()
             }
         fitted = detector.fit(self._sample)
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {key: value.cpu().numpy() for key, value in fitted.items()}
-        np.savez_compressed(buffer, **arrays)
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, packed({key: value.cpu().numpy() for key, value in fitted.items()}))
         return fitted
 
 
@@ -115,7 +110,6 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return {key: held[key] for key in held.files}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+        return unpacked(path.read_bytes())
+    except (OSError, Unreadable):
         return None

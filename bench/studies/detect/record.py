@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from bench.records import documents
+from bench.records.arrays import Arrays, packed
 from bench.records.heading import STRICT, Heading
 from bench.records.record import Interval, Training
 
@@ -169,14 +168,12 @@ def whole(found: Detection, folder: Path) -> Detected:
 def pack(sets: Mapping[str, Scores]) -> bytes:
     """All sets of images as one file."""
     arrays = {f"{name}/{part}": getattr(scored, part) for name, scored in sets.items() for part in _PARTS}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
+    return packed(arrays)
 
 
-def unpack(held: NpzFile) -> dict[str, Scores]:
+def unpack(held: Arrays) -> dict[str, Scores]:
     """The inverse; raises ValueError or KeyError for something else."""
-    names = list(dict.fromkeys(key.rpartition("/")[0] for key in held.files))
+    names = list(dict.fromkeys(key.rpartition("/")[0] for key in held))
     return {name: Scores(*(held[f"{name}/{part}"] for part in _PARTS)) for name in names}
 
 

@@ -7,15 +7,15 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from bench.core.files import read_text
 from bench.errors import BadData
 from bench.records import documents
+from bench.records.arrays import Arrays, packed
 from bench.records.heading import STRICT, Heading
 from bench.records.record import Interval, Training
 from bench.records.training_log import LOG_COLUMNS
@@ -34,8 +34,6 @@ ARRAYS = "arrays.npz"
 """The file beside the record."""
 
 _AGAIN = "bench diagnose with --rerun"
-
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -259,14 +257,12 @@ def whole(found: Diagnosis, folder: Path) -> Diagnosed:
 
 def pack(arrays: Arrays) -> bytes:
     """The bytes of an npz file."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **cast(dict[str, Any], dict(arrays)))
-    return buffer.getvalue()
+    return packed(arrays)
 
 
-def unpack(held: NpzFile) -> dict[str, NDArray[Any]]:
+def unpack(held: Arrays) -> dict[str, NDArray[Any]]:
     """The inverse."""
-    return {name: held[name] for name in held.files}
+    return dict(held)
 
 
 def read_log(path: Path) -> TrainingLog | None:
