@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
 from bench.errors import BadValue
+
+_EXACT = re.compile(r"[+-]?(\d{1,40}/\d{1,40}|(\d{1,40}(\.\d{0,40})?|\.\d{1,40})(e[+-]?\d{1,2})?)", re.I)
 
 
 class Norm(str, Enum):
@@ -65,6 +68,20 @@ def format_eps(eps: Fraction) -> str:
     return f"{levels}/255" if levels.denominator == 1 else str(eps)
 
 
+def exact(text: str) -> Fraction:
+    """The number that a text writes, no longer than anybody writes one: what is longer takes hours to read.
+
+    Raises ValueError where it is none, ZeroDivisionError below a zero.
+
+    >>> exact("8/255"), exact(".5"), exact("1e-3")
+    (Fraction(8, 255), Fraction(1, 2), Fraction(1, 1000))
+    """
+    text = text.strip()
+    if not _EXACT.fullmatch(text):
+        raise ValueError(f"{text[:40]!r} is no number")
+    return Fraction(text)
+
+
 def parse_eps(text: str) -> Fraction:
     """The exact radius that a user typed.
 
@@ -72,10 +89,10 @@ def parse_eps(text: str) -> Fraction:
     (Fraction(8, 255), Fraction(3, 10))
     """
     try:
-        eps = Fraction(text.strip())
+        eps = exact(text)
     except (ValueError, ZeroDivisionError):
         raise BadValue(
-            f"eps is {text!r}, expected a number of pixel units such as 8/255 or 0.3", "--eps 8/255"
+            f"eps is {text[:80]!r}, expected a number of pixel units such as 8/255 or 0.3", "--eps 8/255"
         ) from None
     if eps < 0:
         raise BadValue(f"eps is {text!r}, expected a radius of at least 0", "--eps 8/255")

@@ -6,19 +6,25 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from bench.errors import BadData
+from bench.records.reading import json_of, require_sound, validated
 from bench.records.store import write_atomically
+from bench.records.upgrades import Upgrade, upgraded
 
 T = TypeVar("T")
+
+NO_UPGRADES: Mapping[int, Upgrade] = MappingProxyType({})
 
 
 def to_json(found: object) -> str:
@@ -54,25 +60,36 @@ def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) 
         raise BadData(f"{path} cannot be read ({error}), expected the arrays of its record", again) from None
 
 
-def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:
+def read(
+    path: Path,
+    kind: type[T],
+    schema: int,
+    again: str,
+    upgrades: Mapping[int, Upgrade] = NO_UPGRADES,
+    contradictions: Callable[[T], Iterable[str]] = lambda _: (),
+) -> T | None:
     """What a file holds; None: there is none. `again` is what to type where it is damaged.
 
+    Older schemas are brought up to `schema` by `upgrades`.
+
     Raises:
-        BadData: it is unreadable, of another schema, or has a field too many, too few or of the wrong type.
+        BadData: it is unreadable, of a newer bench, has a field too many, too few or of the wrong type, or
+            contradicts itself.
     """
     if not path.is_file():
         return None
+    what, origin = kind.__name__.lower(), str(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected a {kind.__name__.lower()}", again) from None
-    held = data.get("schema") if isinstance(data, dict) else None
-    if held != schema:
-        raise BadData(f"{path} has schema {held!r}, expected {schema}", again)
-    try:
-        return TypeAdapter(kind).validate_python(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        what = kind.__name__.lower()
-        raise BadData(f"{path} is no valid {what} at {place}: {problem['msg']}", again) from None
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(f"{path} cannot be read ({error}), expected a {what}", again) from None
+    data = upgraded(json_of(text, origin, what, again), schema, upgrades, origin, what)
+    found = validated(data, adapter(kind), origin, what, again)
+    require_sound(contradictions(found), origin, what, again)
+    return found
+
+
+@cache
+def adapter(kind: type[T]) -> TypeAdapter[T]:
+    """What reads JSON as a dataclass; it costs more to build than many results to read."""
+    return TypeAdapter(kind)
