@@ -83,7 +83,7 @@ def parse_eps(text: str) -> Fraction:
         eps = exact(text)
     except ValueError:
         raise BadValue(
-            f"eps is {text!r}, expected a number of pixel units such as 8/255 or 0.3", "--eps 8/255"
+            f"eps is {text[:80]!r}, expected a number of pixel units such as 8/255 or 0.3", "--eps 8/255"
         ) from None
     if eps < 0:
         raise BadValue(f"eps is {text!r}, expected a radius of at least 0", "--eps 8/255")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -14,13 +14,23 @@ from numpy.typing import NDArray
 
 from bench.core.files import read_text
 from bench.errors import BadData
-from bench.records import documents
+from bench.records import documents, recount_studies
 from bench.records.arrays import Arrays, packed
 from bench.records.heading import STRICT, Heading
+from bench.records.kinds import Sha256
 from bench.records.record import Interval, Training
 from bench.records.training_log import LOG_COLUMNS
+from bench.records.upgrades import Upgrade, with_networks
 
 SCHEMA = 2
+
+
+def _from_1(data: dict[str, Any]) -> dict[str, Any]:
+    return {"gallery": None, "landscape": None, **with_networks(data)}
+
+
+UPGRADES: Mapping[int, Upgrade] = {1: _from_1}
+"""Schema -> what makes the next of it."""
 
 Kind = Literal["attention", "embedding", "contributions", "purification", "training", "gallery", "landscape"]
 
@@ -219,7 +229,7 @@ class Diagnosis(Portraits, Heading):
     adversarial: Interval  # accuracy on these adversarial images; other attacks may leave less
     weights: Training
     train_budget: str  # of the attack inside training
-    arrays_sha256: str
+    arrays_sha256: Sha256
 
 
 RECORD = Diagnosis
@@ -237,6 +247,12 @@ class Diagnosed:
         if name not in self.arrays:
             raise BadData(f"the diagnosis {self.record.id} has no array {name!r}", _AGAIN)
         return self.arrays[name]
+
+
+def contradictions(found: Diagnosis) -> Iterator[str]:
+    """One sentence for each thing that a diagnosis says in two ways."""
+    yield from recount_studies.contradictions(found)
+    yield from recount_studies.of_all(found, {"adversarial": found.adversarial})
 
 
 def summary(found: Diagnosis) -> str:

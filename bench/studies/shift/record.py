@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.records import recount_studies
 from bench.records.heading import STRICT, Heading
+from bench.records.kinds import Amount, Count
 from bench.records.record import Interval
+from bench.records.upgrades import Upgrade, with_networks
 
 SCHEMA = 2
+
+UPGRADES: Mapping[int, Upgrade] = {1: with_networks}
+"""Schema -> what makes the next of it."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +26,10 @@ class Corrupted:
 
     name: str
     group: str
-    severity: int
+    severity: Count
     accuracy: Interval  # right answers, over all n examples; a refusal is none
-    refused: int  # examples that a detector turned away
-    distance: float  # mean L2 distance from the clean images
+    refused: Count  # examples that a detector turned away
+    distance: Amount  # mean L2 distance from the clean images
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ class Mean:
     value: float
     low: float
     high: float
-    n: int
+    n: Count
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,14 @@ class Posed:
 
     __pydantic_config__ = STRICT
 
-    poses: int
+    poses: Count
     degrees: float
     pixels: int
-    draws: int  # random poses of each example
+    draws: Count  # random poses of each example
     random: Mean  # right answers in these
     worst_of_draws: Interval  # right or refused in each of these
     worst: Interval  # right or refused in every pose of the grid, and as it stands
-    shown: float  # images shown for the last one, mean per example
+    shown: Amount  # images shown for the last one, mean per example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +95,18 @@ class Shift(Heading):
 
 
 RECORD = Shift
+
+
+def contradictions(found: Shift) -> Iterator[str]:
+    """One sentence for each thing that a shift says in two ways."""
+    yield from recount_studies.contradictions(found)
+    shares = {f"corrupted.{at}.accuracy": one.accuracy for at, one in enumerate(found.corrupted)}
+    if found.posed is not None:
+        shares |= {"posed.worst_of_draws": found.posed.worst_of_draws, "posed.worst": found.posed.worst}
+    yield from recount_studies.of_all(found, shares)
+    for name, mean in (("mean", found.mean), ("posed.random", found.posed and found.posed.random)):
+        if mean is not None and (mean.n != found.examples or not 0 <= mean.value <= 1):
+            yield f"{name} is {mean.value:g} of {mean.n} examples, expected a share of {found.examples}"
 
 
 def summary(found: Shift) -> str:
