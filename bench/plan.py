@@ -45,7 +45,7 @@ from bench.data.outputs import outputs_of
 from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
-from bench.nn.architectures import module_of
+from bench.nn.architectures import is_architecture, module_of
 from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, SUITES
 from bench.train.foreign import Foreign, WeightsPlace
@@ -418,11 +418,15 @@ def parse_network(text: str) -> tuple[str, str | None]:
 
     >>> parse_network("pgd_at[steps=7]@lenet"), parse_network("standard")
     (('pgd_at[steps=7]', 'lenet'), ('standard', None))
+    >>> parse_network("hf:a/b@v1@lenet"), parse_network("hf:a/b@v1")
+    (('hf:a/b@v1', 'lenet'), ('hf:a/b@v1', None))
 
     Raises UnknownName for an architecture that there is not.
     """
     match = _NETWORK.fullmatch(text.strip())
     if match is None:  # an @ in a file's folders or in brackets is none of ours
+        return text.strip(), None
+    if text.strip().startswith("hf:") and not is_architecture(match["architecture"]):  # it is a revision
         return text.strip(), None
     module_of(match["architecture"])  # says what is wrong with a name
     return match["defense"].strip(), match["architecture"]

@@ -91,6 +91,11 @@ def commands(folder: Path) -> dict[str, Reader]:
     return found
 
 
+def names() -> list[str]:
+    """What `commands` calls its readers."""
+    return [f"command: {name}" for name, _ in _walk(bench, "") if name.split()[0] not in LEFT_OUT]
+
+
 def _odd_places(folder: Path) -> None:
     if not (folder / "pipe").exists():
         os.mkfifo(folder / "pipe")
