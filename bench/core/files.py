@@ -76,6 +76,11 @@ def resolved(place: str | Path) -> Path:
         raise BadValue(f"{_short(str(place))} is a path that leads nowhere, expected one of a file") from None
 
 
+def is_there(path: Path) -> bool:
+    """Whether anything is at a path; nothing is where no path can be."""
+    return os.path.exists(path)  # noqa: PTH110  # Path.exists raises for a name that is too long
+
+
 def _short(text: str) -> str:
     return repr(text if len(text) <= 80 else f"{text[:80]}...")
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.core.files import resolved
+from bench.core.files import is_there, resolved
 from bench.core.threat import Budget, Norm
 from bench.data.reading import Reading, parted, read_brackets
 from bench.errors import BadValue, UnknownName, unknown
@@ -271,7 +271,7 @@ def user_path(name: str) -> Path:
     prefix, _, rest = parted(name)[0].partition(":")
     path = resolved(rest.strip())
     ending = _ENDINGS.get(prefix)
-    if ending and path.suffix != ending and not path.exists():
+    if ending and path.suffix != ending and not is_there(path):
         return path.with_name(f"{path.name}{ending}")
     return path
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.core.digest import file_sha256
-from bench.core.files import read_bytes, why
+from bench.core.files import is_there, read_bytes, why
 from bench.data import folder, npy, npz, pt
 from bench.data.catalog import PREFIXES, kind, source, user_path
 from bench.errors import BadData
@@ -29,7 +29,7 @@ def identity(name: str) -> str | None:
     if prefix not in PREFIXES:
         return None
     path = user_path(name)
-    if not path.exists():
+    if not is_there(path):
         raise BadData(f"there is nothing at {str(path)!r}, which --data {name} names", "--data PREFIX:PATH")
     try:
         return _IDENTITIES[prefix](path)

@@ -310,7 +310,7 @@ def read_examples(path: Path) -> dict[str, Outcomes]:
         for row in csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True):
             found.setdefault(row["column"], []).append(row)
         return {column: _outcomes(rows) for column, rows in found.items()}
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BadData(
             f"{path} cannot be read ({error}), expected what its run did to each example",
             "bench run again with --rerun",

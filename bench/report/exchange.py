@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench.core.exact import exact
 from bench.core.json_file import json_of
 from bench.errors import BadData, BadValue
 from bench.records.claims import claim_of, link
@@ -214,8 +215,8 @@ def _eps(value: object, path: Path) -> str | None:
     if value is None or value == "":
         return None
     try:
-        return str(Fraction(str(value)).limit_denominator(10_000))
-    except (ValueError, ZeroDivisionError):
+        return str(exact(str(value)).limit_denominator(10_000))
+    except ValueError:
         raise BadData(f"{path}: eps is {value!r}, expected a radius such as 8/255") from None
 
 
@@ -230,7 +231,7 @@ def _number(held: Mapping[str, Any], key: str, path: Path) -> float | None:
         return None
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = -1.0
     if not 0 <= found <= 100:
         raise BadData(f"{path}: {key} is {value!r}, expected percent from 0 to 100")

@@ -43,14 +43,13 @@ def main(
     """Feed damaged inputs to every reader, in turn; exit with 1 where one is borne badly."""
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    until = time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as place:
         folder = keep or Path(place)
         if not (folder / "d.npz").exists():
             folder.mkdir(exist_ok=True)
             genuine.make(folder)
         chosen = [r for r in _all(folder) if not names or r.name.startswith(names)]
-        counts = _in_turn(chosen, inputs, seed, folder, until)
+        counts = _in_turn(chosen, inputs, seed, folder, time.monotonic() + seconds)
     _tell(counts, out)
     sys.exit(any(count.faults for count in counts.values()))
 

@@ -12,7 +12,7 @@ from fuzzing import genuine
 from fuzzing.commands import commands, names
 from fuzzing.examples import FOUND
 from fuzzing.mutate import of_bytes, of_json, of_text
-from fuzzing.readers import readers
+from fuzzing.readers import quiet, readers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -72,7 +72,8 @@ def test_damaged_inputs_are_borne(every_reader, name, tmp_path):
     def bears(draw: Random) -> None:
         reader.bears(reader.input(draw), tmp_path)
 
-    bears()
+    with quiet():
+        bears()
 
 
 @pytest.mark.parametrize("name", READERS)

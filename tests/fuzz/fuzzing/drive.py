@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from fuzzing.readers import Reader
+from fuzzing.readers import Reader, quiet
 
 PATIENCE = 20
 """Seconds after which an input counts as waiting for ever."""
@@ -39,7 +39,8 @@ def drive(reader: Reader, seeds: range, folder: Path, until: float) -> Count:
         count.inputs += 1
         try:
             signal.alarm(PATIENCE)
-            sentence = reader.bears(reader.input(Random(seed)), folder)
+            with quiet():
+                sentence = reader.bears(reader.input(Random(seed)), folder)
             count.refused += sentence is not None
         except (Exception, Waits, SystemExit) as error:
             count.faults.setdefault(place_of(error), (seed, traceback.format_exc()))

@@ -49,6 +49,7 @@ class Reader:
     begin: tuple[bytes, ...]  # genuine inputs
     change: Callable[[bytes, Random], bytes]
     read: Read  # given the path of a file with the damaged input
+    typed: Callable[[str], object] | None = None  # in its place, given the input as text
     ending: str = ""
     share: int = 0  # how many inputs in one turn, where it is slow; 0: as many as others
 
@@ -59,20 +60,33 @@ class Reader:
 
     def bears(self, content: bytes, folder: Path) -> str | None:
         """The sentence that an input is refused with, or None: it is read; anything else is raised."""
-        path = folder / f"input{self.ending}"
-        path.write_bytes(content)
-        told = io.StringIO()
-        with warnings.catch_warnings(), contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            warnings.simplefilter("ignore")
-            try:
+        try:
+            if self.typed is not None:
+                self.typed(content.decode())
+            else:
+                path = folder / f"input{self.ending}"
+                path.write_bytes(content)
                 self.read(path)
-            except BenchError as error:
-                check_sentence(str(error))
-                return str(error)
+        except BenchError as error:
+            check_sentence(str(error))
+            return str(error)
         return None
 
 
-LONGEST_SENTENCE = 12_000
+def _nothing(_: Path) -> None:
+    """What is typed lies in no file."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What readers print and warn of is not the point."""
+    told = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        warnings.simplefilter("ignore")
+        yield
+
+
+LONGEST_SENTENCE = 7_000
 """Letters; what was typed stands in it, which may be long."""
 
 
@@ -80,7 +94,7 @@ def check_sentence(text: str) -> None:
     """One line that can be printed."""
     assert 0 < len(text) < LONGEST_SENTENCE, f"a sentence of {len(text)} letters"
     assert "\n" not in text, f"a sentence of several lines: {text!r}"
-    text.encode()
+    assert text.isprintable(), f"no letters: {text!r}"
 
 
 def readers(folder: Path) -> dict[str, Reader]:
@@ -102,17 +116,21 @@ def _of_results(folder: Path) -> Iterator[Reader]:
         if study.name in ("detect", "diagnose"):
             read = partial(_beside, study, path.read_bytes())
             beside = next(file for file in path.parent.iterdir() if file.suffix == ".npz")
-            yield Reader(f"arrays of {study.name}", (beside.read_bytes(),), mutate.of_bytes, read, ".npz")
+            yield Reader(
+                f"arrays of {study.name}", (beside.read_bytes(),), mutate.of_bytes, read, ending=".npz"
+            )
     specs = [json.loads(path.read_bytes()) for path in sorted(store.rglob("spec.json"))]
     parts = [json.dumps(part).encode() for spec in specs for part in _encoded(spec)]
     yield Reader(
         "spec", tuple(dict.fromkeys(parts)), mutate.of_json, lambda path: decode(json_of(path, "it"))
     )
     cells = tuple(path.read_bytes() for path in sorted(run.glob("cells/*/*.npz")))
-    yield Reader("cell", cells, mutate.of_bytes, _cell, ".npz")
-    yield Reader("examples", ((run / "examples.csv").read_bytes(),), mutate.of_bytes, read_examples, ".csv")
+    yield Reader("cell", cells, mutate.of_bytes, _cell, ending=".npz")
+    yield Reader(
+        "examples", ((run / "examples.csv").read_bytes(),), mutate.of_bytes, read_examples, ending=".csv"
+    )
     held = ((run / "adversarial.safetensors").read_bytes(),)
-    yield Reader("evidence", held, mutate.of_bytes, _evidence, ".safetensors")
+    yield Reader("evidence", held, mutate.of_bytes, _evidence, ending=".safetensors")
     model = next(store.glob("models/*"))
     yield Reader("training.json", ((model / "training.json").read_bytes(),), mutate.of_json, _training)
     yield Reader("spec.json of weights", ((model / "spec.json").read_bytes(),), mutate.of_json, _note_of)
@@ -127,26 +145,28 @@ def _of_data(folder: Path) -> Iterator[Reader]:
         load(f"{prefix}:{path}")
 
     few, pt = folder / "few.npz", (folder / "few.pt", folder / "few_old.pt")
-    yield Reader("npz", (few.read_bytes(),), mutate.of_bytes, partial(whole, "npz"), ".npz")
-    yield Reader("pt", tuple(p.read_bytes() for p in pt), mutate.of_bytes, partial(whole, "pt"), ".pt")
+    yield Reader("npz", (few.read_bytes(),), mutate.of_bytes, partial(whole, "npz"), ending=".npz")
+    yield Reader("pt", tuple(p.read_bytes() for p in pt), mutate.of_bytes, partial(whole, "pt"), ending=".pt")
     for name, other in (("images", "labels"), ("labels", "images")):
         begin = ((folder / f"{name}.npy").read_bytes(),)
         read = partial(_npy, name, (folder / f"{other}.npy").read_bytes())
-        yield Reader(f"npy {name}", begin, mutate.of_bytes, read, ".npy")
+        yield Reader(f"npy {name}", begin, mutate.of_bytes, read, ending=".npy")
     for ending in (".idx", ".idx.gz"):
         begin = tuple((folder / f"{name}{ending}").read_bytes() for name in ("images", "labels"))
-        yield Reader(ending[1:], begin, mutate.of_bytes, idx.read_idx, ending[-3:] if "gz" in ending else "")
+        yield Reader(
+            ending[1:], begin, mutate.of_bytes, idx.read_idx, ending=ending[-3:] if "gz" in ending else ""
+        )
     for path in sorted(folder.glob("*.*")):
         if path.suffix in (".png", ".jpg", ".bmp", ".webp", ".tif", ".ppm"):
-            yield Reader(path.name, (path.read_bytes(),), mutate.of_bytes, _picture, path.suffix)
+            yield Reader(path.name, (path.read_bytes(),), mutate.of_bytes, _picture, ending=path.suffix)
 
 
 def _of_weights(folder: Path) -> Iterator[Reader]:
     for name in ("w.safetensors", "w.npz", "w.pt", "w_old.pt"):
         path = folder / name
-        yield Reader(f"foreign {name}", (path.read_bytes(),), mutate.of_bytes, _foreign, path.suffix)
+        yield Reader(f"foreign {name}", (path.read_bytes(),), mutate.of_bytes, _foreign, ending=path.suffix)
     own = ((folder / "w.safetensors").read_bytes(),)
-    yield Reader("own weights", own, mutate.of_bytes, _own, ".safetensors")
+    yield Reader("own weights", own, mutate.of_bytes, _own, ending=".safetensors")
     yield Reader("state", ((folder / "state.ckpt").read_bytes(),), mutate.of_bytes, _state)
 
 
@@ -170,7 +190,7 @@ def _of_texts(folder: Path) -> Iterator[Reader]:
     yield Reader("training log", ((folder / "log.csv").read_bytes(),), mutate.of_bytes, read_log)
     yield Reader("published", ((folder / "info.json").read_bytes(),), mutate.of_json, info)
     yield Reader("site.json", ((folder / "site.json").read_bytes(),), mutate.of_json, _manifest)
-    yield Reader("imported", ((folder / "images.npy").read_bytes(),), mutate.of_bytes, _array, ".npy")
+    yield Reader("imported", ((folder / "images.npy").read_bytes(),), mutate.of_bytes, _array, ending=".npy")
 
 
 def _of_words() -> Iterator[Reader]:
@@ -198,17 +218,16 @@ def _of_words() -> Iterator[Reader]:
     }
     for name, (read, begin) in words.items():
         inputs = tuple(text.encode() for text in begin)
-        yield Reader(f"word: {name}", inputs, _of_word, partial(_word, read))
+        yield Reader(f"word: {name}", inputs, _of_word, _nothing, partial(_word, read))
 
 
 def _of_word(content: bytes, draw: Random) -> bytes:
     return mutate.of_text(content.decode(), draw).encode()
 
 
-def _word(read: Callable[[str], object], path: Path) -> None:
+def _word(read: Callable[[str], object], text: str) -> None:
     from bench.cli.main import check_words
 
-    text = path.read_bytes().decode()
     check_words([text])
     read(text)
 
