@@ -78,7 +78,7 @@ def _apart(record: Record, outcomes: Mapping[str, Outcomes]) -> Iterator[str]:
 
 def _figures(column: Column, held: Outcomes) -> Iterator[tuple[str, float, float | None]]:
     """Name, what the examples make, and what the record tells."""
-    yield "robust", int(held.robust.sum()), column.robust and column.robust.count
+    yield "robust", int(held.robust.sum()), None if column.robust is None else column.robust.count
     yield "met", int(met(held).sum()), column.met
     yield "broke", int(broken(held).sum()), column.broke
     yield "moved", int(held.moved.sum()), column.moved

@@ -171,9 +171,7 @@ def test_a_victim_is_no_surrogate_of_its_own(genuine: Maker, tmp_path: Path) -> 
 def test_a_published_run_is_never_replaced_silently(genuine: Maker, tmp_path: Path) -> None:
     publish([genuine(worst=300)], tmp_path, unchanged)
     higher = genuine(worst=400)
-    with pytest.raises(
-        BadValue, match=r"published with another content \(30.0 % there, 40.0 % here.*columns"
-    ):
+    with pytest.raises(BadValue, match=r"another content \(30.0 % there, 40.0 % here.*columns"):
         publish([higher], tmp_path, unchanged)
     assert read_records(tmp_path)[0].worst_case.count == 300
     publish([higher], tmp_path, unchanged, replace=True)
@@ -207,7 +205,7 @@ def test_a_record_must_follow_from_the_examples_of_its_run(genuine: Maker, tmp_p
         last, attacked=np.where(last.ids == 0, 1 - last.labels, last.attacked)
     )
     folder.finish(honest, left)
-    with pytest.raises(BenchError, match="pgd_20 has robust 450 and not 451 by its examples.csv, and . more"):
+    with pytest.raises(BenchError, match=r"pgd_20 has robust 450 and not 451 by its examples\.csv"):
         publish([honest], tmp_path / "others", unchanged, {record.run_id: folder})
 
 
