@@ -99,11 +99,6 @@ class Store:
         """The folder of one training."""
         return self.root / "models" / training_id
 
-    def records(self) -> Iterator[Record]:
-        """Every complete record, by run id."""
-        for path in sorted(self.root.glob("*/record.json")):
-            yield read_record(path)
-
 
 def complete(run_id: str) -> str:
     """What is said where a record answers."""
