@@ -232,8 +232,8 @@ def _write_junit(record: Record, missed: str | None, path: Path) -> None:
 
 
 def _write_board(store: Path, folder: Path) -> None:
-    from bench.publish import write_board
-    from bench.records.store import Store
+    from bench.cli.left_out import left_out
+    from bench.publish import read_records, write_board
 
-    for path in write_board(list(Store(store).records()), folder):
+    for path in write_board(read_records(store, left_out), folder):
         click.echo(f"board: {path}", err=True)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from bench.cli.board import records_of
+from bench.cli.left_out import left_out
 from bench.core.exact import whole
 from bench.core.threat import parse_eps
 from bench.errors import BadValue
@@ -86,7 +87,7 @@ def selected(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, lis
     Raises:
         BenchError: a name leads nowhere, or to networks of several kinds.
     """
-    there = read_records(store) if store.exists() else []
+    there = read_records(store, left_out) if store.exists() else []
     labels = {record.defense for record in there}
     found: dict[str, list[Record]] = {}
     for name in names:

@@ -48,12 +48,3 @@ def whole(text: str) -> int:
     if found > LARGEST:
         raise ValueError(f"more than {LARGEST}")
     return found
-
-
-def is_endless(text: str) -> bool:
-    """Whether a text would make an exact number of more than a thousand digits.
-
-    >>> is_endless("1e9999"), is_endless("1e99")
-    (True, False)
-    """
-    return len(text) > LONGEST or re.search(r"[eE][+-]?[\d_]{4,}", text) is not None

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -91,11 +91,6 @@ class Store:
     def model(self, training_id: str) -> Path:
         """The folder of one training."""
         return self.root / "models" / training_id
-
-    def records(self) -> Iterator[Record]:
-        """Every complete record, by run id."""
-        for path in sorted(self.root.glob("*/record.json")):
-            yield read_record(path)
 
 
 def complete(run_id: str) -> str:

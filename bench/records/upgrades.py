@@ -52,7 +52,7 @@ def with_networks(data: dict[str, Any]) -> dict[str, Any]:
     """
     network = data.pop("network", None)
     if network is None:
-        trained = data.get("training") if "scores_sha256" in data else data["weights"]
+        trained = data["training" if "scores_sha256" in data else "weights"]
         network = {name: trained[name] for name in ("recipe", "training_id", "sha256")}
         network |= {name: data.pop(name) for name in ("defense", "architecture", "clean")}
         network |= {name: data.pop(name) for name in ("paper", "reconstruction")}

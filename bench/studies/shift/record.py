@@ -104,7 +104,8 @@ def contradictions(found: Shift) -> Iterator[str]:
     if found.posed is not None:
         shares |= {"posed.worst_of_draws": found.posed.worst_of_draws, "posed.worst": found.posed.worst}
     yield from recount_studies.of_all(found, shares)
-    for name, mean in (("mean", found.mean), ("posed.random", found.posed and found.posed.random)):
+    means = {"mean": found.mean, "posed.random": found.posed.random if found.posed is not None else None}
+    for name, mean in means.items():
         if mean is not None and (mean.n != found.examples or not 0 <= mean.value <= 1):
             yield f"{name} is {mean.value:g} of {mean.n} examples, expected a share of {found.examples}"
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench.attacks.pgd import PGD
 from bench.core.encoding import override
-from bench.core.exact import LARGEST, exact, is_endless, whole
+from bench.core.exact import LARGEST, exact, whole
 from bench.core.threat import WHITE_BOX, Budget, Norm, parse_eps
 from bench.errors import BadValue
 
@@ -71,7 +71,3 @@ def test_a_field_takes_no_number_that_no_file_holds():
     with pytest.raises(BadValue, match="steps is '99999999999999999999'"):
         override(PGD(), {"steps": "99999999999999999999"})
     assert override(PGD(), {"steps": str(LARGEST)}).steps == LARGEST
-
-
-def test_what_is_endless():
-    assert is_endless("1e1000") and not is_endless("1e999")
