@@ -9,6 +9,7 @@ these strings is written, and who runs it twice changes nothing.
 from __future__ import annotations
 
 import functools
+import json
 import re
 import subprocess
 from collections import Counter
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.core.digest import digest_with_imports, source_digest
-from bench.core.json_file import read_json
+from bench.records.seal import KEY, seal
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("leaderboards/records", "docs/records", "benchmarks/records")
@@ -27,7 +28,7 @@ def main() -> None:
     """Convert what is published, and say how often a digest was found where."""
     count: Counter[str] = Counter()
     for path in sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.json")):
-        made = read_json(path).get("provenance") or {}
+        made = json.loads(path.read_text(encoding="utf-8")).get("provenance") or {}
         changes = {}
         for module, held in (made.get("sources") or {}).items():
             where, new = converted(module, held, made["commit"])
@@ -58,7 +59,7 @@ def _replace(path: Path, changes: dict[str, tuple[str, str]]) -> None:
     for module, (held, new) in changes.items():
         text, found = re.subn(rf'("{re.escape(module)}": ?)"{held}"', rf'\g<1>"{new}"', text)
         assert found == 1, (path, module)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(seal(text) if KEY in json.loads(text) else text, encoding="utf-8")
 
 
 _LINE = re.compile(r'( +)"(?P<module>[\w.]+)": \((?P<before>None|"\w{12}"), (?P<after>"\w{12}")\),\n')

@@ -69,7 +69,7 @@ def is_whole(path: Path) -> bool:
     """Whether a file of images is as it was written; of older ones, which have no digest, nobody knows."""
     with images(path) as found:
         if DIGEST not in found.names:
-            return True
+            return "spec" not in found.metadata
         told = bytes(found.array(DIGEST).astype(np.uint8))
     left, digest = path.stat().st_size - len(told), hashlib.sha256()
     with path.open("rb") as file:

@@ -19,7 +19,7 @@ from bench.core.files import WEIGHTS, read_bytes, regular
 from bench.core.json_file import read_json
 from bench.errors import BadCheckpoint, BadData
 from bench.records.files import write_atomically
-from bench.records.seal import check, sealed
+from bench.records.seal import check, sealed, unsealed
 
 Weights = dict[str, Tensor]
 Row = dict[str, float | int | None]
@@ -134,6 +134,7 @@ class Checkpoints:
             result: dict[str, Any] = read_json(path)
             weights, expected = self.path(str(result["weights"])), result["sha256"]
             check(result, str(path), again)
+            result = unsealed(result)
         except BadData as error:
             raise BadCheckpoint(error.message, again) from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -275,13 +277,26 @@ def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
     messages = get_context("spawn").SimpleQueue()
     relay = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
     relay.start()
+    others = active_children()
     try:
         error = fabric.launch(partial(_run_rank, job=job, messages=messages))
-    finally:
-        messages.put(None)
-        relay.join()
+    except BaseException:  # they would go on without this process, which holds the lock
+        _end([child for child in active_children() if child not in others])
+        raise
+    messages.put(None)
+    relay.join()
     if error is not None:
         raise error
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(5)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def _run_rank(fabric: Fabric, job: _Job, messages: Any) -> BenchError | None:

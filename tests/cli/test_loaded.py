@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from bench.records.seal import seal
 from bench.train import zoo
 
 QUICK = ["--set", "recipe.epochs=1", "--set", "recipe.validation_examples=0", "--set", "recipe.select=last"]
@@ -338,6 +339,6 @@ def test_a_file_beside_the_factory_that_changed_makes_its_records_stale(bench, t
     record = next(path for path in Path("runs").glob("*/record.json"))
     held = json.loads(record.read_text())
     held["provenance"]["sources"]["halves_beside"] = "0" * 12  # as another process would see it
-    record.write_text(json.dumps(held))
+    record.write_text(seal(json.dumps(held)))
     told = bench(*words)
     assert told.code == 2 and "made by other code (halves_beside changed since)" in told.err

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,6 +28,9 @@ from bench.suites.detection import Protocol
 
 OWN = "own"
 """The row of a detector that the defense brings itself."""
+
+_OF = "fitting"
+"""The array of such a file that says whose it is."""
 
 FOLDER = "detectors"
 """Where fitted detectors lie below a store."""
@@ -93,7 +97,8 @@ class Fitting:
                 [type(detector).__module__, "bench.studies.detect.guarded", *run.training.modules]
             ),
         }
-        path = self.options.store.root / FOLDER / f"{content_id(identity)}.npz"
+        name = content_id(identity)
+        path = self.options.store.root / FOLDER / f"{name}.npz"
         held = _arrays(path)
         if held is not None:
             return {
@@ -101,15 +106,17 @@ class Fitting:
                 for key, value in held.items()
             }
         fitted = detector.fit(self._sample)
-        write_atomically(path, packed({key: value.cpu().numpy() for key, value in fitted.items()}))
+        arrays = {key: value.cpu().numpy() for key, value in fitted.items()}
+        write_atomically(path, packed({_OF: np.asarray(name), **arrays}))
         return fitted
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """What was fitted; a damaged file counts as none."""
+    """What was fitted; a damaged file, and one of another fitting, counts as none."""
     if not path.is_file():
         return None
     try:
-        return unpacked(path.read_bytes())
+        arrays = unpacked(path.read_bytes())
+        return arrays if str(arrays.pop(_OF, None)) == path.stem else None
     except (OSError, Unreadable):
         return None
