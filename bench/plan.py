@@ -17,6 +17,7 @@ from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.behind import CELL, TRAINING
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import UNLABELLED, differences, encode, override
+from bench.core.files import why
 from bench.core.grammar import split, variant
 from bench.core.imports import FROM_FILE, has_run, is_given
 from bench.core.listing import listing
@@ -44,7 +45,7 @@ from bench.data.outputs import outputs_of
 from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
-from bench.nn.architectures import module_of
+from bench.nn.architectures import is_architecture, module_of
 from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, SUITES
 from bench.train.at_hand import AtHand, shelf
@@ -121,13 +122,11 @@ class Init:
         """The file, or several, as they are now; BadCheckpoint if one cannot be read."""
         digests = []
         for path in paths:
-            if path.exists() and not path.is_file():
-                raise BadCheckpoint(f"{path} is no regular file", f"{option} with the path of a weights file")
             try:
                 digests.append(file_sha256(path))
             except OSError as error:
                 raise BadCheckpoint(
-                    f"{path} cannot be read ({error.strerror})", f"{option} with the path of a weights file"
+                    f"{path} cannot be read ({why(error)})", f"{option} with the path of a weights file"
                 ) from None
         sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
         return cls(paths[0], sha256)
@@ -146,6 +145,7 @@ class TrainSpec:
     seed: int
     parents: tuple[tuple[str, TrainSpec], ...]  # (role, what is trained before)
     init: Init | None = None  # weights to begin with; None: fresh ones
+    devices: int = 1  # that train together: each draws for itself, so they come to other weights
 
     def encoded(self) -> dict[str, Any]:
         """As JSON; the defense's registered name is no part of its identity, its type and fields are."""
@@ -159,6 +159,7 @@ class TrainSpec:
             "seed": self.seed,
             "parents": {role: spec.id for role, spec in self.parents},
             **({"init": self.init.sha256} if self.init else {}),
+            **({"devices": self.devices} if self.devices > 1 else {}),
         }
 
     @property
@@ -281,6 +282,7 @@ class Request:
     classes: str | None = None  # the file that names its outputs; None: they are the data's classes
     foreign: Mapping[str, str] = field(default_factory=dict)  # what else is said of it, field -> text
     label: str | None = None  # what tables call a network that is loaded; None: what it is made of
+    devices: int = 1  # that train together
     data_root: Path | None = None  # where weights of others are kept, besides data
     download: bool = True  # whether weights of others may be fetched
 
@@ -427,11 +429,15 @@ def parse_network(text: str) -> tuple[str, str | None]:
 
     >>> parse_network("pgd_at[steps=7]@lenet"), parse_network("standard")
     (('pgd_at[steps=7]', 'lenet'), ('standard', None))
+    >>> parse_network("hf:a/b@v1@lenet"), parse_network("hf:a/b@v1")
+    (('hf:a/b@v1', 'lenet'), ('hf:a/b@v1', None))
 
     Raises UnknownName for an architecture that there is not.
     """
     match = _NETWORK.fullmatch(text.strip())
     if match is None:  # an @ in a file's folders or in brackets is none of ours
+        return text.strip(), None
+    if text.strip().startswith("hf:") and not is_architecture(match["architecture"]):  # it is a revision
         return text.strip(), None
     module_of(match["architecture"])  # says what is wrong with a name
     return match["defense"].strip(), match["architecture"]
@@ -652,6 +658,7 @@ def _training(
         seed=seed,
         parents=parents,
         init=init,
+        devices=request.devices,
     )
 
 

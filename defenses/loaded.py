@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench.api import Defense, Deployed, FitContext, Task
 from bench.core.digest import file_sha256
+from bench.core.downloads import note_first
 from bench.core.encoding import UNLABELLED
 from bench.core.imports import CODE
 from bench.data.outputs import of_synsets
@@ -188,7 +189,7 @@ class Loaded:
         if given is not None:
             return (given,)
         if self._scheme in brought.SCHEMES:
-            return (own_weights(brought.published(self._scheme, self._name, place.download)),)
+            return (self._published(place),)
         if self.factory:
             return (self._made_weights(),)
         raise BadValue(
@@ -256,6 +257,13 @@ class Loaded:
             usual = brought.usual(self._scheme, self._name)
             return usual.mean, usual.std
         return scaling(chosen, task.image_shape[0])
+
+    def _published(self, place: WeightsPlace) -> Path:
+        """What the library publishes, the same as when it was first downloaded."""
+        path = own_weights(brought.published(self._scheme, self._name, place.download))
+        kept = place.downloads / self._scheme / self._name
+        note_first(kept, f"{self._scheme}'s publisher", sha256=file_sha256(path))
+        return path
 
     def _made_weights(self) -> Path:
         """The weights that the factory itself brings: the same whenever it is called."""

@@ -18,6 +18,7 @@ from bench.core.succession import changed_modules
 from bench.core.threat import Budget, Norm, format_eps, parse_eps
 from bench.data.catalog import DataSource, source
 from bench.errors import BadData, BenchError
+from bench.records.gathering import Skip, read_records
 from bench.records.labels import is_label
 from bench.records.origin import Origin, module_of, origin_of
 from bench.records.record import LOADED, Check, Record
@@ -34,8 +35,12 @@ def case_of(record: Record, options: Options) -> Case:
     Raises:
         BadData: what the run did to each example is not in the store.
     """
-    others = [held for held in options.store.records() if held.run_id != record.run_id]
     store, origin = options.store.root, origin_of(options.store.model(record.spec["training"]["id"]))
+
+    def skip(error: BadData) -> None:
+        options.progress.say(f"left out: {error.message}")
+
+    others = [held for held in read_records(store, skip) if held.run_id != record.run_id]
     kin: list[tuple[Record, Mapping[str, Outcomes]]] = []
     for other in others:
         if not _is_kin(record, other):
@@ -49,7 +54,7 @@ def case_of(record: Record, options: Options) -> Case:
         outcomes=options.store.run(record.run_id).examples(),
         kin=tuple(kin),
         others=tuple(others),
-        shifts=tuple(shifts_of(record, options.store.root)),
+        shifts=tuple(shifts_of(record, store, skip)),
         command=ran(record, origin, store),
         ground=" ".join(map(shlex.quote, _ground(record, origin, store))),
         suite=" ".join(map(shlex.quote, _attacked(record))),
@@ -58,15 +63,15 @@ def case_of(record: Record, options: Options) -> Case:
     )
 
 
-def shifts_of(record: Record, store: Path) -> Iterator[Shift]:
-    """What was measured of a run's weights under corruptions and in other poses.
-
-    Raises:
-        BadData: a file is damaged.
-    """
+def shifts_of(record: Record, store: Path, skip: Skip) -> Iterator[Shift]:
+    """What was measured of a run's weights under corruptions and in other poses; `skip` hears of the rest."""
     shifts = study("shift")
     for path in shifts.files(store):
-        found: Shift | None = shifts.read(path)
+        try:
+            found: Shift | None = shifts.read(path)
+        except BadData as error:
+            skip(error)
+            continue
         if found is None or record.training is None:
             continue
         theirs = found.network.sha256, found.spec["run"]["checkpoint"], found.data_digest
@@ -168,7 +173,10 @@ def _architecture(record: Record) -> list[str]:
 
 
 def _seed(record: Record) -> list[str]:
-    return ["--seed", str(record.seed)] if record.seed else []
+    """The seed, and how many devices trained together, as far as they are not as usual."""
+    devices = record.spec.get("training", {}).get("devices", 1)
+    words = ["--seed", str(record.seed)] if record.seed else []
+    return [*words, "--devices", str(devices)] if devices > 1 else words
 
 
 def _ground(record: Record, origin: Origin, store: Path) -> list[str]:

@@ -128,10 +128,12 @@ def board(
 def records_of(names: Iterable[str], store: Path) -> list[Record]:
     """The records that run ids (or their beginnings), files and folders of records, and labels name.
 
-    The store is a folder of runs, or of published records.
+    The store is a folder of runs, or of published records. What of a folder cannot be read is left out and
+    told; a record that is named must be readable.
 
     Raises BadData for a name that leads to no record, BadValue for a beginning that leads to several.
     """
+    from bench.cli.left_out import left_out
     from bench.publish import read_records
 
     found: dict[str, Record] = {}
@@ -141,7 +143,7 @@ def records_of(names: Iterable[str], store: Path) -> list[Record]:
         if len(inside) > 1:
             raise BadValue(f"{name!r} is the beginning of several runs ({', '.join(inside)}), expected one")
         path = next(iter(inside.values()), path)
-        records = read_records(path) if path.exists() else _by_label(name, store)
+        records = read_records(path, left_out) if path.exists() else _by_label(name, store)
         if not records:
             raise BadData(
                 f"{name!r} leads to no record, expected a run or a network's label in {str(store)!r}, a "
@@ -162,10 +164,11 @@ def _by_id(start: str, store: Path) -> dict[str, Path]:
 
 def _by_label(name: str, store: Path) -> list[Record]:
     """The records of the network that has this label in tables."""
+    from bench.cli.left_out import left_out
     from bench.publish import read_records
     from bench.records.labels import named_so
 
-    return named_so(name, read_records(store)) if store.is_dir() else []
+    return named_so(name, read_records(store, left_out)) if store.is_dir() else []
 
 
 def published_rows(folder: Path | None, records: Sequence[Record]) -> list[Published]:

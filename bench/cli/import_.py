@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from bench.core.counts import Count
 from bench.errors import BadValue
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of that run.")
 @click.option("--data", metavar="NAME", help="Its data set.  [default: the only one]")
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Its seed.  [default: the only one]")
+@click.option("--seed", type=Count(0), metavar="N", help="Its seed.  [default: the only one]")
 @options.norm
 @options.eps
 @click.option("--examples", metavar="N", help="Its number of examples.  [default: the only one]")
@@ -92,7 +93,7 @@ def import_(
         raise BadValue(
             f"{name} leads to {len(found)} runs ({listed}), expected one", f"--defense {found[0].run_id}"
         )
-    how = as_options(store=store, devices=1, rerun=False, **shared)
+    how = as_options(store=store, rerun=False, **shared)
     record, judged = import_images(found[0], file, how, note, own, code)
     if as_json:
         click.echo(json.dumps({"run": record.run_id, **dataclasses.asdict(record.imported[-1])}, indent=1))

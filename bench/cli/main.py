@@ -5,14 +5,19 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import click
 
 from bench import __version__
 from bench.cli.options import Commands
+from bench.core.files import IsNotRegular
 from bench.errors import BenchError, unknown
 from bench.studies.table import studies
 
@@ -41,7 +46,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 USAGE, INTERRUPTED = 2, 130
 """Exit codes; 0 is success, 1 a result that is not good: a failed cell, a broken installation.
 
-`bench run --fail-under` exits with 3 where the worst case is too low.
+`bench run --fail-under` exits with 3 where the worst case is too low; a signal's code is 128 and its number.
 """
 
 
@@ -53,9 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # threads that spin while they wait slow small networks down 30-fold once another program wants the cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        code = bench.main(
-            list(arguments) if arguments is not None else None, prog_name="bench", standalone_mode=False
-        )
+        with _stops_told():
+            words = list(sys.argv[1:] if arguments is None else arguments)
+            check_words(words)
+            code = bench.main(words, prog_name="bench", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(USAGE)
@@ -65,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(str(error), USAGE)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted; the same command goes on from where it stopped", INTERRUPTED)
+    except Stopped as stop:
+        _fail(f"stopped by {stop}; the same command goes on from where it stopped", 128 + stop.number)
     except OSError as error:
         if error.errno in _FULL:  # told by a write, which knows no name
             _fail(
@@ -72,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 "whole, and the same command goes on from there",
                 USAGE,
             )
+        if isinstance(error, IsNotRegular):
+            _fail(f"{str(error.filename)!r} cannot be used ({error.strerror}), expected another path", USAGE)
         if error.errno not in _UNWRITABLE or not error.filename:
             raise
         _fail(
@@ -79,6 +89,42 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             USAGE,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+LONGEST = 4096
+"""Letters of a word on the command line; no path that a system takes is longer."""
+
+_NO_LETTERS = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no text, other ends of lines
+
+
+class Stopped(BaseException):
+    """A signal asked the process to end, as schedulers do before they kill it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def _stops_told() -> Iterator[None]:
+    """Let signals that would end the process without a word raise `Stopped`, so that all is closed first."""
+    if threading.current_thread() is not threading.main_thread():  # no other may say what signals do
+        yield
+        return
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    usual = {number: signal.getsignal(number) for number in ends}
+    mine = [number for number, held in usual.items() if held == signal.SIG_DFL]  # nohup ignores SIGHUP
+    for number in mine:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, usual[number])
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    raise Stopped(number)
 
 
 class LazyGroup(Commands):
@@ -125,6 +171,24 @@ _UNWRITABLE = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Refuse what no name, number or path of ours is: text of several lines, of no letters, without end.
+
+    Raises:
+        BenchError: a word is longer than LONGEST letters, or holds a control character or half a letter.
+    """
+    for word in words:
+        if len(word) > LONGEST:
+            raise BenchError(
+                f"{word[:40]!r}... is of {len(word):,} letters, expected at most {LONGEST:,} in one word"
+            )
+        odd = next((letter for letter in word if unicodedata.category(letter) in _NO_LETTERS), None)
+        if odd is not None:
+            raise BenchError(
+                f"{word[:80]!r} holds {odd!r}, which is no letter, expected text in one line of letters"
+            )
 
 
 def sentence_of(error: click.ClickException) -> str:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from bench.core.counts import Count
+from bench.core.exact import whole
 from bench.core.places import STORE
 from bench.errors import BadValue, UnknownName, near, unknown
 
@@ -17,10 +19,24 @@ DATA = "digits"
 """The data set of a command that was given none: it is embedded, small and real."""
 
 
-def _at_least(least: int) -> click.IntRange:
-    kind = click.IntRange(min=least)
-    kind.name = f"number of at least {least}"  # click's word for it is "integer range"
-    return kind
+SIDE = 10_000
+"""Pixels of the side of an image, at most."""
+
+PROCESSES = 1000
+"""How many processes, or GPUs, may work together."""
+
+
+def positive(text: str, option: str, word: str, example: str) -> int:
+    """The number of at least 1 that was typed for an option, which also takes a word."""
+    try:
+        found = whole(text)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise BadValue(
+            f"{option} is {text!r}, expected a number of at least 1, or {word}", f"{option} {example}"
+        )
+    return found
 
 
 Checked = Callable[[click.Context, click.Parameter, Any], Any]
@@ -115,14 +131,14 @@ data = click.option(
 )
 resize = click.option(
     "--resize",
-    type=_at_least(1),
+    type=Count(1, SIDE),
     metavar="N",
     help="Resize pictures so that the shorter side has N pixels, bicubic and antialiased.  [default: as they "
     "are, or as a network of timm or torchvision wants them]",
 )
 crop = click.option(
     "--crop",
-    type=_at_least(1),
+    type=Count(1, SIDE),
     metavar="N",
     help="Then cut N x N pixels out of the middle.  [default: as --resize]",
 )
@@ -164,7 +180,7 @@ recipe = click.option(
 )
 seed = click.option(
     "--seed",
-    type=_at_least(0),
+    type=Count(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -190,7 +206,7 @@ compiled = click.option(
 )
 workers = click.option(
     "--workers",
-    type=_at_least(1),
+    type=Count(1, PROCESSES),
     default=1,
     show_default=True,
     metavar="N",
@@ -319,7 +335,7 @@ surrogate = click.option(
 )
 devices = click.option(
     "--devices",
-    type=_at_least(1),
+    type=Count(1, PROCESSES),
     default=1,
     show_default=True,
     metavar="N",

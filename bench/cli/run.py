@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from bench.core.exact import exact
 from bench.core.threat import Budget, Source, format_eps
 from bench.errors import BadValue
 from bench.train.recipes import LOADED
@@ -25,7 +26,7 @@ if TYPE_CHECKING:  # the contract loads torch, and help must not
 DECIDES = (
     *("defense", "suite", "attacks", "knowledge", "norm", "eps", "examples", "checkpoint", "factory"),
     *("surrogate", "data", "arch", "recipe", "train_eps", "seed", "settings", "normalize", "randomized"),
-    *("resize", "crop"),
+    *("resize", "crop", "devices"),
 )
 """The words that decide a record; all others say where things lie and how it is done."""
 
@@ -115,7 +116,6 @@ def _told_again(answer: Answer, how: Options) -> Record:
     """The record that answered the same question before, with what was said then."""
     from bench.records.store import complete
 
-    how.store.prepare()
     for sentence in (*answer.said, complete(answer.record.run_id)):
         how.progress.say(sentence)
     return answer.record
@@ -138,7 +138,7 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
 
     record = compute(spec, how)
     may_keep = record.status == "complete" and how.stale != "accept" and not _is_of_files(spec)
-    if question is not None and may_keep:
+    if question is not None and may_keep and how.store.is_writable():
         question.keep(how.store, record.run_id, said)
     return record
 
@@ -197,8 +197,8 @@ def _as_typed(step: Fraction, like: object) -> str:
 def _percent(text: str) -> Fraction:
     """A share in percent."""
     try:
-        share = Fraction(text.strip().removesuffix("%"))
-    except (ValueError, ZeroDivisionError):
+        share = exact(text.strip().removesuffix("%"))
+    except ValueError:
         share = Fraction(-1)
     if not 0 <= share <= 100:
         raise BadValue(
@@ -240,8 +240,8 @@ def _write_junit(record: Record, missed: str | None, path: Path) -> None:
 
 
 def _write_board(store: Path, folder: Path) -> None:
-    from bench.publish import write_board
-    from bench.records.store import Store
+    from bench.cli.left_out import left_out
+    from bench.publish import read_records, write_board
 
-    for path in write_board(list(Store(store).records()), folder):
+    for path in write_board(read_records(store, left_out), folder):
         click.echo(f"board: {path}", err=True)

@@ -44,7 +44,7 @@ def verify(
     from bench.cli.requests import as_options
     from bench.runner.verify import verify as proofs
 
-    how = as_options(store=store, devices=1, rerun=False, **shared)
+    how = as_options(store=store, rerun=False, **shared)
     found = records_of((run,), store)
     if len(found) != 1:
         ids = ", ".join(f"{record.run_id} under {record.suite}" for record in found[:6])
@@ -70,8 +70,4 @@ def verify(
 
 
 def _count(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise BadValue(f"--cells is {text!r}, expected a number of at least 1, or all", "--cells 3")
-    return int(text)
+    return None if text == "all" else options.positive(text, "--cells", "all", "3")

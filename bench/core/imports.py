@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from bench.core.files import resolved
 from bench.errors import BadValue, UnknownName
 
 FROM_FILE = "_from_path"
@@ -43,7 +44,7 @@ def is_given(module: str) -> bool:
 
 def has_run(path: Path) -> bool:
     """Whether the file was run as a module in this process."""
-    place = path.expanduser().resolve()
+    place = resolved(path)
     return any(getattr(module, "__dict__", {}).get(FROM_FILE) == place for module in [*sys.modules.values()])
 
 
@@ -65,7 +66,7 @@ def module_at(place: str, expected: str) -> ModuleType:
             found = importlib.import_module(place)
         _GIVEN.add(place)
         return found
-    path = Path(place).expanduser().resolve()
+    path = resolved(place)
     if not path.is_file():
         raise UnknownName(f"there is no file {place!r}, expected {expected}")
     found = _module_of_file(path)

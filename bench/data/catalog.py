@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.core.files import is_there, resolved
 from bench.core.threat import Budget, Norm
 from bench.data.reading import Reading, parted, read_brackets
 from bench.errors import BadValue, UnknownName, unknown
@@ -299,9 +300,9 @@ def kind(name: str) -> str:
 def user_path(name: str) -> Path:
     """The path in `folder:PATH` or `npz:PATH`, absolute; ~ is the home folder, and .npz may be left out."""
     prefix, _, rest = parted(name)[0].partition(":")
-    path = Path(rest.strip()).expanduser().resolve()
+    path = resolved(rest.strip())
     ending = _ENDINGS.get(prefix)
-    if ending and path.suffix != ending and not path.exists():
+    if ending and path.suffix != ending and not is_there(path):
         return path.with_name(f"{path.name}{ending}")
     return path
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.core.digest import file_sha256
+from bench.core.files import is_there, read_bytes, why
 from bench.data import folder, hf_data, npy, npz, pt
 from bench.data.catalog import HUB, PREFIXES, kind, source, user_path
 from bench.errors import BadData
@@ -30,19 +31,19 @@ def identity(name: str, download: bool = False) -> str | None:
     if prefix == HUB:
         return _of_parquet(name, download)
     path = user_path(name)
-    if not path.exists():
+    if not is_there(path):
         raise BadData(f"there is nothing at {str(path)!r}, which --data {name} names", "--data PREFIX:PATH")
     try:
         return _IDENTITIES[prefix](path)
     except OSError as error:
-        raise BadData(f"{error.filename} cannot be read ({error.strerror})") from error
+        raise BadData(f"{error.filename} cannot be read ({why(error)})") from error
 
 
 def _of_pictures(path: Path) -> str:
     """Of the pictures that would be read, where each lies and its bytes; other files do not count."""
     digest, start = hashlib.sha256(), len(path.as_posix())
     for file in folder.pictures(path):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_bytes(file)).digest())
         digest.update(os.fsencode(file.as_posix()[start:]) + b"\0")
     return digest.hexdigest()[:12]
 

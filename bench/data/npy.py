@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.progress import Progress
@@ -13,6 +12,7 @@ from bench.data.arrays import Pair, labels_of, lacking, parts_of, splits_of
 from bench.data.catalog import user_path
 from bench.data.splits import DataRequest, Splits
 from bench.errors import BadData
+from bench.records.arrays import Unreadable, opened, reason
 
 
 def read(request: DataRequest, progress: Progress) -> Splits:
@@ -47,8 +47,6 @@ def _images_and_labels(path: Path, there: dict[str, Path]) -> Pair | None:
 def _opened(path: Path) -> NDArray[Any]:
     """One array, whose content is read when it is asked for."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadData(f"{path} is not a readable npy file of a plain array ({reason})") from error
-    return array
+        return opened(path)
+    except (OSError, Unreadable) as error:
+        raise BadData(f"{path} is not a readable npy file of a plain array ({reason(error)})") from error

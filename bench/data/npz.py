@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from bench.core.progress import Progress, Silent
 from bench.data.arrays import EXPECTED, splits_of
 from bench.data.catalog import user_path
 from bench.data.splits import DataRequest, Splits
 from bench.errors import BadData
+from bench.records.arrays import Archive, reason
 
 
 def read(request: DataRequest, progress: Progress) -> Splits:
@@ -32,7 +30,7 @@ def located(path: Path) -> Path:
 def beside(name: str, root: Path) -> Splits | None:
     """NAME.npz in a folder; None: it is not there."""
     path = root / f"{name}.npz"
-    return read_file(path, DataRequest(f"npz:{path}"), Silent()) if path.is_file() else None
+    return read_file(located(path), DataRequest(f"npz:{path}"), Silent()) if path.exists() else None
 
 
 def read_file(path: Path, request: DataRequest, progress: Progress) -> Splits:
@@ -47,11 +45,10 @@ def read_file(path: Path, request: DataRequest, progress: Progress) -> Splits:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Mapping[str, Any]]:
+def _opened(path: Path) -> Iterator[Archive]:
     """The arrays, read one by one; whatever goes wrong meanwhile is told of the file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Archive(path) as file:
             yield file
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadData(f"{path} is not a readable npz file of plain arrays ({reason})") from error
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path} is not a readable npz file of plain arrays ({reason(error)})") from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.core.files import at_home, read_text, why
+from bench.core.json_file import MOST, parse_json
 from bench.errors import BadValue, near
 
 _SYNSET = re.compile(r"n\d{8}")
@@ -26,7 +28,7 @@ def outputs_of(place: str, classes: Sequence[str], data: str) -> tuple[int, ...]
     Raises:
         BadValue: it cannot be read, or a class is not in it.
     """
-    named = _imagenet() if place == IMAGENET else _read(Path(place).expanduser())
+    named = _imagenet() if place == IMAGENET else _read(at_home(place))
     plain = {_plain(name): number for name, number in named.items()}
     found = []
     for name in classes:
@@ -77,16 +79,15 @@ def _plain(name: str) -> str:
 
 def _read(path: Path) -> dict[str, int]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
         raise BadValue(
-            f"{path} cannot be read ({reason}), expected names of outputs", "--classes FILE"
+            f"{path} cannot be read ({why(error)}), expected names of outputs", "--classes FILE"
         ) from None
     if not text.lstrip().startswith(("{", "[")):
         return {line.strip(): number for number, line in enumerate(text.splitlines()) if line.strip()}
     try:
-        return _of_json(json.loads(text))
+        return _of_json(parse_json(text))
     except (ValueError, TypeError, RecursionError):
         raise BadValue(
             f"{path} is no list of names and no table between names and numbers, expected one",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from bench.core.files import regular
 from bench.core.progress import Progress
 from bench.data.reading import Reading
 from bench.errors import BadData
@@ -76,7 +77,7 @@ def _sizes_to_type(shorter: int) -> str:
 def _decode(path: Picture, reading: Reading) -> NDArray[np.uint8]:
     """[H, W, C] of one picture."""
     try:
-        with Image.open(path if isinstance(path, Path) else io.BytesIO(path.content())) as image:
+        with Image.open(regular(path) if isinstance(path, Path) else io.BytesIO(path.content())) as image:
             mode = "L" if reading.channels == 1 else "RGB"
             plain = _in_8_bits(_one_frame(_opaque(image, path), path), path).convert(mode)
             if reading.resizes:

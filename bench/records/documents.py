@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-import numpy as np
-from numpy.lib.npyio import NpzFile
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from bench.core.files import read_bytes, read_text, why
+from bench.core.json_file import MOST
 from bench.errors import BadData
-from bench.records.store import write_atomically
+from bench.records.arrays import Arrays, unpacked
+from bench.records.files import write_atomically
+from bench.records.reading import one_line_each, parsed_json, require_sound, validated
+from bench.records.seal import check, sealed, unsealed
+from bench.records.upgrades import Upgrade, upgraded
 
 T = TypeVar("T")
 
+NO_UPGRADES: Mapping[int, Upgrade] = MappingProxyType({})
+
 
 def to_json(found: object) -> str:
-    """A dataclass as indented JSON, with a newline at the end."""
+    """A dataclass as indented JSON with its digest, and a newline at the end."""
     assert is_dataclass(found)
-    data = asdict(cast(Any, found))
-    return json.dumps(data, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+    return sealed(asdict(cast(Any, found)))
 
 
 def write(path: Path, found: object) -> None:
@@ -38,41 +42,52 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def beside(path: Path, digest: str, unpack: Callable[[NpzFile], T], again: str) -> T:
+def beside(path: Path, digest: str, unpack: Callable[[Arrays], T], again: str) -> T:
     """What `unpack` makes of the arrays in a file beside a record, which holds its digest.
 
     Raises:
         BadData: it is missing, damaged, or not the record's.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if sha256(content) != digest:
             raise ValueError("it is not the file that the record names")
-        with np.load(io.BytesIO(content), allow_pickle=False) as held:
-            return unpack(held)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        return unpack(unpacked(content))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise BadData(f"{path} cannot be read ({error}), expected the arrays of its record", again) from None
 
 
-def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:
+def read(
+    path: Path,
+    kind: type[T],
+    schema: int,
+    again: str,
+    upgrades: Mapping[int, Upgrade] = NO_UPGRADES,
+    contradictions: Callable[[T], Iterable[str]] = lambda _: (),
+) -> T | None:
     """What a file holds; None: there is none. `again` is what to type where it is damaged.
 
+    Older schemas are brought up to `schema` by `upgrades`.
+
     Raises:
-        BadData: it is unreadable, of another schema, or has a field too many, too few or of the wrong type.
+        BadData: it is unreadable, of a newer bench, has a field too many, too few or of the wrong type, or
+            contradicts itself.
     """
     if not path.is_file():
         return None
+    what, origin = kind.__name__.lower(), str(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected a {kind.__name__.lower()}", again) from None
-    held = data.get("schema") if isinstance(data, dict) else None
-    if held != schema:
-        raise BadData(f"{path} has schema {held!r}, expected {schema}", again)
-    try:
-        return TypeAdapter(kind).validate_python(data)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        what = kind.__name__.lower()
-        raise BadData(f"{path} is no valid {what} at {place}: {problem['msg']}", again) from None
+        text = read_text(path, MOST)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(f"{path} cannot be read ({why(error)}), expected a {what}", again) from None
+    held = parsed_json(text, origin, what, again)
+    data = upgraded(one_line_each(unsealed(held), text), schema, upgrades, origin, what)
+    found: T = validated(data, _adapter(kind), origin, what, again)
+    require_sound(contradictions(found), origin, what, again)
+    check(held, origin, again)
+    return found
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # costs more to build than many results to read

@@ -3,39 +3,86 @@
 Files are safetensors: `images` [m, C, H, W] float32 and `ids` [m] int64, positions in the test set. That of
 the worst case has `labels` [m], too, and `columns` [m]: the place of the column that broke the example among
 the names in its metadata. They are written and read part by part: memory holds one chunk of images at most.
+
+Each file states in its metadata whose it is, and ends with the SHA-256 of all that comes before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import regular
 from bench.errors import BadData
-from bench.records.store import RunFolder, writing
+from bench.records.files import writing
+from bench.records.record import Record
+from bench.records.store import IMAGES, RunFolder
 
-FILE = "adversarial.safetensors"
+FILE = IMAGES
 """What the images of a run's worst case are called in its folder."""
 
-_TYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I64": np.dtype("<i8")}
+DIGEST = "sha256"
+"""The last tensor of a file [32], the digest of all bytes before it; files of older making lack it."""
+
+_TYPES: Mapping[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+    "U8": np.dtype("u1"),
+}
 
 
 def keep_images(
     folder: RunFolder, column: str, chunk: int, ids: NDArray[np.int64], broken: NDArray[np.float32]
 ) -> None:
     """Store what a cell broke; call it before the cell itself is kept, so that no cell lacks its images."""
-    write(cell_images(folder, column, chunk), {"ids": ids}, {}, [broken], broken.shape)
+    path, owner = cell_images(folder, column, chunk), folder.owner(column, chunk)
+    write(path, {"ids": ids}, owner, [broken], broken.shape)
 
 
 def cell_images(folder: RunFolder, column: str, chunk: int) -> Path:
     """Where the images of a cell lie."""
     return folder.path / "cells" / column / f"{chunk:04d}.safetensors"
+
+
+def unusable(folder: RunFolder, column: str, chunk: int) -> str | None:
+    """Why the images of a cell that are there are not to be used; None: they are, or there are none."""
+    path = cell_images(folder, column, chunk)
+    if not path.is_file():
+        return None
+    try:
+        with images(path) as found:
+            strange = folder.stranger(found.metadata, column, chunk)
+        return strange or (None if is_whole(path) else "was changed after it was made")
+    except BadData as error:
+        return error.message
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file of images is as it was written; of older ones, which have no digest, nobody knows."""
+    with images(path) as found:
+        if DIGEST not in found.names:
+            return "spec" not in found.metadata
+        told = bytes(found.array(DIGEST).astype(np.uint8))
+    left, digest = path.stat().st_size - len(told), hashlib.sha256()
+    with path.open("rb") as file:
+        while left:
+            part = file.read(min(left, 1 << 20))
+            digest.update(part)
+            left -= len(part)
+        return file.read() == told == digest.digest()
+
+
+def has_loose_images(record: Record, folder: RunFolder) -> bool:
+    """Whether images of cells are left beside those of the worst case, which were gathered from them."""
+    return record.evidence is not None and any(folder.path.glob("cells/*/*.safetensors"))
 
 
 def drop_cell_images(folder: RunFolder) -> None:
@@ -58,19 +105,33 @@ def write(
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
-    for name, kind, dims in [*((n, "I64", a.shape) for n, a in arrays.items()), ("images", "F32", shape)]:
+    kinds = [*((name, "I64", array.shape) for name, array in arrays.items()), ("images", "F32", shape)]
+    for name, kind, dims in [*kinds, (DIGEST, "U8", (32,))]:
         start, end = end, end + int(np.prod(dims, dtype=np.int64)) * _TYPES[kind].itemsize
         header[name] = {"dtype": kind, "shape": list(dims), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # tensors begin on a multiple of eight
     with writing(path) as file:
-        file.write(struct.pack("<Q", len(text)) + text)
+        written = _Hashed(file)
+        written.write(struct.pack("<Q", len(text)) + text)
         for array in arrays.values():
-            file.write(np.ascontiguousarray(array, dtype=_TYPES["I64"]).tobytes())
+            written.write(np.ascontiguousarray(array, dtype=_TYPES["I64"]).tobytes())
         for part in parts:
-            file.write(np.ascontiguousarray(part, dtype=_TYPES["F32"]).tobytes())
+            written.write(np.ascontiguousarray(part, dtype=_TYPES["F32"]).tobytes())
+        file.write(written.digest.digest())
         if file.tell() != 8 + len(text) + end:
             raise ValueError(f"the parts make {file.tell() - 8 - len(text)} bytes, expected {end}")
+
+
+class _Hashed:
+    """A file whose content is hashed while it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.digest = file, hashlib.sha256()
+
+    def write(self, content: bytes) -> None:
+        self._file.write(content)
+        self.digest.update(content)
 
 
 class EvidenceImages:
@@ -79,6 +140,7 @@ class EvidenceImages:
     def __init__(self, path: Path, handle: Any) -> None:
         self.path, self._handle = path, handle
         self.metadata: Mapping[str, str] = handle.metadata() or {}
+        self.names: frozenset[str] = frozenset(handle.keys())
         self.ids: NDArray[np.int64] = handle.get_tensor("ids")
 
     def __len__(self) -> int:
@@ -121,12 +183,13 @@ def images(path: Path) -> Iterator[EvidenceImages]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        handle: Any = safe_open(path, framework="numpy")
+        handle: Any = safe_open(regular(path), framework="numpy")
         opened = handle.__enter__()
         found = EvidenceImages(path, opened)
-        if set(opened.keys()) < {"ids", "images"}:
-            raise KeyError("images")
-    except (OSError, SafetensorError, KeyError) as error:
+        shape = tuple(opened.get_slice("images").get_shape())
+        if len(shape) != 4 or found.ids.dtype != np.int64 or found.ids.shape != shape[:1]:
+            raise ValueError(f"ids of shape {list(found.ids.shape)} for images of shape {list(shape)}")
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise BadData(
             f"{path} cannot be read ({error}), expected adversarial images", "bench run again with --rerun"
         ) from None

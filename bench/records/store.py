@@ -6,65 +6,44 @@ import contextlib
 import csv
 import io
 import json
-import os
-import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bench.core.digest import canonical, file_sha256
+from bench.core.files import read_bytes, read_text, why
+from bench.core.json_file import MOST, parse_json, read_json
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue
+from bench.records.arrays import LIMIT, Arrays, packed, reason, unpacked
+from bench.records.files import require_writable, write_atomically, writing
+from bench.records.locks import locked
 from bench.records.reading import from_json
 from bench.records.record import Record, to_json
 
+__all__ = [
+    "Arrays",
+    "RunFolder",
+    "Store",
+    "StoredCell",
+    "complete",
+    "read_examples",
+    "read_record",
+    "require_writable",
+    "write_atomically",
+    "writing",
+]
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it exists whole or not at all: temporary file, sync, rename."""
-    with writing(path) as file:
-        file.write(content)
+EXAMPLES = "examples.csv"
+"""What each column did to each example of a run, in its folder."""
 
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
-    """The same for what is written piece by piece."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-
-
-def require_writable(folder: Path, what: str, hint: str) -> None:
-    """Raise BadValue unless the folder can be written to, or made; nothing is left behind."""
-    nearest = folder.absolute()
-    try:
-        while not nearest.exists():
-            nearest = nearest.parent
-        with tempfile.TemporaryFile(dir=nearest):
-            pass
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise BadValue(
-            f"the {what} {str(folder)!r} cannot be written to ({reason}), expected a writable folder", hint
-        ) from None
-
-
-Arrays = Mapping[str, NDArray[Any]]
-"""Arrays by name, as a cell holds them."""
+IMAGES = "adversarial.safetensors"
+"""The images of a run's worst case, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +70,27 @@ class Store:
         """
         require_writable(self.root, "store", "--store FOLDER")
 
-    def run(self, run_id: str) -> RunFolder:
-        """The folder of one run."""
-        return RunFolder(self.root / run_id)
+    def is_writable(self) -> bool:
+        """Whether anything new can be kept in the folder."""
+        try:
+            self.prepare()
+        except BadValue:
+            return False
+        return True
+
+    def lock(
+        self, kind: str, name: str, say: Callable[[str], object]
+    ) -> contextlib.AbstractContextManager[float]:
+        """Hold the lock of a training, a run or a result; gives when it was taken, see `locks.locked`."""
+        return locked(self.root, f"{kind}-{name}", f"{kind} {name}", say)
+
+    def run(self, run_id: str, say: Callable[[str], object] | None = None) -> RunFolder:
+        """The folder of one run; `say` is told of cells that do not count."""
+        return RunFolder(self.root / run_id, say)
 
     def model(self, training_id: str) -> Path:
         """The folder of one training."""
         return self.root / "models" / training_id
-
-    def records(self) -> Iterator[Record]:
-        """Every complete record, by run id."""
-        for path in sorted(self.root.glob("*/record.json")):
-            yield read_record(path)
 
 
 def complete(run_id: str) -> str:
@@ -111,29 +99,60 @@ def complete(run_id: str) -> str:
 
 
 class RunFolder:
-    """`spec.json`, `cells/<column>/<chunk>.npz`, then `examples.csv`, and last `record.json`."""
+    """`spec.json`, `cells/<column>/<chunk>.npz`, then `examples.csv`, and last `record.json`.
 
-    def __init__(self, path: Path) -> None:
+    Every cell states whose it is: what it is of, its column and chunk, and the digest of `spec.json`, which
+    holds the spec and the code. One of another result, column or chunk counts as not computed.
+    """
+
+    def __init__(self, path: Path, say: Callable[[str], object] | None = None) -> None:
+        """`say` is told of every cell that is there and does not count."""
         self.path = path
+        self._say = say or (lambda sentence: None)
 
     def begin(self, spec: Mapping[str, Any], sources: Mapping[str, str]) -> int:
         """Open the run; cells that other code computed are thrown away, and how many is returned."""
+        content = json.dumps({"spec": spec, "sources": sources, "owned": True}, indent=1, sort_keys=True)
         held = self._spec()
-        if isinstance(held, dict) and not changed_modules(held.get("sources") or {}, sources):
+        if held and _same(held["spec"], parse_json(content)["spec"]) and not _changed(held, sources):
             return 0
         cells = list(self.path.glob("cells/*/*.npz"))
         for file in self.path.glob("cells/*/*"):
             file.unlink()
-        content = json.dumps({"spec": spec, "sources": sources}, indent=1, sort_keys=True)
         write_atomically(self.path / "spec.json", content.encode())
         return len(cells)
 
     def holds(self, columns: Iterable[str], chunks: int, sources: Mapping[str, str]) -> bool:
         """Whether every cell of these columns is here, computed by this code; nothing is thrown away."""
         held = self._spec()
-        if not isinstance(held, dict) or changed_modules(held.get("sources") or {}, sources):
+        if not held or _changed(held, sources):
             return False
         return all(self._cell(column, chunk).is_file() for column in columns for chunk in range(chunks))
+
+    def owner(self, column: str, chunk: int) -> dict[str, str]:
+        """What a file of one cell states: whose it is."""
+        try:
+            spec = sha256((self.path / "spec.json").read_bytes()).hexdigest()
+        except FileNotFoundError:
+            spec = ""
+        return {"of": self.path.name, "spec": spec, "column": column, "chunk": str(chunk)}
+
+    def stranger(self, told: Mapping[str, str] | None, column: str, chunk: int) -> str | None:
+        """Why a file that states this is not of this cell; None: it is.
+
+        None for `told`: it states nothing, which is right for what was computed before files did.
+        """
+        owner = self.owner(column, chunk)
+        told = {name: told[name] for name in owner if name in told} if told else {}
+        if not told and not self._spec().get("owned"):
+            return None
+        if told.keys() != owner.keys():
+            return "does not say whose it is"
+        if told == owner:
+            return None
+        if all(told[name] == owner[name] for name in ("of", "column", "chunk")):
+            return "was computed for another spec.json than the one that is here"
+        return f"is of {told['column']}, chunk {told['chunk']}, of {told['of']}"
 
     def record(self) -> Record | None:
         """The record, if the run is complete."""
@@ -141,24 +160,33 @@ class RunFolder:
         return read_record(path) if path.is_file() else None
 
     def held(self, column: str, chunk: int) -> tuple[Arrays, float] | None:
-        """The arrays of a computed cell and the seconds it took; a damaged one counts as not computed."""
+        """The arrays of a computed cell and the seconds it took.
+
+        A damaged one, and one of another cell, counts as not computed, and is told.
+        """
         path = self._cell(column, chunk)
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as held:
-                arrays = {name: held[name] for name in held.files}
-                return arrays, float(arrays.pop("seconds"))
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
-            path.unlink()
-            return None
+            arrays = unpacked(read_bytes(path, LIMIT))
+            told = parse_json(str(arrays.pop("owner"))) if "owner" in arrays else None
+            seconds = float(arrays.pop("seconds"))
+            strange = self.stranger(told, column, chunk)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            strange = f"is damaged ({reason(error)})"
+        if strange is None:
+            return arrays, seconds
+        self._refuse(path, strange)
+        return None
 
     def keep(self, column: str, chunk: int, arrays: Arrays, seconds: float) -> None:
         """Store a computed cell, whole or not at all; the note of an earlier failure goes."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, seconds=np.float64(seconds), **cast(dict[str, Any], arrays))
+        told = {
+            "seconds": np.asarray(np.float64(seconds)),
+            "owner": np.asarray(json.dumps(self.owner(column, chunk))),
+        }
         path = self._cell(column, chunk)
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, packed({**told, **arrays}))
         path.with_suffix(".error").unlink(missing_ok=True)
 
     def cell(self, column: str, chunk: int) -> StoredCell | None:
@@ -170,8 +198,8 @@ class RunFolder:
         try:
             outcomes = Outcomes(**{field.name: arrays[field.name] for field in fields(Outcomes)})
             return StoredCell(outcomes, seconds, int(arrays["flat_gradients"]), int(arrays["shared"]))
-        except (KeyError, ValueError):
-            self._cell(column, chunk).unlink()
+        except (KeyError, ValueError, TypeError) as error:
+            self._refuse(self._cell(column, chunk), f"holds something else ({reason(error)})")
             return None
 
     def keep_cell(self, column: str, chunk: int, cell: StoredCell) -> None:
@@ -183,10 +211,13 @@ class RunFolder:
         """Note why a cell failed; it is computed again next time."""
         write_atomically(self._cell(column, chunk).with_suffix(".error"), (message + "\n").encode())
 
-    def finish(self, record: Record, outcomes: Mapping[str, Outcomes]) -> None:
-        """Write the examples, then the record: it exists = it is complete."""
-        write_atomically(self.path / "examples.csv", _examples_csv(outcomes).encode())
+    def finish(self, record: Record, outcomes: Mapping[str, Outcomes]) -> Record:
+        """Write the examples, then the record with their digest: it exists = it is complete."""
+        content = _examples_csv(outcomes).encode()
+        record = replace(record, files={**record.files, EXAMPLES: sha256(content).hexdigest()})
+        write_atomically(self.path / EXAMPLES, content)
         write_atomically(self.path / "record.json", to_json(record).encode())
+        return record
 
     def examples(self) -> dict[str, Outcomes]:
         """What each column of a complete run did to each example.
@@ -194,7 +225,7 @@ class RunFolder:
         Raises:
             BadData: there is no record, or `examples.csv` is missing, damaged, or not the record's.
         """
-        path, record = self.path / "examples.csv", read_record(self.path / "record.json")
+        path, record = self.path / EXAMPLES, read_record(self.path / "record.json")
         found = read_examples(path)
         computed = {column.name for column in record.columns if column.robust is not None}
         if set(found) != computed or any(len(held) != record.examples for held in found.values()):
@@ -202,24 +233,50 @@ class RunFolder:
                 f"{path} does not hold the {record.examples} examples of {', '.join(sorted(computed))}",
                 "bench run again with --rerun",
             )
+        if record.files.get(EXAMPLES, file_sha256(path)) != file_sha256(path):
+            raise BadData(
+                f"{path} is not the table that run {record.run_id} wrote, expected the one that its record "
+                "names",
+                "bench run again with --rerun",
+            )
         return found
 
     def forget(self) -> None:
-        """Drop the record and every cell."""
-        (self.path / "record.json").unlink(missing_ok=True)
+        """Drop the record, every cell, and what was made of them."""
+        for name in ("record.json", EXAMPLES, IMAGES):
+            (self.path / name).unlink(missing_ok=True)
         for cell in self.path.glob("cells/*/*"):
             cell.unlink()
 
     def _cell(self, column: str, chunk: int) -> Path:
         return self.path / "cells" / column / f"{chunk:04d}.npz"
 
-    def _spec(self) -> object:
-        """What is written down about the run; None where nothing is, or it is damaged."""
-        path = self.path / "spec.json"
+    def _refuse(self, path: Path, why: str) -> None:
+        self._say(f"{path} {why}: it counts as not computed")
+
+    def _spec(self) -> dict[str, Any]:
+        """What is written down about the run; nothing where it is missing or damaged."""
         try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except ValueError:
-            return None
+            held = read_json(self.path / "spec.json")
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(held, dict) or not isinstance(held.get("spec"), dict):
+            return {}
+        sources = held.get("sources")
+        return held if isinstance(sources, dict) and all(type(d) is str for d in sources.values()) else {}
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two specs are the same, whatever classes were called when they were written."""
+    try:
+        return canonical(one) == canonical(other)
+    except (ValueError, RecursionError):  # one of them holds what no spec does
+        return False
+
+
+def _changed(held: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
+    """The modules that are not as they were when this was written down."""
+    return changed_modules(held["sources"], sources)
 
 
 def read_record(path: Path) -> Record:
@@ -229,12 +286,11 @@ def read_record(path: Path) -> Record:
         BadData: it is missing, unreadable, or not a record.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadData(f"{path} is not text in UTF-8, expected a record.json", "bench list runs") from None
-    except OSError as error:
-        why = error.strerror or error
-        raise BadData(f"{path} cannot be read ({why}), expected a record.json", "bench list runs") from None
+        text = read_text(path, MOST)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(
+            f"{path} cannot be read ({why(error)}), expected a record.json", "bench list runs"
+        ) from None
     return from_json(text, origin=str(path))
 
 
@@ -246,11 +302,10 @@ def read_examples(path: Path) -> dict[str, Outcomes]:
     """
     found: dict[str, list[dict[str, str]]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                found.setdefault(row["column"], []).append(row)
+        for row in csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True):
+            found.setdefault(row["column"], []).append(row)
         return {column: _outcomes(rows) for column, rows in found.items()}
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BadData(
             f"{path} cannot be read ({error}), expected what its run did to each example",
             "bench run again with --rerun",

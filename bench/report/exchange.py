@@ -11,6 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench.core.exact import exact
+from bench.core.json_file import json_of
 from bench.errors import BadData, BadValue
 from bench.records.claims import claim_of, link
 from bench.records.record import Interval, Record
@@ -181,14 +183,7 @@ _UNRELIABLE = (
 
 
 def _published(path: Path) -> Published:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise BadData(f"{path} is not text in UTF-8, expected a file of RobustBench's model_info") from None
-    except (OSError, ValueError) as error:
-        raise BadData(
-            f"{path} cannot be read ({error}), expected a file of RobustBench's model_info"
-        ) from None
+    held = json_of(path, "a file of RobustBench's model_info")
     if not isinstance(held, dict) or not {"name", "clean_acc"} <= set(held):
         raise BadData(f"{path} has no name and clean_acc, expected a file of RobustBench's model_info")
     folder = path.resolve().parent
@@ -220,8 +215,8 @@ def _eps(value: object, path: Path) -> str | None:
     if value is None or value == "":
         return None
     try:
-        return str(Fraction(str(value)).limit_denominator(10_000))
-    except (ValueError, ZeroDivisionError):
+        return str(exact(str(value)).limit_denominator(10_000))
+    except ValueError:
         raise BadData(f"{path}: eps is {value!r}, expected a radius such as 8/255") from None
 
 
@@ -236,7 +231,7 @@ def _number(held: Mapping[str, Any], key: str, path: Path) -> float | None:
         return None
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = -1.0
     if not 0 <= found <= 100:
         raise BadData(f"{path}: {key} is {value!r}, expected percent from 0 to 100")

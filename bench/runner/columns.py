@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from bench.api import Trial
 from bench.core.outcomes import Outcomes
@@ -59,7 +59,8 @@ class RunWork:
     """A run, as it can be sent to another process."""
 
     spec: RunSpec
+    weights: Mapping[str, str]  # training -> SHA-256 of what this process attacks
 
     def open(self, options: Options) -> Columns:
         """Open its subject."""
-        return Columns(open_subject(self.spec, options))
+        return Columns(open_subject(self.spec, replace(options, weights=self.weights)))

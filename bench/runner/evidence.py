@@ -21,7 +21,7 @@ from bench.core.seeds import seed_for
 from bench.errors import BadData
 from bench.evaluate.batches import Batches
 from bench.evaluate.referee import TOLERANCE, Referee
-from bench.records.evidence import FILE, EvidenceImages, cell_images, drop_cell_images, images, write
+from bench.records.evidence import FILE, EvidenceImages, cell_images, images, is_whole, write
 from bench.records.record import Evidence, Finding
 from bench.records.store import RunFolder
 from bench.runner.subject import Subject
@@ -42,56 +42,102 @@ class EvidenceScore:
 def keep(
     subject: Subject, folder: RunFolder, outcomes: Mapping[str, Outcomes], progress: Progress
 ) -> tuple[Evidence | None, list[Finding]]:
-    """The images of a run whose columns are all there, what they come to, and what is wrong with that."""
-    path = gather(subject, folder, outcomes, progress)
-    if path is None:
+    """The images of a run whose columns are all there, what they come to, and what is wrong with that.
+
+    The images of its cells stay where they are until the record is stored; `drop_cell_images` is for then.
+    """
+    worst = Fallen.of(subject, folder, outcomes)
+    path = folder.path / FILE
+    if not _is_of(path, worst) and not gather(subject, folder, worst, progress):
         return None, []
     scored = score(subject, path)
-    drop_cell_images(folder)
     evidence = evidence_of(path, scored)
     progress.say(f"{evidence.images} adversarial images ({_size(path)}) are kept in {path}")
     return evidence, disagreements(subject, scored, outcomes)
 
 
-def gather(
-    subject: Subject, folder: RunFolder, outcomes: Mapping[str, Outcomes], progress: Progress
-) -> Path | None:
+@dataclass(frozen=True)
+class Fallen:
+    """Which examples the columns broke, each by the first that did, and what their file says of itself."""
+
+    columns: tuple[str, ...]
+    broken: Held  # [n]
+    first: NDArray[np.int64]  # [n] the column
+    chunk: NDArray[np.int64]  # [n] that the example is in
+    ids: NDArray[np.int64]  # [n]
+    labels: NDArray[np.int64]  # [n]
+    told: Mapping[str, str]  # whose it is
+
+    @classmethod
+    def of(cls, subject: Subject, folder: RunFolder, outcomes: Mapping[str, Outcomes]) -> Fallen:
+        """The worst case of a run whose columns are all there."""
+        columns = list(outcomes)
+        fell = np.stack([held.correct & ~held.robust for held in outcomes.values()])
+        known = next(iter(outcomes.values()))
+        told = {"run": subject.spec.id, "data": subject.data.name, "columns": json.dumps(columns)}
+        return cls(
+            columns=tuple(columns),
+            broken=np.asarray(fell.any(axis=0)),
+            first=fell.argmax(axis=0),
+            chunk=np.repeat(np.arange(len(subject.rows)), [len(rows) for rows in subject.rows]),
+            ids=known.ids,
+            labels=known.labels,
+            told={**told, "spec": folder.owner("", 0)["spec"]},
+        )
+
+    @property
+    def arrays(self) -> dict[str, NDArray[np.int64]]:
+        """What lies beside the images in their file."""
+        return {name: getattr(self, name)[self.broken] for name in ("ids", "labels")} | {
+            "columns": self.first[self.broken]
+        }
+
+
+def _is_of(path: Path, worst: Fallen) -> bool:
+    """Whether a file of images is there, whole, and of this run: the cells' own may be gone by now."""
+    if not path.is_file():
+        return False
+    try:
+        with images(path) as found:
+            if any(found.metadata.get(name, told) != told for name, told in worst.told.items()):
+                return False
+            if "run" not in found.metadata:
+                return False
+            same = all(np.array_equal(found.array(name), held) for name, held in worst.arrays.items())
+        return same and is_whole(path)
+    except BadData:
+        return False
+
+
+def gather(subject: Subject, folder: RunFolder, worst: Fallen, progress: Progress) -> bool:
     """Write the images of the worst case, each by the first column that broke it.
 
-    None, and told, where a stored cell was computed without keeping its images.
+    False, and told, where a stored cell was computed without keeping its images.
     """
-    columns = list(outcomes)
-    fell = np.stack([held.correct & ~held.robust for held in outcomes.values()])
-    broken, first = fell.any(axis=0), fell.argmax(axis=0)
-    known = next(iter(outcomes.values()))
-    of_chunk = np.repeat(np.arange(len(subject.rows)), [len(rows) for rows in subject.rows])
-    sources = {
-        (int(chunk), int(column)): cell_images(folder, columns[column], int(chunk))
-        for chunk, column in zip(of_chunk[broken], first[broken], strict=True)
-    }
+    broken, first = worst.broken, worst.first
+    needed = sorted({*zip(worst.chunk[broken].tolist(), first[broken].tolist(), strict=True)})
+    sources = {(chunk, column): cell_images(folder, worst.columns[column], chunk) for chunk, column in needed}
     lacking = [path for path in sources.values() if not path.is_file()]
     if lacking:
         progress.say(
             f"the adversarial images are not kept: {len(lacking)} of the stored cells were computed without "
             "them (--rerun computes all again)"
         )
-        return None
+        return False
 
     def parts() -> Iterator[NDArray[np.float32]]:
         shape = subject.data.image_shape
         for chunk in range(len(subject.rows)):
-            here = broken & (of_chunk == chunk)
+            here = broken & (worst.chunk == chunk)
             part = np.empty((int(here.sum()), *shape), dtype=np.float32)
             for column in np.unique(first[here]):
                 with images(sources[chunk, int(column)]) as found:
-                    part[first[here] == column] = found.of(known.ids[here & (first == column)])
+                    part[first[here] == column] = found.of(worst.ids[here & (first == column)])
             yield part
 
-    path = folder.path / FILE
-    arrays = {"ids": known.ids[broken], "labels": known.labels[broken], "columns": first[broken]}
-    told = {"run": subject.spec.id, "data": subject.data.name, "columns": json.dumps(columns)}
-    write(path, arrays, told, parts(), (int(broken.sum()), *subject.data.image_shape))
-    return path
+    shape = (int(broken.sum()), *subject.data.image_shape)
+    write(folder.path / FILE, worst.arrays, worst.told, parts(), shape)
+    return True
 
 
 def evidence_of(path: Path, scored: EvidenceScore) -> Evidence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from bench.attacks.geometry import project
 from bench.attacks.streams import seeded
 from bench.core.bitmap import packed
 from bench.core.digest import file_sha256, source_digests
+from bench.core.files import why
 from bench.core.outcomes import REFUSED, worst_case
 from bench.core.seeds import seed_for
 from bench.core.succession import changed_modules
 from bench.core.threat import Budget
 from bench.errors import BadData, BadValue
 from bench.evaluate.referee import TOLERANCE
+from bench.records.arrays import Unreadable, opened
 from bench.records.evidence import write
 from bench.records.record import Imported, Record, to_json
 from bench.records.store import RunFolder, write_atomically
@@ -80,22 +83,22 @@ def import_images(
             "them, expected images of the whole test set"
         )
     folder = options.store.run(record.run_id)
-    return _noted(record, folder, file, note, judged), judged
+    with options.store.lock("run", record.run_id, options.progress.say):
+        now = folder.record() or record  # others may have imported something meanwhile
+        return _noted(now, folder, file, note, judged), judged
 
 
 def _array(file: Path) -> NDArray[Any]:
     """What is in the file, as it is, and not read into memory before it is needed."""
     expected, again = "expected a NumPy array of images (.npy)", "np.save('adv.npy', images)"
-    if not file.is_file():
-        raise BadData(f"{file} is {'a folder' if file.is_dir() else 'not there'}, {expected}", again)
     try:
-        found: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+        found = opened(file)
     except OSError as error:
-        raise BadData(f"{file} cannot be read ({error.strerror or error}), {expected}", again) from None
-    except (ValueError, EOFError):  # what is no array numpy takes for pickled objects, which are not read
-        raise BadData(f"{file} is no array, or one of Python objects, {expected}", again) from None
-    if not isinstance(found, np.ndarray):
-        raise BadData(f"{file} holds several arrays, expected one", "np.save('adv.npy', images)")
+        raise BadData(f"{file} cannot be read ({why(error)}), {expected}", again) from None
+    except Unreadable as error:
+        if zipfile.is_zipfile(file):
+            raise BadData(f"{file} holds several arrays, expected one", again) from None
+        raise BadData(f"{file} is no array, or one of Python objects ({error}), {expected}", again) from None
     if not np.issubdtype(found.dtype, np.floating):
         raise BadData(
             f"{file} holds {found.dtype}, expected floating point pixels in [0, 1]",
@@ -188,7 +191,7 @@ def beyond(candidate: Tensor, x: Tensor, budget: Budget) -> Tensor:
 
 
 def _noted(record: Record, folder: RunFolder, file: Path, note: str | None, judged: Judged) -> Record:
-    """The record with what was imported, on disk too."""
+    """The record with what was imported, on disk too; of a run whose lock is held."""
     sha256 = file_sha256(file)
     if any(found.sha256 == sha256 for found in record.imported):
         return record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,13 +23,13 @@ class Options:
     store: Store
     data_root: Path | None = None
     device: str = "auto"
-    devices: int = 1  # for training
     batch_size: int | None = None  # of attacks; None: by the device, halved when memory runs out
     compiled: bool = False  # gradients by torch.compile
     workers: int = 1  # processes that attack together
     evidence: bool = True  # adversarial images are kept
     stale: Literal["refuse", "rerun", "accept"] = "refuse"
     download: bool = True
+    weights: Mapping[str, str] | None = None  # of a worker, which trains none: training -> SHA-256
     progress: Progress = field(default_factory=Silent)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench.core.digest import source_digest
+from bench.core.files import read_text, resolved
 from bench.core.imports import is_given, module_at
+from bench.core.json_file import read_json
 from bench.core.own import OURS
 from bench.data.catalog import PREFIXES, absolute
 from bench.data.identity import identity
@@ -88,7 +89,7 @@ def _weights(spec: TrainSpec) -> str | None:
     if spec.init is None or not spec.init.path.is_file() or is_made_here(spec.init.path):
         return None
     is_own = not isinstance(defense, Foreign) or defense.source == "file"  # not one that was downloaded
-    return str(spec.init.path.expanduser().resolve()) if is_own else None
+    return str(resolved(spec.init.path)) if is_own else None
 
 
 def _place(name: str) -> str:
@@ -121,7 +122,7 @@ def _folders(record: Record, store: Store) -> Iterator[Path]:
 
 def _parents(path: Path) -> list[str]:
     try:
-        held: Mapping[str, str] = json.loads(path.read_text(encoding="utf-8"))["spec"]["parents"]
+        held: Mapping[str, str] = read_json(path)["spec"]["parents"]
         return list(held.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # who needs it says what is wrong
         return []
@@ -132,7 +133,7 @@ def _is_as_it_was(place: str, made: Mapping[str, str]) -> bool:
     if not place.endswith(".py"):
         return _is_there(place)
     try:
-        return source_digest(Path(place).read_text(encoding="utf-8")) == made.get(module_of(place))
+        return source_digest(read_text(Path(place))) == made.get(module_of(place))
     except (OSError, ValueError, SyntaxError):
         return False
 

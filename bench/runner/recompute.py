@@ -18,7 +18,7 @@ from bench.runner.run import needless
 from bench.runner.subject import Subject
 from bench.runner.summary import ColumnCells, findings_of, summarise
 
-ADDED = ("audit", "evidence", "imported", "provenance", "schema")
+ADDED = ("audit", "evidence", "files", "imported", "provenance", "schema")
 """What does not follow from cells: added later, proved elsewhere, or of the day of the run."""
 
 HEADLINE = ("columns", "worst_case", "robust_examples", "findings")

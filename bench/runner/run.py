@@ -20,7 +20,8 @@ from bench.evaluate.batches import as_many_as_fit
 from bench.evaluate.engine import part_of
 from bench.evaluate.follow_up import FollowUp
 from bench.plan import RunSpec
-from bench.records.evidence import keep_images
+from bench.records.evidence import drop_cell_images, has_loose_images, keep_images, unusable
+from bench.records.files import sweep
 from bench.records.record import Record
 from bench.records.store import RunFolder, StoredCell, complete
 from bench.runner.columns import Chain, Columns, Played, RunWork
@@ -31,6 +32,7 @@ from bench.runner.origins import note_files
 from bench.runner.stale import figures_digest, has_old_figures, sources_behind, stored_record
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import ColumnCells, findings_of, provenance, summarise
+from bench.runner.weights import weights_behind
 
 
 def run(spec: RunSpec, options: Options) -> Record:
@@ -39,23 +41,46 @@ def run(spec: RunSpec, options: Options) -> Record:
     Raises:
         BenchError: data, weights or store are not as they must be, or a stored record's code has changed.
     """
-    options.store.prepare()
-    record = _from_store_or_computed(spec, options)
+    folder = options.store.run(spec.id, options.progress.say)
+    sources = source_digests(spec.modules)
+    record = _answer(spec, options, folder, sources)
+    if record is None:
+        options.store.prepare()
+        with options.store.lock("run", spec.id, options.progress.say) as since:
+            sweep(folder.path, since)
+            record = _from_store_or_computed(spec, options, folder, sources)
     note_files(spec, options.store)
     return record
 
 
-def _from_store_or_computed(spec: RunSpec, options: Options) -> Record:
-    folder = options.store.run(spec.id)
-    sources = source_digests(spec.modules)
+def _answer(spec: RunSpec, options: Options, folder: RunFolder, sources: Mapping[str, str]) -> Record | None:
+    """The record of a complete run of which nothing is left to do; a store that is only read has done all."""
+    if options.stale == "rerun":
+        return None
+    found = stored_record(folder, sources, options)
+    if found is None:
+        return None
+    unfinished = has_old_figures(found, folder, sources) or has_loose_images(found, folder)
+    if unfinished and options.store.is_writable():
+        return None
+    options.progress.say(complete(spec.id))
+    return found
+
+
+def _from_store_or_computed(
+    spec: RunSpec, options: Options, folder: RunFolder, sources: Mapping[str, str]
+) -> Record:
+    """The record of a run whose lock is held: another process may have made it meanwhile."""
     found = stored_record(folder, sources, options)
     if found is not None and has_old_figures(found, folder, sources):
         options.progress.say(f"run {spec.id}: its figures are made anew from its cells by the code of now")
         return _Run(spec, options, folder, sources).record(found)
-    if found is not None:
-        options.progress.say(complete(spec.id))
-        return found
-    return _Run(spec, options, folder, sources).record()
+    if found is None:
+        return _Run(spec, options, folder, sources).record()
+    if has_loose_images(found, folder):  # it was killed after its record, before its end
+        drop_cell_images(folder)
+    options.progress.say(complete(spec.id))
+    return found
 
 
 class _Run:
@@ -85,7 +110,9 @@ class _Run:
         subject.lay_out()
         for note in subject.notes():
             options.progress.say(note)
-        with executor(lambda: Columns(subject), RunWork(spec), options) as ready:
+        with executor(
+            lambda: Columns(subject), RunWork(spec, weights_behind([spec], options.store)), options
+        ) as ready:
             cells = self._cells(subject, ready)
         if not any(finding.code == "undeclared-randomness" for finding in findings):
             findings += as_many_as_fit(
@@ -110,7 +137,9 @@ class _Run:
                 record, provenance=made, audit=kept[0], imported=kept[1], evidence=kept[2]
             )
         if record.status == "complete":
-            self.folder.finish(record, cells.outcomes)
+            record = self.folder.finish(record, cells.outcomes)
+            if record.evidence is not None:
+                drop_cell_images(self.folder)  # last: until the record is there, they are what it is made of
         return record
 
     def _begin(self) -> None:
@@ -185,13 +214,21 @@ class _Run:
         """What is left of a chain after the cells that are in the store."""
         before = chain.before
         for place, trial in enumerate(chain.trials):
-            cell = self.folder.cell(trial.column, chain.number)
+            cell = self._stored(trial.column, chain.number)
             if cell is None:
                 return Chain(chain.number, chain.trials[place:], before)
             found[trial.column, chain.number] = cell
             before = cell.outcomes
             self.options.progress.advance(size)
         return Chain(chain.number, ())
+
+    def _stored(self, column: str, number: int) -> StoredCell | None:
+        """A cell of the store, unless what it broke lies beside it in a state that cannot be kept."""
+        cell = self.folder.cell(column, number)
+        why = unusable(self.folder, column, number) if cell and self.options.evidence else None
+        if why:
+            self.options.progress.say(f"the images of {column} on chunk {number}: {why}; computed again")
+        return None if why else cell
 
 
 _Found = dict[tuple[str, int], StoredCell | str]

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.core.behind import FIGURES, LEFT_OUT
 from bench.core.digest import content_id, source_digests
+from bench.core.json_file import read_json
 from bench.core.succession import changed_modules
 from bench.data.dataset import Dataset
 from bench.errors import BadCheckpoint, BadData, StaleRecord
@@ -82,12 +83,37 @@ def stored_record(folder: RunFolder, sources: Mapping[str, str], options: Option
 
 
 def check_training(spec: TrainSpec, folder: Path, sources: Mapping[str, str], options: Options) -> bool:
-    """Refuse weights that other code trained; gives whether there are such, and they were asked for."""
+    """Refuse weights that other code trained; gives whether there are such, and they were asked for.
+
+    Raises:
+        StaleRecord: there are such.
+        BadCheckpoint: nothing says which code trained them, or it says so of other weights.
+    """
+    strange = _not_of(spec, folder)
+    if strange and options.stale != "rerun":
+        raise BadCheckpoint(strange, "--rerun to train again, or the file as it was")
+    if strange:
+        return True
     held = _trained_by(folder)
     changed = changed_modules(held, sources) if held is not None else []
     told = f"the weights {spec.id} of {spec.named.label} were trained"
     require_fresh(told, changed, options, "--rerun to train again, or --accept-stale to use them as they are")
     return bool(changed)
+
+
+def _not_of(spec: TrainSpec, folder: Path) -> str | None:
+    """What is wrong with the note of what was trained in a folder; None: nothing, or nothing was trained."""
+    path = folder / "spec.json"
+    if not path.is_file():
+        left = [name for name in ("training.json", "state.ckpt") if (folder / name).is_file()]
+        whose = f"{folder} holds {left[0]} without spec.json" if left else None
+        return whose and f"{whose}, so nobody knows which code trained it, expected both"
+    held = _note(folder, "spec")
+    try:
+        is_ours = content_id(held) == spec.id
+    except (ValueError, RecursionError):  # what no specification holds
+        is_ours = False
+    return None if is_ours else f"{path} is of another training, expected that of {spec.id}"
 
 
 def check_data(spec: TrainSpec, folder: Path, data: Dataset, options: Options) -> bool:
@@ -146,10 +172,10 @@ def _note(folder: Path, key: str) -> Any:
     if not path.is_file():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
         dict(held["sources"])
         return held.get(key)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise BadCheckpoint(f"{path} is damaged", f"rm -r {folder} and train again") from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -17,11 +17,13 @@ from bench.data.dataset import Dataset
 from bench.data.identity import identity
 from bench.data.load import load
 from bench.errors import BadCheckpoint, BadData, BadValue, BenchError
-from bench.plan import TrainSpec
+from bench.plan import RunSpec, TrainSpec
+from bench.records.files import sweep
+from bench.records.store import Store
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import check_data, check_training, open_training
 from bench.train.checkpoints import load_weights
-from bench.train.fit import Trained, train
+from bench.train.fit import Trained, train, trained_in
 from bench.train.foreign import Foreign
 
 
@@ -32,10 +34,48 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
         BenchError: data, weights or store are not as they must be, the weights are of other code, or training
             failed. A training that could not begin leaves nothing behind.
     """
-    options.store.prepare()
     data = data or load_data(spec, options)
-    folder = options.store.model(spec.id)
     sources = source_digests(spec.modules)
+    found = _complete(spec, options, data, sources)
+    if found is not None:
+        return found
+    options.store.prepare()
+    with options.store.lock("training", spec.id, options.progress.say) as since:
+        sweep(options.store.model(spec.id), since)
+        found = _complete(spec, options, data, sources)  # another process may have trained it meanwhile
+        return _fitted(spec, options, data, sources) if found is None else found
+
+
+def _complete(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[str, str]) -> Trained | None:
+    """The weights in the store; None: there are none, or they are to be trained again.
+
+    Raises:
+        BenchError: they are of other code or data; or this is a worker, and they are not what it was told.
+    """
+    folder = options.store.model(spec.id)
+    changed = check_data(spec, folder, data, options) | check_training(spec, folder, sources, options)
+    found = None if changed and options.stale == "rerun" else trained_in(folder, spec.id)
+    if options.weights is not None:
+        _check_told(spec, options, found)
+    return found
+
+
+def _check_told(spec: TrainSpec, options: Options, found: Trained | None) -> None:
+    """A worker measures what the process measures that started it, or nothing."""
+    told = (options.weights or {}).get(spec.id)
+    if found is not None and found.sha256 == told:
+        return
+    there = "are not there" if found is None else f"have SHA-256 {found.sha256[:12]} there"
+    raise BadCheckpoint(
+        f"a worker looks for the weights {spec.id} of {spec.named.label} in {str(options.store.root)!r}, and "
+        f"they {there}, expected SHA-256 {(told or 'none')[:12]}, as where the run was started",
+        "--store with a folder that every worker sees, or --workers 1",
+    )
+
+
+def _fitted(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[str, str]) -> Trained:
+    """Train, parents first, from where it stopped."""
+    folder = options.store.model(spec.id)
     changed = check_data(spec, folder, data, options) | check_training(spec, folder, sources, options)
     parents = {role: _network(parent, options, data) for role, parent in spec.parents}
     open_training(spec, folder, sources, data, anew=changed and options.stale == "rerun")
@@ -52,7 +92,7 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
                 parents=parents,
                 folder=folder,
                 device=options.device,
-                devices=options.devices,
+                devices=spec.devices,
                 progress=options.progress,
                 init=init,
             )
@@ -65,6 +105,13 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
             f"{options.device!r}, expected smaller batches or a device with more",
             f"--set recipe.batch_size={max(2, spec.recipe.batch_size // 2)}",
         ) from None
+
+
+def weights_behind(runs: Iterable[RunSpec], store: Store) -> dict[str, str]:
+    """Training -> SHA-256 of the weights that these runs attack and lend to attackers, as they are stored."""
+    trainings = [spec for run in runs for spec in (run.training, *(other for _, other in run.others))]
+    found = {spec.id: trained_in(store.model(spec.id), spec.id) for spec in trainings}
+    return {name: trained.sha256 for name, trained in found.items() if trained is not None}
 
 
 def load_data(spec: TrainSpec, options: Options) -> Dataset:
@@ -87,7 +134,8 @@ def build_trained(
 ) -> nn.Module:
     """The defense's modules with the weights of one of its checkpoints."""
     net = spec.named.defense.build(data.task(spec.architecture))
-    load_weights(trained.folder / f"{checkpoint}.safetensors", net)
+    file = f"{checkpoint}.safetensors"
+    load_weights(trained.folder / file, net, trained.files.get(file))
     return net
 
 

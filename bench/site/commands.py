@@ -37,6 +37,8 @@ def reproduce(record: Record) -> Iterator[str]:
         record.eps,
     ]
     words += ["--examples", str(record.examples), "--seed", str(record.seed)]
+    if (devices := record.spec.get("training", {}).get("devices", 1)) > 1:
+        words += ["--devices", str(devices)]
     if trained is not None and not is_loaded:
         name, fields = _recipe(trained.recipe)
         words += ["--recipe", name]

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import datetime
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from bench.core.threat import format_eps
 from bench.records import documents
+from bench.records.files import sweep, write_atomically
 from bench.records.heading import Heading
-from bench.records.store import RunFolder, write_atomically
+from bench.records.store import RunFolder
 from bench.runner.executors import executor
 from bench.runner.options import Options
 from bench.runner.origins import note_files
 from bench.runner.stale import require_fresh, sources_behind, study_changes, study_sources
 from bench.runner.summary import provenance
+from bench.runner.weights import weights_behind
 from bench.studies.cells import Cells
 from bench.studies.measuring import Figures, Measuring, network_of
 from bench.studies.spec import StudySpec
@@ -30,27 +34,52 @@ def compute(spec: StudySpec, options: Options) -> Any:
         BenchError: data, weights or store are not as they must be, an attack fails, or the code of what is
             stored has changed.
     """
-    options.store.prepare()
     study = row(spec.name)
+    found = None if options.stale == "rerun" else _answer(study, spec, options)
+    if found is not None:
+        return found
+    options.store.prepare()
+    with _alone(study, spec, options) as since:
+        found = None if options.stale == "rerun" else _answer(study, spec, options)
+        return _computed(study, spec, options, since) if found is None else found
+
+
+@contextmanager
+def _alone(study: Study, spec: StudySpec, options: Options) -> Iterator[float]:
+    """Hold the locks of the result and of its parts; gives the time when the last was taken."""
+    names = sorted({spec.id, *(part.id for part in spec.parts)})  # in one order, so nobody waits in a circle
+    with ExitStack() as locks:
+        for name in names:
+            lock = options.store.lock(study.result, name, options.progress.say)
+            since = locks.enter_context(lock)
+        yield since
+
+
+def _answer(study: Study, spec: StudySpec, options: Options) -> Any:
+    """A complete result, and that it is; None: there is none."""
     found = _stored(study, spec, options)
     if found is not None:
         options.progress.say(
             f"{study.result} {spec.id} of {', '.join(found.labels)} is complete: nothing was computed"
         )
-        return found
+    return found
+
+
+def _computed(study: Study, spec: StudySpec, options: Options, since: float) -> Any:
+    """The result, computed from where it stopped, by the process that holds its locks since then."""
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     measuring: Measuring[Any] = study.module("measure").Measure(spec, options)
-    work = StudyWork(spec)
+    work = StudyWork(spec, weights_behind(spec.runs, options.store))
     options.progress.start(spec.title, measuring.columns * measuring.subject.examples, "examples")
     with executor(lambda: measuring, work, options) as ready:
-        cells = Cells(_begun(study, spec, options), measuring.sizes, ready, options)
+        cells = Cells(_begun(study, spec, options, since), measuring.sizes, ready, options)
         figures = measuring.figures(cells)
     options.progress.finish()
     sources = study_sources(spec.modules)
     for run in spec.runs:
         sources = sources_behind(run, options.store, sources)
     made = provenance(sources, measuring.subject.device, started, time.perf_counter() - clock)
-    found = study.module("record").RECORD(
+    found: Any = study.module("record").RECORD(
         **_heading(study, measuring, figures, cells, made), **figures.fields
     )
     for run in spec.runs:
@@ -67,16 +96,20 @@ class StudyWork:
     """A study of a spec, as it can be sent to another process."""
 
     spec: StudySpec
+    weights: Mapping[str, str]  # training -> SHA-256 of what this process measures
 
     def open(self, options: Options) -> Measuring[Any]:
         """Open its subjects."""
+        options = replace(options, weights=self.weights)
         return cast("Measuring[Any]", row(self.spec.name).module("measure").Measure(self.spec, options))
 
 
 def _stored(study: Study, spec: StudySpec, options: Options) -> Any:
-    """A complete result, unless it is to be computed again."""
-    if options.stale == "rerun":
-        return None
+    """A complete result.
+
+    Raises:
+        StaleRecord: other code made it.
+    """
     found = study.read(study.where(options.store.root, spec.id))
     if found is None or options.stale == "accept":
         return found
@@ -85,11 +118,12 @@ def _stored(study: Study, spec: StudySpec, options: Options) -> Any:
     return found
 
 
-def _begun(study: Study, spec: StudySpec, options: Options) -> dict[str, RunFolder]:
+def _begun(study: Study, spec: StudySpec, options: Options, since: float) -> dict[str, RunFolder]:
     """The folder of each part, rid of what other code computed."""
     folders = {}
     for part in spec.parts:
-        folder = RunFolder(options.store.root / study.folder / part.id)
+        folder = RunFolder(options.store.root / study.folder / part.id, options.progress.say)
+        sweep(folder.path, since)
         if options.stale == "rerun":
             folder.forget()
             study.where(options.store.root, spec.id).unlink(missing_ok=True)

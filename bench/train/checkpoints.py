@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.digest import file_sha256
-from bench.errors import BadCheckpoint
+from bench.core.files import WEIGHTS, read_bytes, regular
+from bench.core.json_file import read_json
+from bench.errors import BadCheckpoint, BadData
+from bench.records.files import write_atomically
+from bench.records.seal import check, sealed, unsealed
 
 Weights = dict[str, Tensor]
 Row = dict[str, float | int | None]
+
+_MARK = b"\nsha256 "
+_TRAILER = len(_MARK) + 64
 
 
 def weights_of(net: nn.Module) -> Weights:
@@ -29,16 +35,23 @@ def weights_of(net: nn.Module) -> Weights:
     }
 
 
-def load_weights(path: Path, net: nn.Module) -> None:
+def load_weights(path: Path, net: nn.Module, sha256: str | None = None) -> None:
     """Load what `save_weights` wrote into the network that it was written of, every name and shape as then.
+
+    `sha256` is that of the file when its training was complete; None: it was not noted.
 
     Weights of others are read by `weights_file.load_foreign`.
 
     Raises:
-        BadCheckpoint: the file is damaged, or of another network.
+        BadCheckpoint: the file is damaged, or of another network, or not the one of its training.
     """
+    if sha256 is not None and path.is_file() and file_sha256(path) != sha256:
+        raise BadCheckpoint(
+            f"{path} was changed after its training, expected SHA-256 {sha256[:12]}",
+            f"rm -r {path.parent} and train again",
+        )
     try:
-        found = safetensors.torch.load_file(path)
+        found = safetensors.torch.load_file(regular(path))
         _require_finite(found)
         net.load_state_dict(found)
     except Exception as error:  # whatever a damaged file makes the readers raise
@@ -68,7 +81,8 @@ class Checkpoints:
         """Keep all that is needed to go on from here: tensors and plain data only."""
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        _write(self.path("state.ckpt"), buffer.getbuffer())
+        content = buffer.getvalue()
+        write_atomically(self.path("state.ckpt"), content + _trailer(content))
 
     def state(self) -> dict[str, Any] | None:
         """What `save_state` kept, on the CPU; None if nothing."""
@@ -76,7 +90,8 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            content = _checked(read_bytes(path, WEIGHTS))
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes the reader raise
             raise BadCheckpoint(
                 f"{path} cannot be read to resume training ({_first_line(error)})", f"rm {path}"
@@ -87,7 +102,7 @@ class Checkpoints:
 
     def save_weights(self, name: str, weights: Weights) -> None:
         """Write `name`.safetensors."""
-        _write(self.path(f"{name}.safetensors"), safetensors.torch.save(weights))
+        write_atomically(self.path(f"{name}.safetensors"), safetensors.torch.save(weights))
 
     def save_log(self, rows: Sequence[Row]) -> None:
         """Write log.csv anew: a line for each completed epoch, a column for whatever any of them measured."""
@@ -99,30 +114,54 @@ class Checkpoints:
         writer.writerow(names)
         for row in rows:
             writer.writerow([_cell(row.get(name)) for name in names])
-        _write(self.path("log.csv"), text.getvalue().encode())
+        write_atomically(self.path("log.csv"), text.getvalue().encode())
 
     def save_result(self, result: Mapping[str, Any]) -> None:
         """Write training.json; from now on the run is complete, and its state is no longer needed."""
-        _write(self.path("training.json"), (json.dumps(result, indent=2, allow_nan=False) + "\n").encode())
+        write_atomically(self.path("training.json"), sealed(result).encode())
         self.path("state.ckpt").unlink(missing_ok=True)
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self, identity: str | None = None) -> dict[str, Any] | None:
         """What `save_result` wrote; None if the run is not complete.
 
-        Raises BadCheckpoint if its weights are gone or not those of the run.
+        Raises BadCheckpoint if it is of another identity, or its weights are gone or not those of the run.
         """
         path = self.path("training.json")
         if not path.exists():
             return None
+        again = f"rm -r {self.folder} and train again"
         try:
-            result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            result: dict[str, Any] = read_json(path)
             weights, expected = self.path(str(result["weights"])), result["sha256"]
-        except (ValueError, KeyError, TypeError):
-            raise BadCheckpoint(f"{path} is damaged", f"rm -r {self.folder} and train again") from None
+            check(result, str(path), again)
+            result = unsealed(result)
+        except BadData as error:
+            raise BadCheckpoint(error.message, again) from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise BadCheckpoint(f"{path} is damaged", again) from None
+        if identity is not None and result.get("identity") != identity:
+            raise BadCheckpoint(
+                f"{path} is of the training {result.get('identity')}, expected {identity}", again
+            )
         if not weights.exists() or file_sha256(weights) != expected:
             what = "was changed after its training" if weights.exists() else "is missing"
-            raise BadCheckpoint(f"{weights} {what}", f"rm -r {self.folder} and train again")
+            raise BadCheckpoint(f"{weights} {what}", again)
         return result
+
+
+def _trailer(content: bytes) -> bytes:
+    """What a file of training state ends with: torch does not look at the checksums inside."""
+    return _MARK + hashlib.sha256(content).hexdigest().encode()
+
+
+def _checked(content: bytes) -> bytes:
+    """The content without its digest; ValueError if that is of something else. Older files have none."""
+    body, mark, digest = content[:-_TRAILER], content[-_TRAILER:-64], content[-64:]
+    if mark != _MARK:
+        return content
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ValueError("it was changed after it was written")
+    return body
 
 
 def _kind(value: object) -> str:
@@ -135,20 +174,3 @@ def _first_line(error: Exception) -> str:
 
 def _cell(value: float | int | None) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """All of the content or the file as it was, even if power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import importlib.util
 import logging
+import platform
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ from torch.multiprocessing import get_context
 from bench import __version__
 from bench.api import Defense, Task
 from bench.core.digest import file_sha256
+from bench.core.downloads import noted
 from bench.core.encoding import encode
 from bench.core.progress import Progress, Silent
 from bench.core.seeds import seed_for
@@ -37,6 +41,9 @@ if TYPE_CHECKING:  # it loads torch's compiler, and most runs train nothing
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces what recipes say already
 
+_KEPT = ("spec.json", "best.safetensors", "last.safetensors", "log.csv")
+"""The files that a complete training states the digests of."""
+
 _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -52,6 +59,7 @@ class Trained:
     validation_robust_accuracy: float | None
     weights: Path  # safetensors of all modules of the defense
     sha256: str  # of that file
+    files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 by name; empty: made before it was noted
     said: tuple[str, ...] = ()  # of the weights that it began with
 
 
@@ -79,10 +87,9 @@ def train(
     name. `init` is a file of weights to begin with. The folder then holds best.safetensors, what fit left,
     and last.safetensors, of the last epoch.
     """
-    checkpoints = Checkpoints(folder)
-    complete = checkpoints.result()
+    complete = trained_in(folder, identity)
     if complete is not None:
-        return _trained(folder, complete)
+        return complete
     job = _Job(defense, data, task, budget, recipe, seed, identity, dict(parents), folder, init)
     fabric = _fabric(device, devices, recipe)
     if fabric.device.type == "cpu" and recipe.precision == "bf16" and not _has_bf16():
@@ -93,10 +100,20 @@ def train(
         _run(fabric, job, progress or Silent())
     else:
         _run_on_several(fabric, job, progress or Silent())
-    result = checkpoints.result()
-    if result is None:
+    trained = trained_in(folder, identity)
+    if trained is None:
         raise RuntimeError(f"training ended without a result in {folder}")
-    return _trained(folder, result)
+    return trained
+
+
+def trained_in(folder: Path, identity: str) -> Trained | None:
+    """The complete training in a folder; None: there is none.
+
+    Raises:
+        BadCheckpoint: it is damaged, or the training of something else.
+    """
+    result = Checkpoints(folder).result(identity)
+    return None if result is None else _trained(folder, result)
 
 
 @dataclass(frozen=True)
@@ -129,7 +146,8 @@ def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
         torch.manual_seed(seed_for("train", job.identity, job.seed, "build"))
         net = job.defense.build(job.task).to(fabric.device)
         taken = () if job.init is None else load_foreign(job.init, net, _key(job.defense))
-        said = [f"weights: {sentence}" for sentence in taken]
+        came = None if job.init is None else noted(job.init)
+        said = [f"weights: {sentence}" for sentence in (*([f"from {came}"] if came else []), *taken)]
         for sentence in said:
             progress.say(sentence)
         context = TrainContext(
@@ -151,7 +169,7 @@ def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
     if job.recipe.select == "last" or not context.finished:
         context.save_weights("last")
     if fabric.is_global_zero:
-        result = _result(job, context, checkpoints.path("best.safetensors"))
+        result = _result(job, context)
         checkpoints.save_result({**result, "said": said} if said else result)
 
 
@@ -164,7 +182,8 @@ def _parent(net: nn.Module, device: torch.device) -> nn.Module:
     return copy.deepcopy(net).to(device).eval().requires_grad_(False)
 
 
-def _result(job: _Job, context: TrainContext, weights: Path) -> dict[str, Any]:
+def _result(job: _Job, context: TrainContext) -> dict[str, Any]:
+    weights = job.folder / "best.safetensors"
     epoch = context.finished[-1]["epoch"] if context.finished else 0
     stage = len(context.finished)
     kept: Row = next((row for row in context.history if row["stage"] == stage and row["epoch"] == epoch), {})
@@ -180,6 +199,27 @@ def _result(job: _Job, context: TrainContext, weights: Path) -> dict[str, Any]:
         "validation_robust_accuracy": kept.get("robust_accuracy"),
         "weights": weights.name,
         "sha256": file_sha256(weights),
+        "files": {path.name: file_sha256(path) for path in map(job.folder.joinpath, _KEPT) if path.is_file()},
+        "made_with": _made_with(context.fabric),
+    }
+
+
+def _made_with(fabric: Fabric) -> dict[str, Any]:
+    """What else the last digits of weights depend on."""
+    cuda = fabric.device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
+        "devices": fabric.world_size,
+        "precision": fabric.strategy.precision.precision,
+        "tf32": {
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+            "convolutions": torch.backends.cudnn.allow_tf32,
+        },
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "bench": __version__,
     }
 
 
@@ -193,6 +233,7 @@ def _trained(folder: Path, result: Mapping[str, Any]) -> Trained:
         validation_robust_accuracy=result["validation_robust_accuracy"],
         weights=folder / str(result["weights"]),
         sha256=result["sha256"],
+        files=dict(result.get("files", {})),
         said=tuple(result.get("said", ())),
     )
 
@@ -236,13 +277,26 @@ def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
     messages = get_context("spawn").SimpleQueue()
     relay = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
     relay.start()
+    others = active_children()
     try:
         error = fabric.launch(partial(_run_rank, job=job, messages=messages))
-    finally:
-        messages.put(None)
-        relay.join()
+    except BaseException:  # they would go on without this process, which holds the lock
+        _end([child for child in active_children() if child not in others])
+        raise
+    messages.put(None)
+    relay.join()
     if error is not None:
         raise error
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(5)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 def _run_rank(fabric: Fabric, job: _Job, messages: Any) -> BenchError | None:

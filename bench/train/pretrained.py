@@ -74,7 +74,7 @@ def config_beside(weights: Path) -> str:
         )
     if importlib.util.find_spec("transformers") is None:
         raise MissingExtra(
-            f"{kinds[0]} needs transformers, which is not installed", "pip install transformers"
+            f"{kinds[0]} needs transformers, which is not installed", "pip install 'robust-bench-harness[hf]'"
         )
     labels = held.get("id2label")
     outputs = {"num_labels": len(labels)} if isinstance(labels, Mapping) else {}

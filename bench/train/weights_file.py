@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from bench.core.files import open_regular, require_room, why
 from bench.errors import BadCheckpoint, BadValue, unknown
 from bench.nn.adapt import bare
 from bench.train.checkpoints import Weights, weights_of
@@ -111,17 +112,14 @@ class _Contents:
 
 
 def _contents(path: Path) -> _Contents:
-    if path.exists() and not path.is_file():
-        raise BadCheckpoint(f"{path} is no regular file", "the path of a weights file")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(64)
     except OSError as error:
-        raise BadCheckpoint(
-            f"{path} cannot be read ({error.strerror})", "the path of a weights file"
-        ) from None
-    _refuse_what_is_no_table(path, start)
+        raise BadCheckpoint(f"{path} cannot be read ({why(error)})", "the path of a weights file") from None
     try:
+        _refuse_what_is_no_table(path, start)
+        require_room(path)
         if path.suffix == ".safetensors" or start[8:9] == b"{":
             return _Contents(safetensors.torch.load_file(path))
         if path.suffix == ".npz":

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench.records.record import Record
+from bench.records.seal import seal
 from bench.records.store import read_record
 
 Bench = Callable[..., Any]
@@ -112,7 +113,7 @@ def test_what_other_code_found_is_computed_again(
     for check in held["audit"]:
         if check["rule"] == "A7":
             check |= {"verdict": "warn", "detail": "an older rule", "code": "0" * 12}
-    path.write_text(json.dumps(held))
+    path.write_text(seal(json.dumps(held)))
     stages, looked = [], audit._looked
 
     def noted(stage: audit.Stage, *rest: Any) -> Any:
@@ -190,7 +191,7 @@ def test_an_audit_that_blocks_is_exit_code_1(bench: Bench, trained: Path, tmp_pa
     spoilt["audit"][0]["verdict"] = "block"
     store = tmp_path / "store"
     (store / "x").mkdir(parents=True)
-    (store / "x" / "record.json").write_text(json.dumps(spoilt))
+    (store / "x" / "record.json").write_text(seal(json.dumps(spoilt)))
     told = bench("audit", "--all", "--stored", "--store", store)
     assert told.code == 1
     assert "1 block" in told.out.splitlines()[-1]

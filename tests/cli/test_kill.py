@@ -93,6 +93,7 @@ def comparable(path):
     record = json.loads(path.read_text())
     record["provenance"] = record["provenance"]["sources"]
     record["training"].pop("seconds")
+    record.pop("digest")
     for column in record["columns"]:
         column.pop("seconds")
     return record
@@ -175,3 +176,90 @@ def test_killed_at_every_write(environment, tmp_path):
         place = tmp_path / f"killed-{moment}"
         assert results(place / "runs") == expected, f"killed at write {moment}"
         assert sorted(path.name for path in (place / "boards").iterdir() if path.name[0] != ".") == boards
+
+
+class Killed(BaseException):
+    """The process ends here: nothing of ours handles it."""
+
+
+def killed_before(monkeypatch, moment):
+    """Let the run end before its n-th rename or removal; gives the list of those that were made."""
+    made = []
+
+    def counted(call):
+        def instead(*given, **named):
+            if len(made) == moment:
+                raise Killed
+            made.append(Path(given[-1]).name)
+            return call(*given, **named)
+
+        return instead
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    return made
+
+
+def test_no_kill_loses_evidence(bench, linear, linear_data, tmp_path):
+    """Images that broke something are in the record, wherever the run was killed; and no leftovers."""
+    given = ["--data", linear_data, "--suite", "smoke", "--eps", "1/5", "--examples", "60"]
+    words = ["run", "--defense", linear, *given, "--set", "suite.chunk=30"]
+    with pytest.MonkeyPatch.context() as patch:
+        operations = killed_before(patch, None)
+        assert bench(*words, "--store", tmp_path / "whole").code == 0
+    expected = results(tmp_path / "whole")
+    (record,) = [held for path, held in expected.items() if path.name == "record.json"]
+    assert record["evidence"]["images"] > 5
+    last = operations.index("adversarial.safetensors")
+    assert operations[last:][:3] == ["adversarial.safetensors", "examples.csv", "record.json"]
+    for moment in [3, last - 1, *range(last, len(operations))]:
+        store = tmp_path / f"killed-{moment}"
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            killed_before(patch, moment)
+            bench(*words, "--store", store)
+        assert bench(*words, "--store", store).code == 0
+        assert results(store) == expected, f"killed before {operations[moment]}"
+        assert files(store) == files(tmp_path / "whole"), f"killed before {operations[moment]}"
+
+
+def files(store):
+    """What lies in a store, apart from the answers to requests."""
+    return {
+        path.relative_to(store) for path in store.rglob("*") if path.is_file() and "asked" not in path.parts
+    }
+
+
+def test_a_record_that_was_removed_is_made_again_with_its_evidence(bench, linear, linear_data, tmp_path):
+    given = ["--data", linear_data, "--suite", "smoke", "--eps", "1/5", "--examples", "60"]
+    words = ["run", "--defense", linear, *given, "--store", tmp_path]
+    assert bench(*words).code == 0
+    (path,) = tmp_path.glob("*/record.json")
+    before = comparable(path)
+    path.unlink()
+    told = bench(*words)
+    assert told.code == 0 and "not kept" not in told.err
+    assert comparable(path) == before and before["evidence"]["images"] > 5
+
+    images = path.parent / "adversarial.safetensors"
+    content = bytearray(images.read_bytes())
+    content[-100] ^= 1
+    images.write_bytes(content)
+    path.unlink()
+    told = bench(*words)
+    assert "not kept" in told.err and comparable(path)["evidence"] is None, "a changed image is no evidence"
+
+
+def test_a_signal_ends_with_a_sentence(bench, start, linear, linear_data, tmp_path):
+    words = ["run", "--defense", linear, "--data", linear_data, "--suite", "smoke", "--set", "suite.chunk=2"]
+    process = start(*words, "--store", tmp_path)
+    for _ in range(60_000):
+        if list(tmp_path.glob("*/cells/*/*.npz")):
+            break
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.002)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    told = process.stderr.read().decode()
+    assert "bench: stopped by SIGTERM; the same command goes on from where it stopped" in told
+    assert "Traceback" not in told
+    assert not list(tmp_path.glob("**/.*.????????")) and not list(tmp_path.glob(".locks/*.json"))

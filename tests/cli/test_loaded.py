@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from bench.records.seal import seal
 from bench.train import zoo
 
 QUICK = ["--set", "recipe.epochs=1", "--set", "recipe.validation_examples=0", "--set", "recipe.select=last"]
@@ -268,7 +269,8 @@ def test_a_network_of_the_zoo_is_downloaded_once(bench, words, monkeypatch):
     told = bench(*words, "--json")
     assert json.loads(told.out)["status"] == "complete", "nothing but JSON on stdout"
     assert asked == ["0123"]
-    assert [path.name for path in Path(".data/models/cifar10/Linf").iterdir()] == ["Tiny2020Network.pt"]
+    kept = sorted(path.name for path in Path(".data/models/cifar10/Linf").iterdir())
+    assert kept == ["Tiny2020Network.pt", "Tiny2020Network.pt.download.json"]
     assert bench(*words).code == 0 and asked == ["0123"]
 
 
@@ -337,6 +339,6 @@ def test_a_file_beside_the_factory_that_changed_makes_its_records_stale(bench, t
     record = next(path for path in Path("runs").glob("*/record.json"))
     held = json.loads(record.read_text())
     held["provenance"]["sources"]["halves_beside"] = "0" * 12  # as another process would see it
-    record.write_text(json.dumps(held))
+    record.write_text(seal(json.dumps(held)))
     told = bench(*words)
     assert told.code == 2 and "made by other code (halves_beside changed since)" in told.err

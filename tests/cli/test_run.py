@@ -37,6 +37,7 @@ def comparable(record: Record | dict[str, Any]) -> dict[str, Any]:
     """All but when and how long."""
     held = json.loads(json.dumps(record if isinstance(record, dict) else record.__dict__, default=vars))
     held.pop("provenance")
+    held.pop("digest", None)
     held["training"].pop("seconds")
     for column in held["columns"]:
         column.pop("seconds")

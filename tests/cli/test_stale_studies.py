@@ -7,6 +7,7 @@ import json
 import pytest
 
 from bench.core.succession import SUCCESSIONS, changed_modules
+from bench.records.seal import seal
 from bench.runner.stale import NAMING, study_changes
 
 JUDGES = ("bench.evaluate.engine", "bench.evaluate.referee", "bench.core.metrics", "bench.runner.summary")
@@ -38,7 +39,7 @@ def test_another_judge_makes_a_study_stale(bench, linear, linear_data, tmp_path,
     sources = json.loads(text)["provenance"]["sources"]
     assert not {*NAMING} & {*sources}, "another defense, attack or recipe leaves it fresh"
     for module in (*JUDGES, *STUDIES[name]):
-        path.write_text(text.replace(f'"{module}": "', f'"{module}": "0'))
+        path.write_text(seal(text.replace(f'"{module}": "', f'"{module}": "0')))
         refused = bench(name, *words, *given)
         assert refused.code == 2 and f"{module} changed since" in refused.err, (module, refused.err)
     path.write_text(text)

@@ -9,6 +9,7 @@ import pytest
 
 from bench.cli.main import bench as group
 from bench.records import documents
+from bench.records.seal import seal
 from bench.studies.table import NAMES, study
 
 CHUNKS = ["--set", "suite.chunk=10"]
@@ -47,7 +48,7 @@ def test_it_is_computed_once_and_refused_once_its_code_is_another(bench, asked, 
     text = path.read_text(encoding="utf-8")
     judge = '"bench.evaluate.referee": "'
     assert judge in text
-    path.write_text(text.replace(judge, f"{judge}0"), encoding="utf-8")
+    path.write_text(seal(text.replace(judge, f"{judge}0")), encoding="utf-8")
     refused = bench(*asked)
     assert refused.code == 2 and "bench.evaluate.referee changed since" in refused.err
     assert "--rerun" in refused.err and "--accept-stale" in refused.err

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from bench.evaluate import diagnostics
 from bench.records.evidence import keep_images
+from bench.records.seal import seal
 from bench.records.store import read_record
 from bench.runner.recompute import columns_differ
 
@@ -123,7 +124,7 @@ def test_a_last_bit_is_found_and_what_may_be_why(verify, monkeypatch):
     record = json.loads((verify.run / "record.json").read_text())
     record["provenance"]["threads"] = 96
     record["provenance"]["packages"]["torch"] = "0.0.1"
-    (verify.run / "record.json").write_text(json.dumps(record))
+    (verify.run / "record.json").write_text(seal(json.dumps(record)))
     told = verify("--cells", "all")
     assert told.code == 1 and failed(told) == ["fgsm, chunk 0"]
     assert "0 of 40 verdicts differ" in told.out
@@ -148,7 +149,7 @@ def test_changed_weights_and_numbers_are_found(verify, store):
     record = json.loads(text)
     record["worst_case"]["count"] += 1
     record["training"]["sha256"] = "0" * 64
-    (verify.run / "record.json").write_text(json.dumps(record))
+    (verify.run / "record.json").write_text(seal(json.dumps(record)))
     assert set(failed(verify())) == {"weights", "worst case"}
 
 
@@ -178,7 +179,7 @@ def test_whatever_does_not_follow_from_the_cells_is_found(verify, change):
     forge, proof, told = change
     record = json.loads((verify.run / "record.json").read_text())
     forge(record)
-    (verify.run / "record.json").write_text(json.dumps(record))
+    (verify.run / "record.json").write_text(seal(json.dumps(record)))
     found = verify("--cells", 1)
     assert found.code == 1 and proof in failed(found), found.out
     assert told in found.out
@@ -191,7 +192,7 @@ def test_a_skipped_column_needs_its_reason_and_a_finding_its_place(verify, monke
     shutil.rmtree(verify.run / "cells" / "pgd_10")
     record = json.loads((verify.run / "record.json").read_text())
     without_the_strongest(record)
-    (verify.run / "record.json").write_text(json.dumps(record))
+    (verify.run / "record.json").write_text(seal(json.dumps(record)))
     monkeypatch.setattr(diagnostics, "SLACK", -1)
     found = verify("--cells", 1)
     assert {"columns", "worst case", "findings"} <= set(failed(found)), found.out
@@ -201,7 +202,7 @@ def test_a_skipped_column_needs_its_reason_and_a_finding_its_place(verify, monke
 def test_other_code_is_refused_and_can_be_shown_to_change_nothing(verify):
     record = json.loads((verify.run / "record.json").read_text())
     record["provenance"]["sources"]["bench.attacks.pgd"] = "000000000000"
-    (verify.run / "record.json").write_text(json.dumps(record))
+    (verify.run / "record.json").write_text(seal(json.dumps(record)))
     refused = verify()
     assert refused.code == 2 and "bench.attacks.pgd" in refused.err and "--accept-stale" in refused.err
     told = verify("--accept-stale", "--cells", "all")

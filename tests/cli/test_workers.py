@@ -94,6 +94,7 @@ def comparable(store):
         column.pop("seconds")
     record["provenance"] = {name: record["provenance"][name] for name in ("sources", "threads", "device")}
     record["training"].pop("seconds")
+    record.pop("digest")
     return record, (path.parent / "examples.csv").read_bytes()
 
 

@@ -14,6 +14,7 @@ from bench.core.threat import Budget, Norm
 from bench.errors import BadCheckpoint, StaleRecord
 from bench.plan import Request, plan_run
 from bench.records.record import Check, to_json
+from bench.records.seal import seal
 from bench.records.store import Store
 from bench.runner.options import Options
 from bench.runner.run import run
@@ -200,7 +201,8 @@ def test_a_record_of_other_code_is_refused_unless_asked_for(data, tmp_path):
     store = Store(tmp_path)
     whole = run(spec, Options(store))
     path = tmp_path / spec.id / "record.json"
-    path.write_text(path.read_text().replace(whole.provenance.sources["bench.attacks.fgsm"], "0" * 12))
+    made_by = whole.provenance.sources["bench.attacks.fgsm"]
+    path.write_text(seal(path.read_text().replace(made_by, "0" * 12)))
     with pytest.raises(StaleRecord, match=r"bench\.attacks\.fgsm changed"):
         run(spec, Options(store))
     accepted = run(spec, Options(store, stale="accept"))

@@ -265,7 +265,7 @@ def test_files_that_are_no_table_say_what_they_are(shapes):
     assert "is a network in ONNX" in shapes.refused("--checkpoint", "net.onnx", *NET)
     Path("page.pt").write_text("<html>404</html>")
     assert "is a web page, not weights" in shapes.refused("--checkpoint", "page.pt", *NET)
-    assert "is no regular file" in shapes.refused("--checkpoint", ".", *NET)
+    assert "not a regular file" in shapes.refused("--checkpoint", ".", *NET)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

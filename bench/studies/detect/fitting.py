@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +19,8 @@ from bench.core.seeds import seed_for
 from bench.data.splits import permutation
 from bench.evaluate.detectors import Detector, Fitted, Sample
 from bench.evaluate.look import Lacking, Look, look_behind
-from bench.records.store import write_atomically
+from bench.records.arrays import Unreadable, packed, unpacked
+from bench.records.files import write_atomically
 from bench.runner.options import Options
 from bench.runner.subject import Subject
 from bench.studies.detect.guarded import Watch, lent
@@ -29,6 +28,9 @@ from bench.suites.detection import Protocol
 
 OWN = "own"
 """The row of a detector that the defense brings itself."""
+
+_OF = "fitting"
+"""The array of such a file that says whose it is."""
 
 FOLDER = "detectors"
 """Where fitted detectors lie below a store."""
@@ -95,7 +97,8 @@ class Fitting:
                 [type(detector).__module__, "bench.studies.detect.guarded", *run.training.modules]
             ),
         }
-        path = self.options.store.root / FOLDER / f"{content_id(identity)}.npz"
+        name = content_id(identity)
+        path = self.options.store.root / FOLDER / f"{name}.npz"
         held = _arrays(path)
         if held is not None:
             return {
@@ -103,19 +106,17 @@ class Fitting:
                 for key, value in held.items()
             }
         fitted = detector.fit(self._sample)
-        buffer = io.BytesIO()
-        arrays: dict[str, Any] = {key: value.cpu().numpy() for key, value in fitted.items()}
-        np.savez_compressed(buffer, **arrays)
-        write_atomically(path, buffer.getvalue())
+        arrays = {key: value.cpu().numpy() for key, value in fitted.items()}
+        write_atomically(path, packed({_OF: np.asarray(name), **arrays}))
         return fitted
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    """What was fitted; a damaged file counts as none."""
+    """What was fitted; a damaged file, and one of another fitting, counts as none."""
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as held:
-            return {key: held[key] for key in held.files}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile):
+        arrays = unpacked(path.read_bytes())
+        return arrays if str(arrays.pop(_OF, None)) == path.stem else None
+    except (OSError, Unreadable):
         return None

@@ -21,6 +21,7 @@ from bench.evaluate.look import Lacking, Look, look_at, look_behind, purifier_of
 from bench.evaluate.unstopped import adversarial_images
 from bench.nn.head import head
 from bench.plan import TrainSpec
+from bench.records.arrays import Arrays
 from bench.runner.options import Options
 from bench.runner.subject import Subject
 from bench.runner.summary import interval_of
@@ -28,7 +29,7 @@ from bench.runner.weights import build_trained, fit
 from bench.studies.diagnose import features, record, surface
 from bench.studies.diagnose.features import Seen
 from bench.studies.diagnose.plan import ATTACKS, SHOWN
-from bench.studies.diagnose.record import Arrays, Kind, Method
+from bench.studies.diagnose.record import Kind, Method
 
 SURFACES = 3
 """Examples around which the loss is looked at."""

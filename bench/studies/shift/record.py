@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bench.records import recount_studies
 from bench.records.heading import STRICT, Heading
+from bench.records.kinds import Amount, Count
 from bench.records.record import Interval
+from bench.records.upgrades import Upgrade, with_networks
 
 SCHEMA = 2
+
+UPGRADES: Mapping[int, Upgrade] = {1: with_networks}
+"""Schema -> what makes the next of it."""
 
 
 MAIN = (
@@ -48,10 +55,10 @@ class Corrupted:
 
     name: str
     group: str
-    severity: int
+    severity: Count
     accuracy: Interval  # right answers, over all n examples; a refusal is none
-    refused: int  # examples that a detector turned away
-    distance: float  # mean L2 distance from the clean images
+    refused: Count  # examples that a detector turned away
+    distance: Amount  # mean L2 distance from the clean images
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Mean:
     value: float
     low: float
     high: float
-    n: int
+    n: Count
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,14 @@ class Posed:
 
     __pydantic_config__ = STRICT
 
-    poses: int
+    poses: Count
     degrees: float
     pixels: int
-    draws: int  # random poses of each example
+    draws: Count  # random poses of each example
     random: Mean  # right answers in these
     worst_of_draws: Interval  # right or refused in each of these
     worst: Interval  # right or refused in every pose of the grid, and as it stands
-    shown: float  # images shown for the last one, mean per example
+    shown: Amount  # images shown for the last one, mean per example
 
 
 @dataclass(frozen=True)
@@ -149,6 +156,19 @@ def mce(found: Shift, baseline: Shift) -> float | None:
 
 
 RECORD = Shift
+
+
+def contradictions(found: Shift) -> Iterator[str]:
+    """One sentence for each thing that a shift says in two ways."""
+    yield from recount_studies.contradictions(found)
+    shares = {f"corrupted.{at}.accuracy": one.accuracy for at, one in enumerate(found.corrupted)}
+    if found.posed is not None:
+        shares |= {"posed.worst_of_draws": found.posed.worst_of_draws, "posed.worst": found.posed.worst}
+    yield from recount_studies.of_all(found, shares)
+    means = {"mean": found.mean, "posed.random": found.posed.random if found.posed is not None else None}
+    for name, mean in means.items():
+        if mean is not None and (mean.n != found.examples or not 0 <= mean.value <= 1):
+            yield f"{name} is {mean.value:g} of {mean.n} examples, expected a share of {found.examples}"
 
 
 def summary(found: Shift) -> str:

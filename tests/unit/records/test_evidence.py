@@ -22,7 +22,7 @@ def test_the_library_reads_what_is_written_in_parts(tmp_path: Path) -> None:
     labels = np.array([0, 1, 0])
     write(path, {"ids": IDS, "labels": labels}, {"columns": '["a"]'}, [IMAGES[:1], IMAGES[1:]], IMAGES.shape)
     held = load_file(path)
-    assert set(held) == {"ids", "labels", "images"} and held["images"].dtype == np.float32
+    assert set(held) == {"ids", "labels", "images", "sha256"} and held["images"].dtype == np.float32
     assert np.array_equal(held["images"], IMAGES) and np.array_equal(held["ids"], IDS)
     assert np.array_equal(load_with_torch(path)["images"].numpy(), IMAGES)
     with images(path) as found:
