@@ -14,11 +14,12 @@ from bench.core.digest import found_again, source_digests
 from bench.core.listing import listing
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue, BenchError, StaleRecord
+from bench.records.files import write_all
 from bench.records.gathering import RECORDS as RECORDS
 from bench.records.gathering import read_records as read_records
 from bench.records.origin import for_others
 from bench.records.record import Record, to_json
-from bench.records.store import RunFolder, write_atomically
+from bench.records.store import RunFolder
 from bench.records.tally import differing as differing_from_examples
 from bench.report.board import board_files
 from bench.report.exchange import Published
@@ -207,11 +208,6 @@ def _text(path: Path) -> str | None:
 
 def _write(folder: Path, files: Mapping[str, str]) -> list[Path]:
     """Write each file whole; those that would not change are left alone."""
-    written = []
-    for name, text in files.items():
-        path = folder / name
-        written.append(path)
-        if _text(path) == text:
-            continue
-        write_atomically(path, text.encode())
-    return written
+    made = {folder / name: text for name, text in files.items()}
+    write_all({path: text.encode() for path, text in made.items() if _text(path) != text})
+    return list(made)

@@ -30,11 +30,11 @@ def robustbench(records: tuple[str, ...], store: Path, out: Path) -> None:
     Their keys and no others, as strings; what our records know besides lies beside each file.
     """
     from bench.cli.board import records_of
-    from bench.records.store import require_writable, write_atomically
+    from bench.records.files import require_writable, write_all
     from bench.report.exchange import export as made
 
     files = made(records_of(records, store))
     require_writable(out, "folder of exports", "--out FOLDER")
-    for name, text in files.items():
-        write_atomically(out / name, text.encode())
+    write_all({out / name: text.encode() for name, text in files.items()})
+    for name in files:
         click.echo(out / name)

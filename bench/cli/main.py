@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "audit": ("bench.cli.audit:audit", "Apply the rules that reviewers check to a run, with figures."),
     "compare": ("bench.cli.compare:compare", "Do defenses differ on the same examples, or is it chance?"),
     "verify": ("bench.cli.verify:verify", "Does a stored run keep its word? Cells are computed again."),
+    "fsck": ("bench.cli.fsck:fsck", "Is everything in a store what it was when it was written?"),
     "import": ("bench.cli.import_:import_", "Judge adversarial images that others made (.npy)."),
     "publish": ("bench.cli.publish:publish", "Put records on the boards of leaderboards/."),
     "check": ("bench.cli.check:check", "Does a defense or an attack keep its contract?"),
@@ -82,6 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             )
         if isinstance(error, IsNotRegular):
             _fail(f"{str(error.filename)!r} cannot be used ({error.strerror}), expected another path", USAGE)
+        if error.errno in _FAILING:
+            where = f" at {str(error.filename)!r}" if error.filename else ""
+            _fail(
+                f"the file system failed{where} ({error.strerror}), expected one that reads and writes; what "
+                "is stored is whole, and the same command goes on from there",
+                USAGE,
+            )
         if error.errno not in _UNWRITABLE or not error.filename:
             raise
         _fail(
@@ -161,6 +169,8 @@ def bench() -> None:
 
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+_FAILING = {errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO}
 
 _UNWRITABLE = {
     errno.EACCES,

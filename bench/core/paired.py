@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from bench.core.metrics import Proportion
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,10 @@ def paired_difference(held: NDArray[np.bool_], other: NDArray[np.bool_]) -> Diff
     >>> d.value, d.won, d.lost
     (0.24, 12, 0)
     """
-    from bench.core.metrics import proportion  # loads scipy, which tables need not
-
     if len(held) != len(other):
         raise ValueError(f"a paired difference needs the same examples, but has {len(held)} and {len(other)}")
-    ours, theirs, n = proportion(held), proportion(other), len(held)
+    n = len(held)
+    ours, theirs = _share(int(held.sum()), n), _share(int(other.sum()), n)
     both, neither = int((held & other).sum()), int((~held & ~other).sum())
     won, lost = ours.count - both, theirs.count - both
     joint: float = both * neither - won * lost
@@ -64,6 +66,7 @@ def paired_difference(held: NDArray[np.bool_], other: NDArray[np.bool_]) -> Diff
     )
 
 
+@cache
 def mcnemar(won: int, lost: int) -> float:
     """The two-sided p value of the exact McNemar test, from how many examples only one of two methods keeps.
 
@@ -94,6 +97,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (count - place) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+@cache
+def _share(count: int, n: int) -> Proportion:
+    """So many of n examples, with the interval; all pairs of a board ask for the same few again and again."""
+    import numpy as np
+
+    from bench.core.metrics import proportion  # loads scipy, which tables need not
+
+    return proportion(np.arange(n) < count)
 
 
 def _joined(a: float, b: float, phi: float) -> float:

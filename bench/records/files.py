@@ -7,7 +7,8 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -21,14 +22,28 @@ _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP}
 """What some network file systems answer to a sync of a folder."""
 
 
+ABANDONED = 3600.0
+"""Seconds after which nobody writes a temporary file any more."""
+
+
 def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that it exists whole or not at all, even if power fails."""
-    with writing(path) as file:
-        file.write(content)
+    write_all({path: content})
+
+
+def write_all(files: Mapping[Path, bytes | memoryview], *, synced: bool = True) -> None:
+    """Write each file so that it exists whole or not at all, and take away what killed writers left of them.
+
+    `synced`: even if power fails, which takes most of the time; not for what is made anew in a moment.
+    """
+    _forget_abandoned(files)
+    for path, content in files.items():
+        with writing(path, synced=synced) as file:
+            file.write(content)
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[IO[bytes]]:
+def writing(path: Path, *, synced: bool = True) -> Iterator[IO[bytes]]:
     """The same for what is written piece by piece."""
     if path.exists():
         regular(path)  # a device or a pipe would be replaced by a file
@@ -38,14 +53,21 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
         raise
-    _sync(path.parent)
+    if synced:
+        _sync(path.parent)
+
+
+def target(name: str) -> str | None:
+    """What a temporary file is called when it is whole; None: it is no temporary file."""
+    return name[1:].rpartition(".")[0] if _TEMPORARY.fullmatch(name) else None
 
 
 def leftovers(folder: Path, before: float | None = None) -> list[Path]:
@@ -81,6 +103,19 @@ def require_writable(folder: Path, what: str, hint: str) -> None:
         raise BadValue(
             f"the {what} {str(folder)!r} cannot be written to ({reason}), expected a writable folder", hint
         ) from None
+
+
+def _forget_abandoned(files: Iterable[Path]) -> None:
+    """Remove the temporary files of these very files that nobody writes any more, wherever they lie."""
+    before = time.time() - ABANDONED
+    names: dict[Path, set[str]] = {}
+    for path in files:
+        names.setdefault(path.parent, set()).add(path.name)
+    for folder, ours in names.items():
+        for path in folder.glob(".*.*"):
+            with contextlib.suppress(FileNotFoundError):
+                if target(path.name) in ours and path.is_file() and path.stat().st_mtime < before:
+                    path.unlink()
 
 
 def _make(folder: Path) -> None:

@@ -25,6 +25,7 @@ from bench.records.files import require_writable, write_atomically, writing
 from bench.records.locks import locked
 from bench.records.reading import from_json
 from bench.records.record import Record, to_json
+from bench.records.seal import check, sealed
 
 __all__ = [
     "Arrays",
@@ -112,12 +113,12 @@ class RunFolder:
 
     def begin(self, spec: Mapping[str, Any], sources: Mapping[str, str]) -> int:
         """Open the run; cells that other code computed are thrown away, and how many is returned."""
-        content = json.dumps({"spec": spec, "sources": sources, "owned": True}, indent=1, sort_keys=True)
+        content = sealed({"spec": spec, "sources": sources, "owned": True})
         held = self._spec()
         if held and _same(held["spec"], parse_json(content)["spec"]) and not _changed(held, sources):
             return 0
-        cells = list(self.path.glob("cells/*/*.npz"))
-        for file in self.path.glob("cells/*/*"):
+        cells = list(self.path.glob("cells/*/*.npz")) if held else []  # without, each cell says whose it is
+        for file in self.path.glob("cells/*/*") if held else ():
             file.unlink()
         write_atomically(self.path / "spec.json", content.encode())
         return len(cells)
@@ -258,7 +259,8 @@ class RunFolder:
         """What is written down about the run; nothing where it is missing or damaged."""
         try:
             held = read_json(self.path / "spec.json")
-        except (OSError, ValueError):
+            check(held, str(self.path / "spec.json"), "")
+        except (OSError, ValueError, TypeError, BadData):
             return {}
         if not isinstance(held, dict) or not isinstance(held.get("spec"), dict):
             return {}

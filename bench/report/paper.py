@@ -15,7 +15,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from bench.errors import BadValue
-from bench.records.store import write_atomically
+from bench.records.files import write_all
 
 Format = Literal["pdf", "png", "svg"]
 
@@ -179,8 +179,7 @@ def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:
         folder / f"{drawing.name}.csv": text.getvalue().encode(),
         folder / f"{drawing.name}.caption.txt": (drawing.caption + "\n").encode(),
     }
-    for path, content in files.items():
-        write_atomically(path, content)
+    write_all(files)
     return list(files)
 
 

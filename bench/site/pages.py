@@ -9,9 +9,9 @@ from pathlib import Path
 
 from bench.core.json_file import read_json
 from bench.errors import BadValue
+from bench.records.files import require_writable, target, write_all, write_atomically
 from bench.records.origin import for_others
 from bench.records.record import Record, to_json
-from bench.records.store import require_writable, write_atomically
 from bench.report.exchange import Published
 from bench.site.compare import rows_to_compare
 from bench.site.extras import Extras
@@ -74,12 +74,17 @@ def write_site(made: Mapping[str, str], folder: Path) -> list[Path]:
     """
     require_writable(folder, "folder of the page", "--out FOLDER")
     before = _manifest(folder)
+    _note(folder, before | set(made))  # before any: whoever is killed goes on from here
     for name in sorted(before - set(made)):
         (folder / name).unlink(missing_ok=True)
-    for name, content in made.items():
-        write_atomically(folder / name, content.encode())
-    write_atomically(folder / MANIFEST, (json.dumps(sorted(made), indent=1) + "\n").encode())
+    write_all({folder / name: content.encode() for name, content in made.items()}, synced=False)
+    _note(folder, set(made))
     return [folder / name for name in made]
+
+
+def _note(folder: Path, names: set[str]) -> None:
+    """Write down which files of a folder are a page's."""
+    write_atomically(folder / MANIFEST, (json.dumps(sorted(names), indent=1) + "\n").encode())
 
 
 def _manifest(folder: Path) -> set[str]:
@@ -93,7 +98,7 @@ def _manifest(folder: Path) -> set[str]:
                 f"{path} is damaged, expected the list of an earlier page's files", "--out NEW_FOLDER"
             ) from None
         return {name.as_posix() for name in names if not name.is_absolute() and ".." not in name.parts}
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(target(held.name) != MANIFEST for held in folder.iterdir()):
         raise BadValue(
             f"{str(folder)!r} is not empty and holds no page of bench (no {MANIFEST}), expected a new or an "
             "empty folder",

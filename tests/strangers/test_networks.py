@@ -478,6 +478,6 @@ def test_transformers_that_is_not_installed_is_named(stranger, monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "transformers", None)
     told = stranger.refused("--defense", "hf:vit")
-    assert "needs transformers, which is not installed; try: pip install transformers" in told
+    assert "needs transformers, which is not installed; try: pip install 'robust-bench-harness[hf]'" in told
     assert accuracy(stranger.record("--defense", "hf:vit", *NET)) > 0.8, "unless something else makes it"
     assert "nowhere is no folder" in stranger.refused("--defense", "hf:./nowhere")

@@ -85,7 +85,7 @@ def test_transformers_that_is_not_installed_is_a_sentence(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match="needs transformers, which is not installed") as raised:
         config_beside(tmp_path / "model.safetensors")
-    assert raised.value.hint == "pip install transformers"
+    assert raised.value.hint == "pip install 'robust-bench-harness[hf]'"
 
 
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}

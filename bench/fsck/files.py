@@ -1,0 +1,71 @@
+"""Single files: whether they can be read, and hold what files of their kind do."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.core.digest import content_id
+from bench.errors import BadData
+from bench.records.arrays import reason, unpacked
+from bench.records.seal import check
+
+
+def spec_wrong(folder: Path) -> str | None:
+    """Why the `spec.json` of a folder does not say what the folder's name stands for; None: it does."""
+    held = json_object(folder / "spec.json")
+    if isinstance(held, str):
+        return held
+    try:
+        check(held, "", "")
+        named = content_id(held["spec"])
+    except BadData:
+        return "was changed after it was written"
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return "holds no spec"
+    return None if named == folder.name else f"is of {named}, not of {folder.name}"
+
+
+def json_object(path: Path) -> Mapping[str, Any] | str:
+    """The object in a JSON file, or what is wrong with the file."""
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "is missing"
+    except (OSError, ValueError, RecursionError) as error:
+        return f"is damaged ({reason(error)})"
+    return held if isinstance(held, dict) else "holds no JSON object"
+
+
+def arrays_wrong(path: Path) -> str | None:
+    """Why a file of arrays cannot be read; None: it can."""
+    try:
+        unpacked(path.read_bytes())
+    except (OSError, ValueError) as error:
+        return f"is damaged ({reason(error)})"
+    return None
+
+
+def archive_wrong(path: Path) -> str | None:
+    """Why a checkpoint, which is a zip archive, is not whole by its own checksums; None: it is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+    except Exception as error:  # damage makes zipfile and zlib raise whatever they met
+        return f"is damaged ({reason(error)})"
+    return None if broken is None else f"is damaged ({broken})"
+
+
+def weights_wrong(path: Path) -> str | None:
+    """Why a file of weights cannot be read; None: it can."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as held:
+            names = held.keys()
+    except (OSError, SafetensorError) as error:
+        return f"is damaged ({reason(error)})"
+    return None if names else "holds no weights"
