@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -84,11 +84,11 @@ def read(
     except (OSError, UnicodeDecodeError) as error:
         raise BadData(f"{path} cannot be read ({error}), expected a {what}", again) from None
     data = upgraded(json_of(text, origin, what, again), schema, upgrades, origin, what)
-    found: T = validated(data, _adapter(kind), origin, what, again)
+    found: T = validated(data, _adapter(kind), origin, what, again)  # type: ignore[arg-type]
     require_sound(contradictions(found), origin, what, again)
     return found
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)  # costs more to build than many results to read
