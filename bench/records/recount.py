@@ -86,9 +86,9 @@ def _of_identity(record: Record) -> Iterator[str]:
         told["training_id"] = made.training_id, training["id"]
         told["parents"] = dict(made.parents), training["parents"]
         told["checkpoint"] = made.checkpoint, spec["checkpoint"]
-    for name, (held, due) in told.items():
-        if held != due:
-            yield f"its {name} is {_shown(held)}, and {_shown(due)} in its spec"
+    for name, (here, there) in told.items():
+        if here != there:
+            yield f"its {name} is {_shown(here)}, and {_shown(there)} in its spec"
 
 
 def _of_shares(record: Record) -> Iterator[str]:
