@@ -172,7 +172,8 @@ class Loaded:
         if self._scheme in brought.SCHEMES:
             usual = brought.usual(self._scheme, self._name)
             return usual.resize, usual.crop
-        file = hub.find(self._name, place) if self._scheme == "hf" else given
+        is_found = self._scheme == "hf" and given is None
+        file = hub.find(self._name, place) if is_found else given
         told = pretrained.Told() if file is None else pretrained.processor_beside(file)
         return told.resize, told.crop
 

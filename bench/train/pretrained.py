@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import safetensors.torch
 from torch import nn
@@ -174,9 +174,9 @@ def _sizes(held: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return None, None
     if held.get("do_center_crop") and _side(held.get("crop_size")):
         return side, _side(held["crop_size"])
-    share = held.get("crop_pct")
-    is_cropped = side < SQUASHED and _are_numbers([share]) and share > 0
-    return int(side / share) if is_cropped else side, side
+    shares = [held.get("crop_pct")]
+    is_cropped = side < SQUASHED and _are_numbers(shares) and shares[0] > 0
+    return int(side / shares[0]) if is_cropped else side, side
 
 
 def _side(size: Any) -> int | None:
@@ -185,7 +185,7 @@ def _side(size: Any) -> int | None:
     return size if isinstance(size, int) and size > 0 else None
 
 
-def _are_numbers(values: Any) -> bool:
+def _are_numbers(values: Any) -> TypeGuard[list[float]]:
     return isinstance(values, list) and all(isinstance(v, (int, float)) and abs(v) < 1e6 for v in values)
 
 
