@@ -6,7 +6,6 @@ The files are read as they are, so no code of a repository is run and its librar
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.json_file import parse_json
 from bench.core.progress import Progress
 from bench.data.arrays import LABELS, TEST
 from bench.data.catalog import source, user_path, with_parameters
@@ -237,8 +237,8 @@ def _features(schema: Any) -> Mapping[str, Any]:
     """What the file says of its columns beyond their types; empty: nothing."""
     held = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
-        found = json.loads(held)["info"]["features"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        found = parse_json(held)["info"]["features"]
+    except (ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, Mapping) else {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import nn
 
 from bench.core.digest import canonical
 from bench.core.errors_of_others import in_one_line
+from bench.core.json_file import parse_json, read_json
 from bench.errors import BadCheckpoint, MissingExtra
 from bench.train.checkpoints import weights_of
 from bench.train.weights_file import COUNTED, table_in
@@ -36,7 +36,7 @@ _NEVER = re.compile(
 
 
 @dataclass(frozen=True)
-class Told:
+class OfProcessor:
     """What an image processor does: pixels in [0, 1] become (x - mean) / std; sizes are in pixels."""
 
     mean: tuple[float, ...] = ()  # empty: as they are
@@ -48,7 +48,7 @@ class Told:
     def normalize(self) -> str:
         """As --normalize takes it.
 
-        >>> Told((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)).normalize, Told((0.1, 0.2), (1.0, 1.0)).normalize
+        >>> OfProcessor((0.5, 0.5), (0.5, 0.5)).normalize, OfProcessor((0.1, 0.2), (1.0, 1.0)).normalize
         ('0.5/0.5', '0.1,0.2/1')
         """
         texts = [_numbers(self.mean), _numbers(self.std)]
@@ -83,7 +83,7 @@ def config_beside(weights: Path) -> str:
 
 def kind_of(config: str) -> str:
     """The class of transformers that a network is of."""
-    return str(json.loads(config)["architectures"][0])
+    return str(parse_json(config)["architectures"][0])
 
 
 def make(config: str) -> nn.Module:
@@ -94,7 +94,7 @@ def make(config: str) -> nn.Module:
     """
     kind = _kind(config)
     try:
-        made: nn.Module = kind(kind.config_class.from_dict(json.loads(config)))
+        made: nn.Module = kind(kind.config_class.from_dict(parse_json(config)))
     except Exception as error:  # whatever a configuration of anybody's makes it raise
         raise BadCheckpoint(
             f"transformers cannot make a {kind_of(config)} ({in_one_line(error)}), expected its config.json"
@@ -111,7 +111,7 @@ def unpack(config: str, file: Path, folder: Path) -> Path:
     kind = _kind(config)
     net, told = kind.from_pretrained(
         None,
-        config=kind.config_class.from_dict(json.loads(config)),
+        config=kind.config_class.from_dict(parse_json(config)),
         state_dict=table_in(file),
         ignore_mismatched_sizes=True,  # they are told below
         output_loading_info=True,
@@ -145,11 +145,11 @@ def _kind(config: str) -> Any:
     return kind
 
 
-def processor_beside(weights: Path) -> Told:
+def processor_beside(weights: Path) -> OfProcessor:
     """What is done to images before the network, as far as a file beside its weights says."""
     held = _read(weights.parent / PROCESSOR)
     mean, std = _scaled(held)
-    return Told(mean, std, *_sizes(held))
+    return OfProcessor(mean, std, *_sizes(held))
 
 
 def _scaled(held: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -210,11 +210,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        held = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
+        held = read_json(path)
+    except (OSError, ValueError) as error:
         raise BadCheckpoint(f"{path} cannot be read ({in_one_line(error)}), expected JSON") from None
     return held if isinstance(held, dict) else {}
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")

@@ -42,7 +42,7 @@ CLEAN, WORST = "clean", "pose_worst"
 
 
 @dataclass(frozen=True)
-class Shown:
+class CorruptedAt:
     """One corruption at one severity, and what makes the images of a chunk."""
 
     name: str
@@ -111,29 +111,29 @@ class Measure(Measuring[ShiftSpec]):
             },
         )
 
-    def _computed(self) -> dict[str, Shown]:
+    def _computed(self) -> dict[str, CorruptedAt]:
         channels, seed = self.subject.data.image_shape[0], self.spec.run.training.seed
 
-        def shown(held: Corruption, severity: int) -> Shown:
+        def shown(held: Corruption, severity: int) -> CorruptedAt:
             def images(chunk: Chunk) -> Tensor:
                 return held(chunk.x, severity, seed, chunk.ids.tolist())
 
-            return Shown(held.name, held.group, severity, images)
+            return CorruptedAt(held.name, held.group, severity, images)
 
         fitting = [held for held in self.spec.corruptions if held.fits(channels)]
         return {
             f"{held.name}_{severity}": shown(held, severity) for held in fitting for severity in SEVERITIES
         }
 
-    def _of_files(self, files: CorruptedFiles) -> dict[str, Shown]:
+    def _of_files(self, files: CorruptedFiles) -> dict[str, CorruptedAt]:
         opened = self._opened
         assert opened is not None
 
-        def shown(name: str, severity: int) -> Shown:
+        def shown(name: str, severity: int) -> CorruptedAt:
             def images(chunk: Chunk) -> Tensor:
                 return opened.images(name, severity, chunk.ids.tolist()).to(chunk.x.device)
 
-            return Shown(name, group_of(name), severity, images)
+            return CorruptedAt(name, group_of(name), severity, images)
 
         named = [(name, held) for name, held in files.severities.items() if files.kind != "sequences"]
         return {
