@@ -40,13 +40,10 @@ def contradiction(record: Record) -> str | None:
     sizes = [one.n for one in held.classes]
     if min(sizes, default=0) < 1:
         return "by_class.classes"
-    states = {
-        "clean": ([one.clean for one in held.classes], held.clean),
-        "robust": ([one.robust for one in held.classes], held.robust),
-    }
-    for name, (counts, mean) in states.items():
-        if not _agree(sizes, counts, mean):
-            return f"by_class.{name}"
+    if not _agree(sizes, [one.clean for one in held.classes], held.clean):
+        return "by_class.clean"
+    if not _agree(sizes, [one.robust for one in held.classes], held.robust):
+        return "by_class.robust"
     return None
 
 
