@@ -542,8 +542,9 @@ def _resolve(value: Defense | str) -> Defense:
 
 def _only_one(named: Named) -> AtHand | None:
     """The only network that the store holds, where nothing is said but that one is loaded."""
-    is_bare = isinstance(named.defense, Foreign) and named.defense == DEFENSES.get(named.name)
-    return shelf().named(named.name) if is_bare else None
+    if not isinstance(named.defense, Foreign) or named.name not in DEFENSES.names():
+        return None
+    return shelf().named(named.name) if named.defense == DEFENSES.get(named.name) else None
 
 
 def _as_defenses(defense: Any, key: str, text: str) -> Any:
@@ -592,6 +593,8 @@ def _surrogate(victim: TrainSpec, request: Request, seed: int) -> TrainSpec:
     defense, architecture = parse_network(request.surrogate or UNDEFENDED)
     named = parse_defense(defense, {})
     architecture = architecture or _other_architecture(victim.architecture)
+    if isinstance(named.defense, Foreign):  # nothing of it is drawn: so it is found where it was judged
+        seed = request.seed
     found = _training(named, request, victim.data_identity, architecture, seed)
     if _weights_of(found) == _weights_of(victim):
         raise BadValue(
