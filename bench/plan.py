@@ -450,7 +450,8 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
     made = Named(name, cast(Defense, _set("defense", defense, typed)))
     if held is not None:
         return _taken(held, made, {**given, **settings})
-    is_of_them = any(shelf().given(part) for part in _parts(made.defense) if isinstance(part, Foreign))
+    loaded = [part for part in _parts(made.defense) if isinstance(part, Foreign)]
+    is_of_them = any(shelf().given(cast(Defense, part)) for part in loaded)
     return dataclasses.replace(made, title=made.label) if is_of_them else made
 
 
