@@ -465,7 +465,8 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
     made = Named(name, cast(Defense, _set("defense", defense, typed)))
     if held is not None:
         return _taken(held, made, {**given, **settings})
-    is_of_them = any(shelf().given(part) for part in _parts(made.defense) if isinstance(part, Foreign))
+    loaded = [part for part in _parts(made.defense) if isinstance(part, Foreign)]
+    is_of_them = any(shelf().given(cast(Defense, part)) for part in loaded)
     return dataclasses.replace(made, title=made.label) if is_of_them else made
 
 
@@ -557,8 +558,9 @@ def _resolve(value: Defense | str) -> Defense:
 
 def _only_one(named: Named) -> AtHand | None:
     """The only network that the store holds, where nothing is said but that one is loaded."""
-    is_bare = isinstance(named.defense, Foreign) and named.defense == DEFENSES.get(named.name)
-    return shelf().named(named.name) if is_bare else None
+    if not isinstance(named.defense, Foreign) or named.name not in DEFENSES.names():
+        return None
+    return shelf().named(named.name) if named.defense == DEFENSES.get(named.name) else None
 
 
 def _as_defenses(defense: Any, key: str, text: str) -> Any:
@@ -613,6 +615,8 @@ def _surrogate(victim: TrainSpec, request: Request, seed: int) -> TrainSpec:
     defense, architecture = parse_network(request.surrogate or UNDEFENDED)
     named = parse_defense(defense, {})
     architecture = architecture or _other_architecture(victim.architecture)
+    if isinstance(named.defense, Foreign):  # nothing of it is drawn: so it is found where it was judged
+        seed = request.seed
     found = _training(named, request, victim.data_identity, architecture, seed)
     if _weights_of(found) == _weights_of(victim):
         raise BadValue(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from bench.api import Attack, Deployed, Trait, Trial, nested
 from bench.attacks.losses import stands_in
 from bench.attacks.others.signature import OthersAttack
@@ -10,6 +12,14 @@ from bench.core.threat import Feedback, Source
 from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate.bypass import lends_features, passing_over
 from bench.evaluate.engine import Arena
+
+
+@runtime_checkable
+class _Climbs(Protocol):
+    """An attack of which a loss is named."""
+
+    @property
+    def loss(self) -> str: ...
 
 
 def why_skipped(trial: Trial, arena: Arena) -> str | None:
@@ -79,7 +89,7 @@ def _own_loss(attack: Attack) -> str | None:
             return None
         case PGD(loss=loss, target=target) if target != "none":
             return f"targeted_{loss}"
-        case Attack(loss=str() as loss) if type(attack).__module__.startswith("bench.attacks."):
+        case _Climbs(loss=str() as loss) if type(attack).__module__.startswith("bench.attacks."):
             return loss
     return None
 
