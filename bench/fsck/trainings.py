@@ -22,8 +22,10 @@ def flaws_of_training(folder: Path) -> Iterator[Flaw]:
     finished = (folder / "training.json").exists()
     whole = (folder / "training.json",) if finished else ()
     wrong = spec_wrong(folder)
-    if wrong is not None:
-        yield Flaw(folder / "spec.json", wrong, "move", AGAIN, (*whole, *_weights(folder)))
+    state = tuple(folder.glob("state.ckpt"))
+    spec, kept = folder / "spec.json", (*whole, *state, *_weights(folder))
+    if wrong is not None and (spec.exists() or kept):
+        yield Flaw(spec, wrong, "move", AGAIN, kept)
     if finished and isinstance(result, str):
         yield Flaw(folder / "training.json", result, "move", AGAIN, _weights(folder))
     if isinstance(result, Mapping):

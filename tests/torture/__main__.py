@@ -20,10 +20,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))  # the harness is no part of the package
 
 import click
+import harness.workers as teams
+from harness.damage import FILLING, Ward, cases
+from harness.damage import few as few_cases
 from harness.faults import KINDS
 from harness.injections import Bed, Injection, few, spread, table
 from harness.races import RACES, Track, moments
 from harness.scenarios import SCENARIOS, call, write_data
+from harness.workers import Gang
 
 Done = dict[tuple[str, str, int], Injection]
 
@@ -31,6 +35,8 @@ Done = dict[tuple[str, str, int], Injection]
 @click.command()
 @click.option("--scenario", "names", multiple=True, type=click.Choice([*SCENARIOS]), help="One alone.  [all]")
 @click.option("--race", "races", multiple=True, type=click.Choice([*RACES]), help="One alone.  [all]")
+@click.option("--workers", is_flag=True, help="Kills of workers and of their driver alone.  [all]")
+@click.option("--damage", is_flag=True, help="Damage alone: every file of a store, in every way.  [all]")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="One kind alone.  [all]")
 @click.option("--each", type=int, default=10**9, help="At most so many of each scenario and kind.  [all]")
 @click.option("--rounds", type=int, default=20, show_default=True, help="How often each race is run.")
@@ -41,6 +47,8 @@ Done = dict[tuple[str, str, int], Injection]
 def torture(
     names: tuple[str, ...],
     races: tuple[str, ...],
+    workers: bool,
+    damage: bool,
     kinds: tuple[str, ...],
     each: int,
     rounds: int,
@@ -48,10 +56,11 @@ def torture(
     report: Path | None,
 ) -> None:
     """Inject faults, print what was not survived and a table; exit 1 if anything was not."""
-    chosen = names or (() if races else tuple(SCENARIOS))
-    run = races or (() if names else tuple(RACES))
+    everything = not (names or races or workers or damage)
+    chosen, run = (tuple(SCENARIOS), tuple(RACES)) if everything else (names, races)
+    gang, harm = workers or everything, damage or everything
     done = _done(report)
-    warm_up([*chosen, *(("run", "train", "curve") if run else ())])
+    warm_up([*chosen, *(("run", "train", "curve") if run or gang else ()), *(FILLING if harm else ())])
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         place = Path(folder).resolve() / "here"
         for number, name in enumerate(chosen):
@@ -67,6 +76,18 @@ def torture(
                 for kind, at in moments(track, 1 if short else rounds):
                     if (name, kind, at) not in done:
                         _keep(track.run(kind, at), done, report)
+        if gang:
+            with _told(teams.NAME, done):
+                band = Gang(place)
+                for kind, at in teams.moments(1 if short else rounds):
+                    if (teams.NAME, kind, at) not in done:
+                        _keep(band.run(kind, at), done, report)
+        if harm:
+            with _told("damage", done):
+                ward, met = Ward(place), {at for name, _, at in done if name.startswith("damage")}
+                for at, (file, how) in few_cases(ward) if short else cases(ward, each):
+                    if at not in met:
+                        _keep(ward.harm(at, file, how), done, report)
     print(table(list(done.values())))
     sys.exit(any(found.faults for found in done.values()))
 

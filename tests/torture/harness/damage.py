@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from harness.children import End, act_in, steps
+from harness.injections import Injection
 from harness.scenarios import SCENARIOS, TWO, Words, call, write_data
 from harness.snapshot import content, snapshot
 
@@ -30,16 +31,6 @@ READERS: tuple[Words, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Harm:
-    """What is done to one file, and what came of it."""
-
-    file: str
-    how: str
-    outcome: Literal["seen", "harmless", "wrong"]
-    faults: tuple[str, ...] = ()
-
-
 class Ward:
     """A store of every kind of result, and another of the same kinds, to damage again and again."""
 
@@ -53,7 +44,12 @@ class Ward:
             steps(folder, list(_fillings(more)))
         shutil.copytree(self.base, self.kept)
         self.expected = snapshot(self.base)
-        self.files = sorted(p.relative_to(self.base) for p in (self.base / "runs").rglob("*") if p.is_file())
+        self.trained = next((self.base / "runs" / "models").glob("*/log.csv")).parent.name
+        self.files = sorted(
+            p.relative_to(self.base)
+            for p in (self.base / "runs").rglob("*")
+            if p.is_file() and ".locks" not in p.parts
+        )
 
     def cases(self) -> Iterator[tuple[Path, str]]:
         """Every file with everything that can be done to it."""
@@ -81,8 +77,8 @@ class Ward:
         found = [p for p in sorted(self.other.glob(pattern)) if p.relative_to(self.other) != file]
         return found[0] if found else None
 
-    def harm(self, file: Path, how: str) -> Harm:
-        """Do it, then look at everything that reads the file."""
+    def harm(self, number: int, file: Path, how: str) -> Injection:
+        """Do it, then call everything that reads the file."""
         faults: list[str] = []
         seen = False
         for resumed in (False, True):
@@ -90,9 +86,8 @@ class Ward:
             if resumed:
                 _forget_results(self.base, file)
             else:
-                for words in READERS:
-                    faults += _crash(" ".join(words[:2]), act_in(self.base, partial(call, words)))
-            end = act_in(self.base, partial(call, _command_of(file)))
+                faults += _crash("readers", act_in(self.base, _read_all))
+            end = act_in(self.base, partial(call, _command_of(file, self.trained)))
             faults += _crash("again", end)
             seen |= end.code not in (0, None)
             faults += self._numbers(end)
@@ -101,8 +96,8 @@ class Ward:
         faults += _crash("fsck", looked)
         seen |= looked.code == 1
         faults += self._mended(file)
-        outcome: Literal["seen", "harmless", "wrong"] = "wrong" if faults else "seen" if seen else "harmless"
-        return Harm(file.as_posix(), how, outcome, tuple(dict.fromkeys(faults)))
+        kind = re.sub(r" at .*", "", how)
+        return Injection(kind_of(file), kind, number, f"{how}: {file}", tuple(dict.fromkeys(faults)), seen)
 
     def _reset(self, file: Path, how: str) -> None:
         shutil.rmtree(self.base)
@@ -135,14 +130,14 @@ class Ward:
             path = self.base / name
             if path.name in RESULTS and path.is_file():
                 found = content(path, self.base)
-                if found != expected and not str(found).startswith("unreadable"):
+                if isinstance(found, dict) and _measured(found, found) != _measured(expected, found):
                     told.append(f"again: {name} has other numbers")
         return told
 
     def _mended(self, file: Path) -> list[str]:
         """What is still wrong after `fsck --repair` and the command again."""
         repaired = act_in(self.base, partial(call, ("fsck", "--repair")))
-        end = act_in(self.base, partial(call, _command_of(file)))
+        end = act_in(self.base, partial(call, _command_of(file, self.trained)))
         clean = act_in(self.base, partial(call, ("fsck",)))
         faults = _crash("repair", repaired) + _crash("after repair", end)
         if repaired.code == 1 and clean.code != 0:
@@ -172,8 +167,8 @@ def _fillings(more: Sequence[str]) -> Iterator[Callable[[], int]]:
             yield partial(call, step if callable(step) else (*step, *more))
 
 
-def _command_of(file: Path) -> Words:
-    """The command that reads a file, as it was typed."""
+def _command_of(file: Path, trained: str) -> Words:
+    """The command that reads a file, as it was typed; `trained` is the training that nothing attacks."""
     named = {
         "curves": "curve",
         "shift": "shift",
@@ -184,7 +179,7 @@ def _command_of(file: Path) -> Words:
     }
     name = named.get(file.parts[1])
     if name is None and file.parts[1] == "models":
-        name = "train" if (file.parent / "log.csv").name in file.parts else "transfer"
+        name = "train" if file.parent.name == trained else "transfer"
     command = SCENARIOS[name].command if name else TWO
     assert not callable(command)
     return command
@@ -197,6 +192,12 @@ def _forget_results(folder: Path, file: Path) -> None:
             path.unlink()
 
 
+def _measured(result: Mapping[str, Any], remade: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result measured; one that was made anew may lack images, and what others' images came to."""
+    lacking = {name for name in ("evidence", "imported") if not remade.get(name)}
+    return {name: value for name, value in result.items() if name not in lacking}
+
+
 def _crash(when: str, end: End) -> list[str]:
     if end.stuck:
         return [f"{when}: stuck"]
@@ -206,10 +207,42 @@ def _crash(when: str, end: End) -> list[str]:
     return [f"{when}: ended with 2 without a sentence"] if end.code == 2 and not said else []
 
 
+def kind_of(file: Path) -> str:
+    """What a file is, whichever result it belongs to.
+
+    >>> kind_of(Path("runs/0123456789ab/cells/fgsm/0000.npz"))
+    'damage: cells'
+    """
+    if "cells" in file.parts:
+        return "damage: cells"
+    if file.name.startswith("imported-"):
+        return "damage: imported images"
+    kept = [part for part in file.parts[1:] if not _is_id(part.partition(".")[0])]
+    return f"damage: {'/'.join(kept)}"
+
+
+def cases(ward: Ward, most: int) -> Iterator[tuple[int, tuple[Path, str]]]:
+    """All cases with their numbers, or so many of each kind of file."""
+    met: Counter[str] = Counter()
+    for number, (file, how) in enumerate(ward.cases()):
+        met[kind_of(file)] += 1
+        if met[kind_of(file)] <= most:
+            yield number, (file, how)
+
+
+def few(ward: Ward) -> Iterator[tuple[int, tuple[Path, str]]]:
+    """Some cases with their numbers: one of each kind of file, each in another way."""
+    met: set[str] = set()
+    for number, (file, how) in enumerate(ward.cases()):
+        if kind_of(file) not in met and number % 11 == len(met) % 11:
+            met.add(kind_of(file))
+            yield number, (file, how)
+
+
+def _read_all() -> int:
+    """Call all commands that read a store; the worst of their exit codes that is no sentence."""
+    return max((call(words) for words in READERS), key=lambda code: code not in (0, 1, 2))
+
+
 def _is_id(part: str) -> bool:
     return len(part) == 12 and set(part) <= set("0123456789abcdef")
-
-
-def as_json(found: Harm) -> str:
-    """One line of a report."""
-    return json.dumps(vars(found))

@@ -26,6 +26,7 @@ class Injection:
     at: int
     operation: str
     faults: tuple[str, ...]  # what is wrong with how it ended; empty: it was survived
+    seen: bool | None = None  # of damage: whether somebody told of it, or nothing came of it
 
 
 class Bed:

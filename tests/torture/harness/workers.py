@@ -1,0 +1,109 @@
+"""A run by two workers of which one, or whose driver, is killed after some cells."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from harness.children import act_in, start
+from harness.injections import Injection
+from harness.scenarios import TWO, call, write_data
+from harness.snapshot import differences, snapshot
+
+NAME = "two workers"
+KINDS = ("kill a worker", "kill the driver")
+
+WORDS = tuple("suite.chunk=2" if word == "suite.chunk=6" else word for word in TWO)
+"""Twelve cells."""
+
+
+class Gang:
+    """A store in which a run is computed by two workers."""
+
+    def __init__(self, place: Path) -> None:
+        self.base = place / "work"
+        self.reset()
+        end = act_in(self.base, partial(call, WORDS))
+        if end.code:
+            raise RuntimeError(end.told)
+        self.expected = snapshot(self.base)
+
+    def run(self, kind: str, after: int) -> Injection:
+        """Kill one of them once so many cells are stored, and give the command again."""
+        self.reset()
+        driver = start(self.base, partial(call, (*WORDS, "--workers", "2")))
+        workers = self._wait(driver.pid, after)
+        target = driver.pid if kind == "kill the driver" else (workers or [driver.pid])[after % 2 - 1]
+        _kill(target)
+        end, faults = driver.end(), []
+        if end.stuck or end.raised:
+            faults.append(f"the driver was stuck or raised: {end.told.strip().splitlines()[-1:]}")
+        if end.code not in (0, 2, None):
+            faults.append(f"the driver ended with {end.code}")
+        faults += [f"process {pid} outlives the driver" for pid in workers if not _is_gone(pid)]
+        again = act_in(self.base, partial(call, (*WORDS, "--workers", "2")))
+        if again.code:
+            faults.append(f"again: ended with {again.code}: {again.told.strip().splitlines()[-1:]}")
+        faults += differences(self.expected, snapshot(self.base))
+        return Injection(NAME, kind, after, f"after {after} of 12 cells", tuple(faults))
+
+    def reset(self) -> None:
+        """An empty store."""
+        shutil.rmtree(self.base.parent, ignore_errors=True)
+        self.base.mkdir(parents=True)
+        write_data(self.base)
+
+    def _wait(self, driver: int, cells: int) -> list[int]:
+        """Until so many cells are stored and both workers run, or all is over; gives the workers."""
+        workers: list[int] = []
+        deadline = time.monotonic() + 300
+        while time.monotonic() < deadline and not list(self.base.glob("runs/*/record.json")):
+            workers = [pid for pid in children_of(driver) if b"spawn_main" in _command(pid)] or workers
+            if len(workers) == 2 and len(list(self.base.glob("runs/*/cells/*/*.npz"))) >= cells:
+                break
+            time.sleep(0.002)
+        return workers
+
+
+def moments(most: int) -> Iterator[tuple[str, int]]:
+    """Whom to kill after how many cells."""
+    for kind in KINDS:
+        yield from ((kind, round(11 * k / max(1, most - 1))) for k in range(min(most, 12)))
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").glob("*/children"))
+        return [int(child) for task in tasks for child in task.read_text().split()]
+    except OSError:
+        return []
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it was done before
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether a worker ends by itself, soon."""
+    deadline = time.monotonic() + 30
+    while b"spawn_main" in _command(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
