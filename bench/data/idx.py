@@ -28,6 +28,9 @@ FIRST_LABELS = {
 DIMENSIONS = 32
 """How many an array may have."""
 
+BLOCK = 1 << 24
+"""Bytes that are read at once."""
+
 STEMS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 
 
@@ -68,11 +71,19 @@ def _array(file: IO[bytes] | gzip.GzipFile, path: Path) -> NDArray[Any]:
     shape = _shape(file, path)
     size = math.prod(shape)
     require_memory(size, path)
-    data = file.read(size + 1)
+    data = _at_most(size + 1, file)
     if len(data) != size:
         found = f"more than {size}" if len(data) > size else str(len(data))
         raise BadData(f"{path} has {found} bytes after its header, expected {size} for shape {shape}")
     return np.frombuffer(data, np.uint8).reshape(shape).copy()
+
+
+def _at_most(count: int, file: IO[bytes] | gzip.GzipFile) -> bytearray:
+    """So many bytes, or all that there are: memory is taken for what is there, not for what is said."""
+    found = bytearray()
+    while len(found) < count and (block := file.read(min(BLOCK, count - len(found)))):
+        found += block
+    return found
 
 
 def _shape(file: IO[bytes] | gzip.GzipFile, path: Path) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from bench.core.files import regular
 from bench.core.progress import Progress
@@ -21,6 +21,9 @@ from bench.errors import BadData
 
 BLOCK = 256
 """Files decoded between two reports of progress."""
+
+MOST_PIXELS = 1 << 26
+"""Of one picture: more than cameras make, and decoded in a moment."""
 
 OF_16_BITS = ("PNG", "PPM")
 """Formats whose numbers of more than 8 bits go up to 65535: what is white is known."""
@@ -78,6 +81,7 @@ def _decode(path: Picture, reading: Reading) -> NDArray[np.uint8]:
     """[H, W, C] of one picture."""
     try:
         with Image.open(regular(path) if isinstance(path, Path) else io.BytesIO(path.content())) as image:
+            _require_few_pixels(image, path)
             mode = "L" if reading.channels == 1 else "RGB"
             plain = _in_8_bits(_one_frame(_opaque(image, path), path), path).convert(mode)
             if reading.resizes:
@@ -87,8 +91,20 @@ def _decode(path: Picture, reading: Reading) -> NDArray[np.uint8]:
                 plain = transform(reading)(plain)
             pixels = np.asarray(plain)
             return pixels if pixels.ndim == 3 else pixels[:, :, None]
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except BadData:
+        raise
+    except Exception as error:  # whatever a damaged picture makes the decoders raise
         raise BadData(f"{path} cannot be read as an image ({type(error).__name__})", "removing it") from error
+
+
+def _require_few_pixels(image: Image.Image, path: Picture) -> None:
+    """A picture of a few bytes may say that it has so many pixels that no memory holds them."""
+    if image.width * image.height > MOST_PIXELS:
+        raise BadData(
+            f"{path} says that it has {image.width:,}x{image.height:,} pixels, expected at most "
+            f"{MOST_PIXELS:,} in all",
+            "a smaller copy of it",
+        )
 
 
 def _opaque(image: Image.Image, path: Picture) -> Image.Image:

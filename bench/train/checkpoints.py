@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ class Checkpoints:
         again = f"rm -r {self.folder} and train again"
         try:
             result: dict[str, Any] = read_json(path)
-            weights, expected = self.path(str(result["weights"])), result["sha256"]
+            weights, expected = self.path(_plain(result["weights"])), result["sha256"]
             check(result, str(path), again)
             result = unsealed(result)
         except BadData as error:
@@ -143,10 +144,17 @@ class Checkpoints:
             raise BadCheckpoint(
                 f"{path} is of the training {result.get('identity')}, expected {identity}", again
             )
-        if not weights.exists() or file_sha256(weights) != expected:
-            what = "was changed after its training" if weights.exists() else "is missing"
+        if not weights.is_file() or file_sha256(weights) != expected:
+            what = "was changed after its training" if weights.is_file() else "is missing"
             raise BadCheckpoint(f"{weights} {what}", again)
         return result
+
+
+def _plain(name: object) -> str:
+    """A name of a file in this very folder; ValueError for anything else."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,100}", name) or name.startswith("."):
+        raise ValueError("no plain name")
+    return name
 
 
 def _trailer(content: bytes) -> bytes:

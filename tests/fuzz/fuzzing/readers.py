@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -132,7 +133,9 @@ def _of_results(folder: Path) -> Iterator[Reader]:
     held = ((run / "adversarial.safetensors").read_bytes(),)
     yield Reader("evidence", held, mutate.of_bytes, _evidence, ending=".safetensors")
     model = next(store.glob("models/*"))
-    yield Reader("training.json", ((model / "training.json").read_bytes(),), mutate.of_json, _training)
+    yield Reader(
+        "training.json", ((model / "training.json").read_bytes(),), mutate.of_json, partial(_training, model)
+    )
     yield Reader("spec.json of weights", ((model / "spec.json").read_bytes(),), mutate.of_json, _note_of)
     yield Reader("origin", ((model / "origin.json").read_bytes(),), mutate.of_json, _origin)
     spec = ((run / "spec.json").read_bytes(),)
@@ -281,10 +284,12 @@ def _evidence(path: Path) -> None:
         found.array("labels")
 
 
-def _training(path: Path) -> None:
+def _training(weights: Path, path: Path) -> None:
     folder = path.parent / "model"
     folder.mkdir(exist_ok=True)
     (folder / "training.json").write_bytes(path.read_bytes())
+    for name in ("best", "last"):
+        shutil.copy(weights / f"{name}.safetensors", folder)
     Checkpoints(folder).result()
 
 
