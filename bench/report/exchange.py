@@ -11,6 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench.core.strict_json import parsed
+from bench.core.text import one_line
+from bench.core.threat import exact
 from bench.errors import BadData, BadValue
 from bench.records.claims import claim_of, link
 from bench.records.record import Interval, Record
@@ -182,7 +185,7 @@ _UNRELIABLE = (
 
 def _published(path: Path) -> Published:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parsed(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise BadData(f"{path} is not text in UTF-8, expected a file of RobustBench's model_info") from None
     except (OSError, ValueError) as error:
@@ -193,14 +196,15 @@ def _published(path: Path) -> Published:
         raise BadData(f"{path} has no name and clean_acc, expected a file of RobustBench's model_info")
     folder = path.resolve().parent
     norm, data = folder.name, folder.parent.name
+    told = {key: one_line(str(value or "")) for key, value in held.items()}
     return Published(
-        id=path.stem,
-        name=str(held["name"]),
-        authors=str(held.get("authors") or ""),
-        venue=str(held.get("venue") or ""),
-        link=str(held.get("link") or ""),
-        architecture=str(held.get("architecture") or ""),
-        data=str(held.get("dataset") or data),
+        id=one_line(path.stem),
+        name=told["name"],
+        authors=told.get("authors", ""),
+        venue=told.get("venue", ""),
+        link=told.get("link", ""),
+        architecture=told.get("architecture", ""),
+        data=told.get("dataset") or data,
         norm=norm if norm in _NORMS else None,
         eps=_eps(held.get("eps"), path),
         clean=_number(held, "clean_acc", path),
@@ -220,7 +224,7 @@ def _eps(value: object, path: Path) -> str | None:
     if value is None or value == "":
         return None
     try:
-        return str(Fraction(str(value)).limit_denominator(10_000))
+        return str(exact(str(value)).limit_denominator(10_000))
     except (ValueError, ZeroDivisionError):
         raise BadData(f"{path}: eps is {value!r}, expected a radius such as 8/255") from None
 
