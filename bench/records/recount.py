@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.core.bitmap import unpacked
 from bench.core.digest import content_id
+from bench.core.text import one_line
 from bench.records import by_class
 from bench.records.record import Column, Interval, Record
 from bench.records.resolved import run_contradiction
@@ -75,13 +76,16 @@ def _of_identity(record: Record) -> Iterator[str]:
         "norm": (record.norm, spec["budget"]["norm"]),
         "eps": (Fraction(record.eps), Fraction(spec["budget"]["eps"])),
         "seed": (record.seed, training["seed"]),
-        "data": (record.data, training["data"]),
-        "suite": (record.suite, f"{suite['name']}@{suite['version']}"),
+        "data": (record.data, one_line(training["data"])),
+        "suite": (record.suite, one_line(f"{suite['name']}@{suite['version']}")),
         "columns": ([c.name for c in record.columns], [trial["column"] for trial in suite["trials"]]),
-        "levels": ([c.level for c in record.columns], [t["knowledge"]["level"] for t in suite["trials"]]),
+        "levels": (
+            [column.level for column in record.columns],
+            [one_line(trial["knowledge"]["level"]) for trial in suite["trials"]],
+        ),
     }
-    if training["name"] != record.defense.partition("[")[0]:
-        told["defense"] = record.defense, training["name"]
+    if one_line(training["name"]) != record.defense.partition("[")[0]:
+        told["defense"] = record.defense, one_line(training["name"])
     if (made := record.training) is not None:
         told["training_id"] = made.training_id, training["id"]
         told["parents"] = dict(made.parents), training["parents"]
