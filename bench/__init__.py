@@ -251,10 +251,10 @@ def load_records(*places: str | Path) -> Results:
     """The results in some places, in the order of their ids; `.frame()` is one tidy pandas frame of them all.
 
     A place is a record's file, a folder of runs, or a folder of boards; none: the folder `runs`. Loads no
-    torch.
+    torch. Warns of each record of a folder that cannot be read, and leaves it out.
 
     Raises:
-        bench.errors.BadData: a place does not exist, or holds something else than records.
+        bench.errors.BadData: a place does not exist, or is a file that is no record.
     """
     found: Results = _interface("compare").load_records(places or ("runs",))
     return found

@@ -58,6 +58,7 @@ class Task:
     std: tuple[float, ...]
     architecture: str  # a name of bench.nn.architectures
     budget: Budget
+    classes: tuple[str, ...] = ()  # the name of each label; empty: nobody says
 
 
 @dataclass(frozen=True)
@@ -306,6 +307,11 @@ class Attack(ABC):
     def climbs_adaptive_loss(self) -> bool:
         """Whether it climbs the loss that the defense brings."""
         return False
+
+    @property
+    def least_classes(self) -> int:
+        """How many classes its loss is defined for at least; with fewer, its column is skipped."""
+        return 2
 
     @abstractmethod
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:

@@ -15,11 +15,28 @@ class BenchError(Exception):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _sentence(message)
+        self.hint = None if hint is None else _sentence(hint)
 
     def __str__(self) -> str:
         return f"{self.message}; try: {self.hint}" if self.hint else self.message
+
+
+def _sentence(text: str) -> str:
+    r"""The text in one line of printable letters, its middle left out where it is too long to be read.
+
+    >>> print(_sentence("a\nb\x1b[31m é"))
+    a\nb\x1b[31m é
+    """
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - _END]}[...]{text[-_END:]}"
+
+
+LONGEST, _END = 3000, 800
+"""Letters of a sentence, and how many of its end are kept: what was typed may stand in it."""
 
 
 class UnknownName(BenchError):

@@ -16,7 +16,8 @@ from bench.attacks.norms import norms_of, require_norm, told
 from bench.attacks.others.signature import OthersAttack, column_of
 from bench.core.behind import CELL, TRAINING
 from bench.core.digest import content_id, file_sha256
-from bench.core.encoding import differences, encode, override
+from bench.core.encoding import UNLABELLED, differences, encode, override
+from bench.core.files import why
 from bench.core.grammar import split, variant
 from bench.core.imports import FROM_FILE, has_run, is_given
 from bench.core.listing import listing
@@ -44,12 +45,13 @@ from bench.data.outputs import outputs_of
 from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
-from bench.nn.architectures import module_of
+from bench.nn.architectures import is_architecture, module_of
 from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, SUITES
+from bench.train.at_hand import AtHand, shelf
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
-from bench.train.recipes import LOADED, published, recipe
+from bench.train.recipes import LOADED, of_attackers, published, recipe
 
 T = TypeVar("T")
 
@@ -90,7 +92,7 @@ class Named:
         """The name as tables print it: agkd_bml[margin=0.05]."""
         if self.title:
             return self.title
-        changed = differences(self.defense, self._usual)
+        changed = _printed(self.defense, differences(self.defense, self._usual))
         told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
         fields = ",".join(f"{key}={value}" for key, value in sorted(told.items()))
         shown = re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", self.name)  # a file of one's own, wherever it lies
@@ -120,13 +122,11 @@ class Init:
         """The file, or several, as they are now; BadCheckpoint if one cannot be read."""
         digests = []
         for path in paths:
-            if path.exists() and not path.is_file():
-                raise BadCheckpoint(f"{path} is no regular file", f"{option} with the path of a weights file")
             try:
                 digests.append(file_sha256(path))
             except OSError as error:
                 raise BadCheckpoint(
-                    f"{path} cannot be read ({error.strerror})", f"{option} with the path of a weights file"
+                    f"{path} cannot be read ({why(error)})", f"{option} with the path of a weights file"
                 ) from None
         sha256 = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
         return cls(paths[0], sha256)
@@ -306,10 +306,19 @@ def _plan_training(request: Request) -> TrainSpec:
     named = parse_defense(request.defense, request.settings.get("defense", {}))
     if isinstance(named.defense, Foreign):
         given = _labelled(_as_said(named, request), request)
-        return _loaded(given, request, identity(request.data), architecture, request.seed, request.weights)
+        return _loaded(
+            given,
+            request,
+            identity(request.data, request.download),
+            architecture,
+            request.seed,
+            request.weights,
+        )
     _check_trained_here(named, request)
     init = None if request.init is None else Init.of(request.init)
-    return _training(named, request, identity(request.data), architecture, request.seed, init)
+    return _training(
+        named, request, identity(request.data, request.download), architecture, request.seed, init
+    )
 
 
 def plan_run(request: Request) -> RunSpec:
@@ -329,11 +338,12 @@ def plan_run(request: Request) -> RunSpec:
     if Source.TWIN in wanted and not any(isinstance(part, Foreign) for part in parts):
         twin = _training(training.named, request, content, architecture, twin_seed, training.init)
         others.append((Source.TWIN, twin))
+    theirs = dataclasses.replace(request, recipe=of_attackers(request.data, request.recipe))
     undefended = parse_defense(UNDEFENDED, {})
     if Source.UNDEFENDED in wanted:
-        others.append((Source.UNDEFENDED, _training(undefended, request, content, architecture, twin_seed)))
+        others.append((Source.UNDEFENDED, _training(undefended, theirs, content, architecture, twin_seed)))
     if Source.SURROGATE in wanted:
-        others.append((Source.SURROGATE, _surrogate(training, request, twin_seed)))
+        others.append((Source.SURROGATE, _surrogate(training, theirs, twin_seed)))
     elif request.surrogate is not None:
         raise BadValue(
             f"--surrogate is {request.surrogate!r}, but no attacker of {suite.id} owns a surrogate, expected "
@@ -358,7 +368,7 @@ def _with_data_for(request: Request, only_tested: bool) -> Request:
     foreign = parse_defense(request.defense, request.settings.get("defense", {})).defense
     if not isinstance(foreign, Foreign):
         return request
-    data = at_usual_size(request.data, *foreign.usual_size)
+    data = at_usual_size(request.data, *foreign.usual_size(request.weights, _place(request)))
     is_plain = kind(data) == "folder" and folder.is_plain(user_path(data))
     if is_plain and only_tested:
         data = with_parameters(data, test="all")
@@ -419,11 +429,15 @@ def parse_network(text: str) -> tuple[str, str | None]:
 
     >>> parse_network("pgd_at[steps=7]@lenet"), parse_network("standard")
     (('pgd_at[steps=7]', 'lenet'), ('standard', None))
+    >>> parse_network("hf:a/b@v1@lenet"), parse_network("hf:a/b@v1")
+    (('hf:a/b@v1', 'lenet'), ('hf:a/b@v1', None))
 
     Raises UnknownName for an architecture that there is not.
     """
     match = _NETWORK.fullmatch(text.strip())
     if match is None:  # an @ in a file's folders or in brackets is none of ours
+        return text.strip(), None
+    if text.strip().startswith("hf:") and not is_architecture(match["architecture"]):  # it is a revision
         return text.strip(), None
     module_of(match["architecture"])  # says what is wrong with a name
     return match["defense"].strip(), match["architecture"]
@@ -437,7 +451,9 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
         BadValue: no such field, or a value of the wrong type or out of range.
     """
     name, given = variant(text, "the defense", "bench list defenses")
-    defense: Any = _resolved(DEFENSES.get(name))  # a file of the user's own may hold anything
+    held = None if _is_of_a_table(name) else shelf().named(name)
+    # a file of the user's own may hold anything
+    defense: Any = _resolved(DEFENSES.get(name)) if held is None else held.defense
     lacking = [verb for verb in ("requires", "build", "fit", "deploy") if not hasattr(defense, verb)]
     if lacking or not dataclasses.is_dataclass(defense):
         wrong = f"has no {lacking[0]}" if lacking else "is not a dataclass"
@@ -446,7 +462,26 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
             f"bench check {name}",
         )
     typed = {key: _as_defenses(defense, key, value) for key, value in {**given, **settings}.items()}
-    return Named(name, cast(Defense, _set("defense", defense, typed)))
+    made = Named(name, cast(Defense, _set("defense", defense, typed)))
+    if held is not None:
+        return _taken(held, made, {**given, **settings})
+    loaded = [part for part in _parts(made.defense) if isinstance(part, Foreign)]
+    is_of_them = any(shelf().given(cast(Defense, part)) for part in loaded)
+    return dataclasses.replace(made, title=made.label) if is_of_them else made
+
+
+def _is_of_a_table(name: str) -> bool:
+    return name in DEFENSES.names() or ":" in name
+
+
+def _taken(held: AtHand, made: Named, changed: Mapping[str, str]) -> Named:
+    """A network that the store holds under its label, with what was overridden."""
+    if changed:
+        told = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
+        label = f"{held.label}[{told}]"
+        held = dataclasses.replace(held, label=label, defense=made.defense, trainings=frozenset())
+        shelf().take(held)
+    return dataclasses.replace(made, title=held.label)
 
 
 def attack_named(name: str) -> Attack:
@@ -473,6 +508,8 @@ def name_of(defense: Defense) -> Named:
     >>> name_of(parse_defense("n_fgsm", {}).defense).label
     'n_fgsm'
     """
+    if isinstance(defense, Foreign) and (held := shelf().given(defense)) is not None:
+        return Named(held.label, defense, held.label)
     if isinstance(defense, Foreign) and DEFENSES.scheme(defense.source) is not None:
         return Named(defense.source, defense)
     kind = type(defense)
@@ -487,7 +524,8 @@ def name_of(defense: Defense) -> Named:
 def _is_from_file(text: str) -> bool:
     """Whether a defense is given its weights by --checkpoint FILE."""
     defense = parse_defense(text, {}).defense
-    return isinstance(defense, Foreign) and defense.source == "file"
+    is_file = isinstance(defense, Foreign) and defense.source == "file"
+    return is_file and shelf().given(defense) is None
 
 
 def _resolved(defense: Any) -> Any:
@@ -511,7 +549,18 @@ def _is_defense(value: object) -> bool:
 
 
 def _resolve(value: Defense | str) -> Defense:
-    return parse_defense(value, {}).defense if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    named = parse_defense(value, {})
+    held = _only_one(named)
+    return named.defense if held is None else held.defense
+
+
+def _only_one(named: Named) -> AtHand | None:
+    """The only network that the store holds, where nothing is said but that one is loaded."""
+    if not isinstance(named.defense, Foreign) or named.name not in DEFENSES.names():
+        return None
+    return shelf().named(named.name) if named.defense == DEFENSES.get(named.name) else None
 
 
 def _as_defenses(defense: Any, key: str, text: str) -> Any:
@@ -541,6 +590,12 @@ def _modules_of(defense: Any) -> list[str]:
     ]
 
 
+def _printed(defense: object, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the changed fields those that labels print."""
+    hidden = {field.name for field in dataclasses.fields(cast(Any, defense)) if UNLABELLED in field.metadata}
+    return {key: value for key, value in changed.items() if key not in hidden}
+
+
 def _told(held: object, encoded: object) -> str:
     """A field's value as labels print it."""
     if _is_defense(held):
@@ -560,6 +615,8 @@ def _surrogate(victim: TrainSpec, request: Request, seed: int) -> TrainSpec:
     defense, architecture = parse_network(request.surrogate or UNDEFENDED)
     named = parse_defense(defense, {})
     architecture = architecture or _other_architecture(victim.architecture)
+    if isinstance(named.defense, Foreign):  # nothing of it is drawn: so it is found where it was judged
+        seed = request.seed
     found = _training(named, request, victim.data_identity, architecture, seed)
     if _weights_of(found) == _weights_of(victim):
         raise BadValue(
@@ -618,11 +675,17 @@ def _loaded(
     given: Path | None = None,
 ) -> TrainSpec:
     """What stands for the training of a network that others trained: its weights, and no choice of ours."""
+    held = shelf().given(named.defense) or _only_one(named) if given is None else None
+    if held is not None:
+        return _from_store(held, named, request, content, seed)
     foreign = cast(Foreign, named.defense)
-    files = foreign.files(request.data, given, WeightsPlace(request.data_root, request.download))
+    files = foreign.files(request.data, given, _place(request))
     init = Init.of(*files, option="--checkpoint")
+    told = cast(Foreign, foreign.described(files[0])) if _is_network_untold(request) else foreign
+    held = told.holding(init.sha256)
+    name = named.name if told.source == foreign.source else name_of(held).name  # a folder is no name
     return TrainSpec(
-        named=dataclasses.replace(named, defense=foreign.holding(init.sha256)),
+        named=dataclasses.replace(named, name=name, defense=held),
         data=request.data,
         data_identity=content,
         architecture=architecture,
@@ -632,6 +695,32 @@ def _loaded(
         parents=(),
         init=init,
     )
+
+
+def _from_store(held: AtHand, named: Named, request: Request, content: str | None, seed: int) -> TrainSpec:
+    """The same of a network that the store holds already."""
+    found = TrainSpec(
+        named=Named(named.name, held.defense, request.label or held.label),
+        data=request.data,
+        data_identity=content,
+        architecture=held.architecture,
+        budget=source(request.data).budget,
+        recipe=LOADED,
+        seed=seed,
+        parents=(),
+        init=Init(held.path or Path(), held.sha256),
+    )
+    held.require(found.id)
+    return found
+
+
+def _place(request: Request) -> WeightsPlace:
+    return WeightsPlace(request.data_root, request.download)
+
+
+def _is_network_untold(request: Request) -> bool:
+    """Whether what lies beside a file of weights may say what its network is."""
+    return request.architecture is None and request.factory is None
 
 
 def _as_said(named: Named, request: Request) -> Named:

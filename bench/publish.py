@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from dataclasses import replace as replace_fields
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.core.behind import CELL, TRAINING
 from bench.core.digest import found_again, source_digests
+from bench.core.listing import listing
 from bench.core.succession import changed_modules
-from bench.errors import BadData, BenchError, StaleRecord
+from bench.errors import BadData, BadValue, BenchError, StaleRecord
 from bench.records.files import write_all
+from bench.records.gathering import RECORDS as RECORDS
+from bench.records.gathering import read_records as read_records
 from bench.records.origin import for_others
 from bench.records.record import Record, to_json
-from bench.records.store import read_record
+from bench.records.store import RunFolder
+from bench.records.tally import differing as differing_from_examples
 from bench.report.board import board_files
 from bench.report.exchange import Published
 
 Digests = Callable[[Mapping[str, str]], Mapping[str, str]]
 """What was behind a record -> what is now."""
 
-RECORDS = "records"
-"""The folder beside the boards that holds what they were made from."""
+NOWHERE: Mapping[str, RunFolder] = MappingProxyType({})
+
+LEAST = 200
+"""Fewer examples say too little: half the width of an interval is then more than 7 points."""
 
 
 def digests_now(then: Mapping[str, str]) -> Mapping[str, str]:
@@ -29,15 +38,26 @@ def digests_now(then: Mapping[str, str]) -> Mapping[str, str]:
     return source_digests(found_again(then))
 
 
-def publish(records: Sequence[Record], folder: Path, sources: Digests = digests_now) -> list[Path]:
+def publish(
+    records: Sequence[Record],
+    folder: Path,
+    sources: Digests = digests_now,
+    runs: Mapping[str, RunFolder] = NOWHERE,
+    replace: bool = False,
+) -> list[Path]:
     """Add records to the boards of a folder and write what changed; gives the paths of all its files.
 
-    Raises BenchError for a record that is stale, custom, failed, blocked, or made from uncommitted code; then
-    nothing is written.
+    `runs`: run id -> the folder in which it was computed, where that is at hand: what follows from its
+    examples is counted again. With `replace` a record takes the place of another of the same run.
+
+    Raises BenchError for a record that is stale, custom, failed, blocked, too weak, contradicted by its
+    examples, or made from uncommitted code, and for one that is published with other content; then nothing is
+    written.
     """
     if not records:
         raise BadData("no record was given to publish, expected at least one", "bench publish RUN_ID")
-    refused = {record.run_id: why for record in records if (why := objections(record, sources))}
+    wrong = {record.run_id: objections(record, sources, runs.get(record.run_id)) for record in records}
+    refused = {run_id: why for run_id, why in wrong.items() if why}
     if refused:
         told = "; ".join(f"{run_id} {' and '.join(why)}" for run_id, why in refused.items())
         kind = StaleRecord if all(any(_STALE in w for w in why) for why in refused.values()) else BenchError
@@ -45,15 +65,26 @@ def publish(records: Sequence[Record], folder: Path, sources: Digests = digests_
             f"not published, for a board holds only complete runs of the committed code as it is: {told}",
             "bench run ... --rerun after committing",
         )
-    known = read_records(folder) if (folder / RECORDS).is_dir() else []
+    known = {record.run_id: record for record in read_records(folder)} if (folder / RECORDS).is_dir() else {}
     records = [for_others(record) for record in records]
-    merged = {record.run_id: record for record in [*known, *records]}
-    files = {f"{RECORDS}/{record.run_id}.json": to_json(record) for record in records}
-    return _write(folder, {**board_files(list(merged.values())), **files})
+    if not replace:
+        _require_no_other(records, known)
+    merged = {**known, **{record.run_id: record for record in records}}
+    files = {
+        f"{RECORDS}/{record.run_id}.json": to_json(record)
+        for record in records
+        if known.get(record.run_id) != record
+    }
+    paths = [folder / RECORDS / f"{record.run_id}.json" for record in records]
+    written = _write(folder, {**board_files(list(merged.values())), **files})
+    return list(dict.fromkeys([*written, *paths]))
 
 
-def objections(record: Record, sources: Digests = digests_now) -> list[str]:
-    """Why a record cannot be on a published board; none where it can."""
+def objections(record: Record, sources: Digests = digests_now, run: RunFolder | None = None) -> list[str]:
+    """Why a record cannot be on a published board; none where it can.
+
+    `run`: the folder in which it was computed, where that is at hand.
+    """
     why = []
     made = record.provenance
     now = sources(made.sources)
@@ -74,7 +105,47 @@ def objections(record: Record, sources: Digests = digests_now) -> list[str]:
     why += [
         f"is blocked by rule {check.rule} of its audit" for check in record.audit if check.verdict == "block"
     ]
+    why += _too_weak(record)
+    if run is not None and (apart := list(differing_from_examples(record, run))):
+        more = f", and {len(apart) - 1} more" if len(apart) > 1 else ""
+        why.append(f"does not follow from what its run kept ({apart[0]}{more})")
     return why
+
+
+def _too_weak(record: Record) -> Iterator[str]:
+    """What a reader of a board must be able to rely on, whoever made the record."""
+    if listing(record.suite).tries:
+        yield f"is of {record.suite}, which shows that everything works and attacks too little"
+    if record.examples < LEAST:
+        yield f"is of {record.examples} examples, fewer than {LEAST}"
+    own = record.spec.get("training", {}).get("id")
+    if own is not None and own in record.spec.get("others", {}).values():
+        yield "attacks with gradients of the victim under another name (rule A14)"
+
+
+def _require_no_other(records: Sequence[Record], known: Mapping[str, Record]) -> None:
+    """A published record stays: only an audit, and images of others, may be added to it."""
+    for record in records:
+        there = known.get(record.run_id)
+        if there is None or there == record or _is_continued(there, record):
+            continue
+        names = [item.name for item in fields(Record)]
+        other = [name for name in names if getattr(there, name) != getattr(record, name)]
+        raise BadValue(
+            f"run {record.run_id} is published with another content ({_told(there)} there, {_told(record)} "
+            f"here; other fields: {', '.join(other)}), expected the same",
+            "--replace, where the published one is to go",
+        )
+
+
+def _is_continued(there: Record, record: Record) -> bool:
+    """Whether all that was published stands in a record, and more was only added."""
+    as_before = replace_fields(record, audit=there.audit, imported=there.imported)
+    return as_before == there and record.imported[: len(there.imported)] == there.imported
+
+
+def _told(record: Record) -> str:
+    return "no worst case" if record.worst_case is None else f"{100 * record.worst_case.value:.1f} %"
 
 
 def is_fresh(record: Record) -> bool:
@@ -91,7 +162,7 @@ def _digests(modules: frozenset[str]) -> Mapping[str, str]:
 
 def freshness(folder: Path) -> str:
     """How many of the records behind the boards of a folder are of the code of now."""
-    records = read_records(folder)
+    records = _published(folder)
     return f"{sum(map(is_fresh, records))} of {len(records)} records are fresh"
 
 
@@ -115,18 +186,6 @@ def differing(folder: Path) -> list[Path]:
 def rebuild(folder: Path) -> list[Path]:
     """Write the boards of a published folder again, from its records."""
     return _write(folder, board_files(_published(folder)))
-
-
-def read_records(place: Path) -> list[Record]:
-    """The records of one file, of a folder of boards, or of a store of runs; in the order of their ids."""
-    if place.is_file():
-        return [read_record(place)]
-    paths = [*place.glob(f"{RECORDS}/*.json"), *place.glob("record.json"), *place.glob("*/record.json")]
-    found = {}
-    for path in sorted(paths):
-        record = read_record(path)
-        found[record.run_id] = record
-    return [found[run_id] for run_id in sorted(found)]
 
 
 _STALE = "is stale"

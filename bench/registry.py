@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from bench.core.contract import read
+from bench.core.files import at_home, read_text
 from bench.core.imports import module_at
 from bench.errors import BadValue, UnknownName, near, unknown
 
@@ -127,7 +128,7 @@ class Registry(Generic[T]):
         source = self._source(location)
         if source is None:
             return ""
-        tree = ast.parse(source.read_text(encoding="utf-8"))
+        tree = ast.parse(read_text(source))
         place, _, attribute = location.rpartition(":")
         beside = {other for other in self._table.values() if other.startswith(f"{place}:")}
         classes = [other for other in beside if not other.rpartition(":")[2].isupper()]
@@ -151,7 +152,7 @@ class Registry(Generic[T]):
     def _source(location: str) -> Path | None:
         place = location.rpartition(":")[0]
         if place.endswith(".py"):
-            return Path(place).expanduser()
+            return at_home(place)
         parts = place.split(".")
         top = importlib.util.find_spec(parts[0])
         if top is None or not top.submodule_search_locations:

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, cast
 
@@ -17,12 +18,15 @@ from torch import Tensor, nn
 
 from bench.api import Defense, Deployed, FitContext, Task
 from bench.core.digest import file_sha256
+from bench.core.downloads import note_first
+from bench.core.encoding import UNLABELLED
 from bench.core.imports import CODE
+from bench.data.outputs import of_synsets
 from bench.errors import BadCheckpoint, BadValue
 from bench.nn.adapt import Wanted, adapt
 from bench.nn.architectures import network
 from bench.nn.normalize import scaling
-from bench.train import brought, factory, hub, memory, zoo
+from bench.train import brought, factory, hub, memory, pretrained, zoo
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.weights_file import own_weights
 from bench.train.zoo import Threat
@@ -50,20 +54,23 @@ class Loaded:
     """The network as it is: pixels in [0, 1] in, logits out.
 
     A file of weights comes with --checkpoint FILE and fits an architecture of ours (--arch), what a function
-    of yours makes (--factory), or a network that timm or torchvision knows. Weights are tensors only,
-    safetensors or a pickle of which no code is run. They are known by their content: the same file elsewhere
-    is the same run. What surrounds the logits in the network's answer is taken off, and said.
+    of yours makes (--factory), or a network that timm, torchvision or transformers knows. Weights are
+    tensors only, safetensors or a pickle of which no code is run. They are known by their content: the same
+    file elsewhere is the same run. What surrounds the logits in the network's answer is taken off, and said.
     """
 
     paper: ClassVar[str] = cast(str, _Paper())
     reconstruction: ClassVar[str | None] = None
 
-    source: str = "file"  # or robustbench:NAME, hf:REPO[/FILE], timm:NAME, torchvision:NAME: what is named
+    # or robustbench:NAME, hf:REPO[/FILE], hf:FOLDER, timm:NAME, torchvision:NAME: what is named
+    source: str = "file"
     weights: str = ""  # the file's SHA-256, its first 12 digits, as runs note it; given, they are demanded
     # module:callable[argument=value] or PATH.py:callable that makes the network
     factory: str = field(default="", metadata={CODE: True})
+    # config.json of an image classifier of transformers, which is found beside its weights
+    config: str = field(default="", metadata={UNLABELLED: True})
     # none, task (the data set's mean and std), imagenet, cifar10, half or MEAN/STD; empty: task before
-    # --arch, what its library says of a network of timm or torchvision, and nothing before others
+    # --arch, what its library says of a network of timm, torchvision or transformers, nothing before others
     normalize: str = ""
     key: str = ""  # the table of weights in the file, where several fit
     output: str = ""  # the part of the network's answer that is logits
@@ -124,6 +131,7 @@ class Loaded:
                 scaling=None if self._is_ours else self._scaling(task),
                 output=self.output,
                 outputs=self.outputs,
+                of_imagenet=partial(of_synsets, task.classes, task.data),
             ),
         )
 
@@ -155,15 +163,19 @@ class Loaded:
         """The factory, or whose network it is; None: an architecture of ours."""
         if memory.is_factory(self.factory):
             return memory.IN_MEMORY
+        if self.config:
+            return pretrained.kind_of(self.config)
         return None if self._is_ours else self.factory or self._scheme
 
-    @property
-    def usual_size(self) -> tuple[int | None, int | None]:
-        """What timm or torchvision does with images before it."""
-        if self._scheme not in brought.SCHEMES:
-            return None, None
-        usual = brought.usual(self._scheme, self._name)
-        return usual.resize, usual.crop
+    def usual_size(self, given: Path | None, place: WeightsPlace) -> tuple[int | None, int | None]:
+        """What timm, torchvision or the image processor beside its weights does with images before it."""
+        if self._scheme in brought.SCHEMES:
+            usual = brought.usual(self._scheme, self._name)
+            return usual.resize, usual.crop
+        is_found = self._scheme == "hf" and given is None
+        file = hub.find(self._name, place) if is_found else given
+        told = pretrained.OfProcessor() if file is None else pretrained.processor_beside(file)
+        return told.resize, told.crop
 
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:
         """The files of weights, downloaded if need be; a factory must be there, too."""
@@ -178,13 +190,22 @@ class Loaded:
         if given is not None:
             return (given,)
         if self._scheme in brought.SCHEMES:
-            return (own_weights(brought.published(self._scheme, self._name, place.download)),)
+            return (self._published(place),)
         if self.factory:
             return (self._made_weights(),)
         raise BadValue(
             "loaded has no weights of its own, expected a file of them",
             "bench run --defense loaded --checkpoint FILE",
         )
+
+    def described(self, file: Path) -> Loaded:
+        """What a folder of transformers says of its network; a folder of one's own is told by its weights."""
+        source = "file" if self._scheme == "hf" and hub.local(self._name) else self.source
+        config = pretrained.config_beside(file) if self._is_ours else ""
+        if not config:
+            return dataclasses.replace(self, source=source)
+        normalize = self.normalize or pretrained.processor_beside(file).normalize
+        return dataclasses.replace(self, source=source, config=config, normalize=normalize)
 
     def holding(self, sha256: str) -> Loaded:
         """What is told apart by its file's content alone notes it."""
@@ -197,10 +218,10 @@ class Loaded:
         return dataclasses.replace(self, weights=sha256[:12]) if noted else self
 
     def unpacked(self, data: str, file: Path, folder: Path) -> Path:
-        """The file itself, except for RobustBench's, whose keys and wrappings differ from paper to paper."""
+        """The file itself, except where names and wrappings differ: RobustBench's, and transformers'."""
         if self._scheme == "robustbench":
             return zoo.unpack(self._entry(data), file, folder)
-        return file
+        return pretrained.unpack(self.config, file, folder) if self.config else file
 
     @property
     def _scheme(self) -> str:
@@ -213,7 +234,7 @@ class Loaded:
     @property
     def _is_ours(self) -> bool:
         """Whether --arch makes the network, its normalisation inside."""
-        return not self.factory and self._scheme in ("file", "hf")
+        return not (self.factory or self.config) and self._scheme in ("file", "hf")
 
     def _bare(self, task: Task) -> nn.Module:
         if self._scheme == "robustbench":
@@ -223,6 +244,8 @@ class Loaded:
             return brought.make(self._scheme, self._name, classes, task.image_shape[0])
         if self.factory:
             return factory.network(self.factory, "factory")
+        if self.config:
+            return pretrained.make(self.config)
         mean, std = self._scaling(task) or ((0.0,) * task.image_shape[0], (1.0,) * task.image_shape[0])
         return network(dataclasses.replace(task, mean=tuple(mean), std=tuple(std)))
 
@@ -235,6 +258,13 @@ class Loaded:
             usual = brought.usual(self._scheme, self._name)
             return usual.mean, usual.std
         return scaling(chosen, task.image_shape[0])
+
+    def _published(self, place: WeightsPlace) -> Path:
+        """What the library publishes, the same as when it was first downloaded."""
+        path = own_weights(brought.published(self._scheme, self._name, place.download))
+        kept = place.downloads / self._scheme / self._name
+        note_first(kept, f"{self._scheme}'s publisher", sha256=file_sha256(path))
+        return path
 
     def _made_weights(self) -> Path:
         """The weights that the factory itself brings: the same whenever it is called."""
@@ -262,7 +292,10 @@ def from_zoo(source: str) -> Loaded:
 
 
 def from_hub(source: str) -> Loaded:
-    """Weights in a repository of Hugging Face, hf:OWNER/REPO[/FILE], of what --arch or --factory names."""
+    """Weights in a repository of Hugging Face, hf:OWNER/REPO[/FILE], or in a folder, hf:PATH.
+
+    The network is what transformers makes of its config.json, or what --arch or --factory names.
+    """
     return Loaded(source=source)
 
 

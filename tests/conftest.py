@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bench.core.digest import content_id
 from bench.records.record import Column, Finding, Interval, Provenance, Record, Training
 
 
@@ -140,6 +142,75 @@ def record(**changes: Any) -> Record:
         ),
     )
     return dataclasses.replace(made, **changes)
+
+
+def as_made(told: Record) -> Record:
+    """The record as a run would have made it: its id, its spec and its figures follow from each other."""
+    columns = tuple(
+        column
+        if column.robust is None
+        else dataclasses.replace(
+            column,
+            met=told.clean.count,
+            broke=told.clean.count - column.robust.count,
+            attack_success_rate=round(1 - column.robust.count / told.clean.count, 6),
+        )
+        for column in told.columns
+    )
+    seen = {"gradients": "deployed", "feedback": "logits", "max_queries": None, "means": "everything"}
+    trials = [
+        {"column": column.name, "attack": {}, "knowledge": {"level": column.level, **seen}}
+        for column in columns
+    ]
+    name, _, version = told.suite.partition("@")
+    training = {
+        "name": told.defense.partition("[")[0],
+        "label": told.defense,
+        "data": told.data,
+        "architecture": told.architecture,
+        "seed": told.seed,
+        "budget": {"norm": told.norm, "eps": told.eps},
+        "defense": {},
+        "recipe": {},
+        "parents": {},
+        **told.spec.get("training", {}),
+    }
+    spec = {
+        "training": {**training, "id": content_id(training)},
+        "suite": {"name": name, "version": int(version), "chunk": 500, "trials": trials},
+        "budget": {"norm": told.norm, "eps": told.eps},
+        "checkpoint": "best",
+        "others": {},
+    }
+    trained = told.training and dataclasses.replace(told.training, training_id=spec["training"]["id"])
+    worst = None if told.status == "failed" else told.worst_case
+    return dataclasses.replace(
+        told, run_id=content_id(spec), spec=spec, columns=columns, training=trained, worst_case=worst
+    )
+
+
+def made(**changes: Any) -> Record:
+    """A record that can be written and read; see `record` and `as_made`."""
+    return as_made(record(**changes))
+
+
+@pytest.fixture(name="as_made")
+def _as_made() -> Callable[[Record], Record]:
+    """Make a record that can be written and read of one that says what it should; see `as_made`."""
+    return as_made
+
+
+@pytest.fixture
+def genuine() -> Callable[..., Record]:
+    """Records that can be written and read, by keyword; see `made`."""
+    return made
+
+
+@pytest.fixture
+def alike() -> tuple[Record, Record]:
+    """Two such records, in the order of their ids, which begin with the same digit and not the same eight."""
+    seeds = sorted((made(seed=seed) for seed in range(17)), key=lambda record: record.run_id)
+    return next((a, b) for a, b in itertools.pairwise(seeds) if a.run_id[0] == b.run_id[0])
 
 
 @pytest.fixture

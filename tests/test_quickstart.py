@@ -20,6 +20,14 @@ def played(source: str, names: dict[str, Any]) -> Any:
     return None if last is None else eval(compile(ast.Expression(last.value), str(NOTEBOOK), "eval"), names)
 
 
+def test_a_table_is_text_in_a_notebook_too(monkeypatch):
+    from bench.report.render import Table, TableColumn, terminal
+
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *_: None)
+    assert "plain" in terminal(Table("t", (TableColumn("name", "name"),), (("plain",),)))
+
+
 def test_every_cell_runs_and_results_are_shown_as_tables(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}

@@ -74,6 +74,22 @@ def targeted_dlr(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return targeted_margin(logits, y, target) / (top[:, 0] - top[:, 2:].mean(1) + 1e-12)
 
 
+LEAST_CLASSES: Mapping[str, int] = {"dlr": 3, "targeted_dlr": 4}
+"""How many classes a loss takes at least as it was published; the others take two."""
+
+
+def stands_in(loss: str, classes: int) -> str | None:
+    """What of ours stands in for a loss that so few classes leave undefined; None: it is defined.
+
+    >>> stands_in("targeted_dlr", 3), stands_in("targeted_dlr", 10)
+    ('the targeted margin over the gap between the first logit and the third', None)
+    """
+    if classes >= LEAST_CLASSES.get(loss, 2):
+        return None
+    margin_of = f"the {loss.replace('dlr', 'margin').replace('_', ' ')}"
+    return margin_of if classes < 3 else f"{margin_of} over the gap between the first logit and the third"
+
+
 LOSSES: Mapping[str, Loss] = {
     "cross_entropy": cross_entropy,
     "margin": margin,

@@ -23,13 +23,14 @@ from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import decode
 from bench.core.names import current
 from bench.core.outcomes import REFUSED, Outcomes
-from bench.core.threat import Source
+from bench.core.threat import Budget, Source
 from bench.data.dataset import Dataset, test_subset
 from bench.data.load import load
 from bench.errors import BadCheckpoint, BadData, BadValue
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Chunk, part_of
+from bench.evaluate.numerics import Numerics
 from bench.records.record import Check, Record, to_json
 from bench.records.rules import RULE_OF, RULES
 from bench.records.store import Store, write_atomically
@@ -127,7 +128,7 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[E
     attack, times = strongest(record, case.outcomes)
     subject = Examined(
         deployed=deployed,
-        budget=decode(spec["budget"]),
+        budget=decode(spec["budget"], kind=Budget),
         num_classes=data.num_classes,
         chunk=Chunk(0, x, y, data.test.ids[rows.to(data.test.ids.device)]),
         identity=f"audit {record.run_id}",
@@ -135,7 +136,7 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[E
         found=part_of(by_all(case.outcomes), 0, len(rows)),
         attack=attack,
         times=times,
-        numerics=decode(spec["numerics"]),
+        numerics=decode(spec["numerics"], kind=Numerics),
         batches=Batches(options.batch_size or AUTO.get(device.type, 128)),
     )
     if not np.array_equal(subject.found.ids, subject.chunk.ids.cpu().numpy()):

@@ -18,6 +18,7 @@ from bench.core.succession import changed_modules
 from bench.core.threat import Budget, Norm, format_eps, parse_eps
 from bench.data.catalog import DataSource, source
 from bench.errors import BadData, BenchError
+from bench.records.gathering import Skip, read_records
 from bench.records.labels import is_label
 from bench.records.origin import Origin, module_of, origin_of
 from bench.records.record import LOADED, Check, Record
@@ -34,8 +35,12 @@ def case_of(record: Record, options: Options) -> Case:
     Raises:
         BadData: what the run did to each example is not in the store.
     """
-    others = [held for held in options.store.records() if held.run_id != record.run_id]
     store, origin = options.store.root, origin_of(options.store.model(record.spec["training"]["id"]))
+
+    def skip(error: BadData) -> None:
+        options.progress.say(f"left out: {error.message}")
+
+    others = [held for held in read_records(store, skip) if held.run_id != record.run_id]
     kin: list[tuple[Record, Mapping[str, Outcomes]]] = []
     for other in others:
         if not _is_kin(record, other):
@@ -49,7 +54,7 @@ def case_of(record: Record, options: Options) -> Case:
         outcomes=options.store.run(record.run_id).examples(),
         kin=tuple(kin),
         others=tuple(others),
-        shifts=tuple(shifts_of(record, options.store.root)),
+        shifts=tuple(shifts_of(record, store, skip)),
         command=ran(record, origin, store),
         ground=" ".join(map(shlex.quote, _ground(record, origin, store))),
         suite=" ".join(map(shlex.quote, _attacked(record))),
@@ -58,15 +63,15 @@ def case_of(record: Record, options: Options) -> Case:
     )
 
 
-def shifts_of(record: Record, store: Path) -> Iterator[Shift]:
-    """What was measured of a run's weights under corruptions and in other poses.
-
-    Raises:
-        BadData: a file is damaged.
-    """
+def shifts_of(record: Record, store: Path, skip: Skip) -> Iterator[Shift]:
+    """What was measured of a run's weights under corruptions and in other poses; `skip`: see read_records."""
     shifts = study("shift")
     for path in shifts.files(store):
-        found: Shift | None = shifts.read(path)
+        try:
+            found: Shift | None = shifts.read(path)
+        except BadData as error:
+            skip(error)
+            continue
         if found is None or record.training is None:
             continue
         theirs = found.network.sha256, found.spec["run"]["checkpoint"], found.data_digest
@@ -148,7 +153,7 @@ def _with_fields(name: str, held: Mapping[str, Any]) -> str:
     from bench.registry import DEFENSES
 
     usual = encode(DEFENSES.get(name))
-    known = ("is", "source", "weights")  # the name and the file say those
+    known = ("is", "source", "weights", "config")  # the name, the file and what lies beside it say those
     changed = {key: value for key, value in held.items() if key not in known and value != usual.get(key)}
     fields = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
     return f"{name}[{fields}]" if fields else name

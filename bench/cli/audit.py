@@ -96,9 +96,10 @@ def _print(record: Record, as_markdown: bool, follows: bool) -> None:
 
 def _records(names: Sequence[str], store: Path) -> list[Record]:
     """The runs that ids, their beginnings, or defenses name; all, where none is named."""
-    from bench.records.store import Store
+    from bench.cli.left_out import left_out
+    from bench.publish import read_records
 
-    held = list(Store(store).records())
+    held = read_records(store, left_out)
     if not held:
         raise BadData(
             f"the store {str(store)!r} holds no complete run, expected one to audit",

@@ -38,6 +38,11 @@ if TYPE_CHECKING:
     help="LaTeX over both columns of a page, with every interval.  [default: one column]",
 )
 @click.option(
+    "--balanced",
+    is_flag=True,
+    help="Also the mean of the robust accuracies of all classes.  [default: no]",
+)
+@click.option(
     "--published",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="FOLDER",
@@ -75,6 +80,7 @@ def board(
     eps: str | None,
     shape: str,
     wide: bool,
+    balanced: bool,
     published: Path | None,
     out: Path | None,
     write: Path | None,
@@ -89,7 +95,7 @@ def board(
     from bench import publish
     from bench.records.store import require_writable, write_atomically
 
-    _exclude(rebuild, verify, records, data, eps, published, out, write, shape, wide, as_json)
+    _exclude(rebuild, verify, records, data, eps, published, out, write, shape, wide, balanced, as_json)
     if rebuild is not None:
         for path in publish.rebuild(rebuild):
             click.echo(path)
@@ -106,7 +112,7 @@ def board(
         require_writable(write, "folder of boards", "--write FOLDER")
     found = _chosen(records_of(records or (str(store),), store), data, eps)
     others = published_rows(published, found)
-    text = _text(found, "json" if as_json else shape, wide, others)
+    text = _text(found, "json" if as_json else shape, wide, balanced, others)
     if out is None:
         click.echo(text, nl=False)
     else:
@@ -122,10 +128,12 @@ def board(
 def records_of(names: Iterable[str], store: Path) -> list[Record]:
     """The records that run ids (or their beginnings), files and folders of records, and labels name.
 
-    The store is a folder of runs, or of published records.
+    The store is a folder of runs, or of published records. What of a folder cannot be read is left out and
+    told; a record that is named must be readable.
 
     Raises BadData for a name that leads to no record, BadValue for a beginning that leads to several.
     """
+    from bench.cli.left_out import left_out
     from bench.publish import read_records
 
     found: dict[str, Record] = {}
@@ -135,7 +143,7 @@ def records_of(names: Iterable[str], store: Path) -> list[Record]:
         if len(inside) > 1:
             raise BadValue(f"{name!r} is the beginning of several runs ({', '.join(inside)}), expected one")
         path = next(iter(inside.values()), path)
-        records = read_records(path) if path.exists() else _by_label(name, store)
+        records = read_records(path, left_out) if path.exists() else _by_label(name, store)
         if not records:
             raise BadData(
                 f"{name!r} leads to no record, expected a run or a network's label in {str(store)!r}, a "
@@ -156,10 +164,11 @@ def _by_id(start: str, store: Path) -> dict[str, Path]:
 
 def _by_label(name: str, store: Path) -> list[Record]:
     """The records of the network that has this label in tables."""
+    from bench.cli.left_out import left_out
     from bench.publish import read_records
     from bench.records.labels import named_so
 
-    return named_so(name, read_records(store)) if store.is_dir() else []
+    return named_so(name, read_records(store, left_out)) if store.is_dir() else []
 
 
 def published_rows(folder: Path | None, records: Sequence[Record]) -> list[Published]:
@@ -193,7 +202,9 @@ def width() -> int:
     return shutil.get_terminal_size((200, 24)).columns
 
 
-def _text(records: Sequence[Record], shape: str, wide: bool, others: Sequence[Published]) -> str:
+def _text(
+    records: Sequence[Record], shape: str, wide: bool, balanced: bool, others: Sequence[Published]
+) -> str:
     """The board of each data set, budget and number of examples."""
     from bench.report.board import as_values, origin
     from bench.report.board import board as made
@@ -208,13 +219,13 @@ def _text(records: Sequence[Record], shape: str, wide: bool, others: Sequence[Pu
             "--data NAME --eps RADIUS, or --write FOLDER for a file each",
         )
     if shape == "json":
-        found = [as_values(group, others) for group in groups]
+        found = [as_values(group, others, balanced) for group in groups]
         return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     forms: Mapping[str, Callable[[Sequence[Record]], str]] = {
-        "table": lambda group: terminal(made(group, others), width()),
-        "markdown": lambda group: markdown(made(group, others), origin(group, local=True)),
-        "csv": lambda group: csv(made(group, others)),
-        "latex": lambda group: board_latex(group, wide, others),
+        "table": lambda group: terminal(made(group, others, balanced), width()),
+        "markdown": lambda group: markdown(made(group, others, balanced), origin(group, local=True)),
+        "csv": lambda group: csv(made(group, others, balanced)),
+        "latex": lambda group: board_latex(group, wide, others, balanced),
     }
     return "\n".join(forms[shape](group) for group in groups)
 

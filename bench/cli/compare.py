@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
-from bench.errors import BadValue
+from bench.cli.left_out import left_out
+from bench.errors import BadData, BadValue
 
 if TYPE_CHECKING:
     from bench.core.outcomes import Outcomes
@@ -161,7 +162,11 @@ def _outcomes(record: Record, store: Path | None) -> Mapping[str, Outcomes]:
         return {}
     folder = Store(store).run(record.run_id)
     whole = (folder.path / "examples.csv").is_file() and (folder.path / "record.json").is_file()
-    return folder.examples() if whole else {}
+    try:
+        return folder.examples() if whole else {}
+    except BadData as error:
+        left_out(error)
+        return {}
 
 
 def _of_methods(groups: Sequence[Method]) -> list[str]:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from bench.core.progress import Progress
+from bench.core.text import one_line
 
 
 class Console:
@@ -23,7 +24,7 @@ class Console:
 
     def __init__(self, terminal: Terminal | None = None) -> None:
         self._terminal = terminal or Terminal(stderr=True, highlight=False, force_jupyter=False)
-        self._drawn = self._terminal.is_terminal
+        self._drawn = self._terminal.is_terminal and not _is_notebook(self._terminal.file)
         self._pieces: list[_Piece] = []
         self._bars: Bars | None = None
         context = click.get_current_context(silent=True)
@@ -80,7 +81,7 @@ class Console:
             self._bars = None
 
     def _line(self, text: str) -> None:
-        self._terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._terminal.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
     def _new_bars(self) -> Bars:
         return Bars(
@@ -93,6 +94,11 @@ class Console:
             console=self._terminal,
             transient=True,
         )
+
+
+def _is_notebook(stream: object) -> bool:
+    """Whether it is a stream of Jupyter, which says of itself that it is a terminal and keeps every line."""
+    return type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
 @dataclass

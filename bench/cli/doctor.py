@@ -352,6 +352,10 @@ _MARKS = {
     "cifar100": ("cifar100.npz", "cifar-100-python", "cifar100/cifar-100-python"),
     "svhn": ("svhn.npz", "train_32x32.mat", "svhn/train_32x32.mat"),
     "tiny_imagenet": ("tiny_imagenet.npz", "tiny-imagenet-200", "tiny_imagenet"),
+    "imagenet": (
+        *("imagenet/val/n01440764", "ImageNet/val/n01440764", "ILSVRC2012/val/n01440764", "val/n01440764"),
+        *("imagenet/ILSVRC2012_img_val.tar", "ILSVRC2012_img_val.tar"),
+    ),
 }
 """What gives a data set away in a folder; whether its files are in order shows when it is loaded."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from bench.core.counts import Count
 from bench.errors import BadValue
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of that run.")
 @click.option("--data", metavar="NAME", help="Its data set.  [default: the only one]")
-@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Its seed.  [default: the only one]")
+@click.option("--seed", type=Count(0), metavar="N", help="Its seed.  [default: the only one]")
 @options.norm
 @options.eps
 @click.option("--examples", metavar="N", help="Its number of examples.  [default: the only one]")

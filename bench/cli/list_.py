@@ -198,6 +198,7 @@ def _recipes(store: Path) -> list[Entry]:
 
 def _runs(store: Path) -> list[Entry]:
     """Runs, and all else that was established there."""
+    from bench.cli.left_out import left_out
     from bench.publish import read_records
     from bench.report.render import percent
     from bench.studies.inventory import inventory
@@ -213,9 +214,11 @@ def _runs(store: Path) -> list[Entry]:
             + (f"{percent(record.worst_case)} %" if record.worst_case else "no worst case")
             + ("" if record.status == "complete" else f" ({record.status})"),
         }
-        for record in (read_records(store) if store.is_dir() else [])
+        for record in (read_records(store, left_out) if store.is_dir() else [])
     ]
-    others = [{"kind": held.kind, "name": held.id, "summary": held.summary} for held in inventory(store)]
+    others = [
+        {"kind": held.kind, "name": held.id, "summary": held.summary} for held in inventory(store, left_out)
+    ]
     return runs + others
 
 

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -16,6 +17,8 @@ import click
 
 from bench import __version__
 from bench.cli.options import Commands
+from bench.core.files import IsNotRegular
+from bench.core.text import one_line
 from bench.errors import BenchError, unknown
 from bench.studies.table import studies
 
@@ -58,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         with _stops_told():
-            code = bench.main(
-                list(arguments) if arguments is not None else None, prog_name="bench", standalone_mode=False
-            )
+            words = list(sys.argv[1:] if arguments is None else arguments)
+            check_words(words)
+            code = bench.main(words, prog_name="bench", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(USAGE)
@@ -79,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 "whole, and the same command goes on from there",
                 USAGE,
             )
+        if isinstance(error, IsNotRegular):
+            _fail(f"{str(error.filename)!r} cannot be used ({error.strerror}), expected another path", USAGE)
         if error.errno in _FAILING:
             where = f" at {str(error.filename)!r}" if error.filename else ""
             _fail(
@@ -93,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             USAGE,
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+LONGEST = 4096
+"""Letters of a word on the command line; no path that a system takes is longer."""
+
+_NO_LETTERS = ("Cc", "Cs", "Zl", "Zp")  # control characters, bytes that are no text, other ends of lines
 
 
 class Stopped(BaseException):
@@ -173,6 +184,24 @@ _UNWRITABLE = {
 }
 
 
+def check_words(words: Iterable[str]) -> None:
+    """Refuse what no name, number or path of ours is: text of several lines, of no letters, without end.
+
+    Raises:
+        BenchError: a word is longer than LONGEST letters, or holds a control character or half a letter.
+    """
+    for word in words:
+        if len(word) > LONGEST:
+            raise BenchError(
+                f"{word[:40]!r}... is of {len(word):,} letters, expected at most {LONGEST:,} in one word"
+            )
+        odd = next((letter for letter in word if unicodedata.category(letter) in _NO_LETTERS), None)
+        if odd is not None:
+            raise BenchError(
+                f"{word[:80]!r} holds {odd!r}, which is no letter, expected text in one line of letters"
+            )
+
+
 def sentence_of(error: click.ClickException) -> str:
     """What click found wrong, as one sentence like ours, with the command whose help explains it."""
     if isinstance(error, click.NoSuchOption) and error.possibilities:
@@ -185,5 +214,5 @@ def sentence_of(error: click.ClickException) -> str:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    click.echo(f"bench: {sentence}", err=True)
+    click.echo(f"bench: {one_line(sentence)}", err=True)
     sys.exit(code)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
+import importlib.util
 import keyword
 import re
 from collections.abc import Mapping
@@ -16,6 +18,9 @@ from bench.cli.options import Commands
 from bench.errors import BadValue
 
 TABLE = "DEFENSES"
+
+LONGEST = 40
+"""Letters of a name, at most."""
 
 
 @click.group(cls=Commands)
@@ -69,10 +74,10 @@ def plan_in_package(name: str, folder: Path) -> dict[Path, str]:
     table = package.read_text(encoding="utf-8")
     with_row = add_row(table, name, f"{folder.name}.{name}:{class_name(name)}", str(package))
     planned = {
-        folder / f"{name}.py": _filled("defense.py.tmpl", name, folder.name),
-        test: _filled("test_defense.py.tmpl", name, folder.name),
+        folder / f"{name}.py": _filled("defense", name, folder.name),
+        test: _filled("test_defense", name, folder.name),
     }
-    _check_free(planned)
+    _check_free(planned, name)
     return {**planned, package: with_row}
 
 
@@ -82,8 +87,8 @@ def plan_alone(name: str, folder: Path) -> dict[Path, str]:
     Raises BadValue for a name that is no module's name or is taken.
     """
     _check_name(name)
-    planned = {folder / f"{name}.py": _filled("defense.py.tmpl", name, folder.name)}
-    _check_free(planned)
+    planned = {folder / f"{name}.py": _filled("defense", name, folder.name)}
+    _check_free(planned, name)
     return planned
 
 
@@ -134,17 +139,32 @@ def write_all(planned: Mapping[Path, str]) -> None:
 
 
 def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name) or name == "losses":
+    plain = len(name) <= LONGEST and re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name)
+    if not plain or keyword.iskeyword(name) or name == "losses":
         raise BadValue(
-            f"{name!r} cannot be a defense's name, expected lower-case words joined by _, such as my_defense",
+            f"{name[: 2 * LONGEST]!r} cannot be a defense's name, expected lower-case words joined by _, "
+            f"such as my_defense, of at most {LONGEST} letters",
             "bench new defense my_defense",
+        )
+    kind = class_name(name)
+    if keyword.iskeyword(kind) or hasattr(builtins, kind) or re.search(rf"\b{kind}\b", _template("defense")):
+        raise BadValue(
+            f"{name!r} cannot be a defense's name, because its class would be {kind}, which has a meaning "
+            "already, expected another",
+            f"bench new defense my_{name}",
         )
 
 
-def _check_free(planned: Mapping[Path, str]) -> None:
+def _check_free(planned: Mapping[Path, str], name: str) -> None:
     for path in planned:
         if path.exists():
             raise BadValue(f"{path} exists already, expected a name that is not taken", "bench list defenses")
+    if importlib.util.find_spec(name) is not None:
+        raise BadValue(
+            f"{name!r} cannot be a defense's name, because other code imports a module of that name, "
+            "expected another",
+            f"bench new defense my_{name}",
+        )
 
 
 def _table(source: str, origin: str) -> ast.Dict:
@@ -159,7 +179,10 @@ def _table(source: str, origin: str) -> ast.Dict:
     )
 
 
+def _template(name: str) -> str:
+    return files("bench.cli").joinpath("templates", f"{name}.py.tmpl").read_text(encoding="utf-8")
+
+
 def _filled(template: str, name: str, package: str) -> str:
-    text = files("bench.cli").joinpath("templates", template).read_text(encoding="utf-8")
     values = {"CLASS": class_name(name), "TITLE": name.replace("_", " "), "PACKAGE": package, "NAME": name}
-    return re.sub(r"\b(CLASS|TITLE|PACKAGE|NAME)\b", lambda match: values[match[0]], text)
+    return re.sub(r"\b(CLASS|TITLE|PACKAGE|NAME)\b", lambda match: values[match[0]], _template(template))

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from bench.core.counts import Count
+from bench.core.exact import whole
 from bench.core.places import STORE
-from bench.errors import BadValue, near, unknown
+from bench.errors import BadValue, UnknownName, near, unknown
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -17,10 +19,24 @@ DATA = "digits"
 """The data set of a command that was given none: it is embedded, small and real."""
 
 
-def _at_least(least: int) -> click.IntRange:
-    kind = click.IntRange(min=least)
-    kind.name = f"number of at least {least}"  # click's word for it is "integer range"
-    return kind
+SIDE = 10_000
+"""Pixels of the side of an image, at most."""
+
+PROCESSES = 1000
+"""How many processes, or GPUs, may work together."""
+
+
+def positive(text: str, option: str, word: str, example: str) -> int:
+    """The number of at least 1 that was typed for an option, which also takes a word."""
+    try:
+        found = whole(text)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise BadValue(
+            f"{option} is {text!r}, expected a number of at least 1, or {word}", f"{option} {example}"
+        )
+    return found
 
 
 Checked = Callable[[click.Context, click.Parameter, Any], Any]
@@ -41,7 +57,22 @@ def _checked(check: Callable[[str], object]) -> Checked:
 def _find_defense(text: str) -> None:
     from bench.registry import DEFENSES
 
-    DEFENSES.location(text.partition("[")[0].strip())
+    name = text.partition("[")[0].strip()
+    try:
+        DEFENSES.location(name)
+    except UnknownName:
+        if not _is_held(name):
+            raise
+
+
+def _is_held(name: str) -> bool:
+    """Whether a run of the store named before, or of the usual one, judged a network that is called so."""
+    from bench.records.labels import network_named
+    from bench.records.store import Store
+
+    context = click.get_current_context(silent=True)
+    place = STORE if context is None else context.params.get("store", STORE)
+    return bool(network_named(name, Store(Path(place)).records()))
 
 
 def _find_network(text: str) -> None:
@@ -100,14 +131,14 @@ data = click.option(
 )
 resize = click.option(
     "--resize",
-    type=_at_least(1),
+    type=Count(1, SIDE),
     metavar="N",
     help="Resize pictures so that the shorter side has N pixels, bicubic and antialiased.  [default: as they "
     "are, or as a network of timm or torchvision wants them]",
 )
 crop = click.option(
     "--crop",
-    type=_at_least(1),
+    type=Count(1, SIDE),
     metavar="N",
     help="Then cut N x N pixels out of the middle.  [default: as --resize]",
 )
@@ -149,7 +180,7 @@ recipe = click.option(
 )
 seed = click.option(
     "--seed",
-    type=_at_least(0),
+    type=Count(0),
     default=0,
     show_default=True,
     metavar="N",
@@ -175,7 +206,7 @@ compiled = click.option(
 )
 workers = click.option(
     "--workers",
-    type=_at_least(1),
+    type=Count(1, PROCESSES),
     default=1,
     show_default=True,
     metavar="N",
@@ -188,6 +219,7 @@ no_evidence = click.option(
 )
 store = click.option(
     "--store",
+    is_eager=True,  # names of networks are looked up there
     type=click.Path(path_type=Path),
     default=STORE,
     show_default=True,
@@ -303,7 +335,7 @@ surrogate = click.option(
 )
 devices = click.option(
     "--devices",
-    type=_at_least(1),
+    type=Count(1, PROCESSES),
     default=1,
     show_default=True,
     metavar="N",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from bench.core.counts import Count
 from bench.errors import BadValue, near, unknown
 from bench.figures.kinds import KINDS
 
@@ -33,7 +34,9 @@ _KINDS = "\n".join(f"  {name:<14}{kind.shows} ({kind.made_by})" for name, kind i
 @click.option("--suite", metavar="NAME", help="Of runs, only those of this suite.  [default: all]")
 @click.option("--data", metavar="NAME", help="Only what is of this data set.  [default: all]")
 @click.option("--eps", metavar="RADIUS", help="Only what is of this radius.  [default: all]")
-@click.option("--examples", type=int, metavar="N", help="Only what is of so many images.  [default: all]")
+@click.option(
+    "--examples", type=Count(1), metavar="N", help="Only what is of so many images.  [default: all]"
+)
 @click.option(
     "--every-column",
     is_flag=True,

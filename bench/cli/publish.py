@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from bench.cli import options
+from bench.errors import BadValue
+
+if TYPE_CHECKING:
+    from bench.records.record import Record
+    from bench.records.store import RunFolder
 
 
 @click.command()
@@ -20,14 +26,53 @@ from bench.cli import options
     metavar="FOLDER",
     help="Where the boards are.",
 )
-def publish(records: tuple[str, ...], store: Path, folder: Path) -> None:
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="Take the place of what is published of the same runs with other content.  [default: no]",
+)
+def publish(records: tuple[str, ...], store: Path, folder: Path, replace: bool) -> None:
     """Put records on the published boards; refuses what a reader could not trust.
 
-    Refused are records of changed or uncommitted code, custom suites, failed columns, and runs with a finding
-    that blocks them.
+    Refused are records of changed or uncommitted code, custom suites, failed columns, runs with a finding or
+    an audit that blocks them, the suite smoke, fewer than 200 examples, and what the examples and images of
+    its run contradict. A published record is never replaced by another of the same run without --replace.
     """
     from bench.cli.board import records_of
     from bench.publish import publish as put
 
-    for path in put(records_of(records, store), folder):
+    found = records_of(records, store)
+    for record in found:
+        _require_published_suite(record)
+    runs = {record.run_id: run for record in found if (run := _folder_of(record, records, store)) is not None}
+    for path in put(found, folder, runs=runs, replace=replace):
         click.echo(path)
+
+
+def _folder_of(record: Record, names: tuple[str, ...], store: Path) -> RunFolder | None:
+    """Where a run was computed, if that is where a name or the store leads."""
+    from bench.records.store import RunFolder
+
+    given = [place for name in map(Path, names) for place in (name, name.parent, name / record.run_id)]
+    for place in (store / record.run_id, *given):
+        if place.resolve().name == record.run_id and (place / "record.json").is_file():
+            return RunFolder(place)
+    return None
+
+
+def _require_published_suite(record: Record) -> None:
+    """Raise BadValue where attacks differ from those of the suite that a record is said to be of."""
+    from bench.core.encoding import encode
+    from bench.core.names import as_published
+    from bench.registry import SUITES
+
+    if record.custom:
+        return  # said and refused
+    name = record.suite.partition("@")[0]
+    held, known = (as_published(suite) for suite in (record.spec["suite"], encode(SUITES.get(name))))
+    if {**held, "examples": None} != {**known, "examples": None}:
+        raise BadValue(
+            f"run {record.run_id} is said to be of {record.suite}, and its attacks are not those of that "
+            "suite here, expected a suite as it is published",
+            f"bench show suite {name}",
+        )

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from bench.cli.console import Console
-from bench.cli.options import parse_settings
+from bench.cli.options import parse_settings, positive
+from bench.core.files import at_home
 from bench.core.progress import Progress
-from bench.core.threat import Budget, Norm, parse_eps
+from bench.core.threat import LARGEST_RADIUS, Budget, Norm, parse_eps
 from bench.data.catalog import source, with_parameters
 from bench.errors import BadValue
 from bench.records.store import Store
@@ -57,6 +58,7 @@ def as_request(
     label: str | None = None,
     data_root: Path | None = None,
     offline: bool = False,
+    store: Path | None = None,
     **_: Any,
 ) -> Request:
     """The request behind a command's options; the rest of the options is `as_options`' concern."""
@@ -74,7 +76,11 @@ def as_request(
     inside = None if train_eps is None else _radius(train_eps, "--train-eps", customary.norm)
 
     from bench.plan import Request
+    from bench.runner.named import shelf_of
+    from bench.train.at_hand import open_shelf
 
+    if store is not None:
+        open_shelf(shelf_of(Store(store)))
     is_epoch = checkpoint in get_args(Epoch)
     return Request(
         defense=defense,
@@ -94,7 +100,7 @@ def as_request(
         devices=devices,
         init=init,
         label=label,
-        weights=None if is_epoch else Path(checkpoint).expanduser(),
+        weights=None if is_epoch else at_home(checkpoint),
         factory=factory,
         classes=classes,
         foreign=_given(normalize=normalize, randomized=randomized, attackable=attackable),
@@ -156,6 +162,7 @@ def _budget(norm: str | None, eps: str | None, customary: Budget) -> Budget:
 
 def _radius(text: str, option: str, norm: Norm) -> Fraction:
     unit = "number of values" if norm is Norm.L0 else "radius of at least 0 in pixel units"
+    unit += f", at most {LARGEST_RADIUS:,}" if norm is not Norm.LINF else ""
     try:
         eps = parse_eps(text)
     except BadValue:
@@ -181,16 +188,8 @@ def _examples(text: str | None) -> int | Literal["all"] | None:
         return None
     if text == "all":
         return "all"
-    return _count(text, "--examples", "all", "200")
+    return positive(text, "--examples", "all", "200")
 
 
 def _batch_size(text: str) -> int | None:
-    return None if text == "auto" else _count(text, "--batch-size", "auto", "64")
-
-
-def _count(text: str, option: str, word: str, example: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise BadValue(
-            f"{option} is {text!r}, expected a number of at least 1, or {word}", f"{option} {example}"
-        )
-    return int(text)
+    return None if text == "auto" else positive(text, "--batch-size", "auto", "64")

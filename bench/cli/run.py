@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.cli import options
+from bench.core.exact import exact
 from bench.core.threat import Budget, Source, format_eps
 from bench.errors import BadValue
+from bench.train.recipes import LOADED
 
 if TYPE_CHECKING:  # the contract loads torch, and help must not
     from bench.api import Trial
@@ -135,14 +137,21 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
     from bench.runner.run import run as compute
 
     record = compute(spec, how)
-    if (
-        question is not None
-        and record.status == "complete"
-        and how.stale != "accept"
-        and how.store.is_writable()
-    ):
+    may_keep = record.status == "complete" and how.stale != "accept" and not _is_of_files(spec)
+    if question is not None and may_keep and how.store.is_writable():
         question.keep(how.store, record.run_id, said)
     return record
+
+
+def _is_of_files(spec: RunSpec) -> bool:
+    """Whether networks of files are in it: what their names mean may be others tomorrow."""
+    waiting = [spec.training, *(other for _, other in spec.others)]
+    while waiting:
+        training = waiting.pop()
+        if training.recipe == LOADED and ":" not in training.named.label.partition("[")[0]:
+            return True
+        waiting += [parent for _, parent in training.parents]
+    return False
 
 
 def _worth_saying(spec: RunSpec, surrogate: bool) -> Iterator[str]:
@@ -188,8 +197,8 @@ def _as_typed(step: Fraction, like: object) -> str:
 def _percent(text: str) -> Fraction:
     """A share in percent."""
     try:
-        share = Fraction(text.strip().removesuffix("%"))
-    except (ValueError, ZeroDivisionError):
+        share = exact(text.strip().removesuffix("%"))
+    except ValueError:
         share = Fraction(-1)
     if not 0 <= share <= 100:
         raise BadValue(
@@ -231,8 +240,8 @@ def _write_junit(record: Record, missed: str | None, path: Path) -> None:
 
 
 def _write_board(store: Path, folder: Path) -> None:
-    from bench.publish import write_board
-    from bench.records.store import Store
+    from bench.cli.left_out import left_out
+    from bench.publish import read_records, write_board
 
-    for path in write_board(list(Store(store).records()), folder):
+    for path in write_board(read_records(store, left_out), folder):
         click.echo(f"board: {path}", err=True)

@@ -8,6 +8,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from bench.cli.board import records_of
+from bench.cli.left_out import left_out
+from bench.core.exact import whole
 from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
@@ -45,12 +47,10 @@ class Wanted:
         Raises:
             BadValue: the number of examples or the radius is none.
         """
-        if examples is not None and not examples.isdecimal():
-            raise BadValue(f"--examples is {examples!r}, expected a number", "--examples 500")
         fields = {
             "data": data,
             "norm": None if norm is None else norm.capitalize(),
-            "examples": None if examples is None else int(examples),
+            "examples": None if examples is None else _number(examples),
             "architecture": arch,
             "seed": seed,
         }
@@ -70,6 +70,13 @@ class Wanted:
         )
 
 
+def _number(text: str) -> int:
+    try:
+        return whole(text)
+    except ValueError:
+        raise BadValue(f"--examples is {text!r}, expected a number", "--examples 500") from None
+
+
 def _radius_in_training(record: Record) -> Fraction | None:
     return None if record.train_budget is None else record.train_budget.eps
 
@@ -80,7 +87,7 @@ def selected(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, lis
     Raises:
         BenchError: a name leads nowhere, or to networks of several kinds.
     """
-    there = read_records(store) if store.exists() else []
+    there = read_records(store, left_out) if store.exists() else []
     labels = {record.defense for record in there}
     found: dict[str, list[Record]] = {}
     for name in names:

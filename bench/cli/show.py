@@ -202,21 +202,31 @@ def recipe_(data: str, name: str, as_json: bool) -> None:
 @click.option(
     "--wide", is_flag=True, help="LaTeX over both columns of a page, with costs.  [default: one column]"
 )
+@click.option(
+    "--classes",
+    "by_class",
+    is_flag=True,
+    help="A row for each class instead, and balanced accuracy.  [default: a row for each attack]",
+)
 @options.as_json
-def record(run: str, store: Path, shape: str, wide: bool, as_json: bool) -> None:
+def record(run: str, store: Path, shape: str, wide: bool, by_class: bool, as_json: bool) -> None:
     """Show the table of a run again, from its record."""
     from bench.cli.board import records_of, width
     from bench.records.record import to_json
     from bench.report.audit import audit_table, tally
+    from bench.report.class_table import class_latex, class_table
     from bench.report.latex_tables import run_latex
     from bench.report.render import csv, markdown, terminal
     from bench.report.table import run_table
 
+    if by_class and wide:
+        raise click.UsageError("--classes has no costs, so --wide changes nothing, expected one of them")
+    table = class_table if by_class else run_table
     forms: Mapping[str, Callable[[Record], str]] = {
-        "table": lambda found: terminal(run_table(found), width()),
-        "markdown": lambda found: markdown(run_table(found), f"from record {found.run_id}"),
-        "csv": lambda found: csv(run_table(found)),
-        "latex": lambda found: run_latex(found, wide),
+        "table": lambda found: terminal(table(found), width()),
+        "markdown": lambda found: markdown(table(found), f"from record {found.run_id}"),
+        "csv": lambda found: csv(table(found)),
+        "latex": lambda found: class_latex(found) if by_class else run_latex(found, wide),
     }
     several = records_of((run,), store)
     if len(several) > 1 and (as_json or shape == "csv"):
@@ -226,7 +236,7 @@ def record(run: str, store: Path, shape: str, wide: bool, as_json: bool) -> None
         )
     for found in several:
         click.echo(to_json(found) if as_json else forms[shape](found), nl=False)
-        if found.audit and not as_json and shape == "table":
+        if found.audit and not as_json and not by_class and shape == "table":
             click.echo(f"\n{terminal(audit_table(found), width())}\n{tally(found.audit)}")
 
 

@@ -32,6 +32,7 @@ def site(records: tuple[Path, ...], out: Path, published: Path | None) -> None:
     in it asks for anything outside. Boards can be sorted and filtered, two rows be put side by side.
     """
     from bench.cli.board import published_rows
+    from bench.cli.left_out import left_out
     from bench.errors import BadData
     from bench.publish import read_records
     from bench.site.extras import extras
@@ -45,8 +46,8 @@ def site(records: tuple[Path, ...], out: Path, published: Path | None) -> None:
                 f"{str(place)!r} does not exist, expected a record's file, or a folder of boards or of runs",
                 "bench site leaderboards --out site",
             )
-        found.update({record.run_id: record for record in read_records(place)})
-    beside = extras(place for place in records if place.is_dir())
+        found.update({record.run_id: record for record in read_records(place, left_out)})
+    beside = extras((place for place in records if place.is_dir()), left_out)
     chosen = [found[run_id] for run_id in sorted(found)]
     others = published_rows(published, chosen)
     written = write_site(site_files(chosen, beside, others), out)

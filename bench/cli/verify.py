@@ -70,8 +70,4 @@ def verify(
 
 
 def _count(text: str) -> int | None:
-    if text == "all":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise BadValue(f"--cells is {text!r}, expected a number of at least 1, or all", "--cells 3")
-    return int(text)
+    return None if text == "all" else options.positive(text, "--cells", "all", "3")

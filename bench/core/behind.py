@@ -23,6 +23,7 @@ NAMING = (
 
 KEEPING = (
     *("bench.core.behind", "bench.core.digest", "bench.core.own", "bench.core.succession"),
+    *("bench.core.downloads", "bench.core.exact", "bench.core.files", "bench.core.json_file"),
     *("bench.records.record", "bench.records.reading", "bench.records.follow_ups", "bench.records.store"),
     *("bench.records.labels", "bench.records.origin", "bench.records.files", "bench.records.arrays"),
     *("bench.records.seal", "bench.records.locks"),

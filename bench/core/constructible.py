@@ -68,7 +68,8 @@ def _frozen(module: ModuleType, name: str, attribute: str) -> type:
     except AttributeError:
         raise BadValue(f"{name!r} is not there any more, expected a frozen dataclass of that name") from None
     is_class = isinstance(found, type) and dataclasses.is_dataclass(found)
-    if not is_class or not found.__dataclass_params__.frozen or found.__qualname__ != attribute:
+    at_home = is_class and (found.__module__, found.__qualname__) == (module.__name__, attribute)
+    if not at_home or not found.__dataclass_params__.frozen:
         raise BadValue(f"{name!r} is no frozen dataclass, expected one")
     return found  # type: ignore[no-any-return]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core import threat
+from bench.core.files import read_text
 from bench.errors import BadValue
 
 CLOSE = 0.75
@@ -68,7 +69,7 @@ def read(source: Callable[[str], Path | None], location: str, attribute: str) ->
     path, name = source(location), location.rpartition(":")[2]
     if path is None:
         return None
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(read_text(path))
     kind = _class_of(name, tree)
     if kind is None:
         return None

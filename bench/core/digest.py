@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.core.behind import LEFT_OUT
+from bench.core.files import open_regular
 from bench.core.names import as_published
 
 
@@ -35,7 +36,7 @@ def content_id(data: object) -> str:
 
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

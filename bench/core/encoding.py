@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from bench.core.constructible import class_named, require_given
+from bench.core.exact import LARGEST, exact
 from bench.core.imports import CODE
 from bench.core.names import TYPE_KEY, name_at
 from bench.errors import BadValue
@@ -46,22 +47,30 @@ def encode(value: object) -> Any:
     raise BadValue(f"a {type(value).__name__} cannot be encoded, expected plain data or a frozen dataclass")
 
 
-def decode(data: Any, beside: Iterable[type] = ()) -> Any:
+def decode(data: Any, beside: Iterable[type] = (), kind: type | None = None) -> Any:
     """The value that `encode` was given; refuses unknown fields and values of the wrong type.
 
     Only classes of the table of names, of installed plug-ins and of files that the user gave are made, and no
-    other module is imported, for data may come from anybody. `beside`: classes that are at hand anyway.
+    other module is imported, for data may come from anybody. `beside`: classes that are at hand anyway;
+    `kind`: what the whole must be.
 
     >>> from bench.core.threat import WHITE_BOX
     >>> decode(encode(WHITE_BOX)) == WHITE_BOX
     True
     """
+    found = _decoded(data, beside)
+    if kind is not None and not isinstance(found, kind):
+        raise BadValue(f"there is a {type(found).__name__}, expected a {kind.__name__}")
+    return found
+
+
+def _decoded(data: Any, beside: Iterable[type]) -> Any:
     if isinstance(data, list):
-        return tuple(decode(item, beside) for item in data)
+        return tuple(_decoded(item, beside) for item in data)
     if not isinstance(data, dict):
         return data
     if TYPE_KEY not in data:
-        return {key: decode(item, beside) for key, item in data.items()}
+        return {key: _decoded(item, beside) for key, item in data.items()}
     kind: Any = class_named(str(data[TYPE_KEY]), beside)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     unknown = sorted({*data} - {TYPE_KEY, *fields})
@@ -69,14 +78,20 @@ def decode(data: Any, beside: Iterable[type] = ()) -> Any:
         raise BadValue(
             f"{kind.__name__} has no field {unknown[0]!r}, expected {', '.join(sorted(fields)) or 'none'}"
         )
-    given = {key: decode(item, beside) for key, item in data.items() if key != TYPE_KEY}
+    given = {key: _decoded(item, beside) for key, item in data.items() if key != TYPE_KEY}
     hints = typing.get_type_hints(kind)
     for key, item in given.items():
         if CODE in fields[key].metadata:
             require_given(str(item), f"{kind.__name__}.{key}")
-    return kind(
-        **{key: _validated(hints[key], item, f"{kind.__name__}.{key}") for key, item in given.items()}
-    )
+    values = {key: _validated(hints[key], item, f"{kind.__name__}.{key}") for key, item in given.items()}
+    lacking = [name for name, field in fields.items() if name not in values and _is_needed(field)]
+    if lacking:
+        raise BadValue(f"{kind.__name__} lacks {', '.join(lacking)}, expected every field")
+    return kind(**values)
+
+
+def _is_needed(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def kinds_in(value: object) -> set[type]:
@@ -123,7 +138,11 @@ def _typed(hint: Any, text: str, name: str) -> Any:
 def _validated(hint: Any, value: Any, name: str) -> Any:
     parts = value if isinstance(value, tuple) and value else (value,)
     if all(dataclasses.is_dataclass(part) for part in parts):
+        _require_kind(hint, parts, name)
         return value
+    for part in parts if Fraction in (hint, *typing.get_args(hint)) else ():
+        if isinstance(part, str):
+            _require_exact(part, name)
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # a dataclass brings its own configuration
@@ -134,9 +153,49 @@ def _validated(hint: Any, value: Any, name: str) -> Any:
         problem = error.errors()[0]
         message = problem["msg"][0].lower() + problem["msg"][1:]
         raise BadValue(f"{name} is {value!r}: {message}", f"--set {name}=VALUE with a valid value") from None
-    if isinstance(found, float) and not math.isfinite(found):
-        raise BadValue(f"{name} is {value!r}, expected a finite number")
+    for item in _all(found):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise BadValue(f"{name} is {value!r}, expected a finite number")
+        if isinstance(item, (int, Fraction)) and abs(item) > LARGEST:
+            raise BadValue(f"{name} is {_short(value)}, expected a number of at most {LARGEST:,}")
     return found
+
+
+UNLABELLED = "not in labels"
+"""In the metadata of a field that names a value no further: another field does."""
+
+
+def _all(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+_SHOWN = 40
+"""How many letters of a value that is too large are told."""
+
+
+def _require_kind(hint: Any, parts: Iterable[object], name: str) -> None:
+    """Refuse a dataclass where only another one may stand."""
+    kinds = [kind for kind in (hint, *typing.get_args(hint)) if isinstance(kind, type) and kind is not tuple]
+    checked = kinds and all(dataclasses.is_dataclass(kind) for kind in kinds)
+    for part in parts if checked else ():
+        if not isinstance(part, tuple(kinds)):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise BadValue(f"{name} is a {type(part).__name__}, expected {expected}")
+
+
+def _require_exact(text: str, name: str) -> None:
+    try:
+        exact(text)
+    except ValueError:
+        raise BadValue(
+            f"{name} is {text[:80]!r}, expected a number such as 8/255 or 0.3",
+            f"--set {name}=VALUE with a valid value",
+        ) from None
 
 
 def differences(value: object, base: object) -> dict[str, Any]:

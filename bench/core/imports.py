@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import itertools
+import stat
 import sys
 import traceback
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+from bench.core.files import resolved
 from bench.errors import BadValue, UnknownName
 
 FROM_FILE = "_from_path"
@@ -18,6 +22,12 @@ FROM_FILE = "_from_path"
 
 CODE = "names code"
 """In the metadata of a field that holds "module:attribute", which will be imported and called."""
+
+ROOT = (
+    *(".git", "pyproject.toml", "setup.py", "setup.cfg", "requirements.txt"),
+    *("README.md", "README.rst", "README", "LICENSE"),
+)
+"""What lies at the root of a project."""
 
 _GIVEN: set[str] = {"bench.train.memory"}
 """Modules that a user named or whose files a user gave; what is in memory was given to this process."""
@@ -34,7 +44,7 @@ def is_given(module: str) -> bool:
 
 def has_run(path: Path) -> bool:
     """Whether the file was run as a module in this process."""
-    place = path.expanduser().resolve()
+    place = resolved(path)
     return any(getattr(module, "__dict__", {}).get(FROM_FILE) == place for module in [*sys.modules.values()])
 
 
@@ -56,7 +66,7 @@ def module_at(place: str, expected: str) -> ModuleType:
             found = importlib.import_module(place)
         _GIVEN.add(place)
         return found
-    path = Path(place).expanduser().resolve()
+    path = resolved(place)
     if not path.is_file():
         raise UnknownName(f"there is no file {place!r}, expected {expected}")
     found = _module_of_file(path)
@@ -65,14 +75,14 @@ def module_at(place: str, expected: str) -> ModuleType:
 
 
 @contextlib.contextmanager
-def as_if_run(folder: Path | None = None) -> Iterator[None]:
-    """Inside, modules of others find what they expect: their own folder and the current one to import from.
+def as_if_run(file: Path | None = None) -> Iterator[None]:
+    """Inside, modules of others find what they expect: folders to import from, of a file also its project's.
 
     The command line is empty, and what they print goes to stderr.
     """
-    places = [
-        str(place) for place in (folder, Path.cwd()) if place is not None and str(place) not in sys.path
-    ]
+    wanted = [] if file is None else [str(folder) for folder in imports_from(file)]
+    ordered = dict.fromkeys([*wanted[:1], str(Path.cwd()), *wanted[1:]])
+    places = [place for place in ordered if place not in sys.path]
     arguments = sys.argv
     sys.path[:0] = places
     sys.argv = arguments[:1]
@@ -85,10 +95,44 @@ def as_if_run(folder: Path | None = None) -> Iterator[None]:
             sys.path.remove(place)
 
 
-def folder_of(module: ModuleType) -> Path | None:
-    """Where the file of a module lies that was run from a file; None: it was imported by its name."""
+def file_of(module: ModuleType) -> Path | None:
+    """The file of a module that was run from a file; None: it was imported by its name."""
     path: Path | None = vars(module).get(FROM_FILE)
-    return None if path is None else path.parent
+    return path
+
+
+def imports_from(file: Path) -> tuple[Path, ...]:
+    """The folders from which a file expects to import: its own, its package's, and the roots of its project.
+
+    Folders of another account, and those that everybody may write to, are nobody's project, nor is what lies
+    above them.
+    """
+    roots = [folder for folder in _above(file) if any((folder / name).exists() for name in ROOT)]
+    return tuple(dict.fromkeys([file.parent, *_around_package(file), *roots]))
+
+
+def _above(file: Path) -> list[Path]:
+    """The folders above that of a file which belong to the same account."""
+    owner = file.parent.stat().st_uid
+
+    def is_theirs(folder: Path) -> bool:
+        held = folder.stat()
+        return held.st_uid == owner and not held.st_mode & stat.S_IWOTH
+
+    return [*itertools.takewhile(is_theirs, file.parent.parents)]
+
+
+def _around_package(file: Path) -> list[Path]:
+    """The folder in which the outermost package around a file lies, if it lies in one."""
+    inside = [*itertools.takewhile(lambda folder: (folder / "__init__.py").is_file(), file.parents)]
+    return [inside[-1].parent] if inside and inside[-1].parent in _above(file) else []
+
+
+def _package_of(file: Path) -> str:
+    """The package by which a file's relative imports count; empty: it lies in none."""
+    _, *outside = imports_from(file)
+    parts = file.parent.relative_to(outside[0]).parts if outside else ()
+    return ".".join(parts) if all(part.isidentifier() for part in parts) else ""
 
 
 def _module_of_file(path: Path) -> ModuleType:
@@ -104,9 +148,12 @@ def _module_of_file(path: Path) -> ModuleType:
         raise UnknownName(f"{str(path)!r} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
     module.__dict__[FROM_FILE] = path
+    module.__package__ = _package_of(path)
+    if module.__package__:  # of the two, newer Pythons ask the specification
+        module.__spec__ = ModuleSpec(f"{module.__package__}.{name}", spec.loader, origin=str(path))
     sys.modules[name] = module  # dataclasses look up their module while it is being run
     try:
-        with as_if_run(path.parent):
+        with as_if_run(path):
             spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]

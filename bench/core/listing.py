@@ -18,6 +18,7 @@ class Listing:
     short: str  # where there is no room
     asked_of: Literal["all", "owing"] = "all"  # owing: of defenses that owe an adaptive attack
     command: str | None = None  # what plays it, where it does more than attack; so it is no columns of a run
+    tries: bool = False  # whether it only shows that everything works: too weak for a published board
 
 
 LISTED = (
@@ -30,7 +31,7 @@ LISTED = (
     Listing("autoattack_plus", "autoattack_plus"),
     Listing("autoattack_rand", "autoattack_rand"),
     Listing("detection", "detection", command="bench detect"),
-    Listing("smoke", "smoke"),
+    Listing("smoke", "smoke", tries=True),
 )
 """Attackers who see less come later, ensembles after them; suites of others come last, by their names."""
 
@@ -39,7 +40,7 @@ def listing(suite: str) -> Listing:
     """How a suite is listed, by its name, id or label; one of others is asked of all.
 
     >>> listing("graybox@1").short, listing("mine@2")
-    ('gray', Listing(name='mine', short='mine', asked_of='all', command=None))
+    ('gray', Listing(name='mine', short='mine', asked_of='all', command=None, tries=False))
     """
     name = suite.partition("@")[0]
     return next((listed for listed in LISTED if listed.name == name), Listing(name, name))

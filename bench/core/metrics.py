@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bench.core.credit import met
 from bench.core.outcomes import NEVER, REFUSED, Outcomes
+from bench.core.paired import mcnemar
 
 
 @dataclass(frozen=True)
@@ -111,3 +112,53 @@ def favourite(outcomes: Outcomes) -> Favourite | None:
     answer, others = int(values[counts.argmax()]), outcomes.labels != values[counts.argmax()]
     caught = int((outcomes.clean[others] == answer).sum())
     return Favourite(answer, int(counts.max()), int(others.sum()), caught)
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """What another order of the classes makes of clean answers that did not choose it."""
+
+    n: int
+    right: int  # as the answers are
+    won: int  # right in the other order alone
+    lost: int  # right as they are alone
+
+    @property
+    def right_then(self) -> int:
+        """Right in the other order."""
+        return self.right + self.won - self.lost
+
+    @property
+    def is_better(self) -> bool:
+        """More than twice as many are right, and not by luck (exact McNemar, p < 0.001)."""
+        return self.right_then > 2 * self.right and mcnemar(self.won, self.lost) < 0.001
+
+
+def reordered(outcomes: Outcomes) -> Reordered | None:
+    """The clean answers renamed class by class, as suits every second example best, on the others.
+
+    None where half of all are right as they are, or fewer than two are answered: nobody doubts the order.
+    """
+    answered = outcomes.clean != REFUSED
+    labels, answers = outcomes.labels[answered], outcomes.clean[answered]
+    if len(labels) < 2 or 2 * int((labels == answers).sum()) >= len(labels):
+        return None
+    from scipy.optimize import linear_sum_assignment
+
+    size = int(max(labels.max(), answers.max())) + 1
+    together = np.zeros((size, size), np.int64)
+    np.add.at(together, (answers[::2], labels[::2]), 1)
+    _, renamed = linear_sum_assignment(together, maximize=True)
+    right, then = labels[1::2] == answers[1::2], labels[1::2] == renamed[answers[1::2]]
+    return Reordered(len(right), int(right.sum()), int((then & ~right).sum()), int((right & ~then).sum()))
+
+
+def below_chance(right: int, n: int, classes: int) -> bool:
+    """Whether fewer of n answers are right than a guess among so many classes makes it (exact, p < 0.001).
+
+    >>> below_chance(0, 100, 10), below_chance(5, 100, 10)
+    (True, False)
+    """
+    from scipy.stats import binomtest
+
+    return bool(binomtest(right, n, 1 / classes, alternative="less").pvalue < 0.001)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 
+from bench.core.exact import exact
 from bench.errors import BadValue
 
 
@@ -17,6 +18,12 @@ class Norm(str, Enum):
     L1 = "L1"
     L0 = "L0"  # how many values change; a pixel of three channels has three
 
+
+LARGEST_RADIUS = 10_000_000
+"""Further than any image can be moved in any norm: the values of the largest pictures are as many."""
+
+SMALLEST_RADIUS = Fraction(1, 10**30)
+"""Above 0; less is none in floating point of 32 bits."""
 
 EVERY_NORM = tuple(Norm)
 LINF_L2 = (Norm.LINF, Norm.L2)
@@ -37,6 +44,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.eps < 0:
             raise BadValue(f"eps is a radius, so it cannot be negative, but it is {self.eps}", "--eps 8/255")
+        _check_radius(self.eps)
         if self.norm is Norm.L0 and self.eps.denominator != 1:
             raise BadValue(f"eps is {self.eps}, expected a whole number of values under L0", "--eps 20")
 
@@ -72,14 +80,25 @@ def parse_eps(text: str) -> Fraction:
     (Fraction(8, 255), Fraction(3, 10))
     """
     try:
-        eps = Fraction(text.strip())
-    except (ValueError, ZeroDivisionError):
+        eps = exact(text)
+    except ValueError:
         raise BadValue(
-            f"eps is {text!r}, expected a number of pixel units such as 8/255 or 0.3", "--eps 8/255"
+            f"eps is {text[:80]!r}, expected a number of pixel units such as 8/255 or 0.3", "--eps 8/255"
         ) from None
     if eps < 0:
         raise BadValue(f"eps is {text!r}, expected a radius of at least 0", "--eps 8/255")
+    _check_radius(eps)
     return eps
+
+
+def _check_radius(eps: Fraction) -> None:
+    """Refuse what is infinite, or nothing, in floating point."""
+    if eps > LARGEST_RADIUS:
+        raise BadValue(
+            f"eps is more than {LARGEST_RADIUS:,}, further than any image can be moved", "--eps 8/255"
+        )
+    if 0 < eps < SMALLEST_RADIUS:
+        raise BadValue("eps is above 0 and below 1e-30, which moves no pixel, expected more", "--eps 8/255")
 
 
 class Source(str, Enum):

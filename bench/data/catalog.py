@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from bench.core.files import is_there, resolved
 from bench.core.threat import Budget, Norm
 from bench.data.reading import Reading, parted, read_brackets
 from bench.errors import BadValue, UnknownName, unknown
@@ -60,6 +61,9 @@ def _arrays(prefix: str, title: str) -> DataSource:
         parameters=("resize", "crop", "layout", "range", "labels", "classes"),
     )
 
+
+HUB = "hf-data"
+"""The prefix of Hugging Face's data sets, whose names are no paths."""
 
 _TORCHVISION = "bench.data.torchvision:read"
 
@@ -155,6 +159,20 @@ CATALOG: Mapping[str, DataSource] = _table(
         loader="bench.data.tiny_imagenet:read",
     ),
     DataSource(
+        name="imagenet",
+        title="ImageNet's validation images (ILSVRC 2012)",
+        budget=_linf("4/255"),
+        num_classes=1000,
+        image_shape=(3, 224, 224),
+        architecture="resnet18",
+        augmentation="none",
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        loader="bench.data.imagenet:read",
+        reading=Reading(resize=256, crop=224),
+        sizes=True,
+    ),
+    DataSource(
         name="synthetic",
         title="Three generated patterns for tests, not a benchmark",
         budget=_linf("0.1"),
@@ -183,6 +201,20 @@ PREFIXES: Mapping[str, DataSource] = _table(
         std=None,
         loader="bench.data.folder:read",
         parameters=("resize", "crop", "channels", "test"),
+        sizes=True,
+    ),
+    DataSource(
+        name=HUB,
+        title="Test images of an image data set of Hugging Face, OWNER/NAME, or of Parquet files in a folder",
+        budget=_linf("8/255"),
+        num_classes=None,
+        image_shape=None,
+        architecture="preact_resnet18",
+        augmentation="none",
+        mean=None,
+        std=None,
+        loader="bench.data.hf_data:read",
+        parameters=("split", "image", "label", "config", "resize", "crop", "channels"),
         sizes=True,
     ),
     _arrays("npz", "Your arrays: x_train, y_train, x_test and y_test in one file, or the last two alone"),
@@ -268,11 +300,23 @@ def kind(name: str) -> str:
 def user_path(name: str) -> Path:
     """The path in `folder:PATH` or `npz:PATH`, absolute; ~ is the home folder, and .npz may be left out."""
     prefix, _, rest = parted(name)[0].partition(":")
-    path = Path(rest.strip()).expanduser().resolve()
+    path = resolved(rest.strip())
     ending = _ENDINGS.get(prefix)
-    if ending and path.suffix != ending and not path.exists():
+    if ending and path.suffix != ending and not is_there(path):
         return path.with_name(f"{path.name}{ending}")
     return path
+
+
+def absolute(name: str) -> str:
+    """A name by which data of the user's own are found from every folder.
+
+    >>> absolute("hf-data:someone/pets[split=test]"), absolute("npz:/data/x")
+    ('hf-data:someone/pets[split=test]', 'npz:/data/x.npz')
+    """
+    plain, brackets = parted(name)
+    prefix, _, rest = plain.partition(":")
+    path = user_path(name)
+    return f"{prefix}:{rest.strip() if prefix == HUB and not path.exists() else path}{brackets}"
 
 
 _ENDINGS = {"npz": ".npz", "npy": ".npy", "pt": ".pt"}
@@ -286,13 +330,20 @@ def _plain(name: str) -> DataSource:
         return replace(MEMORY, name=name)
     if colon and prefix in PREFIXES:
         if not rest.strip():
-            raise UnknownName(f"the data set {name!r} has no path", f"--data {prefix}:PATH")
+            raise UnknownName(f"the data set {name!r} has no path", f"--data {prefix}:{_after(prefix)}")
         path = user_path(name)
         stem = path.stem if prefix in _ENDINGS else path.name
+        if prefix == HUB and not path.exists():
+            stem = rest.strip()
         return replace(PREFIXES[prefix], name=f"{prefix}:{stem}")
     if name in CATALOG:
         return CATALOG[name]
-    raise unknown("data set", name, [*CATALOG, *(f"{prefix}:PATH" for prefix in PREFIXES)])
+    raise unknown("data set", name, [*CATALOG, *(f"{prefix}:{_after(prefix)}" for prefix in PREFIXES)])
+
+
+def _after(prefix: str) -> str:
+    """What stands for the rest of a name."""
+    return "OWNER/NAME" if prefix == HUB else "PATH"
 
 
 def _read_as(found: DataSource, reading: Reading) -> DataSource:

@@ -21,6 +21,9 @@ from bench.errors import BadData, BadValue
 DARKEST = 1 / 8
 """The brightest pixel of all images is at least that bright, or they were scaled to another range."""
 
+MOST_CLASSES = 100_000
+"""What the largest label of test images alone may make: five times the classes of all of ImageNet."""
+
 LARGEST_VALIDATION = 5000
 """A tenth of the training images is held out for validation, and never more than this."""
 
@@ -80,6 +83,7 @@ class Dataset:
             std=self.std,
             architecture=architecture or self.architecture,
             budget=self.budget,
+            classes=self.classes,
         )
 
     def to(self, device: torch.device | str) -> Dataset:
@@ -192,7 +196,13 @@ def _num_classes(train: Images, test: Images, names: tuple[str, ...], name: str)
     """How many classes there are; test images alone need not have every one."""
     if len(train):
         return _count_classes(train.y, f"{name}, training set")
-    return len(names) or max(2, int(test.y.max()) + 1 if len(test) else 0)
+    largest = int(test.y.max()) if len(test) else 0
+    if not names and largest >= MOST_CLASSES:
+        raise BadData(
+            f"{name}, test set: image {int(test.y.argmax())} has label {largest}, expected less than "
+            f"{MOST_CLASSES:,}: nobody has more classes"
+        )
+    return len(names) or max(2, largest + 1)
 
 
 def _count_classes(labels: Tensor, place: str) -> int:

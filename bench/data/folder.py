@@ -44,8 +44,8 @@ def read(request: DataRequest, progress: Progress) -> Splits:
     if test is not None and train is not None:
         return _in_two(train, test, request, name, progress)
     if test is not None:
-        x = decode(_files(test), f"{name}: test images", progress, request.reading)
-        return of_test_images(x, _labels(test), tuple(test))
+        x = decode(files_of(test), f"{name}: test images", progress, request.reading)
+        return of_test_images(x, labels_of(test), tuple(test))
     return _in_one(whole or {}, path, request, name, progress)
 
 
@@ -56,7 +56,7 @@ def is_plain(path: Path) -> bool:
 
 def pictures(path: Path) -> list[Path]:
     """Every file that `read` would read below a folder, and no other, in its order."""
-    return [file for listing in _listings(path) if listing is not None for file in _files(listing)]
+    return [file for listing in _listings(path) if listing is not None for file in files_of(listing)]
 
 
 def _part(path: Path, words: Sequence[str]) -> Path | None:
@@ -77,14 +77,14 @@ def _listings(path: Path) -> tuple[Listing | None, Listing | None, Listing | Non
     if test is None and train is not None:
         raise BadData(f"{path} has a folder {train.name} but no test, expected both or neither")
     if test is None:
-        return None, None, _listing(path)
+        return None, None, classes_in(path)
     if train is None:
-        return None, _listing(test), None
+        return None, classes_in(test), None
     return (*_two_listings(train, test), None)
 
 
 def _two_listings(train: Path, test: Path) -> tuple[Listing, Listing]:
-    ours, theirs = _listing(train), _listing(test)
+    ours, theirs = classes_in(train), classes_in(test)
     if list(ours) != list(theirs):
         odd = sorted(set(ours) ^ set(theirs))[0]
         place, lacking = (train, test) if odd in ours else (test, train)
@@ -93,23 +93,23 @@ def _two_listings(train: Path, test: Path) -> tuple[Listing, Listing]:
 
 
 def _in_two(train: Listing, test: Listing, request: DataRequest, name: str, progress: Progress) -> Splits:
-    x_train = decode(_files(train), f"{name}: training images", progress, request.reading)
-    x_test = decode(_files(test), f"{name}: test images", progress, request.reading)
-    return Splits(x_train, _labels(train), x_test, _labels(test), tuple(train))
+    x_train = decode(files_of(train), f"{name}: training images", progress, request.reading)
+    x_test = decode(files_of(test), f"{name}: test images", progress, request.reading)
+    return Splits(x_train, labels_of(train), x_test, labels_of(test), tuple(train))
 
 
 def _in_one(listing: Listing, path: Path, request: DataRequest, name: str, progress: Progress) -> Splits:
-    y = _labels(listing)
+    y = labels_of(listing)
     for folder, files in listing.items():
         if len(files) < 2:
             raise BadData(f"{path / folder} has one image, expected at least two: one is kept for testing")
-    x = decode(_files(listing), f"{name}: images", progress, request.reading)
+    x = decode(files_of(listing), f"{name}: images", progress, request.reading)
     train, test = hold_out(y, len(y) // TEST_FRACTION, seed_for("split", name))
     progress.say(f"{name} has no parts: {len(train):,} images are for training, {len(test):,} for testing")
     return Splits(x[train], y[train], x[test], y[test], tuple(listing))
 
 
-def _listing(path: Path) -> Listing:
+def classes_in(path: Path) -> Listing:
     """Class -> its images, both in the order of their names."""
     folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(folders) < 2:
@@ -136,9 +136,11 @@ def _images(folder: Path) -> list[Path]:
     return [file for file in files if file.suffix.lower() in SUFFIXES]
 
 
-def _files(listing: Listing) -> list[Path]:
+def files_of(listing: Listing) -> list[Path]:
+    """The images, class by class."""
     return [file for files in listing.values() for file in files]
 
 
-def _labels(listing: Listing) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def labels_of(listing: Listing) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """The label of each of them, [N]: the place of its class."""
     return np.repeat(np.arange(len(listing)), [len(files) for files in listing.values()])

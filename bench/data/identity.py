@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.core.digest import file_sha256
-from bench.data import folder, npy, npz, pt
-from bench.data.catalog import PREFIXES, kind, source, user_path
+from bench.core.files import is_there, read_bytes, why
+from bench.data import folder, hf_data, npy, npz, pt
+from bench.data.catalog import HUB, PREFIXES, kind, source, user_path
 from bench.errors import BadData
 
 
-def identity(name: str) -> str | None:
+def identity(name: str, download: bool = False) -> str | None:
     """Twelve hexadecimal digits of the content behind `npz:PATH`, `folder:PATH` and their kin.
 
     None for a data set with a published name, which is its identity. Bytes are read anew each time:
     for 60,000 small pictures that takes as long as to ask for their sizes, and a cache might answer for other
-    ones.
+    ones. `download`: what Hugging Face has and its cache lacks may be fetched.
 
     Raises:
         BadData: there is nothing at that path, no data set, or what cannot be read.
@@ -27,22 +28,30 @@ def identity(name: str) -> str | None:
     source(name)  # says what is wrong with a name
     if prefix not in PREFIXES:
         return None
+    if prefix == HUB:
+        return _of_parquet(name, download)
     path = user_path(name)
-    if not path.exists():
+    if not is_there(path):
         raise BadData(f"there is nothing at {str(path)!r}, which --data {name} names", "--data PREFIX:PATH")
     try:
         return _IDENTITIES[prefix](path)
     except OSError as error:
-        raise BadData(f"{error.filename} cannot be read ({error.strerror})") from error
+        raise BadData(f"{error.filename} cannot be read ({why(error)})") from error
 
 
 def _of_pictures(path: Path) -> str:
     """Of the pictures that would be read, where each lies and its bytes; other files do not count."""
     digest, start = hashlib.sha256(), len(path.as_posix())
     for file in folder.pictures(path):
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+        digest.update(hashlib.sha256(read_bytes(file)).digest())
         digest.update(os.fsencode(file.as_posix()[start:]) + b"\0")
     return digest.hexdigest()[:12]
+
+
+def _of_parquet(name: str, download: bool) -> str:
+    """Of the files of the split that would be read, in their order, their bytes."""
+    digests = [file_sha256(file) for file in hf_data.located(name, download)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
 
 
 def _of_arrays(path: Path) -> str:

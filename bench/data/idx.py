@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import open_regular, regular, require_memory, why
 from bench.data.splits import Splits
 from bench.errors import BadData
 
@@ -22,6 +24,12 @@ FIRST_LABELS = {
 }
 """The labels that each training set begins with: the files of all are called alike."""
 
+
+DIMENSIONS = 32
+"""How many an array may have."""
+
+BLOCK = 1 << 24
+"""Bytes that are read at once."""
 
 STEMS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 
@@ -51,20 +59,43 @@ def read_idx(path: Path) -> NDArray[Any]:
     bytes, the most significant first.
     """
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(regular(path)) if path.suffix == ".gz" else open_regular(path) as file:
+            return _array(file, path)
     except (OSError, EOFError, zlib.error) as error:
-        raise BadData(f"{path} is not a readable gzip file ({error})") from error
-    if len(data) < 4 or data[:3] != b"\x00\x00\x08":
-        raise BadData(f"{path} begins with {data[:4]!r}, expected an idx file of unsigned bytes")
-    start = 4 + 4 * data[3]
-    shape = [int.from_bytes(data[at : at + 4], "big") for at in range(4, start, 4)]
-    size = int(np.prod(shape, dtype=np.int64))
-    found = len(data) - start
-    if found < 0:
-        raise BadData(f"{path} ends inside its header of {start} bytes, expected an idx file")
-    if found != size:
+        kind = "gzip file" if path.suffix == ".gz" else "file"
+        raise BadData(f"{path} is not a readable {kind} ({why(error)})") from error
+
+
+def _array(file: IO[bytes] | gzip.GzipFile, path: Path) -> NDArray[Any]:
+    """What the header says and not one byte more is unpacked."""
+    shape = _shape(file, path)
+    size = math.prod(shape)
+    require_memory(size, path)
+    data = _at_most(size + 1, file)
+    if len(data) != size:
+        found = f"more than {size}" if len(data) > size else str(len(data))
         raise BadData(f"{path} has {found} bytes after its header, expected {size} for shape {shape}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape).copy()
+    return np.frombuffer(data, np.uint8).reshape(shape).copy()
+
+
+def _at_most(count: int, file: IO[bytes] | gzip.GzipFile) -> bytearray:
+    """So many bytes, or all that there are: memory is taken for what is there, not for what is said."""
+    found = bytearray()
+    while len(found) < count and (block := file.read(min(BLOCK, count - len(found)))):
+        found += block
+    return found
+
+
+def _shape(file: IO[bytes] | gzip.GzipFile, path: Path) -> list[int]:
+    begin = file.read(4)
+    if len(begin) < 4 or begin[:3] != b"\x00\x00\x08":
+        raise BadData(f"{path} begins with {begin!r}, expected an idx file of unsigned bytes")
+    if begin[3] > DIMENSIONS:
+        raise BadData(f"{path} says that it has {begin[3]} dimensions, expected at most {DIMENSIONS}")
+    lengths = file.read(4 * begin[3])
+    if len(lengths) < 4 * begin[3]:
+        raise BadData(f"{path} ends inside its header of {4 + 4 * begin[3]} bytes, expected an idx file")
+    return [int.from_bytes(lengths[at : at + 4], "big") for at in range(0, len(lengths), 4)]
 
 
 def _file(folder: Path, stem: str) -> Path | None:
@@ -72,7 +103,7 @@ def _file(folder: Path, stem: str) -> Path | None:
     for joint in ("-", "."):
         for ending in ("", ".gz"):
             path = folder / f"{stem}{joint}idx{dimensions}-ubyte{ending}"
-            if path.is_file():
+            if path.exists():
                 return path
     return None
 

@@ -30,7 +30,7 @@ def located(path: Path) -> Path:
 def beside(name: str, root: Path) -> Splits | None:
     """NAME.npz in a folder; None: it is not there."""
     path = root / f"{name}.npz"
-    return read_file(path, DataRequest(f"npz:{path}"), Silent()) if path.is_file() else None
+    return read_file(located(path), DataRequest(f"npz:{path}"), Silent()) if path.exists() else None
 
 
 def read_file(path: Path, request: DataRequest, progress: Progress) -> Splits:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib
-import json
+import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.core.files import at_home, read_text, why
+from bench.core.json_file import MOST, parse_json
 from bench.errors import BadValue, near
+
+_SYNSET = re.compile(r"n\d{8}")
 
 IMAGENET = "imagenet"
 """The word for ImageNet's 1,000 classes, by their synsets (n01440764) or names."""
@@ -23,7 +28,7 @@ def outputs_of(place: str, classes: Sequence[str], data: str) -> tuple[int, ...]
     Raises:
         BadValue: it cannot be read, or a class is not in it.
     """
-    named = _imagenet() if place == IMAGENET else _read(Path(place).expanduser())
+    named = _imagenet() if place == IMAGENET else _read(at_home(place))
     plain = {_plain(name): number for name, number in named.items()}
     found = []
     for name in classes:
@@ -41,22 +46,48 @@ def outputs_of(place: str, classes: Sequence[str], data: str) -> tuple[int, ...]
     return tuple(found)
 
 
+def of_synsets(classes: Sequence[str], data: str) -> tuple[int, ...]:
+    """ImageNet's output of each class, where all are named by synsets (n01440764); empty: they are not.
+
+    Raises:
+        BadValue: timm, which knows the synsets, is not there, or one of them is none of ImageNet's.
+    """
+    named_so = bool(classes) and all(_SYNSET.fullmatch(name) for name in classes)
+    return outputs_of(IMAGENET, classes, data) if named_so else ()
+
+
+def synsets() -> list[str]:
+    """ImageNet's 1,000 synsets in the order of its classes, from timm's table; timm itself is not loaded.
+
+    Raises:
+        BadValue: timm is not there.
+    """
+    found = importlib.util.find_spec("timm")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        table = Path(folder, "data", "_info", "imagenet_synsets.txt")
+        if table.is_file():
+            return table.read_text(encoding="utf-8").split()
+    raise BadValue(
+        "the synsets of ImageNet's classes are in timm, which is not installed",
+        "pip install timm, or --classes FILE with the synset of each output, a line each",
+    )
+
+
 def _plain(name: str) -> str:
     return name.casefold().replace("_", " ").replace("-", " ").strip()
 
 
 def _read(path: Path) -> dict[str, int]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, MOST)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
         raise BadValue(
-            f"{path} cannot be read ({reason}), expected names of outputs", "--classes FILE"
+            f"{path} cannot be read ({why(error)}), expected names of outputs", "--classes FILE"
         ) from None
     if not text.lstrip().startswith(("{", "[")):
         return {line.strip(): number for number, line in enumerate(text.splitlines()) if line.strip()}
     try:
-        return _of_json(json.loads(text))
+        return _of_json(parse_json(text))
     except (ValueError, TypeError, RecursionError):
         raise BadValue(
             f"{path} is no list of names and no table between names and numbers, expected one",
@@ -81,7 +112,5 @@ def _imagenet() -> dict[str, int]:
     """Synsets in the order of ImageNet's classes, and their names as torchvision tells them."""
     from torchvision.models import ResNet18_Weights
 
-    timm_data: Any = importlib.import_module("timm.data")
-    synsets = {name: number for number, name in enumerate(timm_data.ImageNetInfo().label_names())}
     names = ResNet18_Weights.DEFAULT.meta["categories"]
-    return {**{name: number for number, name in enumerate(names)}, **synsets}
+    return {name: number for place in (names, synsets()) for number, name in enumerate(place)}

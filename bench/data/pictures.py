@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from bench.core.files import regular
 from bench.core.progress import Progress
 from bench.data.reading import Reading
 from bench.errors import BadData
@@ -19,12 +22,29 @@ from bench.errors import BadData
 BLOCK = 256
 """Files decoded between two reports of progress."""
 
+MOST_PIXELS = 1 << 26
+"""Of one picture: more than cameras make, and decoded in a moment."""
+
 OF_16_BITS = ("PNG", "PPM")
 """Formats whose numbers of more than 8 bits go up to 65535: what is white is known."""
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """A picture that is no file of its own: how errors name it, and what gives its bytes."""
+
+    name: str
+    content: Callable[[], bytes]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Picture = Path | Encoded
+
+
 def decode(
-    paths: Sequence[Path], title: str, progress: Progress, reading: Reading | None = None
+    paths: Sequence[Picture], title: str, progress: Progress, reading: Reading | None = None
 ) -> NDArray[np.uint8]:
     """Images [N, 3, H, W] in RGB, all of one size, decoded by a few threads; [N, 1, H, W] of one channel.
 
@@ -57,10 +77,11 @@ def _sizes_to_type(shorter: int) -> str:
     return "--resize 256 --crop 224" if shorter >= 224 else f"--resize {shorter} --crop {shorter}"
 
 
-def _decode(path: Path, reading: Reading) -> NDArray[np.uint8]:
-    """[H, W, C] of one file."""
+def _decode(path: Picture, reading: Reading) -> NDArray[np.uint8]:
+    """[H, W, C] of one picture."""
     try:
-        with Image.open(path) as image:
+        with Image.open(regular(path) if isinstance(path, Path) else io.BytesIO(path.content())) as image:
+            _require_few_pixels(image, path)
             mode = "L" if reading.channels == 1 else "RGB"
             plain = _in_8_bits(_one_frame(_opaque(image, path), path), path).convert(mode)
             if reading.resizes:
@@ -70,11 +91,23 @@ def _decode(path: Path, reading: Reading) -> NDArray[np.uint8]:
                 plain = transform(reading)(plain)
             pixels = np.asarray(plain)
             return pixels if pixels.ndim == 3 else pixels[:, :, None]
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except BadData:
+        raise
+    except Exception as error:  # whatever a damaged picture makes the decoders raise
         raise BadData(f"{path} cannot be read as an image ({type(error).__name__})", "removing it") from error
 
 
-def _opaque(image: Image.Image, path: Path) -> Image.Image:
+def _require_few_pixels(image: Image.Image, path: Picture) -> None:
+    """A picture of a few bytes may say that it has so many pixels that no memory holds them."""
+    if image.width * image.height > MOST_PIXELS:
+        raise BadData(
+            f"{path} says that it has {image.width:,}x{image.height:,} pixels, expected at most "
+            f"{MOST_PIXELS:,} in all",
+            "a smaller copy of it",
+        )
+
+
+def _opaque(image: Image.Image, path: Picture) -> Image.Image:
     """Refused if anything can be seen through it: what lies behind is not told."""
     palette = image.palette.mode if image.palette is not None else ""
     through = {"A", "a"} & set(image.getbands()) or "transparency" in image.info or palette.endswith("A")
@@ -86,14 +119,14 @@ def _opaque(image: Image.Image, path: Path) -> Image.Image:
     return image
 
 
-def _one_frame(image: Image.Image, path: Path) -> Image.Image:
+def _one_frame(image: Image.Image, path: Picture) -> Image.Image:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG, with a preview behind the picture
         raise BadData(f"{path} has {frames} frames, expected one picture", "saving one of them")
     return image
 
 
-def _in_8_bits(image: Image.Image, path: Path) -> Image.Image:
+def _in_8_bits(image: Image.Image, path: Picture) -> Image.Image:
     """Rounded where white is 65535; refused where nothing says which number is white."""
     if not image.mode.startswith(("I", "F")):
         return image

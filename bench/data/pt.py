@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from bench.core.files import regular, require_room
 from bench.core.progress import Progress
 from bench.data.arrays import EXPECTED, KEYS, splits_of
 from bench.data.catalog import user_path
@@ -34,7 +35,8 @@ def located(path: Path) -> Path:
 
 def _opened(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        require_room(path)
+        return torch.load(regular(path), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler meets
         raise BadData(
             f"{path} is not a file of plain tensors, expected one with {EXPECTED}",

@@ -23,8 +23,12 @@ EXAMPLES: Mapping[str, str] = {
     "split": "test",
     "image": "image",
     "label": "label",
+    "config": "default",
 }
 """A value that somebody might type for each parameter."""
+
+MOST: Mapping[str, int] = {"resize": 10_000, "crop": 10_000, "classes": 100_000}
+"""Pixels of a side, and classes, of which no data set has more."""
 
 _NAME = re.compile(r"(?P<plain>.*?)(?P<brackets>\[\s*\w+\s*=[^\[\]]*\])?", re.DOTALL)
 
@@ -44,12 +48,16 @@ class Reading:
     split: str | None = None  # whose images are tested
     image: str | None = None  # the column that holds the images
     label: str | None = None  # the column that holds the labels
+    config: str | None = None  # which of several data sets in one repository
 
     def __post_init__(self) -> None:
         for name in ("resize", "crop", "classes"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise BadValue(f"{name} is {value}, expected at least 1", f"{name}={EXAMPLES[name]}")
+            if value is not None and not 1 <= value <= MOST[name]:
+                raise BadValue(
+                    f"{name} is {value}, expected at least 1 and at most {MOST[name]:,}",
+                    f"{name}={EXAMPLES[name]}",
+                )
         if self.channels not in (None, 1, 3):
             raise BadValue(f"channels is {self.channels}, expected 1 (grey) or 3 (RGB)", "channels=1")
         if self.range and not (len(self.range) == 2 and self.range[0] < self.range[1]):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import at_home
 from bench.data.catalog import with_parameters
 from bench.data.reading import Reading
 from bench.errors import BadData
@@ -58,12 +59,12 @@ class DataRequest:
         """The folders to search, in order."""
         named = os.environ.get(ROOT_VARIABLE)
         places = [self.root, Path(named) if named else None, SYSTEM_ROOT, LOCAL_ROOT]
-        return tuple(dict.fromkeys(place.expanduser() for place in places if place is not None))
+        return tuple(dict.fromkeys(at_home(place) for place in places if place is not None))
 
     @property
     def downloads(self) -> Path:
         """The folder for what is downloaded."""
-        return (self.root or LOCAL_ROOT).expanduser()
+        return at_home(self.root or LOCAL_ROOT)
 
     def find(self, readers: Sequence[Callable[[str, Path], Splits | None]]) -> Splits | None:
         """What the first reader finds in the first folder; None: nothing is there."""

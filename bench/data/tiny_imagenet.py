@@ -9,18 +9,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.utils import download_and_extract_archive
+from torchvision.datasets.utils import download_url, extract_archive
 
+from bench.core.downloads import require_known
+from bench.core.files import read_text
 from bench.core.progress import Progress, Silent
 from bench.data import npz
 from bench.data.catalog import source
 from bench.data.pictures import decode
+from bench.data.published import SHA256
 from bench.data.splits import DataRequest, Splits
 from bench.data.torchvision import polite, reason
 from bench.errors import BadData
 
 FOLDER = "tiny-imagenet-200"
-ADDRESS = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+ADDRESS = "https://cs231n.stanford.edu/tiny-imagenet-200.zip"
 MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 EXPECTED = f"tiny_imagenet.npz or {FOLDER}/ as it was published (train/, val/, wnids.txt)"
 
@@ -43,7 +46,10 @@ def read(request: DataRequest, progress: Progress) -> Splits:
     progress.say(f"downloading {title} into {request.downloads}")
     try:
         with polite():
-            download_and_extract_archive(ADDRESS, str(request.downloads), md5=MD5)
+            download_url(ADDRESS, str(request.downloads), md5=MD5)
+        archive = request.downloads / f"{FOLDER}.zip"
+        require_known(archive, SHA256[request.name])
+        extract_archive(str(archive), str(request.downloads))
     except (OSError, RuntimeError) as error:
         raise request.missing(title, EXPECTED, f"its download failed ({reason(error)})") from error
     return read_folder(request.downloads / FOLDER, progress)
@@ -81,7 +87,7 @@ def _annotated(folder: Path, label: dict[str, int]) -> list[tuple[Path, int]]:
             "--data folder:PATH",
         )
     pairs = []
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(table).splitlines(), 1):
         file, _, rest = line.partition("\t")
         wnid = rest.partition("\t")[0]
         if wnid not in label:

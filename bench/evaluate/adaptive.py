@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 from bench.api import Attack, Deployed, Trait, Trial, nested
+from bench.attacks.losses import stands_in
+from bench.attacks.others.signature import OthersAttack
+from bench.attacks.pgd import PGD
 from bench.core.threat import Feedback, Source
 from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate.bypass import lends_features, passing_over
 from bench.evaluate.engine import Arena
 
 
+@runtime_checkable
+class _Climbs(Protocol):
+    """An attack of which a loss is named."""
+
+    @property
+    def loss(self) -> str: ...
+
+
 def why_skipped(trial: Trial, arena: Arena) -> str | None:
     """Why a trial says nothing about this defense; None: it does."""
     deployed, source = arena.deployed, trial.knowledge.gradients
+    least = max(part.least_classes for part in nested(trial.attack))
+    if arena.num_classes < least:
+        return f"its loss is defined for {least} classes or more, and there are {arena.num_classes}"
     if source is Source.TWIN and Source.TWIN not in arena.others:
         return "nobody trained a twin of this network"
     if source is Source.CLASSIFIER and deployed.classifier is None:
@@ -28,6 +44,14 @@ def why_skipped(trial: Trial, arena: Arena) -> str | None:
             name = "nothing" if climbed is None else type(climbed).__name__
             lacking = f"no forward_features, no linear layer with {arena.num_classes} outputs"
             return f"{name} lends no features: {lacking}"
+    return None
+
+
+def replaced_in(trial: Trial, classes: int) -> str | None:
+    """That another loss stands in for one of ours which so few classes leave undefined; None: none does."""
+    for loss in filter(None, map(_own_loss, nested(trial.attack))):
+        if (other := stands_in(loss, classes)) is not None:
+            return f"{trial.column}: with {classes} classes {loss} is not defined; it climbs {other}"
     return None
 
 
@@ -56,6 +80,18 @@ def climbs_own_loss(attack: Attack) -> bool:
 def climbs_suspicion(attack: Attack) -> bool:
     """Whether an attack, or one that it is made of, climbs past a detector's suspicion."""
     return any(part.of_suspicion for part in nested(attack))
+
+
+def _own_loss(attack: Attack) -> str | None:
+    """Which loss of our tables an attack of ours climbs; None: it is not ours, or climbs none."""
+    match attack:
+        case OthersAttack():
+            return None
+        case PGD(loss=loss, target=target) if target != "none":
+            return f"targeted_{loss}"
+        case _Climbs(loss=str() as loss) if type(attack).__module__.startswith("bench.attacks."):
+            return loss
+    return None
 
 
 def _nothing_to_pass_over(deployed: Deployed) -> str:

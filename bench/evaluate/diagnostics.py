@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.api import Deployed
 from bench.core.credit import broken, met
-from bench.core.metrics import favourite, withheld
+from bench.core.metrics import below_chance, favourite, reordered, withheld
 from bench.core.outcomes import Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency
@@ -54,6 +54,26 @@ def from_outcomes(
     for name, column in outcomes.items():
         findings += _of_column(name, column, flat.get(name, 0))
     return findings
+
+
+def from_order(outcomes: Mapping[str, Outcomes], classes: int, of_others: bool = False) -> Iterable[Finding]:
+    """Where clean answers are those of a network whose classes are in another order than the data's.
+
+    `of_others`: the user can say what the outputs are.
+    """
+    advice = ": if its outputs are in another order, --classes FILE names them" * of_others
+    for column in list(outcomes.values())[:1]:  # clean answers are those of every column
+        n, right = len(column), int(column.correct.sum())
+        other = reordered(column)
+        if below_chance(right, n, classes):
+            detail = f"{right} of {n} clean images are right, and a guess among {classes} classes makes it "
+            yield Finding("classes-permuted", "warn", f"{detail}{n / classes:.0f}{advice}")
+        elif other is not None and other.is_better:
+            detail = (
+                f"{other.right} of {other.n} clean images are right, and {other.right_then} were if the "
+                "classes had the order that suits the answers to the other images"
+            )
+            yield Finding("classes-permuted", "warn", f"{detail}{advice}")
 
 
 def from_gates(gates: Iterable[str], outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:

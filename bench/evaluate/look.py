@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Deployed, FeatureNetwork, Features
+from bench.evaluate.bypass import features_of, lends_features
 
 
 class Lacking(Exception):
@@ -57,3 +58,31 @@ def look_at(net: nn.Module, deployed: Deployed, probe: Tensor) -> Look:
             if seen.shape == answers.shape and torch.allclose(seen, answers, rtol=1e-3, atol=1e-4):
                 return look
     raise Lacking("the features that its network lends are not those that its answers come from")
+
+
+def look_behind(net: nn.Module, deployed: Deployed, probe: Tensor) -> Look:
+    """Where the features behind a defense's answers can be seen; else what its last layers are given.
+
+    Raises:
+        Lacking: nowhere.
+    """
+    try:
+        return look_at(net, deployed, probe)
+    except Lacking:
+        with torch.no_grad():
+            classes = deployed.predict(probe).shape[1]
+        return last_layers(deployed.predict, classes)
+
+
+def last_layers(network: nn.Module, num_classes: int) -> Look:
+    """What the linear layers with one output for each class are given.
+
+    Raises:
+        Lacking: there is no such layer.
+    """
+    if not lends_features(network, num_classes):
+        raise Lacking(
+            f"{type(network).__name__} lends no features: no forward_features, no linear layer with "
+            f"{num_classes} outputs"
+        )
+    return Look(lambda x: features_of(network, x), network)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.core.digest import content_id
+from bench.core.json_file import read_json
 from bench.errors import BadData
 from bench.records.arrays import reason, unpacked
 from bench.records.seal import check
@@ -32,10 +32,10 @@ def spec_wrong(folder: Path) -> str | None:
 def json_object(path: Path) -> Mapping[str, Any] | str:
     """The object in a JSON file, or what is wrong with the file."""
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
     except FileNotFoundError:
         return "is missing"
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         return f"is damaged ({reason(error)})"
     return held if isinstance(held, dict) else "holds no JSON object"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -41,8 +42,12 @@ def load_records(places: Iterable[str | Path]) -> Results:
     for place in map(Path, places):
         if not place.exists():
             raise BadData(f"{str(place)!r} does not exist, expected a record's file or a folder of records")
-        found.update({record.run_id: _read(record, place) for record in read_records(place)})
+        found.update({record.run_id: _read(record, place) for record in read_records(place, _left_out)})
     return Results(tuple(found[run_id] for run_id in sorted(found)))
+
+
+def _left_out(error: BadData) -> None:
+    warnings.warn(f"left out: {error.message}", stacklevel=4)
 
 
 def _read(record: Record, place: Path) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, overload
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.json_file import parse_json
 from bench.errors import BadData
 from bench.interface.shown import Shown
 from bench.interface.words import tidy
@@ -74,7 +74,7 @@ class Result:
                 "bench.run(..., rerun=True)",
             )
         with images(self.how.store.run(record.run_id).path / record.evidence.file) as found:
-            names = json.loads(found.metadata["columns"])
+            names = parse_json(found.metadata["columns"])
             places, labels = found.array("columns"), found.array("labels")
             return BrokenImages(found.of(found.ids), found.ids, labels, tuple(names[i] for i in places))
 

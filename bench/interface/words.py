@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bench.cli.console import Console
-from bench.cli.main import sentence_of
+from bench.cli.main import check_words, sentence_of
 from bench.core.progress import Progress, Silent
 from bench.core.threat import format_eps
 from bench.errors import BenchError
@@ -30,6 +30,7 @@ def words_of(command: click.Command, given: Mapping[str, object]) -> dict[str, A
     arguments = [
         argument for name, value in given.items() for argument in _arguments(options.get(name, name), value)
     ]
+    check_words(arguments)
     try:
         return dict(command.make_context(f"bench {command.name}", arguments).params)
     except click.ClickException as error:

@@ -22,6 +22,9 @@ from bench.nn.normalize import Normalize
 SIZES = (1, 2, 4, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 200, 256)
 """How many images at once are tried with a network that does not take two."""
 
+IMAGENET = 1000
+"""The outputs of a network for ImageNet."""
+
 CHANCE = 0
 """The seed of the images that are tried."""
 
@@ -36,6 +39,8 @@ class Wanted:
     scaling: tuple[Sequence[float], Sequence[float]] | None = None  # mean and std that go before it
     output: str = ""  # which part of its answer is logits
     outputs: tuple[int, ...] = ()  # which of its outputs are the classes, in their order; empty: all
+    # which of ImageNet's 1,000 outputs they are; empty: their names do not tell
+    of_imagenet: Callable[[], tuple[int, ...]] = tuple
 
 
 class Adapted(nn.Module):
@@ -260,6 +265,10 @@ def _steps(answer: Any, wanted: Wanted, said: list[str]) -> list[nn.Module]:
         steps.append(TwoOfOne())
         said.append("its one logit z is taken as the logits 0 and z of two classes")
         answer = TwoOfOne()(answer)
+    if not wanted.outputs and answer.shape[1:] == (IMAGENET,) and wanted.num_classes < IMAGENET:
+        wanted = dataclasses.replace(wanted, outputs=wanted.of_imagenet())
+        if wanted.outputs:
+            said.append(f"of its {IMAGENET:,} outputs those of ImageNet's synsets are taken that are classes")
     _require_logits(answer, wanted)
     if wanted.outputs:
         steps.append(Chosen(wanted.outputs))

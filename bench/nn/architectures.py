@@ -45,6 +45,15 @@ def module_of(name: str) -> str:
     return _find(name)[0].partition(":")[0]
 
 
+def is_architecture(name: str) -> bool:
+    """Whether a network has that name.
+
+    >>> is_architecture("lenet"), is_architecture("wide_resnet_16_4"), is_architecture("main")
+    (True, True, False)
+    """
+    return name in ARCHITECTURES or _WIDE.fullmatch(name) is not None
+
+
 def network(task: Task) -> nn.Module:
     """The task's architecture with fresh weights from torch's generator, its normalisation inside.
 

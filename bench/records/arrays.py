@@ -13,6 +13,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from bench.core.files import open_regular, regular, require_room
+
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays by name, as a cell holds them."""
 
@@ -58,7 +60,7 @@ def opened(path: Path) -> NDArray[Any]:
         OSError: the file cannot be opened.
         Unreadable: it is damaged, no array, or one of Python objects.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             _header(file, path.stat().st_size)
             return cast("NDArray[Any]", np.load(path, mmap_mode="r", allow_pickle=False))
@@ -71,9 +73,9 @@ class Archive(Mapping[str, NDArray[Any]]):
 
     def __init__(self, path: Path) -> None:
         """Raises OSError where the file cannot be opened, Unreadable where it is no archive."""
-        with path.open("rb"):
-            pass
+        regular(path)
         try:
+            require_room(path)
             self._archive = zipfile.ZipFile(path)
             self._members = {held.filename.removesuffix(".npy"): held for held in self._archive.infolist()}
         except Exception as error:

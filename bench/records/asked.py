@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.digest import canonical, file_sha256
+from bench.core.json_file import read_json
 from bench.records.record import Record
 from bench.records.store import Store, read_record, write_atomically
 
@@ -53,7 +54,7 @@ class Question:
     def answer(self, store: Store) -> Answer | None:
         """What answered it before; None: nothing did, or something behind the answer has changed since."""
         try:
-            held = json.loads(self._path(store).read_text(encoding="utf-8"))
+            held = read_json(self._path(store))
             record, sha256, said = str(held["run"]), held["sha256"], tuple(map(str, held["said"]))
             path = store.run(record).path / "record.json"
             if held["state"] != self.state or file_sha256(path) != sha256:

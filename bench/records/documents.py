@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from bench.core.files import read_bytes, read_text, why
+from bench.core.json_file import MOST
 from bench.errors import BadData
 from bench.records.arrays import Arrays, unpacked
 from bench.records.files import write_atomically
+from bench.records.reading import one_line_each, parsed_json, require_sound, validated
 from bench.records.seal import check, sealed, unsealed
+from bench.records.upgrades import Upgrade, upgraded
 
 T = TypeVar("T")
+
+NO_UPGRADES: Mapping[int, Upgrade] = MappingProxyType({})
 
 
 def to_json(found: object) -> str:
@@ -42,7 +49,7 @@ def beside(path: Path, digest: str, unpack: Callable[[Arrays], T], again: str) -
         BadData: it is missing, damaged, or not the record's.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if sha256(content) != digest:
             raise ValueError("it is not the file that the record names")
         return unpack(unpacked(content))
@@ -50,27 +57,37 @@ def beside(path: Path, digest: str, unpack: Callable[[Arrays], T], again: str) -
         raise BadData(f"{path} cannot be read ({error}), expected the arrays of its record", again) from None
 
 
-def read(path: Path, kind: type[T], schema: int, again: str) -> T | None:
+def read(
+    path: Path,
+    kind: type[T],
+    schema: int,
+    again: str,
+    upgrades: Mapping[int, Upgrade] = NO_UPGRADES,
+    contradictions: Callable[[T], Iterable[str]] = lambda _: (),
+) -> T | None:
     """What a file holds; None: there is none. `again` is what to type where it is damaged.
 
+    Older schemas are brought up to `schema` by `upgrades`.
+
     Raises:
-        BadData: it is unreadable, of another schema, or has a field too many, too few or of the wrong type.
+        BadData: it is unreadable, of a newer bench, has a field too many, too few or of the wrong type, or
+            contradicts itself.
     """
     if not path.is_file():
         return None
+    what, origin = kind.__name__.lower(), str(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path} cannot be read ({error}), expected a {kind.__name__.lower()}", again) from None
-    held = data.get("schema") if isinstance(data, dict) else None
-    if held != schema:
-        raise BadData(f"{path} has schema {held!r}, expected {schema}", again)
-    try:
-        found = TypeAdapter(kind).validate_python(unsealed(data))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        what = kind.__name__.lower()
-        raise BadData(f"{path} is no valid {what} at {place}: {problem['msg']}", again) from None
-    check(data, str(path), again)
+        text = read_text(path, MOST)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(f"{path} cannot be read ({why(error)}), expected a {what}", again) from None
+    held = parsed_json(text, origin, what, again)
+    data = upgraded(one_line_each(unsealed(held), text), schema, upgrades, origin, what)
+    found: T = validated(data, _adapter(kind), origin, what, again)
+    require_sound(contradictions(found), origin, what, again)
+    check(held, origin, again)
     return found
+
+
+@cache
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)  # costs more to build than many results to read

@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import regular
 from bench.errors import BadData
 from bench.records.files import writing
 from bench.records.record import Record
@@ -182,7 +183,7 @@ def images(path: Path) -> Iterator[EvidenceImages]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        handle: Any = safe_open(path, framework="numpy")
+        handle: Any = safe_open(regular(path), framework="numpy")
         opened = handle.__enter__()
         found = EvidenceImages(path, opened)
         shape = tuple(opened.get_slice("images").get_shape())

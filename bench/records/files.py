@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from bench.core.files import regular
 from bench.errors import BadValue
 
 _TEMPORARY = re.compile(r"\..+\.([a-z0-9_]{8}|part)")
@@ -44,6 +45,8 @@ def write_all(files: Mapping[Path, bytes | memoryview], *, synced: bool = True) 
 @contextlib.contextmanager
 def writing(path: Path, *, synced: bool = True) -> Iterator[IO[bytes]]:
     """The same for what is written piece by piece."""
+    if path.exists():
+        regular(path)  # a device or a pipe would be replaced by a file
     _make(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

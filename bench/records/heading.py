@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ConfigDict
 
+from bench.records.kinds import Amount, Count, Id, NormName, Radius, Sha256
 from bench.records.record import Interval, Provenance
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -24,8 +25,8 @@ class Network:
     reconstruction: str | None  # what had to be guessed because no text could be had
     architecture: str
     recipe: str  # with what was overridden, and the radius inside where it is another
-    training_id: str
-    sha256: str  # of its weights
+    training_id: Id
+    sha256: Sha256  # of its weights
     checkpoint: str  # which epoch's
     clean: Interval  # accuracy before any attack, over all n examples
 
@@ -37,15 +38,15 @@ class Heading:
     __pydantic_config__ = STRICT
 
     schema: int
-    id: str
+    id: Id
     networks: tuple[Network, ...]
     data: str
-    data_digest: str
-    norm: str
-    eps: str
-    seed: int
-    examples: int
-    seconds: float | None  # of all cells; None: made before it was noted
+    data_digest: Id
+    norm: NormName
+    eps: Radius
+    seed: Count
+    examples: Count
+    seconds: Amount | None  # of all cells; None: made before it was noted
     spec: Mapping[str, Any]
     provenance: Provenance
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from bench.core.digest import canonical
 from bench.errors import BadValue
 from bench.records.record import LOADED, Record
 
@@ -53,3 +54,38 @@ def named_so(name: str, records: Iterable[Record]) -> list[Record]:
     held = list(records)
     label = label_of(name, loaded_labels(held))
     return [record for record in held if record.defense == label]
+
+
+def network_named(name: str, records: Iterable[Record]) -> list[Record]:
+    """The records of the one loaded network that a label, a run's id (or its beginning) or `loaded` means.
+
+    The latest comes first; empty: the name means none.
+
+    Raises:
+        BadValue: it may mean several networks, or means one that is trained here.
+    """
+    held = list(records)
+    mine = loaded_labels(held)
+    label = label_of(name, mine)
+    found = [record for record in held if record.defense == label and label in mine]
+    if not found and re.fullmatch(r"[0-9a-f]{4,12}", name):
+        found = [record for record in held if record.run_id.startswith(name)]
+    for record in found:
+        if record.defense not in mine:
+            raise BadValue(
+                f"run {record.run_id} is of {record.defense}, expected a loaded network's run or a name",
+                record.defense,
+            )
+    if len({_weights_of(record) for record in found}) > 1:
+        runs = ", ".join(sorted(record.run_id for record in found))
+        raise BadValue(
+            f"{name!r} may be any of several networks here (runs {runs}), expected the id of one's run",
+            found[0].run_id,
+        )
+    return sorted(found, key=lambda record: record.provenance.started, reverse=True)
+
+
+def _weights_of(record: Record) -> str:
+    """What tells one loaded network from another: its weights and all that was said of it."""
+    training = record.spec["training"]
+    return canonical([training["defense"], training["architecture"], training.get("init")])

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what is complete is read without a lock, and sooner without the library
     from filelock import BaseFileLock
 
+from bench.core.json_file import read_json
+
 FOLDER = ".locks"
 """The folder of a store that holds its locks: empty files that stay, and notes of who holds one now."""
 
@@ -91,7 +93,7 @@ def _taken(lock: BaseFileLock, seconds: float) -> bool:
 def _holder(note: Path) -> Holder | None:
     """Who wrote the note; None: nobody yet, or it cannot be read."""
     try:
-        held = json.loads(note.read_text(encoding="utf-8"))
+        held = read_json(note)
         return Holder(int(held["pid"]), str(held["host"]), str(held["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.core.digest import canonical
+from bench.core.json_file import read_json
 from bench.records.record import Record
 from bench.records.store import write_atomically
 
@@ -71,7 +72,7 @@ def without_folders(command: str) -> str:
 def origin_of(folder: Path) -> Origin:
     """What was noted beside the weights in a folder; nothing, where it is damaged or of another account."""
     try:
-        held = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        held = read_json(folder / FILE)
         found = Origin(held["data"], held["checkpoint"], tuple(held["code"]))
         is_ours = hmac.compare_digest(str(held["signature"]), _signature(found, folder.name))
     except (OSError, ValueError, KeyError, TypeError):

@@ -10,6 +10,18 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from bench.core.threat import Budget, Norm
+from bench.records.kinds import (
+    Amount,
+    ColumnName,
+    Command,
+    Commit,
+    Count,
+    Id,
+    NormName,
+    PlainName,
+    Radius,
+    Sha256,
+)
 from bench.records.seal import sealed
 
 SCHEMA = 1
@@ -32,8 +44,8 @@ class Interval:
     value: float
     low: float
     high: float
-    count: int
-    n: int
+    count: Count
+    n: Count
 
 
 @dataclass(frozen=True)
@@ -42,27 +54,27 @@ class Column:
 
     __pydantic_config__ = _STRICT
 
-    name: str
+    name: ColumnName
     attack: str  # with every parameter
     level: str  # white-box, gray-box, black-box
     knowledge: str  # the level with what distinguishes it: "gray-box, twin"
     robust: Interval | None  # over all n examples; None: skipped or failed, and why below
     attack_success_rate: float | None  # over the examples that it met; None: it met none
-    forwards: float | None  # mean per example, over all n: so columns add up
-    backwards: float | None
-    queries_mean: float | None  # forwards to the first success, failures at all they spent, over what it met
-    queries_median: float | None  # None, both: it met none, was answered nothing, or an old record lacks it
-    seconds: float
-    moved: int = 0  # candidates outside budget or box, projected by the referee
-    lost: int = 0  # successes that the attack had and did not return
-    invalid: int = 0  # candidates that were not numbers
+    forwards: Amount | None  # mean per example, over all n: so columns add up
+    backwards: Amount | None
+    queries_mean: Amount | None  # forwards to the first success, failures at all they spent, over what it met
+    queries_median: Amount | None  # None, both: it met none, was answered nothing, or an old record lacks it
+    seconds: Amount
+    moved: Count = 0  # candidates outside budget or box, projected by the referee
+    lost: Count = 0  # successes that the attack had and did not return
+    invalid: Count = 0  # candidates that were not numbers
     skipped: str | None = None
     error: str | None = None
     adaptive: bool = False  # made against what this defense does: BPDA, EOT, its own loss, its detector
     answers: tuple[str, ...] = ()  # the traits of the defense that it was made to get past
     after: str | None = None  # the column that it goes on from: its accuracy is that of both
-    met: int | None = None  # examples that it attacked; None: skipped, failed, or made before it was noted
-    broke: int | None = None  # of those
+    met: Count | None = None  # examples that it attacked; None: skipped, failed, or made before it was noted
+    broke: Count | None = None  # of those
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class Check:
     rule: str  # "A5", an id of bench.records.rules
     verdict: Literal["pass", "warn", "block", "info", "open"]  # open: not computed yet
     detail: str  # the figures, in one sentence; where it is open, what is missing
-    command: str | None = None  # what investigates it
+    command: Command | None = None  # what investigates it
     code: str | None = None  # names the code that looked at the network; None: of records, or made before
 
 
@@ -95,12 +107,12 @@ class Evidence:
 
     __pydantic_config__ = _STRICT
 
-    file: str  # its name in the run's folder
-    sha256: str
-    images: int  # examples that were broken, so are in it
+    file: PlainName  # its name in the run's folder
+    sha256: Sha256
+    images: Count  # examples that were broken, so are in it
     again: Interval  # robust accuracy by the stored images, in another batch size
     rounded: Interval  # the same after rounding to 8 bits
-    left: int = 0  # images that rounding carried out of the budget; they are not projected back
+    left: Count = 0  # images that rounding carried out of the budget; they are not projected back
 
 
 @dataclass(frozen=True)
@@ -109,9 +121,43 @@ class Verdicts:
 
     __pydantic_config__ = _STRICT
 
-    ids: str  # names the examples' positions in the test set, in order
+    ids: Id  # names the examples' positions in the test set, in order
     clean: str  # right before any attack
     worst_case: str  # robust against every column
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """The mean of the accuracies of all classes, with its 95 % interval; see bench.core.by_class."""
+
+    __pydantic_config__ = _STRICT
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """How many examples of one class there are, and of how many the defense holds."""
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    n: int
+    clean: int  # right before any attack
+    robust: int | None  # robust against every column; None: the run has no worst case
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """What the defense keeps of each class that has an example, in the order of their labels."""
+
+    __pydantic_config__ = _STRICT
+
+    classes: tuple[OfClass, ...]
+    clean: Balanced
+    robust: Balanced | None  # None: the run has no worst case
 
 
 @dataclass(frozen=True)
@@ -120,10 +166,10 @@ class Imported:
 
     __pydantic_config__ = _STRICT
 
-    file: str  # its name, without folders
-    sha256: str
+    file: PlainName  # its name, without folders
+    sha256: Sha256
     note: str | None  # who made it and how, in the user's words
-    outside: int  # images beyond the budget, in the place of which the clean ones were judged
+    outside: Count  # images beyond the budget, in the place of which the clean ones were judged
     alone: Interval  # robust accuracy under these images
     best_known: Interval  # under these, every column, and what was imported before
     robust: str  # what these left standing, example by example
@@ -135,16 +181,16 @@ class Training:
 
     __pydantic_config__ = _STRICT
 
-    training_id: str
+    training_id: Id
     recipe: str  # its name, with what was overridden
     checkpoint: str  # "best" or "last" epoch, by robust validation accuracy
-    epoch: int  # of that checkpoint, from 1
-    epochs: int
-    seconds: float
+    epoch: Count  # of that checkpoint, from 1
+    epochs: Count
+    seconds: Amount
     validation_robust_accuracy: float | None
-    sha256: str  # of the weights' file
-    parameters: int
-    parents: Mapping[str, str]  # role -> training id
+    sha256: Sha256  # of the weights' file
+    parameters: Count
+    parents: Mapping[str, Id]  # role -> training id
 
 
 @dataclass(frozen=True)
@@ -154,15 +200,15 @@ class Provenance:
     __pydantic_config__ = _STRICT
 
     version: str
-    commit: str | None
+    commit: Commit | None
     dirty: bool | None
     sources: Mapping[str, str]  # module -> source digest
     packages: Mapping[str, str]
     python: str
     device: str
     started: str  # ISO 8601, UTC
-    seconds: float
-    threads: int | None = None  # they order sums, so change weights; None: made before they were noted
+    seconds: Amount
+    threads: Count | None = None  # they order sums, so change weights; None: made before they were noted
     lock: str | None = None  # the digest of bench/requirements.lock; None: made before there was one
     unlocked: tuple[str, ...] = ()  # packages in another version than the lock's: "torch 2.13.0"
     notes: tuple[str, ...] = ()  # what a network of others needed, and which shortcuts it did not allow
@@ -176,7 +222,7 @@ class Record:
     __pydantic_config__ = _STRICT
 
     schema: int
-    run_id: str
+    run_id: Id
     status: Literal["complete", "failed"]
     defense: str  # the name, with what was overridden: agkd_bml[margin=0.05]
     paper: str  # what the defense implements
@@ -184,12 +230,12 @@ class Record:
     suite: str  # whitebox@1
     custom: bool  # something differs from what is published: shown, never on a board
     data: str
-    data_digest: str
+    data_digest: Id
     architecture: str
-    norm: str
-    eps: str  # an exact fraction or decimal in pixel units: "8/255"
-    seed: int
-    examples: int
+    norm: NormName
+    eps: Radius  # an exact fraction or decimal in pixel units: "8/255"
+    seed: Count
+    examples: Count
     clean: Interval
     worst_case: Interval | None
     columns: tuple[Column, ...]
@@ -198,8 +244,8 @@ class Record:
     spec: Mapping[str, Any]  # the whole resolved run
     provenance: Provenance
     traits: tuple[str, ...] = ()  # what the defense is made of: bench.api.Trait
-    draws: int = 1  # answers that vote on each image of a randomized defense
-    eot_samples: int | None = (
+    draws: Count = 1  # answers that vote on each image of a randomized defense
+    eot_samples: Count | None = (
         None  # passes that a gradient is the mean of; None: made before traits were noted
     )
     audit: tuple[Check, ...] = ()  # what bench audit found, by rule; empty: it was not audited
@@ -208,6 +254,7 @@ class Record:
     imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of what lies beside it, by name
     differs: tuple[str, ...] = ()  # why it is custom, in words; empty, and custom: made before it was noted
+    by_class: ByClass | None = None  # None: made before classes were counted
 
     @property
     def budget(self) -> str:

@@ -124,12 +124,14 @@ _ALL = (
     ),
     Rule(
         "P8",
-        "the network tells classes apart: not one answer for all",
+        "the network tells classes apart: not one answer for all, and none of classes in another order",
         "the run's clean answers: of at least 10 examples of other classes, fewer than 95 % get the most "
-        "frequent answer, too",
+        "frequent answer, too. It only warns where fewer are right than a guess makes it (exact binomial "
+        "test, p < 0.001), and where another order of the classes, chosen by half of them, doubles those "
+        "that are right among the rest (exact McNemar, p < 0.001)",
         "block",
         HOUSE,
-        codes=("one-answer",),
+        codes=("one-answer", "classes-permuted"),
     ),
     Rule(
         "A1",

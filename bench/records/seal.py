@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bench.core.json_file import parse_json
 from bench.errors import BadData
 
 KEY = "digest"
@@ -20,7 +21,7 @@ KEY = "digest"
 def sealed(data: Mapping[str, Any]) -> str:
     """The data with their digest as indented JSON, with a newline at the end; ValueError for a NaN.
 
-    >>> json.loads(sealed({"a": 1}))["digest"][:12]
+    >>> parse_json(sealed({"a": 1}))["digest"][:12]
     '015abd7f5cc5'
     """
     whole = {**data, KEY: _digest(data)}
@@ -29,7 +30,7 @@ def sealed(data: Mapping[str, Any]) -> str:
 
 def seal(text: str) -> str:
     """The same for JSON text; a digest that it has already is made anew."""
-    return sealed(unsealed(json.loads(text)))
+    return sealed(unsealed(parse_json(text)))
 
 
 def unsealed(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,10 +15,12 @@ from typing import Any, cast
 import numpy as np
 
 from bench.core.digest import canonical, file_sha256
+from bench.core.files import read_bytes, read_text, why
+from bench.core.json_file import MOST, parse_json, read_json
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue
-from bench.records.arrays import Arrays, packed, reason, unpacked
+from bench.records.arrays import LIMIT, Arrays, packed, reason, unpacked
 from bench.records.files import require_writable, write_atomically, writing
 from bench.records.locks import locked
 from bench.records.reading import from_json
@@ -91,11 +93,6 @@ class Store:
         """The folder of one training."""
         return self.root / "models" / training_id
 
-    def records(self) -> Iterator[Record]:
-        """Every complete record, by run id."""
-        for path in sorted(self.root.glob("*/record.json")):
-            yield read_record(path)
-
 
 def complete(run_id: str) -> str:
     """What is said where a record answers."""
@@ -118,7 +115,7 @@ class RunFolder:
         """Open the run; cells that other code computed are thrown away, and how many is returned."""
         content = sealed({"spec": spec, "sources": sources, "owned": True})
         held = self._spec()
-        if held and _same(held["spec"], json.loads(content)["spec"]) and not _changed(held, sources):
+        if held and _same(held["spec"], parse_json(content)["spec"]) and not _changed(held, sources):
             return 0
         cells = list(self.path.glob("cells/*/*.npz")) if held else []  # without, each cell says whose it is
         for file in self.path.glob("cells/*/*") if held else ():
@@ -172,8 +169,8 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            arrays = unpacked(path.read_bytes())
-            told = json.loads(str(arrays.pop("owner"))) if "owner" in arrays else None
+            arrays = unpacked(read_bytes(path, LIMIT))
+            told = parse_json(str(arrays.pop("owner"))) if "owner" in arrays else None
             seconds = float(arrays.pop("seconds"))
             strange = self.stranger(told, column, chunk)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -262,9 +259,9 @@ class RunFolder:
     def _spec(self) -> dict[str, Any]:
         """What is written down about the run; nothing where it is missing or damaged."""
         try:
-            held = json.loads((self.path / "spec.json").read_text(encoding="utf-8"))
+            held = read_json(self.path / "spec.json")
             check(held, str(self.path / "spec.json"), "")
-        except (OSError, ValueError, TypeError, RecursionError, BadData):
+        except (OSError, ValueError, TypeError, BadData):
             return {}
         if not isinstance(held, dict) or not isinstance(held.get("spec"), dict):
             return {}
@@ -292,12 +289,11 @@ def read_record(path: Path) -> Record:
         BadData: it is missing, unreadable, or not a record.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise BadData(f"{path} is not text in UTF-8, expected a record.json", "bench list runs") from None
-    except OSError as error:
-        why = error.strerror or error
-        raise BadData(f"{path} cannot be read ({why}), expected a record.json", "bench list runs") from None
+        text = read_text(path, MOST)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(
+            f"{path} cannot be read ({why(error)}), expected a record.json", "bench list runs"
+        ) from None
     return from_json(text, origin=str(path))
 
 
@@ -309,11 +305,10 @@ def read_examples(path: Path) -> dict[str, Outcomes]:
     """
     found: dict[str, list[dict[str, str]]] = {}
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file, strict=True):
-                found.setdefault(row["column"], []).append(row)
+        for row in csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True):
+            found.setdefault(row["column"], []).append(row)
         return {column: _outcomes(rows) for column, rows in found.items()}
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BadData(
             f"{path} cannot be read ({error}), expected what its run did to each example",
             "bench run again with --rerun",

@@ -15,10 +15,11 @@ from bench.report.rows import BoardRow, ranks_of, rows_of
 from bench.report.setting import by_setting, distinct, in_order, setting, shared, suite_label
 
 
-def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Table:
+def board(records: Sequence[Record], published: Sequence[Published] = (), balanced: bool = False) -> Table:
     """Rank trainings by their worst case over the suites that most of them met; who lacks one ranks last.
 
-    Rows that others published for the same data and budget stand below, without a rank.
+    Rows that others published for the same data and budget stand below, without a rank. `balanced` adds the
+    mean over classes, which ranks nothing.
 
     Raises BadValue for records that do not share data, norm, eps and n, and for two records of one training
     under one suite.
@@ -32,6 +33,8 @@ def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Tab
     claims = {row.first.defense: claim for row in rows if (claim := claim_of(row.first)) is not None}
     marks = _marks(rows)
     columns = _columns(suites, rows, lowest, claimed=bool(claims))
+    if balanced:
+        columns = _with_balanced(columns)
     cells = [
         _cells(row, rank, marks, claims.get(row.first.defense))
         for row, rank in zip(rows, ranks_of(rows), strict=True)
@@ -41,7 +44,7 @@ def board(records: Sequence[Record], published: Sequence[Published] = ()) -> Tab
         place.label,
         columns,
         tuple(tuple(held.get(column.name) for column in columns) for held in cells),
-        notes=footnotes(rows, met, marks, claims, bool(others)),
+        notes=(*footnotes(rows, met, marks, claims, bool(others)), *(_BALANCED if balanced else ())),
         quiet=frozenset(range(len(rows), len(cells))),
     )
 
@@ -76,9 +79,11 @@ def board_files(
     return files
 
 
-def as_values(records: Sequence[Record], published: Sequence[Published] = ()) -> dict[str, object]:
+def as_values(
+    records: Sequence[Record], published: Sequence[Published] = (), balanced: bool = False
+) -> dict[str, object]:
     """A board for scripts: its rows have CSV's names, shares are fractions, what is not known is None."""
-    table, place = board(records, published), setting(records[0])
+    table, place = board(records, published, balanced), setting(records[0])
     return {
         "data": place.data,
         "norm": place.norm,
@@ -146,6 +151,18 @@ def _columns(
     )
 
 
+_BALANCED = (
+    "balanced: the lowest mean of the robust accuracies of all classes over the suites that count; nothing "
+    "is ranked by it, and records that were made before classes were counted have none",
+)
+
+
+def _with_balanced(columns: tuple[TableColumn, ...]) -> tuple[TableColumn, ...]:
+    """The columns with balanced accuracy behind the last worst case."""
+    place = [column.name for column in columns].index("best_known")
+    return (*columns[:place], TableColumn("balanced %", "balanced", ColumnKind.INTERVAL), *columns[place:])
+
+
 def _cells(row: BoardRow, rank: int, marks: Mapping[str, str], claim: Claim | None) -> dict[str, Cell]:
     first, trained = row.first, row.first.training
     signs = {"!": row.missing, "*": row.owed, "+": row.met_more}
@@ -163,6 +180,7 @@ def _cells(row: BoardRow, rank: int, marks: Mapping[str, str], claim: Claim | No
         "parameters": trained.parameters if trained else None,
         "clean": first.clean,
         "best_known": row.best_known,
+        "balanced": row.balanced,
         "ranked": row.ranked,
         "lowest": row.lowest,
         "findings": ", ".join(row.codes) or None,

@@ -11,6 +11,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench.core.exact import exact
+from bench.core.json_file import json_of
+from bench.core.text import one_line
 from bench.errors import BadData, BadValue
 from bench.records.claims import claim_of, link
 from bench.records.record import Interval, Record
@@ -181,26 +184,20 @@ _UNRELIABLE = (
 
 
 def _published(path: Path) -> Published:
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise BadData(f"{path} is not text in UTF-8, expected a file of RobustBench's model_info") from None
-    except (OSError, ValueError) as error:
-        raise BadData(
-            f"{path} cannot be read ({error}), expected a file of RobustBench's model_info"
-        ) from None
+    held = json_of(path, "a file of RobustBench's model_info")
     if not isinstance(held, dict) or not {"name", "clean_acc"} <= set(held):
         raise BadData(f"{path} has no name and clean_acc, expected a file of RobustBench's model_info")
     folder = path.resolve().parent
     norm, data = folder.name, folder.parent.name
+    told = {key: one_line(str(value or "")) for key, value in held.items()}
     return Published(
-        id=path.stem,
-        name=str(held["name"]),
-        authors=str(held.get("authors") or ""),
-        venue=str(held.get("venue") or ""),
-        link=str(held.get("link") or ""),
-        architecture=str(held.get("architecture") or ""),
-        data=str(held.get("dataset") or data),
+        id=one_line(path.stem),
+        name=told["name"],
+        authors=told.get("authors", ""),
+        venue=told.get("venue", ""),
+        link=told.get("link", ""),
+        architecture=told.get("architecture", ""),
+        data=told.get("dataset") or data,
         norm=norm if norm in _NORMS else None,
         eps=_eps(held.get("eps"), path),
         clean=_number(held, "clean_acc", path),
@@ -220,8 +217,8 @@ def _eps(value: object, path: Path) -> str | None:
     if value is None or value == "":
         return None
     try:
-        return str(Fraction(str(value)).limit_denominator(10_000))
-    except (ValueError, ZeroDivisionError):
+        return str(exact(str(value)).limit_denominator(10_000))
+    except ValueError:
         raise BadData(f"{path}: eps is {value!r}, expected a radius such as 8/255") from None
 
 
@@ -236,7 +233,7 @@ def _number(held: Mapping[str, Any], key: str, path: Path) -> float | None:
         return None
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = -1.0
     if not 0 <= found <= 100:
         raise BadData(f"{path}: {key} is {value!r}, expected percent from 0 to 100")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from bench.records.record import Interval, Record
+from bench.records.record import Balanced, Interval, Record
 from bench.report.table import CLEAN, WORST, note
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ COLUMNS = {
     "robust_accuracy": "share of all n images, in [0, 1]",
     "robust_accuracy_low": "lower end of its 95 % Wilson interval",
     "robust_accuracy_high": "upper end",
+    "balanced_accuracy": "mean of the shares of all classes, of the rows 'clean' and 'worst case'",
+    "balanced_accuracy_low": "lower end of its 95 % interval",
+    "balanced_accuracy_high": "upper end",
     "after": "the column that it goes on from: its robust accuracy is that of both, all else its own",
     "met": "images that it attacked: right when clean, and left by the columns that it goes on from",
     "broke": "of these",
@@ -97,7 +100,9 @@ def _rows(record: Record) -> Iterable[dict[str, object]]:
         "threads": made.threads,
         "version": made.version,
     }
-    yield {**shared, "column": CLEAN, "adaptive": False, **_shares(record.clean)}
+    classes = record.by_class
+    clean = _shares(record.clean) | _balanced(classes.clean if classes else None)
+    yield {**shared, "column": CLEAN, "adaptive": False, **clean}
     for column in record.columns:
         yield {
             **shared,
@@ -123,6 +128,7 @@ def _rows(record: Record) -> Iterable[dict[str, object]]:
         "column": WORST,
         "adaptive": any(column.adaptive for column in record.columns),
         **_shares(record.worst_case),
+        **_balanced(classes.robust if classes else None),
     }
 
 
@@ -130,4 +136,11 @@ def _shares(found: Interval | None) -> dict[str, object]:
     if found is None:
         return {}
     name = "robust_accuracy"
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _balanced(found: Balanced | None) -> dict[str, object]:
+    if found is None:
+        return {}
+    name = "balanced_accuracy"
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

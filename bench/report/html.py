@@ -20,7 +20,12 @@ def html(table: Table) -> str:
     </tbody>
     </table>
     """
-    shown = [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
+    shown = [
+        (column, place)
+        for place, column in enumerate(table.columns)
+        if not column.only_csv
+        and (column.kind is not ColumnKind.TEXT or any(row[place] is not None for row in table.rows))
+    ]
     head = "".join(_cell("th", column, column.title) for column, _ in shown)
     rows = [
         "".join(_cell("td", column, read_cell(column, row[place])) for column, place in shown)
@@ -47,8 +52,8 @@ def lines(texts: Iterable[str]) -> str:
 
 
 def _cell(tag: str, column: TableColumn, text: str) -> str:
-    style = "" if column.kind is ColumnKind.TEXT else ' style="text-align: right"'
-    return f"<{tag}{style}>{escape(text)}</{tag}>"
+    side = "left" if column.kind is ColumnKind.TEXT else "right"  # notebooks put all of it to the right
+    return f'<{tag} style="text-align: {side}">{escape(text)}</{tag}>'
 
 
 def _list(texts: Iterable[str]) -> list[str]:

@@ -8,8 +8,9 @@ from fractions import Fraction
 from itertools import groupby
 
 from bench.core.paired import Difference
+from bench.core.text import one_line
 from bench.core.threat import format_eps
-from bench.records.record import Interval
+from bench.records.record import Balanced, Interval
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points, read_cell
 
 Place = tuple[int, str]
@@ -96,12 +97,12 @@ def latex(
         for number, row in enumerate(table.rows)
     ]
     environment = "table*" if wide else "table"
-    lines = [f"% {' '.join(comment.split())}"] if comment else []
+    lines = [f"% {' '.join(one_line(comment).split())}"] if comment else []
     lines += [
         rf"\begin{{{environment}}}",
         rf"  \centering\setlength{{\belowcaptionskip}}{{6pt}}{style}",
         rf"  \caption{{{caption}}}",
-        rf"  \label{{{label}}}",
+        rf"  \label{{{_label(label)}}}",
         rf"  \begin{{tabular}}{{{shape}}}",
         r"    \toprule",
         *_groups([column for column, _ in shown]),
@@ -185,9 +186,11 @@ def _groups(columns: Sequence[TableColumn]) -> list[str]:
 
 def _cell(column: TableColumn, cell: Cell, bold: bool, quiet: bool) -> str:
     face = r"\textbf" if bold else r"\textit" if quiet else ""
-    if isinstance(cell, (Interval, Difference)):
-        value, _, rest = (percent(cell) if isinstance(cell, Interval) else points(cell)).partition(" ")
-        if isinstance(cell, Interval):  # so that figures stand below each other
+    if isinstance(cell, (Interval, Balanced, Difference)):
+        value, _, rest = (
+            percent(cell) if isinstance(cell, (Interval, Balanced)) else points(cell)
+        ).partition(" ")
+        if isinstance(cell, (Interval, Balanced)):  # so that figures stand below each other
             rest = re.sub(r"(?<!\d)(\d\.)", r"\\phantom{0}\1", rest)
         return rf"{_in(face, value)} {{\scriptsize {rest}}}".replace("-", "$-$")
     if cell is None:
@@ -197,6 +200,11 @@ def _cell(column: TableColumn, cell: Cell, bold: bool, quiet: bool) -> str:
         return _in(face, escape(cell.text) + mark)
     text = escape(read_cell(column, cell))
     return _in(face, text if column.kind is ColumnKind.TEXT else text.replace("-", "$-$"))
+
+
+def _label(text: str) -> str:
+    """A name that \\ref finds, of signs that mean nothing to TeX."""
+    return re.sub(r"[^A-Za-z0-9:._-]", "-", text)
 
 
 def _apart(line: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from bench.core.listing import listing
 from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
-from bench.records.record import Interval, Record
+from bench.records.record import Balanced, Interval, Record
 from bench.report.board import board, origin
 from bench.report.exchange import Published
 from bench.report.latex import Place, caption, escape, latex
@@ -24,12 +24,17 @@ TESTED = (
 """What bold figures mean."""
 
 
-def board_latex(records: Sequence[Record], wide: bool = False, published: Sequence[Published] = ()) -> str:
+def board_latex(
+    records: Sequence[Record],
+    wide: bool = False,
+    published: Sequence[Published] = (),
+    balanced: bool = False,
+) -> str:
     """A board of one ground for a paper: one column of a page without intervals, or both with everything.
 
     What all rows share is said in the caption rather than in a column.
     """
-    table, place = board(records, published), setting(records[0])
+    table, place = board(records, published, balanced), setting(records[0])
     names = [column.name for column in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in table.rows]
     met = [column.name for column in table.columns if f"{column.name}_column" in names]
@@ -49,6 +54,8 @@ def board_latex(records: Sequence[Record], wide: bool = False, published: Sequen
     told = [_shared(rows, place)]
     if any(column.name == "passes" for column in chosen):
         told.append("Passes: forwards and backwards for each image, of all attacks.")
+    if balanced:
+        told.append("Balanced: the mean of the worst cases of all classes.")
     if any(column.name == "published" for column in chosen):
         told.append("Published: what was said of the method on other weights, often other networks.")
     if rare:
@@ -171,6 +178,8 @@ def _columns(
     ]
     if rare:
         found.append(TableColumn("lowest", "lowest", ColumnKind.SHARE, group="worst case"))
+    if "balanced" in shown:
+        found.append(TableColumn("balanced", "balanced", kind))
     if "best_known" in shown:
         found.append(TableColumn("best known", "best_known", kind))
     if wide and "published" in shown:
@@ -194,7 +203,7 @@ def _cell(column: TableColumn, row: Mapping[str, Cell], letters: Mapping[str, st
         marks = ["†" if row["reconstruction"] else "", incomplete, owes, lower]
         marks += [letters[code] for code in _codes(row)]
         return Marked(cell.text, "".join(marks))
-    if isinstance(cell, Interval) and column.kind is ColumnKind.SHARE:
+    if isinstance(cell, (Interval, Balanced)) and column.kind is ColumnKind.SHARE:
         return cell.value
     return round(cell) if column.kind is ColumnKind.COUNT and isinstance(cell, float) else cell
 

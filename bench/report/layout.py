@@ -57,7 +57,13 @@ def drawn(columns: Sequence[tuple[str, Sequence[str], bool]], rooms: Sequence[in
     for row in zip(*(cells for _, cells, _ in columns), strict=True):
         table.add_row(*(Text(jointed(cell, room)) for cell, room in zip(row, rooms, strict=True)))
     text = io.StringIO()
-    Console(file=text, width=total(list(rooms)), color_system=None, force_terminal=False).print(table)
+    Console(
+        file=text,
+        width=total(list(rooms)),
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,  # it would show the table there and write nothing
+    ).print(table)
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 

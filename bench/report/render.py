@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv as comma_separated
 import io
+import re
 from dataclasses import dataclass
 from enum import Enum
 
 from bench.core.paired import Difference
-from bench.records.record import Interval
+from bench.core.text import in_a_spreadsheet, one_line
+from bench.records.record import Balanced, Interval
 from bench.report.layout import drawn, fold, least, rooms_of, total
 
 
@@ -20,7 +22,7 @@ class ColumnKind(Enum):
     NUMBER = "number"  # a float, one decimal where people read
     SHARE = "share"  # a fraction; percent where people read
     POINTS = "points"  # a difference of fractions; signed points where people read
-    INTERVAL = "interval"  # an Interval; percent where people read, three columns in CSV
+    INTERVAL = "interval"  # an Interval or Balanced; percent where people read, three columns in CSV
     DIFFERENCE = "difference"  # a Difference; signed points where people read, three columns in CSV
 
 
@@ -33,9 +35,12 @@ class Marked:
     link: str | None = None  # where markdown leads from the text
 
 
+WEB = ("https://", "http://")
+"""How a link begins that may be followed; any other may be a program."""
+
 _THREE = (ColumnKind.INTERVAL, ColumnKind.DIFFERENCE)  # value, low, high in CSV
 
-Cell = str | int | float | Interval | Difference | Marked | None
+Cell = str | int | float | Interval | Balanced | Difference | Marked | None
 """None is shown as a dash and is an empty field in CSV; a float among intervals is a share without one."""
 
 
@@ -82,7 +87,7 @@ def markdown(table: Table, comment: str | None = None) -> str:
     """
     shown = _shown(table)
     head = [column for column, _ in shown]
-    lines = [f"<!-- {comment.replace('--', '- -')} -->", ""] if comment else []
+    lines = [f"<!-- {one_line(comment).replace('--', '- -')} -->", ""] if comment else []
     lines += [f"# {escape(table.title)}", ""]
     if table.facts:
         lines += [*(f"- {escape(name)}: {escape(value)}" for name, value in table.facts), ""]
@@ -96,17 +101,20 @@ def markdown(table: Table, comment: str | None = None) -> str:
     if table.notes:
         lines += ["", *(f"- {escape(note)}" for note in table.notes)]
     if table.commands:
-        lines += ["", *(f"- {escape(name)}: `{command}`" for name, command in table.commands)]
+        lines += ["", *(f"- {escape(name)}: {_code(command)}" for name, command in table.commands)]
     return "\n".join(lines) + "\n"
 
 
 def csv(table: Table) -> str:
-    """One header line and plain values: fractions, never percent; nothing is rounded."""
+    """One header line and plain values: fractions, never percent; nothing is rounded.
+
+    Text that a spreadsheet would compute begins with an apostrophe.
+    """
     text = io.StringIO()
     writer = comma_separated.writer(text, lineterminator="\n")
-    writer.writerow(_names(table))
+    writer.writerow(map(in_a_spreadsheet, _names(table)))
     for row in table.rows:
-        writer.writerow("" if value is None else value for value in _values(table, row))
+        writer.writerow("" if value is None else in_a_spreadsheet(value) for value in _values(table, row))
     return text.getvalue()
 
 
@@ -138,7 +146,7 @@ def terminal(table: Table, width: int = 100) -> str:
         notes.append(f"not shown for want of width: {', '.join(gone)}; a wider terminal or --json has all")
     lines += ["", *(folded for note in notes for folded in fold(f"- {note}", width, "  "))] if notes else []
     lines += ["", *(f"- {name}: {command}" for name, command in table.commands)] if table.commands else []
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def escape(text: str) -> str:
@@ -147,13 +155,13 @@ def escape(text: str) -> str:
     >>> escape("a|b & <i>_x_</i>")
     'a\\\\|b &amp; &lt;i&gt;\\\\_x\\\\_&lt;/i&gt;'
     """
-    text = " ".join(text.split())
+    text = " ".join(one_line(text).split())
     for sign in "\\`*_[]|":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def percent(interval: Interval) -> str:
+def percent(interval: Interval | Balanced) -> str:
     """A share with its 95 % interval, as tables show it.
 
     >>> percent(Interval(0.451, 0.4199, 0.4823, 451, 1000))
@@ -178,19 +186,26 @@ def read_cell(column: TableColumn, cell: Cell) -> str:
     """A cell as people read it."""
     if cell is None:
         return "-"
-    if isinstance(cell, Interval):
+    if isinstance(cell, (Interval, Balanced)):
         return percent(cell)
     if isinstance(cell, Difference):
         return points(cell)
     if isinstance(cell, Marked):
-        return f"{cell.text}{cell.mark}"
+        return one_line(f"{cell.text}{cell.mark}")
     if isinstance(cell, str):
-        return cell
+        return one_line(cell)
     if column.kind is ColumnKind.COUNT:
         return f"{cell:,}"
     if column.kind is ColumnKind.POINTS:
         return f"{round(100 * cell, 1) + 0.0:+.1f}"
     return f"{100 * cell:.1f}" if column.kind in (ColumnKind.SHARE, *_THREE) else f"{cell:,.1f}"
+
+
+def _code(command: str) -> str:
+    """A command as a span of code in markdown, whatever is in it."""
+    command = one_line(command)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", command)), default=0))
+    return f"{fence} {command} {fence}" if "`" in command else f"`{command}`"
 
 
 def _shown(table: Table) -> list[tuple[TableColumn, int]]:
@@ -209,7 +224,7 @@ def _names(table: Table) -> list[str]:
 def _values(table: Table, row: tuple[Cell, ...]) -> list[str | int | float | None]:
     found: list[str | int | float | None] = []
     for column, cell in zip(table.columns, row, strict=True):
-        if isinstance(cell, (Interval, Difference)):
+        if isinstance(cell, (Interval, Balanced, Difference)):
             found += [cell.value, cell.low, cell.high]
         else:
             found.append(cell.text if isinstance(cell, Marked) else cell)
@@ -221,8 +236,10 @@ def _escaped(column: TableColumn, cell: Cell) -> str:
     text = read_cell(column, cell)
     if column.kind in _THREE:
         return text
-    if isinstance(cell, Marked) and cell.link:
-        link = "".join(sign for sign in cell.link if sign not in "<>|\\" and not sign.isspace())
+    if isinstance(cell, Marked) and cell.link and cell.link.startswith(WEB):
+        link = "".join(
+            sign for sign in cell.link if sign not in "<>|\\" and sign.isprintable() and sign != " "
+        )
         return f"[{escape(cell.text)}](<{link}>)" + " " * cell.mark.startswith(" ") + escape(cell.mark)
     return escape(text)
 

@@ -11,7 +11,7 @@ from bench.core.listing import listing
 from bench.core.traits import owed
 from bench.errors import BadValue
 from bench.records.follow_ups import chain
-from bench.records.record import Column, Finding, Interval, Record
+from bench.records.record import Balanced, Column, Finding, Interval, Record
 from bench.report.audit import signs
 from bench.report.setting import suite_label
 
@@ -83,6 +83,12 @@ class BoardRow:
         """The same with its interval."""
         known = [record.best_known for record in self.records if record.best_known is not None]
         return min(known, key=lambda found: found.value, default=None)
+
+    @property
+    def balanced(self) -> Balanced | None:
+        """The lowest mean over classes, over the suites that count; None: no record of these says it."""
+        counted = [r.by_class for r in self.records if r.by_class and suite_label(r) in self.counted]
+        return min((held.robust for held in counted if held.robust), key=lambda b: b.value, default=None)
 
     @property
     def traits(self) -> frozenset[str]:

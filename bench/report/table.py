@@ -153,7 +153,7 @@ def _notes(record: Record) -> tuple[str, ...]:
             f"evidence: {kept.images} adversarial images; from their file {percent(kept.again)} %, "
             f"rounded to 8 bits {percent(kept.rounded)} % ({kept.left} leave the budget by it)"
         )
-    of_others = ("network: ", "weights: ")
+    of_others = ("network: ", "weights: ", "attack: ")
     notes += [note if note.startswith(of_others) else f"numerics: {note}" for note in record.provenance.notes]
     if record.reconstruction:
         notes.append(f"a reconstruction: {record.reconstruction}")

@@ -17,6 +17,7 @@ from bench.attacks.geometry import project
 from bench.attacks.streams import seeded
 from bench.core.bitmap import packed
 from bench.core.digest import file_sha256, source_digests
+from bench.core.files import why
 from bench.core.outcomes import REFUSED, worst_case
 from bench.core.seeds import seed_for
 from bench.core.succession import changed_modules
@@ -90,12 +91,10 @@ def import_images(
 def _array(file: Path) -> NDArray[Any]:
     """What is in the file, as it is, and not read into memory before it is needed."""
     expected, again = "expected a NumPy array of images (.npy)", "np.save('adv.npy', images)"
-    if not file.is_file():
-        raise BadData(f"{file} is {'a folder' if file.is_dir() else 'not there'}, {expected}", again)
     try:
         found = opened(file)
     except OSError as error:
-        raise BadData(f"{file} cannot be read ({error.strerror or error}), {expected}", again) from None
+        raise BadData(f"{file} cannot be read ({why(error)}), {expected}", again) from None
     except Unreadable as error:
         if zipfile.is_zipfile(file):
             raise BadData(f"{file} holds several arrays, expected one", again) from None

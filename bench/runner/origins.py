@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from bench.core.digest import source_digest
+from bench.core.files import read_text, resolved
 from bench.core.imports import is_given, module_at
+from bench.core.json_file import read_json
 from bench.core.own import OURS
-from bench.data.catalog import PREFIXES, user_path
+from bench.data.catalog import PREFIXES, absolute
 from bench.data.identity import identity
-from bench.data.reading import parted
 from bench.errors import BadValue, BenchError
 from bench.plan import RunSpec, TrainSpec
 from bench.records.origin import Origin, module_of, note_origin, origin_of
@@ -36,7 +36,7 @@ def note_training(spec: TrainSpec, folder: Path) -> None:
     """The same of one network; one that is not in the store has no place for a note."""
     prefix = spec.data.partition(":")[0]
     origin = Origin(
-        data=f"{prefix}:{user_path(spec.data)}{parted(spec.data)[1]}" if prefix in PREFIXES else None,
+        data=absolute(spec.data) if prefix in PREFIXES else None,
         checkpoint=_weights(spec),
         code=tuple(dict.fromkeys(map(_place, spec.given_code))),
     )
@@ -89,7 +89,7 @@ def _weights(spec: TrainSpec) -> str | None:
     if spec.init is None or not spec.init.path.is_file() or is_made_here(spec.init.path):
         return None
     is_own = not isinstance(defense, Foreign) or defense.source == "file"  # not one that was downloaded
-    return str(spec.init.path.expanduser().resolve()) if is_own else None
+    return str(resolved(spec.init.path)) if is_own else None
 
 
 def _place(name: str) -> str:
@@ -122,7 +122,7 @@ def _folders(record: Record, store: Store) -> Iterator[Path]:
 
 def _parents(path: Path) -> list[str]:
     try:
-        held: Mapping[str, str] = json.loads(path.read_text(encoding="utf-8"))["spec"]["parents"]
+        held: Mapping[str, str] = read_json(path)["spec"]["parents"]
         return list(held.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # who needs it says what is wrong
         return []
@@ -133,7 +133,7 @@ def _is_as_it_was(place: str, made: Mapping[str, str]) -> bool:
     if not place.endswith(".py"):
         return _is_there(place)
     try:
-        return source_digest(Path(place).read_text(encoding="utf-8")) == made.get(module_of(place))
+        return source_digest(read_text(Path(place))) == made.get(module_of(place))
     except (OSError, ValueError, SyntaxError):
         return False
 

@@ -40,6 +40,8 @@ def stored_cells(folder: RunFolder, subject: Subject) -> ColumnCells:
             found.shared[trial.column] = sum(part.shared for part in whole)
             if trial.knowledge.gradients in CLIMBS_VICTIM:
                 found.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
+        elif subject.failed(trial) is not None:
+            continue
         elif (reason := subject.closed(trial) or needless(trial, found)) is not None:
             found.skipped[trial.column] = reason
     return found
@@ -51,7 +53,7 @@ def recomputed(record: Record, subject: Subject, cells: ColumnCells) -> Record:
     Raises:
         BadValue: no column is whole.
     """
-    found = findings_of(subject.spec, cells)
+    found = findings_of(subject.spec, cells, subject.data.num_classes)
     made = record.provenance
     return summarise(subject, cells, found, made)
 
@@ -71,6 +73,8 @@ def summary_differs(record: Record, now: Record) -> Iterator[str]:
     apart = {*ADDED, *HEADLINE, *(OF_TRAITS if record.eot_samples is None else ())}
     if record.custom and not record.differs:  # made before it was noted why
         apart.add("differs")
+    if record.by_class is None:  # made before classes were counted
+        apart.add("by_class")
     for item in dataclasses.fields(Record):
         if item.name in apart:
             continue

@@ -108,7 +108,7 @@ class _Run:
         )
         self._begin()
         subject.lay_out()
-        for note in subject.arena.notes():
+        for note in subject.notes():
             options.progress.say(note)
         with executor(
             lambda: Columns(subject), RunWork(spec, weights_behind([spec], options.store)), options
@@ -118,13 +118,13 @@ class _Run:
             findings += as_many_as_fit(
                 lambda n: diagnostics.from_history(subject.deployed, subject.anew(), images[:n]), len(images)
             )
-        findings += findings_of(spec, cells)
+        findings += findings_of(spec, cells, data.num_classes)
         evidence = None
         if options.evidence and cells.outcomes and not cells.failed:
             evidence, told = keep(subject, self.folder, cells.outcomes, options.progress)
             findings += told
         sources = sources_behind(spec, options.store, self.sources)
-        notes = (*subject.trained.said, *subject.arena.notes())
+        notes = (*subject.trained.said, *subject.notes())
         figures = figures_digest(self.sources)
         seconds = time.perf_counter() - self.clock
         made = provenance(sources, subject.device, self.started, seconds, notes, figures)
@@ -166,8 +166,9 @@ class _Run:
 
     def _admitted(self, trial: Trial, subject: Subject, cells: ColumnCells) -> bool:
         """Whether a column is played, as far as is known; if not, it is noted why."""
-        reason = subject.closed(trial) or needless(trial, cells)
-        if reason:
+        if (failure := subject.failed(trial)) is not None:
+            cells.failed[trial.column] = failure
+        elif reason := subject.closed(trial) or needless(trial, cells):
             cells.skipped[trial.column] = reason
         elif isinstance(trial, FollowUp) and cells.failed:
             cells.failed[trial.column] = f"it goes on from {next(iter(cells.failed))}, which failed"

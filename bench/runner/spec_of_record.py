@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from bench.api import Suite
 from bench.core.encoding import decode
-from bench.core.threat import Source
+from bench.core.json_file import read_json
+from bench.core.threat import Budget, Source
 from bench.data.catalog import PREFIXES, source
 from bench.data.identity import identity
 from bench.data.reading import parted
 from bench.errors import BadCheckpoint, BadValue, BenchError
+from bench.evaluate.numerics import Numerics
 from bench.plan import Init, Named, RunSpec, TrainSpec, name_of
 from bench.records.record import Record
 from bench.records.store import Store
 from bench.runner.origins import data_of, give, give_code_of
+from bench.train.recipe import Recipe
 
 
 def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[str, ...] = ()) -> RunSpec:
@@ -34,10 +37,10 @@ def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[s
     try:
         found = RunSpec(
             training=_training(store, spec["training"]["id"], data, spec["training"]["name"]),
-            suite=decode(spec["suite"]),
-            budget=decode(spec["budget"]),
+            suite=decode(spec["suite"], kind=Suite),
+            budget=decode(spec["budget"], kind=Budget),
             checkpoint=spec["checkpoint"],
-            numerics=decode(spec["numerics"]),
+            numerics=decode(spec["numerics"], kind=Numerics),
             others=tuple((Source(who), _training(store, name, data)) for who, name in spec["others"].items()),
         )
     except (KeyError, TypeError, AttributeError, BenchError) as error:
@@ -51,15 +54,15 @@ def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[s
 
 def _training(store: Store, name: str, data: str | None, label: str | None = None) -> TrainSpec:
     folder = store.model(name)
-    spec = _spec_of(folder)
+    spec = spec_of_training(folder)
     defense: Any = decode(spec["defense"])
     training = TrainSpec(
         named=_named(defense, label),
         data=_data(spec, data or data_of(folder, spec["data_identity"])),
         data_identity=spec["data_identity"],
         architecture=spec["architecture"],
-        budget=decode(spec["budget"]),
-        recipe=decode(spec["recipe"]),
+        budget=decode(spec["budget"], kind=Budget),
+        recipe=decode(spec["recipe"], kind=Recipe),
         seed=spec["seed"],
         parents=tuple((role, _training(store, parent, data)) for role, parent in spec["parents"].items()),
         init=Init(Path(), spec["init"]) if "init" in spec else None,  # trained: nobody reads it again
@@ -72,7 +75,7 @@ def _training(store: Store, name: str, data: str | None, label: str | None = Non
     return training
 
 
-def _spec_of(folder: Path) -> Mapping[str, Any]:
+def spec_of_training(folder: Path) -> Mapping[str, Any]:
     """What was trained in a folder.
 
     Raises:
@@ -82,9 +85,7 @@ def _spec_of(folder: Path) -> Mapping[str, Any]:
     if not (folder / "training.json").is_file():
         raise BadCheckpoint(f"the weights {folder.name} are not in {str(folder.parent)!r}", hint)
     try:
-        return cast(
-            "Mapping[str, Any]", json.loads((folder / "spec.json").read_text(encoding="utf-8"))["spec"]
-        )
+        return cast("Mapping[str, Any]", read_json(folder / "spec.json")["spec"])
     except (OSError, ValueError, KeyError, TypeError):
         raise BadCheckpoint(f"{folder / 'spec.json'} is missing or damaged", hint) from None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.core.behind import FIGURES, LEFT_OUT
 from bench.core.digest import content_id, source_digests
+from bench.core.json_file import read_json
 from bench.core.succession import changed_modules
 from bench.data.dataset import Dataset
 from bench.errors import BadCheckpoint, BadData, StaleRecord
@@ -171,10 +172,10 @@ def _note(folder: Path, key: str) -> Any:
     if not path.is_file():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = read_json(path)
         dict(held["sources"])
         return held.get(key)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise BadCheckpoint(f"{path} is damaged", f"rm -r {folder} and train again") from None
 
 

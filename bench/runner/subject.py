@@ -7,7 +7,7 @@ those of its run, and none of them has a default.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from bench.api import Deployed, Trial
 from bench.core.threat import Budget, Source
 from bench.data.dataset import Dataset, test_subset
-from bench.evaluate.adaptive import why_skipped
+from bench.errors import TrainingFailed
+from bench.evaluate.adaptive import replaced_in, why_skipped
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Arena, Chunk
 from bench.evaluate.prepared import deciding
@@ -40,6 +41,9 @@ class Subject:
     batches: Batches
     compiled: bool
     rows: tuple[Tensor, ...]  # of each chunk, where its examples are in the test split
+    untrained: Mapping[Source, str] = field(
+        default_factory=dict
+    )  # networks of attackers, and what went wrong
 
     @cached_property
     def arena(self) -> Arena:
@@ -88,12 +92,23 @@ class Subject:
     def lay_out(self) -> None:
         """Prepare the networks of every column now: so no cell's arithmetic depends on those before it."""
         for trial in self.spec.suite.trials:
-            if self.closed(trial) is None:
+            if self.failed(trial) is None and self.closed(trial) is None:
                 self.arena.access(trial.knowledge)
 
     def closed(self, trial: Trial) -> str | None:
         """Why this column says nothing about this defense; None: it can be played."""
         return why_skipped(trial, self.arena)
+
+    def failed(self, trial: Trial) -> str | None:
+        """Why this column's attacker has no network of their own; None: it is there, or not needed."""
+        return self.untrained.get(trial.knowledge.gradients)
+
+    def notes(self) -> tuple[str, ...]:
+        """What was done for the network and for its attacks to fit each other."""
+        trials = [trial for trial in self.spec.suite.trials if self.failed(trial) is None]
+        played = [trial for trial in trials if self.closed(trial) is None]
+        replaced = (replaced_in(trial, self.data.num_classes) for trial in played)
+        return (*self.arena.notes(), *(f"attack: {told}" for told in replaced if told))
 
 
 def open_subject(spec: RunSpec, options: Options, data: Dataset | None = None) -> Subject:
@@ -108,6 +123,16 @@ def open_subject(spec: RunSpec, options: Options, data: Dataset | None = None) -
     net = build_trained(spec.training, trained, data, spec.checkpoint).to(device)
     deployed = spec.training.named.defense.deploy(net)
     deployed.predict.eval()
+    others: dict[Source, nn.Module] = {}
+    untrained: dict[Source, str] = {}
+    for who, other in spec.others:
+        try:
+            others[who] = attackers_network(who, other, trained, options, data)
+        except TrainingFailed as error:  # a fault of the attacker's training, not of the victim
+            # what mends it would change the victim's training, too, where there is one
+            told = error if trained.epochs == 0 else error.message
+            untrained[who] = f"the attackers' {who.value} network could not be trained: {told}"
+            options.progress.say(untrained[who])
     return Subject(
         spec=spec,
         device=device,
@@ -115,8 +140,9 @@ def open_subject(spec: RunSpec, options: Options, data: Dataset | None = None) -
         trained=trained,
         net=net,
         deployed=deployed,
-        others={who: attackers_network(who, other, trained, options, data) for who, other in spec.others},
+        others=others,
         batches=Batches(options.batch_size or AUTO.get(device.type, 128)),
         compiled=options.compiled,
         rows=torch.split(test_subset(data, spec.suite.examples), spec.suite.chunk),
+        untrained=untrained,
     )

@@ -31,6 +31,7 @@ from bench.evaluate.adaptive import answered_by
 from bench.evaluate.engine import Arena
 from bench.evaluate.follow_up import FollowUp
 from bench.plan import RunSpec
+from bench.records.by_class import by_class_of
 from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
 from bench.runner.subject import Subject
@@ -66,7 +67,10 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
     spec, data, arena = subject.spec, subject.data, subject.arena
     if not cells.outcomes:
         reasons = "; ".join(f"{name}: {why}" for name, why in {**cells.skipped, **cells.failed}.items())
-        raise BadValue(f"no column of {spec.suite.id} could be computed ({reasons})")
+        raise BadValue(
+            f"no column of {spec.suite.id} could be computed ({reasons})",
+            None if cells.failed else "--suite whitebox",
+        )
     first = next(iter(cells.outcomes.values()))
     worst = None if cells.failed else worst_case(list(cells.outcomes.values()))
     defense = spec.training.named.defense
@@ -99,11 +103,12 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
         eot_samples=samples_of(arena.deployed, spec.numerics),
         robust_examples=None if worst is None else verdicts_of(first, worst),
         differs=spec.custom,
+        by_class=by_class_of(first, worst, data.classes),
     )
 
 
-def findings_of(spec: RunSpec, cells: ColumnCells) -> list[Finding]:
-    """What the cells themselves give away."""
+def findings_of(spec: RunSpec, cells: ColumnCells, classes: int) -> list[Finding]:
+    """What the cells themselves give away; `classes`: how many the data set has."""
     gates = {trial.gate for trial in spec.suite.trials if isinstance(trial, FollowUp) and trial.gate}
     climbing = {
         trial.column
@@ -115,6 +120,7 @@ def findings_of(spec: RunSpec, cells: ColumnCells) -> list[Finding]:
         *diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients, climbing),
         *diagnostics.from_lending(cells.outcomes, cells.shared),
         *diagnostics.from_gates(sorted(gates), cells.outcomes),
+        *diagnostics.from_order(cells.outcomes, classes, isinstance(spec.training.named.defense, Foreign)),
     ]
 
 

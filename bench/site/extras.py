@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.digest import file_sha256
+from bench.errors import BadData
 from bench.records.evidence import FILE, images
+from bench.records.gathering import Skip
+from bench.records.record import Record
 from bench.records.store import RunFolder, read_record
 from bench.studies.curve.record import Curve
 from bench.studies.table import study
@@ -49,20 +54,33 @@ class Extras:
     curves: dict[str, list[CurvePicture]] = field(default_factory=dict)
 
 
-def extras(places: Iterable[Path]) -> Extras:
-    """What lies in these stores or folders of runs; a place that is no folder has nothing."""
+def extras(places: Iterable[Path], skip: Skip) -> Extras:
+    """What lies in these stores or folders of runs; `skip` is told of what cannot be read."""
     found = Extras()
     for place in places:
         for path in sorted([*place.glob(FILE), *place.glob(f"*/{FILE}")]):
             if (path.parent / "record.json").is_file():
-                run_id = read_record(path.parent / "record.json").run_id
-                found.pictures[run_id] = _pictures(path)
-        curves = study("curve")
-        for path in curves.files(place):
-            curve: Curve | None = curves.read(path)
-            if curve is not None:
-                found.curves.setdefault(curve.network.training_id, []).append(_drawn(curve))
+                with contextlib.suppress(BadData):  # who reads the records tells of this one
+                    record = read_record(path.parent / "record.json")
+                    _take(found, record, path, skip)
+        for path in study("curve").files(place):
+            try:
+                curve: Curve = study("curve").read(path)
+            except BadData as error:
+                skip(error)
+                continue
+            found.curves.setdefault(curve.network.training_id, []).append(_drawn(curve))
     return found
+
+
+def _take(found: Extras, record: Record, path: Path, skip: Skip) -> None:
+    """The pictures of a run, from the file that its record names."""
+    try:
+        if record.evidence is None or file_sha256(path) != record.evidence.sha256:
+            raise BadData(f"{path} is not the file of images that its record names, expected that")
+        found.pictures[record.run_id] = _pictures(path)
+    except BadData as error:
+        skip(error)
 
 
 def _pictures(path: Path) -> tuple[Picture, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from bench.core.json_file import read_json
 from bench.errors import BadValue
 from bench.records.files import require_writable, target, write_all, write_atomically
 from bench.records.origin import for_others
@@ -91,8 +92,8 @@ def _manifest(folder: Path) -> set[str]:
     path = folder / MANIFEST
     if path.is_file():
         try:
-            names = [Path(name) for name in json.loads(path.read_text(encoding="utf-8"))]
-        except (ValueError, TypeError):
+            names = [Path(name) for name in read_json(path)]
+        except (OSError, ValueError, TypeError):
             raise BadValue(
                 f"{path} is damaged, expected the list of an earlier page's files", "--out NEW_FOLDER"
             ) from None

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import BadData
+from bench.records.gathering import Skip
 from bench.studies.table import studies
 
 
@@ -18,13 +20,16 @@ class Kept:
     summary: str
 
 
-def inventory(store: Path) -> Iterator[Kept]:
+def inventory(store: Path, skip: Skip) -> Iterator[Kept]:
     """Everything complete, by study and id; models and images are no results.
 
-    Raises:
-        BadData: a file is damaged.
+    `skip` is told of what cannot be read.
     """
     for study in studies():
         for path in study.files(store):
-            found = study.read(path)
+            try:
+                found = study.read(path)
+            except BadData as error:
+                skip(error)
+                continue
             yield Kept(study.results, found.id, study.module("record").summary(found))

@@ -59,12 +59,15 @@ class Study:
         """The result in a file; None: there is none.
 
         Raises:
-            BadData: it is unreadable, of another schema, or not what the study's record says.
+            BadData: it is unreadable, of a newer bench, contradicts itself, or is not what the study's record
+                says.
         """
         from bench.records import documents
 
         record = self.module("record")
-        return documents.read(path, record.RECORD, record.SCHEMA, self.again)
+        return documents.read(
+            path, record.RECORD, record.SCHEMA, self.again, record.UPGRADES, record.contradictions
+        )
 
     def whole(self, found: Any, store: Path) -> Any:
         """A result together with what lies beside its file, as reports take it."""

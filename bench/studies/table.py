@@ -6,7 +6,8 @@ A study is a folder, `bench/studies/<name>/`, of six modules:
     command.py   OPTIONS, the options of its own; its docstring is the command's help
     plan.py      plan(names, request, **own) -> specs, one for each result
     measure.py   Measure(spec, options), which loads networks, computes cells, and sums them up
-    record.py    RECORD, SCHEMA and summary(found): what is kept; imports no torch
+    record.py    RECORD, SCHEMA, UPGRADES, contradictions(found) and summary(found): what is kept; imports no
+                 torch
     report.py    tables(found), write(found, folder), and what draws its figures; imports no torch
 
 `bench.studies.compute.compute` does the rest for all of them: what is stored, whether it is stale, what is

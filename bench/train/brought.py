@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bench.core.downloads import https_only
 from bench.core.errors_of_others import in_one_line
 from bench.errors import BadCheckpoint, MissingExtra, unknown
 from bench.train.hub import CUSTOMARY
@@ -54,10 +55,11 @@ def published(scheme: str, name: str, download: bool) -> nn.Module:
     try:
         if not download:
             _require_cached(scheme, name, library)
-        if scheme == "timm":
-            made: nn.Module = library.create_model(name, pretrained=True)
-        else:
-            made = library.models.get_model(name, weights="DEFAULT")
+        with https_only():
+            if scheme == "timm":
+                made: nn.Module = library.create_model(name, pretrained=True)
+            else:
+                made = library.models.get_model(name, weights="DEFAULT")
         return made
     except Exception as error:  # no network, no such file, a full disk
         raise BadCheckpoint(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.core.digest import file_sha256
+from bench.core.files import WEIGHTS, read_bytes, regular
+from bench.core.json_file import read_json
 from bench.errors import BadCheckpoint, BadData
 from bench.records.files import write_atomically
 from bench.records.seal import check, sealed, unsealed
@@ -50,7 +52,7 @@ def load_weights(path: Path, net: nn.Module, sha256: str | None = None) -> None:
             f"rm -r {path.parent} and train again",
         )
     try:
-        found = safetensors.torch.load_file(path)
+        found = safetensors.torch.load_file(regular(path))
         _require_finite(found)
         net.load_state_dict(found)
     except Exception as error:  # whatever a damaged file makes the readers raise
@@ -89,7 +91,8 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            state = torch.load(io.BytesIO(_checked(path.read_bytes())), map_location="cpu", weights_only=True)
+            content = _checked(read_bytes(path, WEIGHTS))
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes the reader raise
             raise BadCheckpoint(
                 f"{path} cannot be read to resume training ({_first_line(error)})", f"rm {path}"
@@ -129,22 +132,29 @@ class Checkpoints:
             return None
         again = f"rm -r {self.folder} and train again"
         try:
-            result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            weights, expected = self.path(str(result["weights"])), result["sha256"]
+            result: dict[str, Any] = read_json(path)
+            weights, expected = self.path(_plain(result["weights"])), result["sha256"]
             check(result, str(path), again)
             result = unsealed(result)
         except BadData as error:
             raise BadCheckpoint(error.message, again) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise BadCheckpoint(f"{path} is damaged", again) from None
         if identity is not None and result.get("identity") != identity:
             raise BadCheckpoint(
                 f"{path} is of the training {result.get('identity')}, expected {identity}", again
             )
-        if not weights.exists() or file_sha256(weights) != expected:
-            what = "was changed after its training" if weights.exists() else "is missing"
+        if not weights.is_file() or file_sha256(weights) != expected:
+            what = "was changed after its training" if weights.is_file() else "is missing"
             raise BadCheckpoint(f"{weights} {what}", again)
         return result
+
+
+def _plain(name: object) -> str:
+    """A name of a file in this very folder; ValueError for anything else."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,100}", name) or name.startswith("."):
+        raise ValueError("no plain name")
+    return name
 
 
 def _trailer(content: bytes) -> bytes:

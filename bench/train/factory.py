@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, cast
@@ -11,8 +12,9 @@ from torch import nn
 
 from bench.core.errors_of_others import in_one_line
 from bench.core.grammar import variant
-from bench.core.imports import as_if_run, folder_of, module_at
+from bench.core.imports import as_if_run, file_of, module_at
 from bench.errors import BadValue, BenchError, unknown
+from bench.train.on_cpu import on_cpu
 
 EXPECTED = "module:callable or PATH.py:callable"
 
@@ -65,11 +67,11 @@ def find(text: str, what: str) -> Callable[..., object]:
 
 
 def call(text: str, what: str, *given: object) -> object:
-    """What the callable gives for `given` and for the arguments in its brackets."""
+    """What the callable gives for `given` and the arguments in its brackets; given nothing, on the CPU."""
     _, _, arguments = parse(text, what)
-    found, folder = find(text, what), folder_of(_module(text, what))
+    found, file = find(text, what), file_of(_module(text, what))
     try:
-        with as_if_run(folder):
+        with as_if_run(file), contextlib.nullcontext() if given else on_cpu():  # what is given has a place
             return found(*given, **arguments)
     except BenchError:
         raise

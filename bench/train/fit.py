@@ -23,6 +23,7 @@ from torch.multiprocessing import get_context
 from bench import __version__
 from bench.api import Defense, Task
 from bench.core.digest import file_sha256
+from bench.core.downloads import noted
 from bench.core.encoding import encode
 from bench.core.progress import Progress, Silent
 from bench.core.seeds import seed_for
@@ -145,7 +146,8 @@ def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
         torch.manual_seed(seed_for("train", job.identity, job.seed, "build"))
         net = job.defense.build(job.task).to(fabric.device)
         taken = () if job.init is None else load_foreign(job.init, net, _key(job.defense))
-        said = [f"weights: {sentence}" for sentence in taken]
+        came = None if job.init is None else noted(job.init)
+        said = [f"weights: {sentence}" for sentence in (*([f"from {came}"] if came else []), *taken)]
         for sentence in said:
             progress.say(sentence)
         context = TrainContext(

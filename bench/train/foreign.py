@@ -60,15 +60,20 @@ class Foreign(Protocol):
     def made_by(self) -> str | None:
         """What makes the network, where it is no architecture of ours."""
 
-    @property
-    def usual_size(self) -> tuple[int | None, int | None]:
-        """To how many pixels its images are usually resized and then cropped; None: nobody says."""
+    def usual_size(self, given: Path | None, place: WeightsPlace) -> tuple[int | None, int | None]:
+        """To how many pixels its images are usually resized and then cropped; None: nobody says.
+
+        What lies beside its weights may say it; `given` is the user's own file of them.
+        """
 
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:
         """The files of weights for a data set, downloaded if need be; `given` is the user's own.
 
         Raises BenchError where there are none, or the network cannot be had.
         """
+
+    def described(self, file: Path) -> Defense:
+        """The defense that knows what lies beside its weights: what makes the network, and normalises."""
 
     def holding(self, sha256: str) -> Defense:
         """The defense that knows what its weights are."""

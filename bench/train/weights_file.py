@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from bench.core.files import open_regular, require_room, why
 from bench.errors import BadCheckpoint, BadValue, unknown
 from bench.nn.adapt import bare
 from bench.train.checkpoints import Weights, weights_of
@@ -76,6 +77,18 @@ def load_foreign(path: Path, net: nn.Module, key: str = "") -> tuple[str, ...]:
     return (*contents.said, *beside, *(f"{path.name}: {sentence}" for sentence in fit.said))
 
 
+def table_in(path: Path) -> Weights:
+    """The outermost table of weights in a file of anybody's, by their own names.
+
+    Raises:
+        BadCheckpoint: it holds none.
+    """
+    tables = dict(_tables(_contents(path).found))
+    if not tables:
+        raise BadCheckpoint(f"{path} holds no table of tensors", "the state_dict of a network")
+    return next(iter(tables.values())).weights
+
+
 def own_weights(net: nn.Module) -> Path:
     """The weights that a network was made with, in a file that is there as long as this process."""
     folder = Path(tempfile.mkdtemp(prefix=_MADE))
@@ -99,17 +112,14 @@ class _Contents:
 
 
 def _contents(path: Path) -> _Contents:
-    if path.exists() and not path.is_file():
-        raise BadCheckpoint(f"{path} is no regular file", "the path of a weights file")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(64)
     except OSError as error:
-        raise BadCheckpoint(
-            f"{path} cannot be read ({error.strerror})", "the path of a weights file"
-        ) from None
-    _refuse_what_is_no_table(path, start)
+        raise BadCheckpoint(f"{path} cannot be read ({why(error)})", "the path of a weights file") from None
     try:
+        _refuse_what_is_no_table(path, start)
+        require_room(path)
         if path.suffix == ".safetensors" or start[8:9] == b"{":
             return _Contents(safetensors.torch.load_file(path))
         if path.suffix == ".npz":
@@ -179,13 +189,15 @@ class _Table:
 
 
 def _tables(found: object, place: str = "", depth: int = DEPTH) -> Iterator[tuple[str, _Table]]:
-    """Every mapping of names to tensors within others, by the keys that lead to it.
+    """Every mapping of names to tensors within others, and within lists, by the keys that lead to it.
 
     A flat table whose names begin with different words (`model.`, `ema.`) also counts by each of them.
     """
     if isinstance(found, Lookalike) and found.is_network:
         yield place, _Table(_weights_within(found))
         return
+    if isinstance(found, (list, tuple)):
+        found = {str(number): item for number, item in enumerate(found) if not isinstance(item, Tensor)}
     if not isinstance(found, Mapping) or depth == 0:
         return
     table = {name: _as_tensor(item) for name, item in found.items() if isinstance(name, str)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,8 +20,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from bench.core.digest import file_sha256
+from bench.core.downloads import note_first, require_first
+from bench.core.files import open_regular
+from bench.core.json_file import read_json
 from bench.core.lock import installed_version, to_install
-from bench.errors import BadCheckpoint, BadValue, MissingExtra, UnknownName, unknown
+from bench.errors import BadCheckpoint, BadData, BadValue, MissingExtra, UnknownName, unknown
 from bench.train.checkpoints import weights_of
 from bench.train.foreign import WeightsPlace
 
@@ -89,6 +92,8 @@ def files(wanted: Entry, place: WeightsPlace) -> tuple[Path, ...]:
     for folder in place.folders:
         found = tuple(folder / path for path in wanted.paths)
         if all(path.is_file() for path in found):
+            for path in found:
+                require_first(path)
             return found
     if not place.download:
         raise place.lacking(f"robustbench:{wanted.name}", wanted.paths)
@@ -125,7 +130,7 @@ def citation(name: str, threat: str) -> str | None:
     package = importlib.util.find_spec("robustbench")
     for root in package.submodule_search_locations or () if package else ():
         for path in sorted(Path(root, "model_info").glob(f"*/{threat}/{name}.json")):
-            told = json.loads(path.read_text(encoding="utf-8"))
+            told = read_json(path)
             return ", ".join(str(told[key]) for key in ("authors", "name", "venue") if told.get(key))
     return None
 
@@ -150,7 +155,12 @@ def _download(name: str, identity: str, path: Path) -> None:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             gdown.download(id=identity, output=str(part))
+        if not _is_page(part):
+            note_first(path, f"Google Drive, {identity}", sha256=file_sha256(part))
         part.replace(path)
+    except BadData:
+        part.unlink()
+        raise
     except Exception as error:  # no network, no permission, too many downloads of a popular file
         part.unlink(missing_ok=True)
         raise BadCheckpoint(
@@ -159,11 +169,15 @@ def _download(name: str, identity: str, path: Path) -> None:
         ) from None
 
 
+def _is_page(path: Path) -> bool:
+    with open_regular(path) as file:
+        return file.read(64).lstrip().startswith(b"<")
+
+
 def _check(path: Path) -> None:
     """RobustBench leaves it to torch whether a file may run code: none may."""
     try:
-        with path.open("rb") as file:
-            page = file.read(64).lstrip().startswith(b"<")
+        page = _is_page(path)
         if not page:
             torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a foreign file makes the reader raise

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli.main import main
-from bench.records.record import Record, to_json
+from bench.records.record import Balanced, ByClass, OfClass, Record, to_json
 
 Run = Callable[..., tuple[object, str, str]]
 
@@ -38,13 +38,14 @@ def bench(capsys: pytest.CaptureFixture[str]) -> Run:
 
 
 @pytest.fixture
-def store(tmp_path: Path, make_record: Callable[..., Record]) -> Path:
+def store(tmp_path: Path, genuine: Callable[..., Record]) -> Path:
     """Three boards: two radii of one data set, and another data set."""
     changes = ({}, {"eps": "4/255", "worst": 600}, {"data": "svhn"}, {"defense": "trades", "worst": 500})
-    for at, change in enumerate(changes):
-        folder = tmp_path / "runs" / f"{at}{'a' * 11}"
+    for change in changes:
+        record = genuine(**change)
+        folder = tmp_path / "runs" / record.run_id
         folder.mkdir(parents=True)
-        (folder / "record.json").write_text(to_json(make_record(run_id=folder.name, **change)))
+        (folder / "record.json").write_text(to_json(record))
     return tmp_path / "runs"
 
 
@@ -106,8 +107,8 @@ def test_what_others_published_is_told_where_it_fits_nowhere(
         (["--verify", "."], "'.' holds no record, expected published boards"),
         (["--rebuild", "."], "'.' holds no record, expected published boards"),
         (["--write", "file"], "'file' cannot be written to (not a directory)"),
-        (["no_text"], "no_text is not text in UTF-8"),
-        (["no_radius"], "no_radius is not a valid record: eps is 'wide', expected a number"),
+        (["no_text"], "no_text cannot be read (it is not text in UTF-8)"),
+        (["no_radius"], "no_radius is not a valid record at eps: eps is 'wide', expected a number"),
         (["--rebuild", ".", "--json"], "--rebuild FOLDER takes its own records"),
         (["--verify", ".", "--data", "svhn"], "--verify FOLDER takes its own records"),
         (["--rebuild", ".", "--verify", "."], "exclude each other"),
@@ -119,22 +120,23 @@ def test_mistakes_are_one_sentence(
     words: list[str],
     told: str,
     tmp_path: Path,
-    make_record: Callable[..., Record],
+    genuine: Callable[..., Record],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (here := tmp_path / "here").mkdir()
     monkeypatch.chdir(here)
     (here / "file").write_text("")
     (here / "no_text").write_bytes(b"\xff\xfe")
-    (here / "no_radius").write_text(to_json(make_record(eps="wide")))
+    (here / "no_radius").write_text(to_json(genuine()).replace("8/255", "wide"))
     code, out, err = bench("board", "--store", store, *words)
     assert code == 2 and told in err and out == "" and err.count("\n") == 1
 
 
-def test_a_run_in_every_form(bench: Run, store: Path) -> None:
-    words = ("show", "record", "3a", "--store", store)
+def test_a_run_in_every_form(bench: Run, store: Path, genuine: Callable[..., Record]) -> None:
+    run_id = genuine(defense="trades", worst=500).run_id
+    words = ("show", "record", run_id, "--store", store)
     assert bench(*words)[1].startswith("trades under whitebox@1\n")
-    assert bench(*words, "--format", "markdown")[1].startswith("<!-- from record 3aaaaaaaaaaa -->")
+    assert bench(*words, "--format", "markdown")[1].startswith(f"<!-- from record {run_id} -->")
     assert len(list(csv.DictReader(bench(*words, "--format", "csv")[1].splitlines()))) == 4
     narrow, wide = (bench(*words, "--format", "latex", *more)[1] for more in ((), ("--wide",)))
     assert r"worst case & all of them & 50.0" in narrow and "forwards" not in narrow
@@ -145,12 +147,29 @@ def test_a_run_in_every_form(bench: Run, store: Path) -> None:
 
 
 def test_a_published_run_is_found_by_the_beginning_of_its_id(
-    bench: Run, tmp_path: Path, make_record: Callable[..., Record]
+    bench: Run, tmp_path: Path, alike: tuple[Record, Record]
 ) -> None:
     (tmp_path / "records").mkdir()
-    for run_id in ("abc1", "abc2"):
-        (tmp_path / "records" / f"{run_id}.json").write_text(to_json(make_record(run_id=run_id)))
-    code, out, _ = bench("show", "record", "abc1", "--store", tmp_path, "--json")
-    assert code == 0 and json.loads(out)["run_id"] == "abc1"
-    code, _, err = bench("show", "record", "abc", "--store", tmp_path)
-    assert code == 2 and "the beginning of several runs (abc1, abc2)" in err
+    one, other = (record.run_id for record in alike)
+    for record in alike:
+        (tmp_path / "records" / f"{record.run_id}.json").write_text(to_json(record))
+    code, out, _ = bench("show", "record", one[:8], "--store", tmp_path, "--json")
+    assert code == 0 and json.loads(out)["run_id"] == one
+    code, _, err = bench("show", "record", one[:1], "--store", tmp_path)
+    assert code == 2 and f"the beginning of several runs ({one}, {other})" in err
+
+
+def test_a_record_by_class_or_why_not(bench: Run, tmp_path: Path, make_record: Callable[..., Record]) -> None:
+    classes = (OfClass("cat", 900, 800, 451), OfClass("dog", 100, 0, 0))
+    mean = (Balanced(0.444444, 0.39397, 0.496092), Balanced(0.250556, 0.208585, 0.297793))
+    for run, held in (("abc1", ByClass(classes, *mean)), ("def1", None)):
+        (tmp_path / run).mkdir()
+        record = make_record(run_id=run, by_class=held)
+        (tmp_path / run / "record.json").write_text(to_json(record))
+    words = ("show", "record", "--store", tmp_path, "--classes")
+    code, out, _ = bench(*words, "abc1", "--format", "csv")
+    assert code == 0 and out.splitlines()[1].split(",")[6:9] == ["cat", "900", "0.888889"]
+    code, _, err = bench(*words, "def1")
+    assert code == 2 and "before classes were counted" in err and "bench run that made it" in err
+    code, _, err = bench(*words, "abc1", "--wide")
+    assert code == 2 and "--wide" in err

@@ -74,6 +74,17 @@ def test_an_error_takes_the_bars_down() -> None:
     )
 
 
+def test_a_stream_of_jupyter_that_says_it_is_a_terminal_shows_lines(monkeypatch):
+    stream = type(
+        "OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream", "isatty": lambda self: True}
+    )()
+    monkeypatch.setattr("sys.stderr", stream)
+    console = Console()
+    console.start("attacking", 3, "examples")
+    console.finish()
+    assert stream.getvalue().startswith("attacking: 3 examples\n") and "\x1b" not in stream.getvalue()
+
+
 def test_a_notebook_is_no_terminal(monkeypatch, capsys):
     monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
     console = Console()

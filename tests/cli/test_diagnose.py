@@ -192,13 +192,26 @@ def test_a_worker_sees_the_same_and_out_holds_the_table_and_every_figure(look, k
 def test_what_a_defense_lacks_is_left_out_with_the_reason(look, linear):
     told = look(defense=linear)
     assert told.code == 0
-    for kind in ("attention", "embedding", "contributions"):
-        assert f"{kind:<13}  none: the deployed network lends no features" in told.out
+    assert "attention      none: the network lends no feature maps" in told.out
     assert "purification   none: the defense has no purifier" in told.out
     (told,) = json.loads(look("--json", defense=linear).out)
-    there = {"gallery", "landscape"}
-    assert set(told["left_out"]) == set(KINDS) - there and not told["gallery"]["is_purified"]
-    assert all(told[kind] is None for kind in set(KINDS) - there)
+    lacks = {"attention", "purification", "training"}
+    assert set(told["left_out"]) == lacks and not told["gallery"]["is_purified"]
+    assert all(told[kind] is None for kind in lacks)
+
+
+def test_what_the_last_linear_layer_is_given_are_the_features(look, linear, images, tmp_path):
+    """Of a linear network these are the pixels, and what each adds to the logit of its class is known."""
+    (told,) = json.loads(look("--json", defense=linear).out)
+    one = whole(tmp_path / "runs", told["id"])
+    x = images["x_test"][one.array("ids")].reshape(60, -1)
+    assert np.allclose(one.array("features_clean"), x)
+    assert told["embedding"]["features"] == told["contributions"]["features"] == 16
+    generator = torch.Generator().manual_seed(0)
+    weight = (torch.randn(2, 16, generator=generator) / 4).numpy()
+    added = np.maximum(x * weight[one.array("labels")], 0)
+    for e, row in enumerate(-np.sort(-added)):
+        assert one.array("n90_clean")[e] == np.searchsorted(row.cumsum(), 0.9 * row.sum()) + 1
 
 
 def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
@@ -271,7 +284,7 @@ def test_what_cannot_be_drawn_is_one_sentence(bench, kept, look, linear, tmp_pat
         (["gallery", "zzz"], f"'zzz' leads to no diagnosis, {known}"),
         (["gallery", tmp_path], "leads to no diagnosis"),
         ([held, "--kind", "training"], "hold no training (its training wrote no log), expected attention"),
-        ([bare, "--kind", "attention"], "hold no attention (the deployed network lends no features"),
+        ([bare, "--kind", "attention"], "hold no attention (the network lends no feature maps"),
         (["training"], "training is a kind of figure and nothing is named to draw"),
         (["trainig", held], "no kind of figure is named 'trainig'"),
         (["queries", held], f"'{held}' leads to a diagnosis, expected a run"),

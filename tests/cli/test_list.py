@@ -16,6 +16,7 @@ from bench.cli.list_ import list_
 from bench.cli.main import COMMANDS, bench, main
 from bench.cli.options import parse_settings
 from bench.cli.show import field_comments
+from bench.core.digest import content_id
 from bench.core.threat import Knowledge
 from bench.errors import BadValue, BenchError
 from bench.records import documents
@@ -60,9 +61,9 @@ def test_loads_nothing_heavy(arguments: list[str]) -> None:
     assert loaded_by(*arguments) == []
 
 
-def test_a_record_is_shown_without_torch(make_record: Callable[..., Record], tmp_path: Path) -> None:
+def test_a_record_is_shown_without_torch(genuine: Callable[..., Record], tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    path.write_text(to_json(make_record()))
+    path.write_text(to_json(genuine()))
     assert loaded_by("show", "record", str(path)) == []
     assert loaded_by("board", str(path)) == []
 
@@ -196,44 +197,45 @@ def test_a_suite_with_a_command_of_its_own_is_known_by_it(capsys: pytest.Capture
 
 
 def test_list_runs(
-    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], genuine: Callable[..., Record], tmp_path: Path
 ) -> None:
-    (tmp_path / "0123456789ab").mkdir()
-    (tmp_path / "0123456789ab" / "record.json").write_text(to_json(make_record()))
+    (tmp_path / genuine().run_id).mkdir()
+    (tmp_path / genuine().run_id / "record.json").write_text(to_json(genuine()))
     _, out, _ = run(capsys, "list", "runs", "--store", str(tmp_path))
-    assert out.split()[0] == "0123456789ab"
+    assert out.split()[0] == genuine().run_id
     assert "pgd_at under whitebox@1 on cifar10, Linf 8/255, seed 0: 45.1 [42.0, 48.2] %" in out
 
 
 def test_list_runs_shows_whatever_a_store_holds(
-    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], genuine: Callable[..., Record], tmp_path: Path
 ) -> None:
-    made = make_record()
+    made = genuine(data="digits", eps="0.2", seed=3)
     network = Network(
         defense="pgd_at",
         paper="Madry et al., ICLR 2018",
         reconstruction=None,
         architecture="small_cnn",
         recipe="short",
-        training_id="t" * 12,
+        training_id=made.spec["training"]["id"],
         sha256="0" * 64,
         checkpoint="best",
         clean=made.clean,
     )
     shared = {
         "data": "digits",
-        "data_digest": "d",
+        "data_digest": "d" * 12,
         "norm": "Linf",
         "eps": "0.2",
         "seed": 3,
         "examples": 1000,
         "seconds": 1.0,
-        "spec": {},
         "provenance": made.provenance,
     }
+    of_two, of_one = {"runs": [made.spec, made.spec]}, {"run": made.spec}
     matrix = Transfer(
         schema=transfer.SCHEMA,
-        id="a" * 12,
+        id=content_id(of_two),
+        spec=of_two,
         **shared,
         attack="PGD()",
         knowledge="white-box",
@@ -247,7 +249,8 @@ def test_list_runs_shows_whatever_a_store_holds(
     )
     curve = Curve(
         schema=curves.SCHEMA,
-        id="b" * 12,
+        id=content_id(of_one),
+        spec=of_one,
         axis="eps",
         networks=(network,),
         **shared,
@@ -263,19 +266,20 @@ def test_list_runs_shows_whatever_a_store_holds(
     _, out, _ = run(capsys, "list", "runs", "--store", str(tmp_path))
     assert out.splitlines() == [
         "transfer matrices:",
-        "  aaaaaaaaaaaa  pgd_at, trades on digits, Linf 0.2, seed 3, n = 1,000",
+        f"  {matrix.id}  pgd_at, trades on digits, Linf 0.2, seed 3, n = 1,000",
         "",
         "curves:",
-        "  bbbbbbbbbbbb  pgd_at over eps 0 to 1/2 on digits, Linf, seed 3: 45.1 % at the end",
+        f"  {curve.id}  pgd_at over eps 0 to 1/2 on digits, Linf, seed 3: 45.1 % at the end",
     ]
     _, out, _ = run(capsys, "list", "runs", "--json", "--store", str(tmp_path))
     assert [(held["kind"], held["name"]) for held in json.loads(out)] == [
-        ("transfer matrices", "a" * 12),
-        ("curves", "b" * 12),
+        ("transfer matrices", matrix.id),
+        ("curves", curve.id),
     ]
     path.write_text("{")
-    code, _, err = run(capsys, "list", "runs", "--store", str(tmp_path))
-    assert code == 2 and "curve.json cannot be read" in err
+    code, out, err = run(capsys, "list", "runs", "--store", str(tmp_path))
+    assert code == 0 and matrix.id in out and curve.id not in out
+    assert f"left out: {path} cannot be read" in err and "1 result was left out" in err
 
 
 def test_show_suite_prints_what_every_attacker_may_see(capsys: pytest.CaptureFixture[str]) -> None:
@@ -295,32 +299,33 @@ def test_show_defense_prints_every_parameter(capsys: pytest.CaptureFixture[str])
 
 
 def test_show_record_by_the_beginning_of_its_id(
-    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], alike: tuple[Record, Record], tmp_path: Path
 ) -> None:
-    for run_id in ("abc111111111", "abd222222222"):
-        (tmp_path / run_id).mkdir()
-        (tmp_path / run_id / "record.json").write_text(to_json(make_record(run_id=run_id)))
-    _, out, _ = run(capsys, "show", "record", "abd", "--store", str(tmp_path))
-    assert "run: abd222222222" in out
-    code, _, err = run(capsys, "show", "record", "ab", "--store", str(tmp_path))
-    assert code == 2 and "abc111111111, abd222222222" in err
+    one, other = (record.run_id for record in alike)
+    for record in alike:
+        (tmp_path / record.run_id).mkdir()
+        (tmp_path / record.run_id / "record.json").write_text(to_json(record))
+    _, out, _ = run(capsys, "show", "record", one[:8], "--store", str(tmp_path))
+    assert f"run: {one}" in out
+    code, _, err = run(capsys, "show", "record", one[:1], "--store", str(tmp_path))
+    assert code == 2 and f"{one}, {other}" in err
 
 
 def test_publish_refuses_on_the_command_line(
-    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], genuine: Callable[..., Record], tmp_path: Path
 ) -> None:
     path = tmp_path / "record.json"
-    path.write_text(to_json(make_record(custom=True)))
+    path.write_text(to_json(genuine(custom=True)))
     code, _, err = run(capsys, "publish", str(path), "--folder", str(tmp_path / "boards"))
     assert code == 2 and "is custom (its suite, numerics or surrogate" in err
     assert not (tmp_path / "boards").exists()
 
 
 def test_board_verifies_what_is_published(
-    capsys: pytest.CaptureFixture[str], make_record: Callable[..., Record], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], genuine: Callable[..., Record], tmp_path: Path
 ) -> None:
     (tmp_path / "records").mkdir()
-    (tmp_path / "records" / "0123456789ab.json").write_text(to_json(make_record()))
+    (tmp_path / "records" / f"{genuine().run_id}.json").write_text(to_json(genuine()))
     assert run(capsys, "board", "--verify", str(tmp_path))[0] == 1
     assert run(capsys, "board", "--rebuild", str(tmp_path))[0] == 0
     code, out, _ = run(capsys, "board", "--verify", str(tmp_path))

@@ -269,7 +269,8 @@ def test_a_network_of_the_zoo_is_downloaded_once(bench, words, monkeypatch):
     told = bench(*words, "--json")
     assert json.loads(told.out)["status"] == "complete", "nothing but JSON on stdout"
     assert asked == ["0123"]
-    assert [path.name for path in Path(".data/models/cifar10/Linf").iterdir()] == ["Tiny2020Network.pt"]
+    kept = sorted(path.name for path in Path(".data/models/cifar10/Linf").iterdir())
+    assert kept == ["Tiny2020Network.pt", "Tiny2020Network.pt.download.json"]
     assert bench(*words).code == 0 and asked == ["0123"]
 
 

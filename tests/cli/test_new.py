@@ -155,3 +155,32 @@ def test_the_template_is_python_with_a_class_of_that_name(tmp_path: Path) -> Non
     names = [node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     assert names == ["SnakeCase2"]
     assert "TITLE" not in text and "CLASS " not in text and "NAME" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("os", "imports a module of that name"),
+        ("json", "imports a module of that name"),
+        ("torch", "imports a module of that name"),
+        ("bench", "imports a module of that name"),
+        ("none", "would be None"),
+        ("true", "would be True"),
+        ("exception", "would be Exception"),
+        ("deployed", "would be Deployed"),
+        ("task", "would be Task"),
+        ("a" * 41, "at most 40 letters"),
+        ("a" * 5000, "at most 40 letters"),
+        ("a\nb", "cannot be a defense's name"),
+        ("/etc/passwd", "cannot be a defense's name"),
+    ],
+)
+def test_names_that_mean_something_already(
+    checkout: Path, tmp_path: Path, name: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = files(checkout)
+    assert new("--", name) == 2
+    err = capsys.readouterr().err
+    assert told in err or "control" in err or "letters" in err
+    assert new("--folder", str(tmp_path / "alone"), "--", name) == 2
+    assert files(checkout) == before and not (tmp_path / "alone").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv as comma_separated
-import dataclasses
 import io
 import json
 import re
@@ -189,10 +188,11 @@ def test_the_columns_of_a_csv_are_those_that_are_documented(make_record: Maker) 
 
 
 def test_boards_of_a_folder_are_the_same_bytes_twice(
-    many: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    genuine: Maker, many: list[Record], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "records").mkdir()
-    for record in many:
+    told = [genuine(defense=one.defense, suite=one.suite, worst=100 + at) for at, one in enumerate(many)]
+    for record in told:
         (tmp_path / "records" / f"{record.run_id}.json").write_text(to_json(record), encoding="utf-8")
     held = []
     for _ in range(2):
@@ -201,19 +201,22 @@ def test_boards_of_a_folder_are_the_same_bytes_twice(
         assert left.value.code == 0
         held.append({path.name: path.read_bytes() for path in tmp_path.glob("*.*")})
     assert held[0] == held[1] and set(held[0]) == {"cifar10-linf-8_255.md", "cifar10-linf-8_255.csv"}
-    ids = [record.run_id for record in many]
+    ids = [record.run_id for record in told]
     for text in held[0].values():
         assert all(run_id.encode() in text for run_id in ids), "every file says from which records it came"
     capsys.readouterr()
 
 
 def test_json_is_one_list_of_boards(
-    make_record: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    genuine: Maker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "record.json").write_text(to_json(dataclasses.replace(make_record(), defense="防御")))
+    (tmp_path / "record.json").write_text(to_json(genuine(defense="防御")))
     with pytest.raises(SystemExit):
         main(["board", str(tmp_path / "record.json"), "--json"])
     (found,) = json.loads(capsys.readouterr().out)
     assert (found["data"], found["norm"], found["eps"], found["n"]) == ("cifar10", "Linf", "8/255", 1000)
     assert found["suites"] == ["whitebox@1"] and found["rows"][0]["defense"] == "防御"
-    assert found["rows"][0]["whitebox@1"] == 0.451 and found["rows"][0]["records"] == "0123456789ab"
+    assert (
+        found["rows"][0]["whitebox@1"] == 0.451
+        and found["rows"][0]["records"] == genuine(defense="防御").run_id
+    )

@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,144 @@ def test_published_audits_hold_no_folder_of_this_machine(bench, mine):
     record = read_record(next(Path("runs").glob("*/record.json")))
     assert any(str(mine) in (check.command or "") for check in record.audit)
     assert not any("/" in (check.command or "").replace(EPS, "") for check in for_others(record).audit)
+
+
+def linear_truth(eps, n=40):
+    """Which test images [n] no change within eps and the box makes a mistake of the linear network: exact."""
+    data, held = np.load("d.npz"), torch.load("w.pt")
+    x = torch.tensor(data["x_test"][:n]).flatten(1).double()
+    weight, bias = held["fc.weight"].double(), held["fc.bias"].double()
+    logits, y = x @ weight.T + bias, torch.tensor(data["y_test"][:n]).long()
+    slope = weight[None] - weight[y][:, None]  # [n, K, D]: of each wrong logit less the right one
+    room = torch.where(slope > 0, 1 - x[:, None], x[:, None]).clamp(max=eps)
+    reached = logits - logits.gather(1, y[:, None]) + (slope.abs() * room).sum(2)
+    return reached.scatter(1, y[:, None], -1).amax(1) < 0
+
+
+@pytest.mark.parametrize(("classes", "eps"), [(2, "1/4"), (3, EPS)])
+def test_autoattack_on_few_classes_skips_the_targeted_loss_and_says_so(
+    bench, tmp_path, monkeypatch, classes, eps
+):
+    folder_of(tmp_path / "mine", monkeypatch, classes)
+    code, out, err = bench(*loaded(classes, "--suite", "autoattack", "--eps", eps))
+    assert code == 0, err
+    assert f"skipped: its loss is defined for 4 classes or more, and there are {classes}" in out
+    assert "without apgd_t" in out
+    record = the_record()
+    columns = {column["name"]: column for column in record["columns"]}
+    assert record["status"] == "complete" and columns["fab_t"]["after"] == "apgd_ce"
+    assert [name for name, column in columns.items() if column["robust"] is None] == ["apgd_t"]
+    assert record["worst_case"]["count"] == int(linear_truth(float(Fraction(eps))).sum())
+
+
+def test_what_the_others_call_dlr_is_skipped_on_two_classes_and_ours_says_what_stands_in(
+    bench, tmp_path, monkeypatch
+):
+    folder_of(tmp_path / "mine", monkeypatch, 2)
+    both = ("--attack", "torchattacks:APGD", "--attack", "apgd_targeted")
+    words = (*both, "--set", "attack.torchattacks_apgd.loss=dlr")
+    code, out, err = bench(*loaded(2, *words))
+    assert code == 0, err
+    assert "skipped: its loss is defined for 3 classes or more, and there are 2" in out
+    said = "attack: apgd_targeted: with 2 classes targeted_dlr is not defined; it climbs the targeted margin"
+    assert said in out and said in err
+    record = the_record()
+    assert record["columns"][1]["robust"]["count"] == int(linear_truth(0.1).sum())
+
+
+def test_where_every_column_is_skipped_what_is_advised_works(bench, tmp_path, monkeypatch):
+    folder_of(tmp_path / "mine", monkeypatch, 3)
+    told = bench(*loaded(3, "--attack", "autoattack:apgd-t"))
+    advised = told[2].rpartition("; try: ")[2].split()
+    assert told[0] == 2 and advised == ["--suite", "whitebox"], told
+    assert bench(*loaded(3, *advised, "--examples", "4"))[0] == 0
+
+
+QUICK = ("--suite", "blackbox", "--set", "attack.square.queries=20", "--set", "recipe.epochs=2", "--json")
+
+
+def test_a_surrogate_that_diverges_costs_its_own_columns_and_what_is_advised_works(bench, mine):
+    code, out, err = bench(*loaded(4, *QUICK, "--set", "recipe.learning_rate=1e9"))
+    assert code == 1 and "Traceback" not in err, err
+    columns = {column["name"]: column for column in json.loads(out)["columns"]}
+    assert columns["square"]["robust"]["n"] == 40 and columns["square"]["error"] is None
+    for name in ("transfer_pgd", "transfer_mi_fgsm"):
+        assert columns[name]["robust"] is None and columns[name]["skipped"] is None
+        assert columns[name]["error"].startswith("the attackers' surrogate network could not be trained: ")
+    assert json.loads(out)["status"] == "failed" and json.loads(out)["worst_case"] is None
+    assert columns["transfer_pgd"]["error"] in err
+    code, out, err = bench(*loaded(4, *QUICK))
+    assert code == 0 and json.loads(out)["worst_case"]["n"] == 40, err
+
+
+def test_diagnose_sees_the_features_of_a_loaded_network(bench, mine):
+    words = loaded(4, "--json", "--examples", "20")[3:]
+    code, out, err = bench("diagnose", "loaded", *words)
+    assert code == 0, err
+    (told,) = json.loads(out)
+    assert told["embedding"]["features"] == told["contributions"]["features"] == 48
+    assert told["left_out"]["attention"] == "the network lends no feature maps"
+
+
+@pytest.fixture
+def judged(bench, mine):
+    """The folder, whose store has a run of the network that is called my_net."""
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net"))[0] == 0
+    return mine
+
+
+SHORT = ("--data", "npz:d.npz", "--examples", "10", "--json")
+OTHER = f"{Path(__file__).parents[1] / 'reference' / 'linear_defense.py'}:Linear"
+NAMED = {
+    "transfer": ("transfer", "NAME", OTHER, "--eps", EPS),
+    "curve": ("curve", "NAME", OTHER, "--over", "steps", "--at", "1,2", "--eps", EPS),
+    "shift": ("shift", "NAME", OTHER, "--only", "fog"),
+    "detect": ("detect", "NAME", "--detector", "max_softmax", "--attack", "fgsm", "--eps", EPS),
+    "run": ("run", "--defense", "NAME", "--attack", "pgd", "--eps", EPS),
+    "ensemble": ("run", "--defense", f"ensemble[members=NAME+{OTHER}]", "--attack", "pgd", "--eps", EPS),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "name"), [("transfer", "id"), ("run", "loaded"), *((command, "my_net") for command in NAMED)]
+)
+def test_a_network_is_named_by_its_label_its_run_or_loaded(bench, judged, command, name):
+    known = the_record()["run_id"][:6] if name == "id" else name
+    code, out, err = bench(*[word.replace("NAME", known) for word in NAMED[command]], *SHORT)
+    assert code == 0, err
+    assert "my_net" in out and "loaded[" not in out
+
+
+def test_a_named_network_is_the_surrogate_of_others_and_never_its_own(bench, judged):
+    words = ("--suite", "blackbox", "--set", "attack.square.queries=5", "--eps", EPS, *SHORT)
+    code, out, err = bench("run", "--defense", OTHER, "--surrogate", "my_net", *words)
+    assert code == 0, err
+    assert json.loads(out)["spec"]["others"] == {"surrogate": the_training("my_net")}
+    refused(bench("run", "--defense", "my_net", "--surrogate", "loaded", *words), "the victim itself")
+
+
+def the_training(label):
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in Path("runs").glob("*/record.json")]
+    return next(record["training"]["training_id"] for record in found if record["defense"] == label)
+
+
+def test_a_name_that_means_none_or_several_is_one_sentence(bench, judged):
+    words = ("transfer", "NAME", "standard", *SHORT)
+    assert "no defense is named 'my_nett'" in bench(*[w.replace("NAME", "my_nett") for w in words])[2]
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "other", "--normalize", "half"))[0] == 0
+    advised = refused(bench("diagnose", "loaded", *SHORT), "my_net, other")
+    assert bench("shift", shlex.split(advised)[0], "--only", "fog", *SHORT)[0] == 0
+    assert bench(*loaded(4, "--suite", "smoke", "--label", "my_net", "--normalize", "imagenet"))[0] == 0
+    advised = refused(bench("shift", "my_net", "--only", "fog", *SHORT), "may be any of several networks")
+    assert bench("shift", advised, "--only", "fog", *SHORT)[0] == 0
+
+
+def test_a_named_network_whose_files_are_gone_is_found_in_the_store_or_told(bench, judged):
+    Path("w.pt").rename("elsewhere.pt")
+    assert bench("shift", "my_net", "--only", "fog", *SHORT)[0] == 0, "the store has its weights"
+    np.savez("e.npz", **{name: held[:30] for name, held in np.load("d.npz").items()})
+    told = refused(bench("shift", "my_net", "--only", "fog", "--data", "npz:e.npz"), "is not where it was")
+    assert told == "bench run --defense loaded --checkpoint FILE --label my_net"
+    Path("net4.py").rename("elsewhere.py")
+    told = refused(bench("shift", "my_net", "--only", "fog", *SHORT), "code of your own, net4")
+    assert told.startswith("bench run --defense loaded --checkpoint FILE --factory FILE.py:NAME")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -113,10 +114,10 @@ def test_without_training_images_nothing_is_trained(stranger, arrays):
     assert "has 0 training images" in stranger.refused(*NET, data="npz:t.npz", suite="blackbox")
 
 
-def pictures(folder, arrays, size=None):
+def pictures(folder, arrays, size=None, names=("class0", "class1", "class2", "class3")):
     """A PNG of each image in a folder of its class; of other sizes if one is given."""
     for place, (x, y) in enumerate(zip(*arrays, strict=True)):
-        path = Path(folder, f"class{y}")
+        path = Path(folder, names[y])
         path.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(x.transpose(1, 2, 0))
         if size:
@@ -182,3 +183,68 @@ def test_grey_pictures_as_one_channel(stranger, arrays):
     assert load("folder:p[channels=1,test=all]").image_shape == (1, 8, 8)
     told = stranger.refused(*NET, data="folder:p[chanels=1]")
     assert "no parameter 'chanels', expected resize, crop, channels or test" in told
+
+
+def test_a_network_whose_classes_are_in_another_order_is_told(stranger, arrays):
+    rolled = {
+        name: tensor.roll(1, 0) if name.startswith("fc") else tensor
+        for name, tensor in stranger.state.items()
+    }
+    stranger.save("rolled.pt", rolled)
+    words = ("--checkpoint", "rolled.pt", "--factory", "theirs.py:Net", "--examples", "all")
+    found = {one["code"]: one for one in stranger.record(*words)["findings"]}
+    assert found["classes-permuted"]["severity"] == "warn", found
+    assert "--classes FILE" in found["classes-permuted"]["detail"]
+    Path("names.txt").write_text("3\n0\n1\n2\n")
+    mended = stranger.record(*words, "--classes", "names.txt")
+    assert abs(accuracy(mended) - stranger.right) <= 0.1
+    assert "classes-permuted" not in {one["code"] for one in mended["findings"]}
+
+
+def test_folders_named_by_synsets_find_their_outputs_among_a_thousand(stranger, arrays):
+    pytest.importorskip("timm")
+    synsets = {"n02102040": 217, "n01440764": 0, "n03394916": 566, "n03888257": 701}
+    pictures("p", arrays, names=sorted(synsets))
+    rows = torch.tensor([synsets[name] for name in sorted(synsets)])
+    wide = dict(stranger.state)
+    for name in ("fc.weight", "fc.bias"):
+        wide[name] = torch.full((1000, *wide[name].shape[1:]), -1.0 if name == "fc.bias" else 0.0)
+        wide[name][rows] = stranger.state[name]
+    stranger.save("wide.pt", wide)
+    record = stranger.record(
+        "--checkpoint", "wide.pt", "--factory", "theirs.py:Net[classes=1000]", data="folder:p"
+    )
+    assert abs(accuracy(record) - stranger.right) <= 0.1
+    assert any("ImageNet's synsets" in note for note in record["provenance"]["notes"])
+
+
+def test_each_class_is_counted(stranger):
+    record = stranger.record(*NET)
+    classes, names = record["by_class"]["classes"], ["0", "1", "2", "3"]
+    assert [one["name"] for one in classes] == names and sum(one["n"] for one in classes) == 20
+    for state, whole in (("clean", record["clean"]), ("robust", record["worst_case"])):
+        assert sum(one[state] for one in classes) == whole["count"]
+        mean = sum(one[state] / one["n"] for one in classes) / 4
+        assert record["by_class"][state]["value"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_a_data_set_of_hugging_face_by_its_files(stranger, arrays):
+    arrow, files = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pictures("p", arrays)
+    order = [int(path.stem) for path in sorted(Path("p").rglob("*.png"))]
+    held = [{"bytes": path.read_bytes(), "path": path.name} for path in sorted(Path("p").rglob("*.png"))]
+    table = arrow.table({"image": held, "coarse": [0] * 40, "fine": arrays[1][order].tolist()})
+    Path("pets").mkdir()
+    files.write_table(table, "pets/test-00000-of-00001.parquet")
+    told = stranger.refused(*NET, data="hf-data:pets")
+    assert "columns that may be the label" in told and words_after_try(told).startswith("hf-data:pets[label=")
+    record = stranger.record(*NET, data="hf-data:pets[label=fine]")
+    assert abs(accuracy(record) - stranger.right) <= 0.1 and record["data"] == "hf-data:pets[label=fine]"
+
+
+def test_what_is_nowhere_says_what_to_install_or_where_to_put_it(stranger, monkeypatch):
+    told = stranger.refused(*NET, data="imagenet")
+    assert "imagenet/val/" in told and "--data-root FOLDER" in told
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    told = stranger.refused(*NET, data="hf-data:someone/pets")
+    assert "needs huggingface_hub" in told and "pip install 'robust-bench-harness[hf]'" in told

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +157,7 @@ CHECKPOINTS = {
         "w left",
     ),
     "numpy arrays": (lambda s: {k: v.numpy() for k, v in s.items()}, ""),
+    "a list of one": (lambda s: {"state_dict": [s], "err": 0.3, "epoch": 22}, "state_dict.0"),
 }
 
 
@@ -175,6 +178,77 @@ def test_averaged_weights_beside_raw_ones_are_listed_and_named(stranger):
     assert accuracy(record) > 0.8
 
 
+def test_a_list_of_networks_is_counted_and_one_is_named(stranger):
+    raw = {k: torch.zeros_like(v) for k, v in stranger.state.items()}
+    stranger.save("cascade.pt", {"state_dict": [raw, stranger.state], "sampler_indices": [[1, 2], []]})
+    told = stranger.refused("--checkpoint", "cascade.pt", *NET)
+    assert "state_dict.0, state_dict.1" in told and "--set defense.key=state_dict.0" in told
+    words = ("--checkpoint", "cascade.pt", *NET, "--set", "defense.key=state_dict.1")
+    assert accuracy(stranger.record(*words)) > 0.8
+
+
+PROJECTS = {
+    "the folder of its package": ("pkg/nets.py", "from pkg.blocks import Net", ["pkg/__init__.py"]),
+    "its package's parts": (
+        "pkg/sub/nets.py",
+        "from ..blocks import Net",
+        ["pkg/__init__.py", "pkg/sub/__init__.py"],
+    ),
+    "its project's root": (
+        "examples/nets.py",
+        "from pkg.blocks import Net",
+        ["setup.py", "examples/README.md"],
+    ),
+    "parts of a folder": ("pkg/nets.py", "from .blocks import Net", [".git"]),
+}
+
+
+@pytest.mark.parametrize("kind", PROJECTS)
+def test_a_file_of_a_project_finds_what_it_imports(stranger, kind, monkeypatch):
+    place, text, beside = PROJECTS[kind]
+    for name in (place, "pkg/blocks.py", *beside):
+        Path("repo", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("repo", name).write_text("")
+    Path("repo", place).write_text(text)
+    Path("theirs.py").rename("repo/pkg/blocks.py")
+    assert accuracy(stranger.record(*WEIGHTS, "--factory", f"repo/{place}:Net")) > 0.8
+
+
+def test_a_folder_to_which_everybody_may_write_is_nobodys_project(stranger):
+    Path("open/mine").mkdir(parents=True)
+    Path("open/README.md").write_text("")
+    Path("open/of_others.py").write_text("from theirs import Net")
+    Path("open/mine/nets.py").write_text("from of_others import Net")
+    assert accuracy(stranger.record(*WEIGHTS, "--factory", "open/mine/nets.py:Net")) > 0.8
+    for name in ("of_others", "nets"):
+        del sys.modules[name]
+    Path("open").chmod(0o777)
+    assert "No module named 'of_others'" in stranger.refused(*WEIGHTS, "--factory", "open/mine/nets.py:Net")
+
+
+ON_CUDA = """
+import torch
+from theirs import Net
+
+def cuda(): return Net().cuda()
+def to(): return Net().to("cuda:0")
+def device():
+    made = Net().to(torch.device("cuda"))
+    made.offset = torch.zeros(4, device="cuda")
+    return made
+def loading():
+    made = Net()
+    made.load_state_dict(torch.load("w.pt", map_location="cuda"))
+    return made
+"""
+
+
+@pytest.mark.parametrize("name", ["cuda", "to", "device", "loading"])
+def test_a_factory_that_asks_for_cuda(stranger, name):
+    stranger.write("on_cuda.py", ON_CUDA)
+    assert accuracy(stranger.record(*WEIGHTS, "--factory", f"on_cuda.py:{name}")) > 0.8
+
+
 def test_a_normalisation_in_the_file_is_not_lost(stranger):
     table = {f"net.{k}": v for k, v in stranger.state.items()}
     stranger.save("n.pt", {**table, "norm.mean": torch.zeros(3), "norm.std": torch.ones(3)})
@@ -191,7 +265,7 @@ def test_files_that_are_no_table_say_what_they_are(shapes):
     assert "is a network in ONNX" in shapes.refused("--checkpoint", "net.onnx", *NET)
     Path("page.pt").write_text("<html>404</html>")
     assert "is a web page, not weights" in shapes.refused("--checkpoint", "page.pt", *NET)
-    assert "is no regular file" in shapes.refused("--checkpoint", ".", *NET)
+    assert "not a regular file" in shapes.refused("--checkpoint", ".", *NET)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -365,3 +439,45 @@ def test_networks_that_libraries_know(stranger):
     assert "did you mean 'torchvision:squeezenet1_1'" in stranger.refused(
         "--defense", "torchvision:squeezenet11"
     )
+
+
+def saved_pretrained(folder):
+    """A small random ViT of transformers for these images, saved as its users save it."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=8,
+        patch_size=4,
+        num_labels=4,
+    )
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "words", [("--defense", "hf:vit"), ("--checkpoint", "vit/model.safetensors")], ids=["folder", "file"]
+)
+def test_a_folder_of_save_pretrained(stranger, words):
+    saved_pretrained("vit")
+    record = stranger.record(*words, "--label", "my_vit")
+    assert record["architecture"] == "ViTForImageClassification" and "logits is taken" in notes(record)
+    assert record["spec"]["training"]["defense"]["normalize"] == "0.5/0.5"
+    shutil.rmtree("vit")
+    assert stranger.bench("verify", "my_vit").code == 0, "what makes it is in the record"
+
+
+def test_transformers_that_is_not_installed_is_named(stranger, monkeypatch):
+    Path("vit").mkdir()
+    stranger.save("vit/pytorch_model.bin", stranger.state)
+    Path("vit/config.json").write_text(
+        '{"architectures": ["ViTForImageClassification"], "model_type": "vit"}'
+    )
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    told = stranger.refused("--defense", "hf:vit")
+    assert "needs transformers, which is not installed; try: pip install 'robust-bench-harness[hf]'" in told
+    assert accuracy(stranger.record("--defense", "hf:vit", *NET)) > 0.8, "unless something else makes it"
+    assert "nowhere is no folder" in stranger.refused("--defense", "hf:./nowhere")

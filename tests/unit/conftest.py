@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.core.digest import content_id
 from bench.records.heading import Network
 from bench.records.record import Interval, Provenance, Training
+from bench.records.recount import wilson
 from bench.records.training_log import LOG_COLUMNS
 from bench.studies.diagnose import record as records
 from bench.studies.diagnose.record import Diagnosed
@@ -19,8 +21,8 @@ N, D, SHOWN = 12, 5, 3
 
 
 def share(count: int) -> Interval:
-    """A share of the examples; its interval is not the point here."""
-    return Interval(count / N, 0.0, 1.0, count, N)
+    """A share of the examples."""
+    return Interval(count / N, *wilson(count, N), count, N)
 
 
 def arrays(seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
@@ -67,6 +69,26 @@ PICTURES = tuple(
 )
 
 
+RUN = {
+    "training": {
+        "id": "7" * 12,
+        "name": "agkd_bml",
+        "data": "digits",
+        "architecture": "small_cnn",
+        "seed": 0,
+        "budget": {"norm": "Linf", "eps": "8/255"},
+        "defense": {},
+        "recipe": {"validation_steps": 10},
+        "parents": {"teacher": "f" * 12},
+    },
+    "suite": {"name": "attacks", "version": 1, "chunk": 500, "trials": []},
+    "budget": {"norm": "Linf", "eps": "8/255"},
+    "checkpoint": "best",
+    "others": {},
+}
+"""What was run: as much of it as is read again."""
+
+
 def diagnostics(**changes: Any) -> Diagnosed:
     """A diagnosis with every kind in it; `arrays_seed` changes the arrays, any field can be replaced."""
     spread = records.Spread(3.0, 2.0, 3.0, 4.0)
@@ -76,14 +98,14 @@ def diagnostics(**changes: Any) -> Diagnosed:
         reconstruction=None,
         architecture=changes.pop("architecture", "small_cnn"),
         recipe="short",
-        training_id="t" * 12,
+        training_id="7" * 12,
         sha256="0" * 64,
         checkpoint="best",
         clean=share(12),
     )
     found = records.Diagnosis(
         schema=records.SCHEMA,
-        id="0123456789ab",
+        id=content_id({"run": RUN}),
         networks=(network,),
         data="digits",
         data_digest="d" * 12,
@@ -96,7 +118,7 @@ def diagnostics(**changes: Any) -> Diagnosed:
         knowledge="white-box",
         seconds=1.0,
         adversarial=share(8),
-        weights=Training("t" * 12, "short", "best", 2, 3, 3.0, 0.5, "0" * 64, 1000, {"teacher": "f" * 12}),
+        weights=Training("7" * 12, "short", "best", 2, 3, 3.0, 0.5, "0" * 64, 1000, {"teacher": "f" * 12}),
         train_budget="Linf 8/255",
         attention=records.Attention(-1, 2, 2, 0.125, "f" * 12, None, 0.25, 0.0625, 0.1875),
         embedding=records.Embedding("pca", D, (0.5, 0.25), share(11), share(6), 0.5, -0.125),
@@ -114,8 +136,8 @@ def diagnostics(**changes: Any) -> Diagnosed:
             ),
         ),
         left_out={},
-        arrays_sha256="",
-        spec={"run": {"training": {"recipe": {"validation_steps": 10}}}},
+        arrays_sha256="0" * 64,
+        spec={"run": RUN},
         provenance=Provenance("0.1", None, None, {}, {}, "3.11", "cpu", "2026-01-01T00:00:00+00:00", 1.0),
         gallery=records.Gallery(True, 0.25),
         landscape=records.Landscape(3, 1.0),

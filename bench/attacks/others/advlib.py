@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from bench.attacks.losses import LEAST_CLASSES
 from bench.attacks.others.adapter import library
 from bench.attacks.others.signature import (
     Given,
@@ -71,6 +72,13 @@ class AdvlibAttack(OthersAttack):
     """What all of them share."""
 
     library: ClassVar[str] = "advlib"
+
+    @property
+    def least_classes(self) -> int:
+        """How many classes its loss is defined for at least."""
+        if str(self.arguments().get("loss_function")).lower() != "dlr":
+            return 2
+        return LEAST_CLASSES["targeted_dlr" if self.offered == "apgd_targeted" else "dlr"]
 
     def attack(self, network: nn.Module, x: Tensor, y: Tensor, given: Given) -> Tensor:
         """Candidates [n, C, H, W] as adv_lib computes them."""

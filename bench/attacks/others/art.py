@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Needs
+from bench.attacks.losses import LEAST_CLASSES
 from bench.attacks.others.adapter import library
 from bench.attacks.others.signature import (
     Given,
@@ -112,6 +113,13 @@ class ArtAttack(OthersAttack):
     """What all of them share."""
 
     library: ClassVar[str] = "art"
+
+    @property
+    def least_classes(self) -> int:
+        """How many classes its loss is defined for at least."""
+        loss = self.arguments().get("loss_type")
+        is_dlr = loss == "difference_logits_ratio" or self.offered == "AutoAttack"
+        return LEAST_CLASSES["dlr"] if is_dlr else 2
 
     def attack(self, network: nn.Module, x: Tensor, y: Tensor, given: Given) -> Tensor:
         """Candidates [n, C, H, W] as the toolbox computes them."""

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, cast, get_args
 from torch import Generator, Tensor
 
 from bench.api import Attack, Needs, Oracle
+from bench.attacks.losses import LEAST_CLASSES
 from bench.attacks.norms import require_norm
 from bench.attacks.others.adapter import library, seeded
 from bench.attacks.others.signature import not_offered
@@ -53,16 +54,22 @@ class AutoAttackComponent(Attack):
         """What it asks for."""
         return "scores" if self.component == "square" else "gradients"
 
+    @property
+    def least_classes(self) -> int:
+        """How many classes its loss is defined for at least."""
+        losses = {"apgd-dlr": "dlr", "apgd-t": "targeted_dlr"}
+        return LEAST_CLASSES.get(losses.get(self.component, ""), 2)
+
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W].
 
         Raises:
-            ValueError: the targeted loss needs four classes.
+            ValueError: there are fewer classes than its loss is defined for.
         """
         require_norm(self, budget)
-        if self.component == "apgd-t" and oracle.num_classes < 4:
+        if oracle.num_classes < self.least_classes:
             raise ValueError(
-                f"AutoAttack's targeted loss needs at least 4 classes, and there are {oracle.num_classes}"
+                f"{self.component} needs {self.least_classes} classes or more, not {oracle.num_classes}"
             )
         network = oracle.lend(eot=self.version != "rand")
         name, settings = _ATTRIBUTES[self.component]

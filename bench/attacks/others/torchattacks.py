@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from bench.api import Needs
+from bench.attacks.losses import LEAST_CLASSES
 from bench.attacks.others.adapter import library
 from bench.attacks.others.signature import (
     Given,
@@ -58,6 +59,15 @@ class TorchattacksAttack(OthersAttack):
         """Whether it averages the gradients of a randomized defense itself."""
         given = self.arguments()
         return given.get("eot_iter", 1) > 1 or given.get("version") == "rand"
+
+    @property
+    def least_classes(self) -> int:
+        """How many classes its loss is defined for at least."""
+        given = self.arguments()
+        if self.offered == "APGDT" or given.get("version") in ("standard", "plus"):
+            return LEAST_CLASSES["targeted_dlr"]
+        is_dlr = given.get("loss") == "dlr" or given.get("version") == "rand"
+        return LEAST_CLASSES["dlr"] if is_dlr else 2
 
     def attack(self, network: nn.Module, x: Tensor, y: Tensor, given: Given) -> Tensor:
         """Candidates [n, C, H, W] as torchattacks computes them."""

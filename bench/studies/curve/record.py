@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from bench.records import recount_studies
 from bench.records.heading import STRICT, Heading
+from bench.records.kinds import Amount, Radius
 from bench.records.record import Finding, Interval
+from bench.records.recount import ROUNDING
+from bench.records.upgrades import Upgrade, with_networks
 
 SCHEMA = 2
+
+UPGRADES: Mapping[int, Upgrade] = {1: with_networks}
+"""Schema -> what makes the next of it."""
 
 Axis = Literal["eps", "steps", "restarts", "queries"]
 
@@ -20,13 +29,13 @@ class CurvePoint:
 
     __pydantic_config__ = STRICT
 
-    value: str  # exact: "8/255", "20"
-    at: float  # the same as a number
+    value: Radius  # exact: "8/255", "20"
+    at: Amount  # the same as a number
     robust: Interval  # by this point alone, over all n examples
     unbroken: Interval  # by this point and every one before it
-    forwards: float | None  # mean per example, up to here where points go on from each other
-    backwards: float | None  # None: one attack made all points, see the curve
-    seconds: float | None
+    forwards: Amount | None  # mean per example, up to here where points go on from each other
+    backwards: Amount | None  # None: one attack made all points, see the curve
+    seconds: Amount | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +60,23 @@ class Curve(Heading):
 
 
 RECORD = Curve
+
+
+def contradictions(found: Curve) -> Iterator[str]:
+    """One sentence for each thing that a curve says in two ways."""
+    yield from recount_studies.contradictions(found)
+    if not found.points:
+        yield "it has no point"
+    shares = {f"points.{at}.robust": point.robust for at, point in enumerate(found.points)}
+    shares |= {f"points.{at}.unbroken": point.unbroken for at, point in enumerate(found.points)}
+    yield from recount_studies.of_all(found, shares)
+    left = found.examples
+    for at, point in enumerate(found.points):
+        if abs(float(Fraction(point.value)) - point.at) > ROUNDING:
+            yield f"points.{at} is at {point.at:g}, and {point.value} in words"
+        if point.unbroken.count > min(left, point.robust.count):
+            yield f"points.{at} leaves more than itself and every point before it do"
+        left = point.unbroken.count
 
 
 def summary(found: Curve) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import click
 
+from bench.core.counts import Count
+
 OPTIONS = (
     click.option(
         "--detector",
@@ -35,7 +37,7 @@ OPTIONS = (
     ),
     click.option(
         "--fit-examples",
-        type=click.IntRange(min=1),
+        type=Count(1),
         metavar="N",
         help="Clean training images that detectors are fitted on.  [default: 10000]",
     ),

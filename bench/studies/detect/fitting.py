@@ -18,12 +18,12 @@ from bench.core.encoding import encode
 from bench.core.seeds import seed_for
 from bench.data.splits import permutation
 from bench.evaluate.detectors import Detector, Fitted, Sample
-from bench.evaluate.look import Lacking, Look
+from bench.evaluate.look import Lacking, Look, look_behind
 from bench.records.arrays import Unreadable, packed, unpacked
 from bench.records.files import write_atomically
 from bench.runner.options import Options
 from bench.runner.subject import Subject
-from bench.studies.detect.guarded import Watch, lent, look_behind
+from bench.studies.detect.guarded import Watch, lent
 from bench.suites.detection import Protocol
 
 OWN = "own"

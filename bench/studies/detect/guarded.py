@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Deployed
-from bench.evaluate.bypass import features_of, lends_features
 from bench.evaluate.detectors import Detector, Fitted
-from bench.evaluate.look import Lacking, Look, look_at
+from bench.evaluate.look import Look, last_layers
 
 Given = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images [n, C, H, W] -> logits [n, K] and penultimate features [n, D] of one forward pass."""
@@ -29,20 +28,6 @@ class Watch:
         """Higher is more suspicious."""
         logits, features = self.given(x)
         return self.detector.suspicion(self.fitted, logits.double(), features.double())
-
-
-def look_behind(net: nn.Module, deployed: Deployed, probe: Tensor) -> Look:
-    """Where the features behind a defense's answers can be seen; else what its last layers are given.
-
-    Raises:
-        Lacking: nowhere.
-    """
-    try:
-        return look_at(net, deployed, probe)
-    except Lacking:
-        with torch.no_grad():
-            classes = deployed.predict(probe).shape[1]
-        return _last_layers(deployed.predict, classes)
 
 
 def lent(look: Look | None, network: nn.Module) -> Given:
@@ -67,7 +52,7 @@ def climbable(deployed: Deployed, look: Look | None, num_classes: int, needs_fea
     stand_in = deployed.attackable
     if stand_in is None:
         return lent(look, deployed.predict)
-    return lent(_last_layers(stand_in, num_classes) if needs_features else None, stand_in)
+    return lent(last_layers(stand_in, num_classes) if needs_features else None, stand_in)
 
 
 def guarded(
@@ -94,12 +79,3 @@ def guarded(
         return beyond if own_suspicion is None else torch.maximum(beyond, own_suspicion(x))
 
     return replace(deployed, detector=refused, suspicion=suspicion)
-
-
-def _last_layers(network: nn.Module, num_classes: int) -> Look:
-    if not lends_features(network, num_classes):
-        raise Lacking(
-            f"{type(network).__name__} lends no features: no forward_features, no linear layer with "
-            f"{num_classes} outputs"
-        )
-    return Look(lambda x: features_of(network, x), network)

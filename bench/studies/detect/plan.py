@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from bench.api import Suite, Trial
 from bench.attacks.others.signature import column_of
 from bench.core.encoding import encode, override
+from bench.core.exact import exact
 from bench.core.grammar import variant
 from bench.core.threat import WHITE_BOX
 from bench.errors import BadValue, unknown
@@ -80,8 +81,8 @@ def _protocol(detectors: Sequence[str], false_positives: str | None, fit_example
     rate = usual.false_positives
     if false_positives is not None:
         try:
-            rate = Fraction(false_positives)
-        except (ValueError, ZeroDivisionError):
+            rate = exact(false_positives)
+        except ValueError:
             rate = Fraction(-1)
         if not 0 < rate < 1:
             raise BadValue(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +10,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.records import documents
+from bench.records import documents, recount_studies
 from bench.records.arrays import Arrays, packed
 from bench.records.heading import STRICT, Heading
+from bench.records.kinds import Count, Sha256
 from bench.records.record import Interval, Training
+from bench.records.upgrades import Upgrade, with_networks
 
 SCHEMA = 2
+
+UPGRADES: Mapping[int, Upgrade] = {1: with_networks}
+"""Schema -> what makes the next of it."""
 
 SCORES = "scores.npz"
 """The file beside the record."""
@@ -45,8 +50,8 @@ class Separation:
     attack: str
     task: Literal["adversarial", "wrong"]  # adversarial against clean; wrong against right, both together
     images: Literal["all", "successes"]  # all adversarial images, or those that fooled the network
-    positives: int
-    negatives: int
+    positives: Count
+    negatives: Count
     auroc: Area | None  # None: positives or negatives are missing
     aupr: float | None  # average precision of finding the positives
     aupr_negatives: float | None  # and of finding the negatives, by the same score reversed
@@ -103,8 +108,8 @@ class Detection(Heading):
 
     suite: str  # detection@1
     custom: bool  # attacks, detectors or protocol differ from what is published
-    fit_examples: int  # clean training images that detectors are fitted on
-    validation_examples: int  # clean images that thresholds are chosen on
+    fit_examples: Count  # clean training images that detectors are fitted on
+    validation_examples: Count  # clean images that thresholds are chosen on
     false_positives: str  # the share of those that a threshold may refuse
     attacks: tuple[Attacked, ...]
     aware_attack: str  # with every parameter, and what it climbs
@@ -113,7 +118,7 @@ class Detection(Heading):
     claim: Claimed | None
     left_out: Mapping[str, str]  # detector -> why there is none of it
     training: Training
-    scores_sha256: str  # of the file of all scores beside the record
+    scores_sha256: Sha256  # of the file of all scores beside the record
     chosen_on: Calibration = "validation"  # where the clean images lie that thresholds are chosen on
 
     def separation(self, detector: str, attack: str, task: str, images: str = "all") -> Separation:
@@ -147,6 +152,19 @@ class Detected:
 
     record: Detection
     sets: Mapping[str, Scores]  # "clean", "validation", and each attack
+
+
+def contradictions(found: Detection) -> Iterator[str]:
+    """One sentence for each thing that a detection says in two ways."""
+    yield from recount_studies.contradictions(found)
+    shares = {f"attacks.{one.name}": one.robust for one in found.attacks}
+    for guard in found.guards:
+        of_tests = {"clean_refused": guard.clean_refused, "clean": guard.clean, "worst": guard.worst}
+        held = {**of_tests, **guard.robust, **({} if guard.aware is None else {"aware": guard.aware})}
+        shares |= {f"{guard.detector}.{name}": share for name, share in held.items()}
+        if any(guard.worst.count > one.count for name, one in held.items() if name not in of_tests):
+            yield f"{guard.detector} has a worst case above one of its attacks"
+    yield from recount_studies.of_all(found, shares)
 
 
 def summary(found: Detection) -> str:

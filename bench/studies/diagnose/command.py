@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import click
 
+from bench.core.counts import Count
+
 OPTIONS = (
     click.option(
         "--embedding",
@@ -21,7 +23,7 @@ OPTIONS = (
     ),
     click.option(
         "--stage",
-        type=int,
+        type=Count(-1, 1000),
         default=-1,
         show_default=True,
         metavar="N",

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from bench.attacks.streams import seeded
 from bench.core.encoding import describe
+from bench.core.json_file import parse_json
 from bench.core.seeds import seed_for
 from bench.evaluate.look import Lacking
 from bench.records.documents import sha256
@@ -72,7 +73,7 @@ class Measure(Measuring[DiagnoseSpec]):
         cells.make([COLUMN])
         (held,) = cells.read(COLUMN)
         arrays = {name: array for name, array in held.items() if name != _FIGURES}
-        portraits: Portraits = TypeAdapter(Portraits).validate_json(held[_FIGURES].tobytes())
+        portraits: Portraits = TypeAdapter(Portraits).validate_python(parse_json(held[_FIGURES].tobytes()))
         content = pack(arrays)
         labels, attacked = arrays["labels"], arrays["class_adversarial"]
         right = arrays["class_clean"] == labels

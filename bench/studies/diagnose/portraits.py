@@ -17,7 +17,7 @@ from bench.core.fidelity import psnr, ssim
 from bench.core.seeds import seed_for
 from bench.errors import BadValue
 from bench.evaluate.engine import Chunk
-from bench.evaluate.look import Lacking, Look, look_at, purifier_of
+from bench.evaluate.look import Lacking, Look, look_at, look_behind, purifier_of
 from bench.evaluate.unstopped import adversarial_images
 from bench.nn.head import head
 from bench.plan import TrainSpec
@@ -82,7 +82,7 @@ class Sitter:
     @cached_property
     def look(self) -> Look:
         """Where the features of the deployed defense can be seen; raises Lacking."""
-        return look_at(self.subject.net, self.subject.deployed, self.x[:8])
+        return look_behind(self.subject.net, self.subject.deployed, self.x[:8])
 
     @cached_property
     def seen(self) -> tuple[Seen, Seen]:

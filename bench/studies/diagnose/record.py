@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -11,14 +12,25 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.core.files import read_text
 from bench.errors import BadData
-from bench.records import documents
+from bench.records import documents, recount_studies
 from bench.records.arrays import Arrays, packed
 from bench.records.heading import STRICT, Heading
+from bench.records.kinds import Sha256
 from bench.records.record import Interval, Training
 from bench.records.training_log import LOG_COLUMNS
+from bench.records.upgrades import Upgrade, with_networks
 
 SCHEMA = 2
+
+
+def _from_1(data: dict[str, Any]) -> dict[str, Any]:
+    return {"gallery": None, "landscape": None, **with_networks(data)}
+
+
+UPGRADES: Mapping[int, Upgrade] = {1: _from_1}
+"""Schema -> what makes the next of it."""
 
 Kind = Literal["attention", "embedding", "contributions", "purification", "training", "gallery", "landscape"]
 
@@ -217,7 +229,7 @@ class Diagnosis(Portraits, Heading):
     adversarial: Interval  # accuracy on these adversarial images; other attacks may leave less
     weights: Training
     train_budget: str  # of the attack inside training
-    arrays_sha256: str
+    arrays_sha256: Sha256
 
 
 RECORD = Diagnosis
@@ -235,6 +247,12 @@ class Diagnosed:
         if name not in self.arrays:
             raise BadData(f"the diagnosis {self.record.id} has no array {name!r}", _AGAIN)
         return self.arrays[name]
+
+
+def contradictions(found: Diagnosis) -> Iterator[str]:
+    """One sentence for each thing that a diagnosis says in two ways."""
+    yield from recount_studies.contradictions(found)
+    yield from recount_studies.of_all(found, {"adversarial": found.adversarial})
 
 
 def summary(found: Diagnosis) -> str:
@@ -272,8 +290,7 @@ def read_log(path: Path) -> TrainingLog | None:
     if not path.is_file():
         return None
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            columns, *lines = list(csv.reader(file)) or [[]]
+        columns, *lines = list(csv.reader(io.StringIO(read_text(path), newline=""))) or [[]]
         rows = tuple(tuple(float(cell) if cell else None for cell in line) for line in lines)
     except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
         raise BadData(f"{path} cannot be read ({error}), expected the log of a training") from None

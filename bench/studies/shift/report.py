@@ -13,7 +13,7 @@ from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, require_few, sheet
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown, percent
-from bench.studies.shift.record import Mean, Shift
+from bench.studies.shift.record import MAIN, SEQUENCES, Mean, Shift, mce
 
 NUMBERS = (
     *("shift", "defense", "architecture", "group", "name", "severity", "accuracy", "low", "high", "right"),
@@ -27,16 +27,28 @@ _NOT = (
 )
 
 
+_OF_FILES = (
+    "images of others, in files with the digest {digest}, as Hendrycks and Dietterich (ICLR 2019) published "
+    "theirs; the mean is over the fifteen corruptions of their benchmark that are there"
+)
+
+_FLIPS = (
+    "flips: how often the answer is another than to the frame before, or of noise than to the first "
+    "(Hendrycks and Dietterich, ICLR 2019); the mean is over the ten perturbations of their benchmark that "
+    "are there"
+)
+
+
 def tables(found: Sequence[Shift]) -> list[Table]:
     """One table, of one shift or of several side by side."""
-    return [shift_table(found)]
+    return [sequence_table(found) if found[0].perturbed else shift_table(found)]
 
 
 def write(found: Sequence[Shift], folder: Path) -> list[Path]:
     """The table, its numbers, and the figure as a picture and for print, with its caption."""
     table = folder / "shift.md"
-    write_atomically(table, markdown(shift_table(found)).encode())
-    if not found[0].corrupted:  # poses are few figures, which need no picture
+    write_atomically(table, markdown(tables(found)[0]).encode())
+    if not found[0].corrupted:  # poses and sequences are few figures, which need no picture
         numbers = folder / "shift.csv"
         write_atomically(numbers, csv(number_table(found)).encode())
         return [table, numbers]
@@ -55,16 +67,15 @@ def shift_table(found: Sequence[Shift]) -> Table:
     """
     first = _same_setting(found)
     columns, rows = _alone(first) if len(found) == 1 else _together(found)
-    facts = [
-        ("defense", ", ".join(labels(found))),
-        ("data", f"{first.data}, {first.examples} examples"),
-        ("recipe", ", ".join(sorted({one.network.recipe for one in found}))),
-        ("seed", str(first.seed)),
-        ("shift", ", ".join(one.id for one in found)),
-    ]
+    facts = _facts(found)
     notes = [f"accuracy in % over all {first.examples} examples; a refusal is no right answer"]
     if first.corrupted:
-        notes += ["mean: over the severities, 1 to 5", f"corruptions: {_NOT}"]
+        notes += ["mean: over the severities, 1 to 5", f"corruptions: {_made(first)}"]
+    notes += _lacking(first)
+    if first.files is not None and len(found) > 1:
+        notes.append(
+            f"mCE: mean corruption error in %, of which that of {labels(found)[0]} is 100 (lower is better)"
+        )
     for label, one in zip(labels(found), found, strict=True) if first.corrupted else ():
         worst = min(one.names, key=one.mean_of)
         notes.append(f"{label}: worst corruption {worst}, {100 * one.mean_of(worst):.1f} % on average")
@@ -73,6 +84,53 @@ def shift_table(found: Sequence[Shift]) -> Table:
     if first.posed:
         notes.append(f"{_poses(first)}; in the worst one a refusal counts as right, as under an attack")
     return Table("shift", columns, rows, tuple(facts), tuple(notes))
+
+
+def sequence_table(found: Sequence[Shift]) -> Table:
+    """Flips and accuracy of one defense on each perturbation, or the flips of several side by side.
+
+    Raises:
+        BadValue: they are of different images or perturbations.
+    """
+    first, names = _same_setting(found), labels(found)
+    columns = [TableColumn("", "name"), *(TableColumn(f"{name} flips %", name) for name in names)]
+    if len(found) == 1:
+        columns = [
+            TableColumn("", "name"),
+            TableColumn("flips %", "flips"),
+            TableColumn("accuracy %", "accuracy"),
+        ]
+    rows: list[tuple[Cell, ...]] = []
+    for place, held in enumerate(first.perturbed):
+        flips = [_mean(one.perturbed[place].flips) for one in found]
+        rows.append((held.name, *flips, *([_mean(held.accuracy)] if len(found) == 1 else [])))
+    if first.mean_flips is not None:
+        means = [_mean(one.mean_flips) if one.mean_flips else None for one in found]
+        counted = len([held for held in first.perturbed if held.name in SEQUENCES])
+        rows.append((f"mean of {counted}", *means, *([None] if len(found) == 1 else [])))
+    facts = [*_facts(found), ("clean", ", ".join(f"{percent(one.network.clean)} %" for one in found))]
+    return Table("shift", tuple(columns), tuple(rows), tuple(facts), (_FLIPS, *_lacking(first)))
+
+
+def _facts(found: Sequence[Shift]) -> list[tuple[str, str]]:
+    first = found[0]
+    return [
+        ("defense", ", ".join(labels(found))),
+        ("data", f"{first.data}, {first.examples} examples"),
+        ("recipe", ", ".join(sorted({one.network.recipe for one in found}))),
+        ("seed", str(first.seed)),
+        ("shift", ", ".join(one.id for one in found)),
+    ]
+
+
+def _made(first: Shift) -> str:
+    """Whose images they are."""
+    return _NOT if first.files is None else _OF_FILES.format(digest=first.files.digest)
+
+
+def _lacking(first: Shift) -> list[str]:
+    lacking = first.files.lacking if first.files is not None else ()
+    return [f"not in these files, so in no mean: {', '.join(lacking)}"] if lacking else []
 
 
 def shift_figure(found: Sequence[Shift], width: float = COLUMN) -> Drawing:
@@ -110,7 +168,8 @@ def caption(found: Sequence[Shift]) -> str:
     first = found[0]
     sentences = [
         f"Accuracy of {', '.join(labels(found))} on {first.data} (n = {first.examples}, seed {first.seed}) "
-        f"under {len(first.names)} common corruptions at five severities, {_NOT}.",
+        f"under {len(first.names)} common corruption{'s' * (len(first.names) != 1)} at five severities, "
+        f"{_made(first)}.",
         "Marks: means over the severities; lines: from the best to the worst of them.",
     ]
     for label, one in zip(labels(found), found, strict=True):
@@ -137,8 +196,19 @@ def numbers(found: Sequence[Shift]) -> list[tuple[object, ...]]:
         for held in one.corrupted:
             what = (held.group, held.name, held.severity)
             rows.append((*who, *what, *_five(held.accuracy), held.refused, held.distance))
+        for each in one.perturbed:
+            flips = (*_three(each.flips), None, each.flips.n, None, None)
+            rows.append((*who, each.group, f"{each.name}_flips", None, *flips))
+            rows.append(
+                (*who, each.group, each.name, None, *_three(each.accuracy), None, each.accuracy.n, None, None)
+            )
+        if one.mean_flips:
+            flips = (*_three(one.mean_flips), None, one.mean_flips.n, None, None)
+            rows.append((*who, "", "mean_flips", None, *flips))
         if one.mean:
             rows.append((*who, "", "mean", None, *_three(one.mean), None, one.mean.n, None, None))
+        if one.files is not None and len(found) > 1 and (error := mce(one, found[0])) is not None:
+            rows.append((*who, "", "mce", None, round(error, 6), None, None, None, None, None, None))
         if one.posed:
             random, ten, worst = one.posed.random, one.posed.worst_of_draws, one.posed.worst
             rows.append((*who, "poses", "random", None, *_three(random), None, random.n, None, None))
@@ -160,8 +230,9 @@ def _alone(one: Shift) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell, ...],
     for name in one.names:
         held = one.of(name)
         gone = sum(each.refused for each in held) / (len(held) * one.examples)
-        shares = [each.accuracy.value for each in held]
-        rows.append((name, *shares, f"{100 * one.mean_of(name):.1f}", *((gone,) if refusing else ())))
+        shares = {each.severity: each.accuracy.value for each in held}
+        shown = [shares.get(severity) for severity in range(1, 6)]
+        rows.append((name, *shown, f"{100 * one.mean_of(name):.1f}", *((gone,) if refusing else ())))
     rows += [(title, *none, text, *last) for title, text in _ends(one)]
     return tuple(columns), tuple(rows)
 
@@ -172,12 +243,16 @@ def _together(found: Sequence[Shift]) -> tuple[tuple[TableColumn, ...], tuple[tu
     rows += [(name, *(f"{100 * one.mean_of(name):.1f}" for one in found)) for name in found[0].names]
     ends = [_ends(one) for one in found]
     rows += [(ends[0][row][0], *(held[row][1] for held in ends)) for row in range(len(ends[0]))]
+    if found[0].files is not None:
+        rows.append(("mCE", *(_error(mce(one, found[0])) for one in found)))
     return columns, tuple(rows)
 
 
 def _ends(one: Shift) -> list[tuple[str, str]]:
     """The last rows: the mean of all corruptions, and the poses."""
-    rows = [("mean of all", _mean(one.mean))] if one.mean else []
+    counted = len([name for name in one.names if name in MAIN])
+    title = "mean of all" if one.files is None else f"mean of {counted}"
+    rows = [(title, _mean(one.mean))] if one.mean else []
     if one.posed:
         rows.append(("random pose", _mean(one.posed.random)))
         rows.append((f"worst of {one.posed.draws} poses", percent(one.posed.worst_of_draws)))
@@ -194,6 +269,10 @@ def _poses(one: Shift) -> str:
 
 def _mean(held: Mean) -> str:
     return f"{100 * held.value:.1f} [{100 * held.low:.1f}, {100 * held.high:.1f}]"
+
+
+def _error(found: float | None) -> str | None:
+    return None if found is None else f"{100 * found:.1f}"
 
 
 def _five(held: Interval) -> tuple[object, ...]:
@@ -218,8 +297,10 @@ def _same_setting(found: Sequence[Shift]) -> Shift:
 
 def _told(one: Shift) -> str:
     posed = ", without poses" if one.posed is None else ""
+    posed += f", of files {one.files.digest}" if one.files is not None else ""
     return f"{one.data}, {one.examples} examples, seed {one.seed}, {len(one.names)} corruptions{posed}"
 
 
 def _ground(one: Shift) -> tuple[object, ...]:
-    return one.data_digest, one.examples, one.seed, one.names, one.posed is None
+    sequences = [held.name for held in one.perturbed]
+    return one.data_digest, one.examples, one.seed, one.names, one.posed is None, one.files, sequences

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from bench.core import names
 from bench.core.digest import content_id
 from bench.core.encoding import decode, encode, kinds_in
 from bench.core.imports import module_at
+from bench.core.threat import Budget
 from bench.errors import BadValue
 from bench.evaluate.nearest import Nearest
 from bench.evaluate.numerics import Numerics
@@ -152,6 +155,57 @@ def test_nothing_else_is_imported_or_made(name):
     assert {found.partition(".")[0] for found in {*sys.modules} - before} <= {"bench", "torchattacks"}
     if not name.startswith(("attack/", "bench.attacks.others")):
         assert "--code" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"is": "budget", "norm": "Linf", "eps": "1e999999999"}, "Budget.eps is '1e999999999'"),
+        ({"is": "budget", "norm": "Linf", "eps": "1" * 5000}, "Budget.eps is '1111"),
+        ({"is": "budget", "norm": "Linf"}, "Budget lacks eps"),
+        ({"is": "budget", "norm": "L9", "eps": "1"}, "Budget.norm is 'L9'"),
+        (
+            {"is": "trial", "column": "x", "attack": {"is": "attack/pgd"}, "knowledge": {"is": "attack/pgd"}},
+            "Trial.knowledge is a PGD, expected Knowledge",
+        ),
+    ],
+)
+def test_values_that_fit_no_field_are_one_sentence_and_take_no_time(data, told):
+    with pytest.raises(BadValue) as raised:
+        decode(data)
+    assert str(raised.value).startswith(told) and len(str(raised.value)) < 400
+
+
+def test_another_kind_than_is_asked_for_is_refused():
+    with pytest.raises(BadValue, match="there is a PGD, expected a Budget"):
+        decode({"is": "attack/pgd"}, kind=Budget)
+
+
+def test_a_class_is_made_where_it_is_defined_and_nowhere_else():
+    """`Told` and `Budget` are frozen dataclasses that these modules import."""
+    for name in ("attack/torchattacks:Told", "bench.attacks.others.torchattacks:Given"):
+        with pytest.raises(BadValue, match="no frozen dataclass"):
+            decode({"is": name})
+
+
+def test_the_current_folder_is_nobodys_plug_in(tmp_path):
+    """Python puts the current folder first for `python -m`: what lies there must not be run."""
+    (tmp_path / "antigravity_of_others.py").write_text("raise SystemExit('it ran')\n")
+    info = tmp_path / "antigravity_of_others-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: antigravity-of-others\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[bench.defenses]\nown = antigravity_of_others:Own\n")
+    (tmp_path / "click.py").write_text("raise SystemExit('it ran')\n")
+    for words in (["--version"], ["show", "defense", "own"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert "it ran" not in done.stdout + done.stderr, words
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Loaded networks: those of other packages answer as they do there; what is wrong is one sentence."""
 
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -14,9 +15,10 @@ import torch
 from torch import nn
 
 from bench.api import Task
+from bench.core.downloads import note_of, noted
 from bench.core.encoding import decode, encode
 from bench.core.threat import Budget, Norm, Source
-from bench.errors import BadCheckpoint, BadValue, BenchError, MissingExtra, UnknownName
+from bench.errors import BadCheckpoint, BadData, BadValue, BenchError, MissingExtra, UnknownName
 from bench.nn.architectures import network
 from bench.plan import Request, name_of, parse_defense, plan_run, plan_training
 from bench.registry import DEFENSES
@@ -334,21 +336,24 @@ def hugging_face(monkeypatch):
     """A hub of one repository; what is asked of it is noted."""
     errors = pytest.importorskip("huggingface_hub.errors")
     asked, files = [], {"someone/net": ["README.md", "pytorch_model.bin", "net.safetensors"]}
+    files["some/vit"] = ["model.safetensors", "config.json", "preprocessor_config.json", "tokenizer.json"]
 
-    def list_repo_files(repository):
+    def model_info(repository, revision=None):
         asked.append(repository)
         if repository not in files:
             raise ConnectionError("Name or service not known\nand more")
-        return files[repository]
+        siblings = [SimpleNamespace(rfilename=name) for name in files[repository]]
+        return SimpleNamespace(sha=f"{revision or 'main'}-commit", siblings=siblings)
 
-    def download(repository, file, local_dir):
+    def download(repository, file, revision, local_dir):
+        assert revision.endswith("-commit"), "a commit is downloaded, whatever was asked for"
         asked.append(f"{repository}/{file}")
         path = Path(local_dir, file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"weights")
         return str(path)
 
-    api = SimpleNamespace(list_repo_files=list_repo_files)
+    api = SimpleNamespace(model_info=model_info)
     fake = SimpleNamespace(HfApi=lambda: api, hf_hub_download=download, errors=errors)
     monkeypatch.setattr(hub, "_hub", lambda: fake)
     return asked
@@ -362,7 +367,23 @@ def test_a_repository_is_asked_once_and_its_safetensors_are_taken(hugging_face, 
     assert hub.find("someone/net", WeightsPlace(tmp_path, download=False)) == found
     assert len(hugging_face) == 2, "what is here is not asked for again"
     other = hub.find("someone/net/pytorch_model.bin", WeightsPlace(tmp_path))
-    assert other.name == "pytorch_model.bin" and len(hugging_face) == 3
+    assert other.name == "pytorch_model.bin" and len(hugging_face) == 4
+
+
+def test_what_says_how_to_make_the_network_comes_with_its_weights(hugging_face, tmp_path):
+    found = hub.find("some/vit", WeightsPlace(tmp_path))
+    beside = ["config.json", "preprocessor_config.json"]
+    assert [path.name for path in sorted(found.parent.iterdir())] == [*beside[:1], found.name, *beside[1:]]
+    assert hugging_face == ["some/vit", *(f"some/vit/{name}" for name in (*beside, "model.safetensors"))]
+
+
+def test_a_folder_of_ones_own_is_no_repository(hugging_face, tmp_path):
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "model.safetensors").write_bytes(b"")
+    assert hub.find(str(tmp_path / "net"), WeightsPlace()) == tmp_path / "net" / "model.safetensors"
+    with pytest.raises(BadCheckpoint, match=r"nothing is no folder, expected one that save_pretrained wrote"):
+        hub.find(str(tmp_path / "nothing"), WeightsPlace())
+    assert hugging_face == []
 
 
 def test_offline_and_unreachable_repositories_are_one_sentence(hugging_face, tmp_path):
@@ -410,6 +431,7 @@ def test_which_file_of_a_repository(names, chosen):
         ("RemoteEntryNotFoundError", "the repository 'a/b' of Hugging Face has no file 'c.pt'"),
         ("LocalEntryNotFoundError", "hf:a/b/c.pt cannot be downloaded"),
         ("HFValidationError", "'hf:a/b/c.pt' names no repository"),
+        ("RevisionNotFoundError", "the repository 'a/b' has no revision"),
     ],
 )
 def test_what_the_hub_objects_to_is_one_sentence(hugging_face, monkeypatch, tmp_path, kind, told):
@@ -417,12 +439,63 @@ def test_what_the_hub_objects_to_is_one_sentence(hugging_face, monkeypatch, tmp_
     raised = getattr(fake.errors, kind)
     error = raised.__new__(raised, "objection")
 
-    def refuse(repository, file, local_dir):
+    def refuse(repository, file, revision, local_dir):
         raise error
 
+    there = SimpleNamespace(sha="a-commit", siblings=[])
+    monkeypatch.setattr(fake.HfApi(), "model_info", lambda repository, revision: there)
     monkeypatch.setattr(fake, "hf_hub_download", refuse)
     with pytest.raises((BadCheckpoint, BadValue, UnknownName), match=told):
         hub.find("a/b/c.pt", WeightsPlace(tmp_path))
+
+
+def test_a_revision_is_downloaded_at_its_commit_and_noted(hugging_face, tmp_path):
+    pinned = hub.find("someone/net@v1", WeightsPlace(tmp_path))
+    assert pinned == tmp_path / "models" / "huggingface" / "someone" / "net@v1" / "net.safetensors"
+    assert str(noted(pinned)) == "https://huggingface.co/someone/net at commit v1-commit"
+    newest = hub.find("someone/net", WeightsPlace(tmp_path))
+    assert newest != pinned and noted(newest).revision == "main-commit"
+    assert noted(newest).sha256 == hashlib.sha256(b"weights").hexdigest()
+
+
+@pytest.mark.parametrize("again", ["there", "downloaded"])
+def test_other_content_than_at_first_is_refused(hugging_face, tmp_path, again):
+    found = hub.find("someone/net/net.safetensors", WeightsPlace(tmp_path))
+    note = note_of(found)
+    if again == "there":
+        found.write_bytes(b"other weights")
+    else:  # what comes now is other content than what came then
+        note.write_text(note.read_text().replace(noted(found).sha256, "0" * 64))
+        found.unlink()
+    with pytest.raises(BadData, match="was other content at its first download from https") as told:
+        hub.find("someone/net/net.safetensors", WeightsPlace(tmp_path))
+    assert told.value.hint is not None and str(note) in told.value.hint
+    note.unlink()
+    assert hub.find("someone/net/net.safetensors", WeightsPlace(tmp_path)) == found
+
+
+def test_files_of_the_users_own_have_no_note(hugging_face, tmp_path):
+    place = tmp_path / "models" / "huggingface" / "someone" / "net" / "net.safetensors"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"mine")
+    assert hub.find("someone/net/net.safetensors", WeightsPlace(tmp_path)) == place and noted(place) is None
+    assert hugging_face == []
+
+
+def test_a_hub_without_tls_is_not_asked(hugging_face, tmp_path):
+    hub._hub().constants = SimpleNamespace(ENDPOINT="http://mirror.example")
+    with pytest.raises(BadValue, match=r"HF_ENDPOINT is 'http://mirror\.example'.*https://"):
+        hub.find("someone/net", WeightsPlace(tmp_path))
+    assert hugging_face == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "a/../b", "a/b/../../c", "a/b@", "a/b@v 1", "a/b@x/y", "/a/b", "a//b", ""]
+)
+def test_what_is_no_name_of_a_repository(hugging_face, name, tmp_path):
+    with pytest.raises(BadValue, match="names no repository"):
+        hub.find(name, WeightsPlace(tmp_path))
+    assert hugging_face == []
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):

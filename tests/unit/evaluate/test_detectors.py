@@ -30,9 +30,9 @@ from bench.evaluate.detectors import (
     Sample,
 )
 from bench.evaluate.engine import Arena, Chunk, play
-from bench.evaluate.look import Lacking
+from bench.evaluate.look import Lacking, look_behind
 from bench.evaluate.numerics import Numerics
-from bench.studies.detect.guarded import Watch, climbable, guarded, lent, look_behind
+from bench.studies.detect.guarded import Watch, climbable, guarded, lent
 
 K, D = 3, 5
 ALL = (MaxSoftmax(), Energy(), Mahalanobis(), KNearest(), LocalDimension(), ClassMixture(), ClassMixture(3))

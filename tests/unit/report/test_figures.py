@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from bench.core.digest import content_id
 from bench.errors import BadValue
 from bench.figures import draw as figures
 from bench.figures import read
@@ -73,11 +74,11 @@ def coarse(monkeypatch):
 def test_every_kind_is_a_whole_file_with_its_numbers(diagnosed, tmp_path, kind, form):
     picture, numbers, caption = draw([diagnosed()], [kind], tmp_path, form)
     content = picture.read_bytes()
-    assert picture.name == f"{kind}-0123456789ab.{form}" and numbers == picture.with_suffix(".csv")
+    assert picture.name == f"{kind}-40baf76222de.{form}" and numbers == picture.with_suffix(".csv")
     assert content.startswith(BEGINS[form]) and len(content) > 5000
-    assert caption.name == f"{kind}-0123456789ab.caption.txt" and caption.read_text().count("\n") == 1
+    assert caption.name == f"{kind}-40baf76222de.caption.txt" and caption.read_text().count("\n") == 1
     rows = table(numbers)
-    assert rows and {row["id"] for row in rows} == {"0123456789ab"}
+    assert rows and {row["id"] for row in rows} == {"40baf76222de"}
     if form == "png":
         pixels = imread(picture)
         assert pixels.shape[1] == pytest.approx(paper.PAGE * 60, abs=2)
@@ -100,21 +101,22 @@ def test_the_same_figure_is_the_same_bytes(diagnosed, tmp_path):
 def test_without_a_kind_all_that_there_is_is_drawn(stored, diagnosed, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "write", lambda drawing, folder, form: [folder / f"{drawing.name}.{form}"])
     left = {"attention": None, "purification": None, "left_out": {"attention": "a", "purification": "b"}}
-    bare = diagnosed(id="bbbbbbbbbbbb", defense="standard", **left)
+    spec = {**diagnosed().record.spec, "stage": -2}
+    bare = diagnosed(id=content_id(spec), spec=spec, defense="standard", **left)
     store = stored(diagnosed(), bare)
-    todo = all_drawable(["agkd_bml", "bbb"], store, Only())
+    todo = all_drawable(["agkd_bml", bare.record.id[:4]], store, Only())
     assert [path.name for path in figures.draw(todo, tmp_path, "png")] == [
-        "attention-0123456789ab.png",
+        "attention-40baf76222de.png",
         "embedding.png",
         "contributions.png",
-        "purification-0123456789ab.png",
+        "purification-40baf76222de.png",
         "training.png",
-        "gallery-0123456789ab.png",
-        "gallery-bbbbbbbbbbbb.png",
+        "gallery-40baf76222de.png",
+        f"gallery-{bare.record.id}.png",
         "landscape.png",
     ]
     with pytest.raises(BadValue, match=r"hold no purification \(b\), expected embedding or contributions"):
-        read.drawable("purification", ["bbb"], store, Only())
+        read.drawable("purification", [bare.record.id[:4]], store, Only())
 
 
 def test_out_writes_the_table_and_every_figure_once(diagnosed, tmp_path):
@@ -149,12 +151,12 @@ def test_numbers_beside_the_figure_are_those_of_the_record(diagnosed, tmp_path):
     assert points[0]["x"] == float(one.array("embedding_adversarial")[0, 0])
     losses = [row["value"] for row in held["training"] if row["quantity"] == "triplet"]
     assert losses == [0.01, 0.02] * 2, "what was not measured is not there"
-    maps = held["attention-0123456789ab"]
+    maps = held["attention-40baf76222de"]
     assert len(maps) == 4 * 3 * 4 and {row["map"] for row in maps} == {
         f"{who}_{state}" for who in ("teacher", "student") for state in ("clean", "adversarial")
     }
     assert maps[0]["attention"] == float(one.array("attention_teacher_clean")[0, 0, 0])
-    purified = held["purification-0123456789ab"]
+    purified = held["purification-40baf76222de"]
     assert {row["psnr"] for row in purified if row["picture"] == "clean"} == {None}, "infinite is left blank"
     assert {row["example"] for row in purified} == {100, 101, 105}
 
@@ -206,7 +208,7 @@ def test_training_marks_the_epoch_whose_weights_were_looked_at(diagnosed):
 @pytest.mark.parametrize("change", [{"eps": "0.2"}, {"data_digest": "e" * 12}, {"examples": 11}])
 @pytest.mark.parametrize("kind", ["embedding", "contributions"])
 def test_what_is_not_alike_is_not_compared(diagnosed, tmp_path, change, kind):
-    with pytest.raises(BadValue, match=f"{kind} cannot be compared: 0123456789ab is of digits, Linf 8/255"):
+    with pytest.raises(BadValue, match=f"{kind} cannot be compared: 40baf76222de is of digits, Linf 8/255"):
         draw([diagnosed(), diagnosed(id="b" * 12, **change)], [kind], tmp_path, "png")
     assert list(tmp_path.iterdir()) == []
 

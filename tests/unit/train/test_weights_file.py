@@ -251,7 +251,7 @@ def test_what_is_no_table_says_what_it_is(tmp_path: Path) -> None:
     for name, sentence in {
         "program.pt": r"is a TorchScript program.*--factory FILE.py:make without --checkpoint",
         "net.onnx": "is a network in ONNX",
-        ".": "is no regular file",
+        ".": "not a regular file",
     }.items():
         with pytest.raises(BadCheckpoint, match=sentence):
             load_foreign(tmp_path / name, _net())

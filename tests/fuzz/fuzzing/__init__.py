@@ -1,0 +1,1 @@
+"""Genuine files and words, what is done to them, and the readers that must bear it."""
