@@ -1,4 +1,4 @@
-# make run | test | quick | lint | benchmark | setup | lock | drift | dist | clean
+# make run | test | quick | lint | torture | benchmark | setup | lock | drift | dist | clean
 #
 # Each target sets up what it needs in a virtual environment: VENV=FOLDER chooses another, PYTHON=python3.12 another
 # Python. Set up once, the environment is left alone until the lock or pyproject.toml change. What is installed is the
@@ -21,7 +21,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),$(UV) pip install $(PIP_QUIET) --python $(BIN)/python,$(BIN)/python -m pip install $(PIP_QUIET))
 EXACTLY := --require-hashes --no-deps --only-binary :all:
 
-.PHONY: setup run test quick lint benchmark lock drift dist clean
+.PHONY: setup run test quick lint torture benchmark lock drift dist clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -58,6 +58,11 @@ quick: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "not gpu and not slow" -n auto $(QUICK)
 
 QUICK := $(addprefix tests/unit/,core data records report nn test_api.py) tests/golden/test_golden.py tests/cli/test_studies.py
+
+# kills, power cuts, full disks and errors at every file operation; races; damage: hours, and what was done is kept.
+# ARGS="--each 8 --rounds 5" takes some of each
+torture: setup
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.torture --report .torture.jsonl $(ARGS)
 
 benchmark: setup
 	@$(BIN)/python -m benchmarks.run --save benchmarks/records/latest.json $(ARGS)

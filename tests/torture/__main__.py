@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -96,7 +97,10 @@ def warm_up(names: Iterable[str]) -> None:
     """Load in this process whatever a command loads, so that children need not."""
     import torch
 
+    from bench.core import lock
+
     torch.set_num_threads(1)
+    lock.installed_version = cache(lock.installed_version)  # half of the time of a tiny run
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as place, _silent():
         try:
