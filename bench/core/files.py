@@ -93,10 +93,9 @@ def open_regular(path: Path) -> IO[bytes]:
 def read_bytes(path: Path, most: int = TEXT) -> bytes:
     """The content of a regular file of at most so many bytes; OSError where it is none."""
     with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise IsTooLarge(None, f"it has more than {size(most)}", str(path))
-    return content
+        if os.fstat(file.fileno()).st_size > most:
+            raise IsTooLarge(None, f"it has more than {size(most)}", str(path))
+        return file.read()
 
 
 def read_text(path: Path, most: int = TEXT) -> str:
