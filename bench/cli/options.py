@@ -323,7 +323,7 @@ devices = click.option(
     default=1,
     show_default=True,
     metavar="N",
-    help="GPUs that train together.",
+    help="GPUs that train together; so many are part of what names the weights.",
 )
 rerun = click.option(
     "--rerun",

@@ -16,8 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+if TYPE_CHECKING:  # what is complete is read without a lock, and sooner without the library
+    from filelock import BaseFileLock
 
 from bench.core.json_file import read_json
 
@@ -50,6 +52,8 @@ def locked(root: Path, name: str, what: str, say: Callable[[str], object]) -> It
     `what` is what the lock is for, as in "run 0123". Gives the time when it was taken, in seconds
     since the epoch: what a process left unfinished that is older than that, nobody will finish.
     """
+    from filelock import FileLock, SoftFileLock
+
     place = root / FOLDER
     place.mkdir(parents=True, exist_ok=True)
     note, told = place / f"{name}.json", ""
@@ -77,6 +81,8 @@ def locked(root: Path, name: str, what: str, say: Callable[[str], object]) -> It
 
 def _taken(lock: BaseFileLock, seconds: float) -> bool:
     """Whether the lock could be taken within that time."""
+    from filelock import Timeout
+
     try:
         lock.acquire(timeout=seconds, poll_interval=0.1)
     except Timeout:

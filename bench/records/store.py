@@ -172,7 +172,7 @@ class RunFolder:
             told = parse_json(str(arrays.pop("owner"))) if "owner" in arrays else None
             seconds = float(arrays.pop("seconds"))
             strange = self.stranger(told, column, chunk)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             strange = f"is damaged ({reason(error)})"
         if strange is None:
             return arrays, seconds
@@ -242,11 +242,12 @@ class RunFolder:
         return found
 
     def forget(self) -> None:
-        """Drop the record, every cell, and what was made of them."""
-        for name in ("record.json", EXAMPLES, IMAGES):
-            (self.path / name).unlink(missing_ok=True)
+        """Drop the record, every cell, and last the images of the worst case: cells lack theirs by now."""
+        (self.path / "record.json").unlink(missing_ok=True)
         for cell in self.path.glob("cells/*/*"):
             cell.unlink()
+        for name in (EXAMPLES, IMAGES):
+            (self.path / name).unlink(missing_ok=True)
 
     def _cell(self, column: str, chunk: int) -> Path:
         return self.path / "cells" / column / f"{chunk:04d}.npz"

@@ -66,9 +66,10 @@ def _check_told(spec: TrainSpec, options: Options, found: Trained | None) -> Non
     if found is not None and found.sha256 == told:
         return
     there = "are not there" if found is None else f"have SHA-256 {found.sha256[:12]} there"
+    expected = f"SHA-256 {told[:12]}, as" if told else "them to be"
     raise BadCheckpoint(
         f"a worker looks for the weights {spec.id} of {spec.named.label} in {str(options.store.root)!r}, and "
-        f"they {there}, expected SHA-256 {(told or 'none')[:12]}, as where the run was started",
+        f"they {there}, expected {expected} where the run was started",
         "--store with a folder that every worker sees, or --workers 1",
     )
 
@@ -108,10 +109,16 @@ def _fitted(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[s
 
 
 def weights_behind(runs: Iterable[RunSpec], store: Store) -> dict[str, str]:
-    """Training -> SHA-256 of the weights that these runs attack and lend to attackers, as they are stored."""
-    trainings = [spec for run in runs for spec in (run.training, *(other for _, other in run.others))]
-    found = {spec.id: trained_in(store.model(spec.id), spec.id) for spec in trainings}
-    return {name: trained.sha256 for name, trained in found.items() if trained is not None}
+    """Training -> SHA-256 of the stored weights behind these runs: victims, attackers' own, and parents."""
+    waiting = [spec for run in runs for spec in (run.training, *(other for _, other in run.others))]
+    found: dict[str, str] = {}
+    while waiting:
+        spec = waiting.pop()
+        trained = trained_in(store.model(spec.id), spec.id)
+        if trained is not None:
+            found[spec.id] = trained.sha256
+        waiting += [parent for _, parent in spec.parents]
+    return found
 
 
 def load_data(spec: TrainSpec, options: Options) -> Dataset:

@@ -222,11 +222,23 @@ def test_no_kill_loses_evidence(bench, linear, linear_data, tmp_path):
         assert files(store) == files(tmp_path / "whole"), f"killed before {operations[moment]}"
 
 
+def test_no_kill_of_a_rerun_loses_evidence(bench, linear, linear_data, tmp_path):
+    given = ["--data", linear_data, "--suite", "smoke", "--eps", "1/5", "--examples", "60"]
+    words = ["run", "--defense", linear, *given, "--set", "suite.chunk=30", "--store", tmp_path]
+    assert bench(*words).code == 0
+    expected, whole = results(tmp_path), files(tmp_path)
+    for moment in (1, 4, 7, 8, 9):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            killed_before(patch, moment)
+            bench(*words, "--rerun")
+        assert bench(*words).code == 0
+        assert (results(tmp_path), files(tmp_path)) == (expected, whole), moment
+
+
 def files(store):
-    """What lies in a store, apart from the answers to requests."""
-    return {
-        path.relative_to(store) for path in store.rglob("*") if path.is_file() and "asked" not in path.parts
-    }
+    """What lies in a store, apart from the answers to requests, and from who holds or held its locks."""
+    found = {path.relative_to(store) for path in store.rglob("*") if path.is_file()}
+    return {path for path in found if path.parts[0] not in ("asked", ".locks")}
 
 
 def test_a_record_that_was_removed_is_made_again_with_its_evidence(bench, linear, linear_data, tmp_path):
@@ -263,3 +275,21 @@ def test_a_signal_ends_with_a_sentence(bench, start, linear, linear_data, tmp_pa
     assert "bench: stopped by SIGTERM; the same command goes on from where it stopped" in told
     assert "Traceback" not in told
     assert not list(tmp_path.glob("**/.*.????????")) and not list(tmp_path.glob(".locks/*.json"))
+
+
+@pytest.mark.slow
+def test_devices_end_with_the_process_that_asked_for_them(start, tmp_path):
+    words = ["train", *TRAINING, "--devices", "2", "--set", "recipe.epochs=500", "--store", tmp_path]
+    process = start(*words)
+    for _ in range(60_000):
+        if list(tmp_path.glob("models/*/state.ckpt")):
+            break
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(120) == 128 + signal.SIGTERM
+    (folder,) = (tmp_path / "models").iterdir()
+    log = (folder / "log.csv").read_bytes()
+    time.sleep(5)
+    assert (folder / "log.csv").read_bytes() == log, "nobody trains on"
+    assert not (folder / "training.json").exists()

