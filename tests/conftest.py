@@ -173,6 +173,7 @@ def as_made(told: Record) -> Record:
         "defense": {},
         "recipe": {},
         "parents": {},
+        **told.spec.get("training", {}),
     }
     spec = {
         "training": {**training, "id": content_id(training)},
@@ -191,6 +192,12 @@ def as_made(told: Record) -> Record:
 def made(**changes: Any) -> Record:
     """A record that can be written and read; see `record` and `as_made`."""
     return as_made(record(**changes))
+
+
+@pytest.fixture(name="as_made")
+def _as_made() -> Callable[[Record], Record]:
+    """Make a record that can be written and read of one that says what it should; see `as_made`."""
+    return as_made
 
 
 @pytest.fixture

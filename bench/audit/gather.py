@@ -64,7 +64,7 @@ def case_of(record: Record, options: Options) -> Case:
 
 
 def shifts_of(record: Record, store: Path, skip: Skip) -> Iterator[Shift]:
-    """What was measured of a run's weights under corruptions and in other poses; `skip` is told of the rest."""
+    """What was measured of a run's weights under corruptions and in other poses; `skip`: see read_records."""
     shifts = study("shift")
     for path in shifts.files(store):
         try:

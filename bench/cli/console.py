@@ -11,6 +11,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from bench.core.progress import Progress
+from bench.core.text import one_line
 
 
 class Console:
@@ -80,7 +81,7 @@ class Console:
             self._bars = None
 
     def _line(self, text: str) -> None:
-        self._terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._terminal.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
     def _new_bars(self) -> Bars:
         return Bars(

@@ -18,6 +18,7 @@ import click
 from bench import __version__
 from bench.cli.options import Commands
 from bench.core.files import IsNotRegular
+from bench.core.text import one_line
 from bench.errors import BenchError, unknown
 from bench.studies.table import studies
 
@@ -203,5 +204,5 @@ def sentence_of(error: click.ClickException) -> str:
 
 
 def _fail(sentence: str, code: int) -> NoReturn:
-    click.echo(f"bench: {sentence}", err=True)
+    click.echo(f"bench: {one_line(sentence)}", err=True)
     sys.exit(code)

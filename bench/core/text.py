@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _JOINERS = "\u200c\u200d"
 """They shape the letters of some scripts and change nothing else."""
@@ -17,6 +20,22 @@ def one_line(text: str) -> str:
     ('a [2Jb cd', 'Cinà')
     """
     return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def in_a_spreadsheet(value: T) -> T | str:
+    """A value as a cell of CSV: text that a spreadsheet would compute begins with an apostrophe.
+
+    >>> in_a_spreadsheet("=1+1"), in_a_spreadsheet("pgd_at"), in_a_spreadsheet(-0.5)
+    ("'=1+1", 'pgd_at', -0.5)
+    """
+    if not isinstance(value, str) or (not value.startswith(("\t", "\r", "\n")) and _begins_plainly(value)):
+        return value
+    return f"'{value}"
+
+
+def _begins_plainly(text: str) -> bool:
+    """Whether no spreadsheet takes it for a formula, the wide signs of East Asian keyboards included."""
+    return unicodedata.normalize("NFKC", text.lstrip()[:1]) not in ("=", "+", "-", "@")
 
 
 def _shown(sign: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -82,12 +82,12 @@ def read(
         raise BadData(f"{path} cannot be read ({why(error)}), expected a {what}", again) from None
     held = parsed_json(text, origin, what, again)
     data = upgraded(one_line_each(unsealed(held), text), schema, upgrades, origin, what)
-    found: T = validated(data, _adapter(kind), origin, what, again)
+    found: T = validated(data, _adapter(kind), origin, what, again)  # type: ignore[arg-type]
     require_sound(contradictions(found), origin, what, again)
     check(held, origin, again)
     return found
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)  # costs more to build than many results to read

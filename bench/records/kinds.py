@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -27,6 +29,22 @@ def _plain(name: str) -> str:
     return name
 
 
+def _column(name: str) -> str:
+    if not re.match(r"\w", name):
+        raise ValueError(f"{name!r} is no name of a column, expected one that begins with a letter")
+    return _plain(name)
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no command ({error}), expected one of bench") from None
+    if words[:1] != ["bench"]:
+        raise ValueError(f"{text!r} is no command of bench, expected one")
+    return shlex.join(words)
+
+
 Id = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 """What names a run, a training, a study, data or code by its content."""
 
@@ -35,6 +53,12 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{7,64}$")]
 """A commit of git, or its beginning."""
+
+ColumnName = Annotated[str, AfterValidator(_column)]
+"""What a column is called: the name of a folder of cells, and of a field in a spreadsheet."""
+
+Command = Annotated[str, AfterValidator(_command)]
+"""A command of bench as a shell takes it, each word quoted: it can be typed, and runs nothing else."""
 
 PlainName = Annotated[str, AfterValidator(_plain)]
 """What may be the name of a file or of a folder: it leads nowhere else."""

@@ -10,7 +10,18 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from bench.core.threat import Budget, Norm
-from bench.records.kinds import Amount, Commit, Count, Id, NormName, PlainName, Radius, Sha256
+from bench.records.kinds import (
+    Amount,
+    ColumnName,
+    Command,
+    Commit,
+    Count,
+    Id,
+    NormName,
+    PlainName,
+    Radius,
+    Sha256,
+)
 from bench.records.seal import sealed
 
 SCHEMA = 1
@@ -43,7 +54,7 @@ class Column:
 
     __pydantic_config__ = _STRICT
 
-    name: PlainName
+    name: ColumnName
     attack: str  # with every parameter
     level: str  # white-box, gray-box, black-box
     knowledge: str  # the level with what distinguishes it: "gray-box, twin"
@@ -86,7 +97,7 @@ class Check:
     rule: str  # "A5", an id of bench.records.rules
     verdict: Literal["pass", "warn", "block", "info", "open"]  # open: not computed yet
     detail: str  # the figures, in one sentence; where it is open, what is missing
-    command: str | None = None  # what investigates it
+    command: Command | None = None  # what investigates it
     code: str | None = None  # names the code that looked at the network; None: of records, or made before
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bench.core.bitmap import unpacked
 from bench.core.digest import content_id
+from bench.core.text import one_line
 from bench.records.record import Column, Interval, Record
 from bench.records.resolved import run_contradiction
 
@@ -72,20 +73,23 @@ def _of_identity(record: Record) -> Iterator[str]:
         "norm": (record.norm, spec["budget"]["norm"]),
         "eps": (Fraction(record.eps), Fraction(spec["budget"]["eps"])),
         "seed": (record.seed, training["seed"]),
-        "data": (record.data, training["data"]),
-        "suite": (record.suite, f"{suite['name']}@{suite['version']}"),
+        "data": (record.data, one_line(training["data"])),
+        "suite": (record.suite, one_line(f"{suite['name']}@{suite['version']}")),
         "columns": ([c.name for c in record.columns], [trial["column"] for trial in suite["trials"]]),
-        "levels": ([c.level for c in record.columns], [t["knowledge"]["level"] for t in suite["trials"]]),
+        "levels": (
+            [column.level for column in record.columns],
+            [one_line(trial["knowledge"]["level"]) for trial in suite["trials"]],
+        ),
     }
-    if training["name"] != record.defense.partition("[")[0]:
-        told["defense"] = record.defense, training["name"]
+    if one_line(training["name"]) != record.defense.partition("[")[0]:
+        told["defense"] = record.defense, one_line(training["name"])
     if (made := record.training) is not None:
         told["training_id"] = made.training_id, training["id"]
         told["parents"] = dict(made.parents), training["parents"]
         told["checkpoint"] = made.checkpoint, spec["checkpoint"]
-    for name, (held, due) in told.items():
-        if held != due:
-            yield f"its {name} is {_shown(held)}, and {_shown(due)} in its spec"
+    for name, (here, there) in told.items():
+        if here != there:
+            yield f"its {name} is {_shown(here)}, and {_shown(there)} in its spec"
 
 
 def _of_shares(record: Record) -> Iterator[str]:
@@ -123,6 +127,7 @@ def _of_column(record: Record, column: Column) -> Iterator[str]:
     if robust.count > record.clean.count:
         yield f"leaves {robust.count} examples, and {record.clean.count} are right when clean"
     if met is None or broke is None:
+        yield "does not say what it met and broke"
         return
     if met > record.clean.count or met - broke != robust.count:
         yield f"met {met} examples and broke {broke}, which does not leave the {robust.count} that it counts"

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from bench.records.kinds import Count, Id, NormName, PlainName, Radius
+from bench.records.kinds import ColumnName, Count, Id, NormName, Radius
 
 
 class _Budget(BaseModel):
@@ -25,7 +25,7 @@ class _Knowledge(BaseModel):
 
 
 class _Trial(BaseModel):
-    column: PlainName
+    column: ColumnName
     knowledge: _Knowledge
     attack: Mapping[str, Any]
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.core.exact import exact
 from bench.core.json_file import json_of
+from bench.core.text import one_line
 from bench.errors import BadData, BadValue
 from bench.records.claims import claim_of, link
 from bench.records.record import Interval, Record
@@ -188,14 +189,15 @@ def _published(path: Path) -> Published:
         raise BadData(f"{path} has no name and clean_acc, expected a file of RobustBench's model_info")
     folder = path.resolve().parent
     norm, data = folder.name, folder.parent.name
+    told = {key: one_line(str(value or "")) for key, value in held.items()}
     return Published(
-        id=path.stem,
-        name=str(held["name"]),
-        authors=str(held.get("authors") or ""),
-        venue=str(held.get("venue") or ""),
-        link=str(held.get("link") or ""),
-        architecture=str(held.get("architecture") or ""),
-        data=str(held.get("dataset") or data),
+        id=one_line(path.stem),
+        name=told["name"],
+        authors=told.get("authors", ""),
+        venue=told.get("venue", ""),
+        link=told.get("link", ""),
+        architecture=told.get("architecture", ""),
+        data=told.get("dataset") or data,
         norm=norm if norm in _NORMS else None,
         eps=_eps(held.get("eps"), path),
         clean=_number(held, "clean_acc", path),

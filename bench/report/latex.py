@@ -8,6 +8,7 @@ from fractions import Fraction
 from itertools import groupby
 
 from bench.core.paired import Difference
+from bench.core.text import one_line
 from bench.core.threat import format_eps
 from bench.records.record import Interval
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points, read_cell
@@ -96,12 +97,12 @@ def latex(
         for number, row in enumerate(table.rows)
     ]
     environment = "table*" if wide else "table"
-    lines = [f"% {' '.join(comment.split())}"] if comment else []
+    lines = [f"% {' '.join(one_line(comment).split())}"] if comment else []
     lines += [
         rf"\begin{{{environment}}}",
         rf"  \centering\setlength{{\belowcaptionskip}}{{6pt}}{style}",
         rf"  \caption{{{caption}}}",
-        rf"  \label{{{label}}}",
+        rf"  \label{{{_label(label)}}}",
         rf"  \begin{{tabular}}{{{shape}}}",
         r"    \toprule",
         *_groups([column for column, _ in shown]),
@@ -197,6 +198,11 @@ def _cell(column: TableColumn, cell: Cell, bold: bool, quiet: bool) -> str:
         return _in(face, escape(cell.text) + mark)
     text = escape(read_cell(column, cell))
     return _in(face, text if column.kind is ColumnKind.TEXT else text.replace("-", "$-$"))
+
+
+def _label(text: str) -> str:
+    """A name that \\ref finds, of signs that mean nothing to TeX."""
+    return re.sub(r"[^A-Za-z0-9:._-]", "-", text)
 
 
 def _apart(line: str) -> str:

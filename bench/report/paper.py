@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol, cast
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bench.core.text import in_a_spreadsheet
 from bench.errors import BadValue
 from bench.records.store import write_atomically
 
@@ -172,7 +173,7 @@ def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:
     dated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[form]
     drawing.figure.savefig(picture, format=form, metadata=dated)
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(drawing.columns)
+    writer.writerow(map(in_a_spreadsheet, drawing.columns))
     writer.writerows([_cell(value) for value in row] for row in drawing.rows)
     files = {
         folder / f"{drawing.name}.{form}": picture.getvalue(),
@@ -187,4 +188,4 @@ def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:
 def _cell(value: object) -> object:
     if value is None:
         return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{value:.6g}" if isinstance(value, float) else in_a_spreadsheet(value)

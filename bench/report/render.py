@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv as comma_separated
 import io
+import re
 from dataclasses import dataclass
 from enum import Enum
 
 from bench.core.paired import Difference
+from bench.core.text import in_a_spreadsheet, one_line
 from bench.records.record import Interval
 from bench.report.layout import drawn, fold, least, rooms_of, total
 
@@ -32,6 +34,9 @@ class Marked:
     mark: str
     link: str | None = None  # where markdown leads from the text
 
+
+WEB = ("https://", "http://")
+"""How a link begins that may be followed; any other may be a program."""
 
 _THREE = (ColumnKind.INTERVAL, ColumnKind.DIFFERENCE)  # value, low, high in CSV
 
@@ -82,7 +87,7 @@ def markdown(table: Table, comment: str | None = None) -> str:
     """
     shown = _shown(table)
     head = [column for column, _ in shown]
-    lines = [f"<!-- {comment.replace('--', '- -')} -->", ""] if comment else []
+    lines = [f"<!-- {one_line(comment).replace('--', '- -')} -->", ""] if comment else []
     lines += [f"# {escape(table.title)}", ""]
     if table.facts:
         lines += [*(f"- {escape(name)}: {escape(value)}" for name, value in table.facts), ""]
@@ -96,17 +101,20 @@ def markdown(table: Table, comment: str | None = None) -> str:
     if table.notes:
         lines += ["", *(f"- {escape(note)}" for note in table.notes)]
     if table.commands:
-        lines += ["", *(f"- {escape(name)}: `{command}`" for name, command in table.commands)]
+        lines += ["", *(f"- {escape(name)}: {_code(command)}" for name, command in table.commands)]
     return "\n".join(lines) + "\n"
 
 
 def csv(table: Table) -> str:
-    """One header line and plain values: fractions, never percent; nothing is rounded."""
+    """One header line and plain values: fractions, never percent; nothing is rounded.
+
+    Text that a spreadsheet would compute begins with an apostrophe.
+    """
     text = io.StringIO()
     writer = comma_separated.writer(text, lineterminator="\n")
-    writer.writerow(_names(table))
+    writer.writerow(map(in_a_spreadsheet, _names(table)))
     for row in table.rows:
-        writer.writerow("" if value is None else value for value in _values(table, row))
+        writer.writerow("" if value is None else in_a_spreadsheet(value) for value in _values(table, row))
     return text.getvalue()
 
 
@@ -138,7 +146,7 @@ def terminal(table: Table, width: int = 100) -> str:
         notes.append(f"not shown for want of width: {', '.join(gone)}; a wider terminal or --json has all")
     lines += ["", *(folded for note in notes for folded in fold(f"- {note}", width, "  "))] if notes else []
     lines += ["", *(f"- {name}: {command}" for name, command in table.commands)] if table.commands else []
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(one_line, lines)) + "\n"
 
 
 def escape(text: str) -> str:
@@ -147,7 +155,7 @@ def escape(text: str) -> str:
     >>> escape("a|b & <i>_x_</i>")
     'a\\\\|b &amp; &lt;i&gt;\\\\_x\\\\_&lt;/i&gt;'
     """
-    text = " ".join(text.split())
+    text = " ".join(one_line(text).split())
     for sign in "\\`*_[]|":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -183,14 +191,21 @@ def read_cell(column: TableColumn, cell: Cell) -> str:
     if isinstance(cell, Difference):
         return points(cell)
     if isinstance(cell, Marked):
-        return f"{cell.text}{cell.mark}"
+        return one_line(f"{cell.text}{cell.mark}")
     if isinstance(cell, str):
-        return cell
+        return one_line(cell)
     if column.kind is ColumnKind.COUNT:
         return f"{cell:,}"
     if column.kind is ColumnKind.POINTS:
         return f"{round(100 * cell, 1) + 0.0:+.1f}"
     return f"{100 * cell:.1f}" if column.kind in (ColumnKind.SHARE, *_THREE) else f"{cell:,.1f}"
+
+
+def _code(command: str) -> str:
+    """A command as a span of code in markdown, whatever is in it."""
+    command = one_line(command)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", command)), default=0))
+    return f"{fence} {command} {fence}" if "`" in command else f"`{command}`"
 
 
 def _shown(table: Table) -> list[tuple[TableColumn, int]]:
@@ -221,8 +236,10 @@ def _escaped(column: TableColumn, cell: Cell) -> str:
     text = read_cell(column, cell)
     if column.kind in _THREE:
         return text
-    if isinstance(cell, Marked) and cell.link:
-        link = "".join(sign for sign in cell.link if sign not in "<>|\\" and not sign.isspace())
+    if isinstance(cell, Marked) and cell.link and cell.link.startswith(WEB):
+        link = "".join(
+            sign for sign in cell.link if sign not in "<>|\\" and sign.isprintable() and sign != " "
+        )
         return f"[{escape(cell.text)}](<{link}>)" + " " * cell.mark.startswith(" ") + escape(cell.mark)
     return escape(text)
 

@@ -12,6 +12,9 @@ from bench.core.threat import format_eps
 from bench.errors import BadValue
 from bench.records.record import Record
 
+LONGEST = 80
+"""How many letters of a data set's name are in the names of files."""
+
 
 @dataclass(frozen=True, order=True)
 class Setting:
@@ -35,7 +38,9 @@ class Setting:
         'cifar10-linf-8_255'
         """
         eps = format_eps(self.eps).replace("/", "_")
-        safe = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in self.data)
+        safe = "".join(sign if sign.isalnum() or sign in "._-" else "_" for sign in self.data).lstrip(".")
+        if len(safe) > LONGEST or not safe:
+            safe = f"{safe[:LONGEST]}-{content_id(self.data)}"
         return f"{safe}-{self.norm.lower()}-{eps}"
 
 

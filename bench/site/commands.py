@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.core.text import one_line
 from bench.core.threat import format_eps
 from bench.records.labels import is_label
 from bench.records.record import LOADED, Record
@@ -19,9 +20,13 @@ def reproduce(record: Record) -> Iterator[str]:
 
     The commit comes first: other code may come to other numbers.
     """
+    return map(one_line, _lines(record))
+
+
+def _lines(record: Record) -> Iterator[str]:
     made, trained = record.provenance, record.training
     if made.commit:
-        yield f"git checkout {made.commit}"
+        yield f"git checkout {shlex.quote(made.commit)}"
     if made.dirty:
         yield "# the code had uncommitted changes: they are not known"
     is_loaded = trained is not None and trained.recipe == LOADED

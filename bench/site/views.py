@@ -13,7 +13,7 @@ from bench.records.record import Check, Column, Finding, Interval, Provenance, R
 from bench.records.rules import RULES
 from bench.report import board as boards
 from bench.report.exchange import Published
-from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, read_cell
+from bench.report.render import WEB, Cell, ColumnKind, Marked, Table, TableColumn, read_cell
 from bench.report.setting import Setting, by_setting, in_order, setting, suite_label
 from bench.report.table import note, untrained
 from bench.site.commands import reproduce
@@ -262,7 +262,7 @@ def _place(column: TableColumn, cell: Cell, held: Mapping[str, Record]) -> Rank:
     if isinstance(cell, Interval):
         return Rank("", f"{cell.value:.6f}", share(cell), href)
     if isinstance(cell, Marked) and not held:  # published by others: what a file links to may be anything
-        safe = cell.link if cell.link and cell.link.startswith(("https://", "http://")) else None
+        safe = cell.link if cell.link and cell.link.startswith(WEB) else None
         return Rank(cell.text, cell.text, None, safe)
     if isinstance(cell, Marked):
         lowest = min(held.values(), key=lambda record: record.worst_case.value if record.worst_case else 2.0)

@@ -35,12 +35,11 @@ def outcomes(broken: list[int]) -> Outcomes:
 
 
 @pytest.fixture
-def store(tmp_path, make_record, make_trial) -> Path:
+def store(tmp_path, make_record, make_trial, as_made) -> Path:
     """Complete runs of three defenses on MNIST, two seeds of the first; `pgd_at` and `trades` have claims."""
     place = tmp_path / "runs"
-    spec = {"suite": {"name": "whitebox", "trials": []}}
     runs = (("pgd_at", 0, [2, 3, 4]), ("pgd_at", 1, [2, 3]), ("trades", 0, [6]), ("mine", 0, list(range(N))))
-    for number, (defense, seed, broken) in enumerate(runs):
+    for defense, seed, broken in runs:
         weak, strong = outcomes(broken[:1]), outcomes(broken)
         columns = tuple(
             dataclasses.replace(
@@ -53,12 +52,20 @@ def store(tmp_path, make_record, make_trial) -> Path:
         )  # fmt: skip
         right, left = int(strong.correct.sum()), int(worst_case([weak, strong]).sum())
         record = dataclasses.replace(
-            make_record(run_id=f"{number}{'a' * 11}", defense=defense, seed=seed, data="mnist", eps="0.3"),
-            examples=N, architecture="small_cnn", columns=columns, spec=spec,
+            make_record(defense=defense, seed=seed, data="mnist", eps="0.3"),
+            examples=N, architecture="small_cnn", columns=columns,
             clean=make_trial("clean", right, N).robust, worst_case=make_trial("worst", left, N).robust,
         )  # fmt: skip
+        record = as_made(record)
         RunFolder(place / record.run_id).finish(record, {"fgsm": weak, "square": strong})
     return place
+
+
+@pytest.fixture
+def first(store) -> str:
+    """The run of `pgd_at` from seed 0."""
+    records = [json.loads(path.read_text()) for path in store.glob("*/record.json")]
+    return next(r["run_id"] for r in records if (r["defense"], r["seed"]) == ("pgd_at", 0))
 
 
 @pytest.fixture
@@ -100,7 +107,7 @@ def test_the_scatter_has_a_point_for_each_training_and_the_published_ones(plot, 
     assert plot("scatter", store).code == 0
     rows = pd.read_csv(tmp_path / "out" / "scatter.csv")
     own = rows[rows["kind"] == "this"].set_index("run")
-    assert sorted(own.index) == [f"{number}{'a' * 11}" for number in range(4)]
+    assert sorted(own.index) == sorted(path.name for path in store.iterdir()) and len(own) == 4
     for run, row in own.iterrows():
         record = json.loads((store / run / "record.json").read_text())
         for name, held in (("clean", record["clean"]), ("robust", record["worst_case"])):
@@ -121,22 +128,22 @@ def test_claims_are_those_of_the_table_beside_what_was_measured(plot, tmp_path):
     ]
 
 
-def test_classes_count_by_hand(plot, tmp_path):
-    assert plot("classes", "0").code == 0
-    rows = pd.read_csv(tmp_path / "out" / f"classes-0{'a' * 11}.csv").set_index(["state", "class"])
+def test_classes_count_by_hand(plot, first, tmp_path):
+    assert plot("classes", first[:8]).code == 0
+    rows = pd.read_csv(tmp_path / "out" / f"classes-{first}.csv").set_index(["state", "class"])
     # 10 in a class; 0 and 1 wrong when clean; 2, 3, 4 fall
     assert [rows.loc[("clean", str(c)), "right"] for c in range(4)] == [9, 9, 10, 10]
     assert [rows.loc[("robust", str(c)), "right"] for c in range(4)] == [8, 9, 9, 9]
     assert rows.loc[("robust", "all"), "right"] == 35 and rows.loc[("robust", "all"), "n"] == 40
 
 
-def test_cost_counts_forwards_and_backwards_and_knows_the_strongest(plot, tmp_path):
+def test_cost_counts_forwards_and_backwards_and_knows_the_strongest(plot, first, tmp_path):
     assert plot("cost", "pgd_at", "--examples", "40").code == 0
     rows = pd.read_csv(tmp_path / "out" / "cost.csv")
-    first = rows[rows["run"] == f"0{'a' * 11}"]
-    assert first["passes"].tolist() == [2, 5000] and first["column"].tolist() == ["fgsm", "square"]
-    assert first["robust_accuracy"].tolist() == [37 / 40, 35 / 40]
-    assert first["is_strongest_so_far"].tolist() == [1, 1]
+    its = rows[rows["run"] == first]
+    assert its["passes"].tolist() == [2, 5000] and its["column"].tolist() == ["fgsm", "square"]
+    assert its["robust_accuracy"].tolist() == [37 / 40, 35 / 40]
+    assert its["is_strongest_so_far"].tolist() == [1, 1]
 
 
 def test_published_records_are_enough_for_what_needs_no_examples(bench, store, tmp_path):
@@ -183,22 +190,22 @@ def test_a_mistake_is_one_sentence(plot, tmp_path, words, told):
     assert not (tmp_path / "out").exists()
 
 
-def test_other_budgets_are_not_compared_and_can_be_left_out(plot, store, make_record, tmp_path):
-    other = make_record(run_id="b" * 12, defense="awp", data="mnist", eps="0.1")
-    other = dataclasses.replace(other, examples=N)
+def test_other_budgets_are_not_compared_and_can_be_left_out(plot, store, genuine, make_trial, tmp_path):
+    columns = (make_trial("pgd_20", 2, N),)
+    other = genuine(defense="awp", data="mnist", eps="0.1", examples=N, worst=2, columns=columns)
     held = outcomes(list(range(18)))
-    RunFolder(store / other.run_id).finish(other, {name: held for name in ("fgsm", "pgd_20")})
+    RunFolder(store / other.run_id).finish(other, {"pgd_20": held})
     refused = plot("scatter", store)
     assert refused.code == 2 and "the eps (0.3 and 0.1)" in refused.err and "--eps 0.3" in refused.err
     assert plot("scatter", store, "--eps", "3/10").code == 0
     assert "awp" not in (tmp_path / "out" / "scatter.csv").read_text()
 
 
-def test_the_beginning_of_several_ids_is_refused_and_a_damaged_file_is_named(plot, store):
-    (store / ("0" + "b" * 11)).mkdir()
-    twin = store / ("0" + "b" * 11) / "record.json"
-    twin.write_bytes((store / ("0" + "a" * 11) / "record.json").read_bytes())
-    assert "'0' is the beginning of several runs" in plot("scatter", "0").err
+def test_the_beginning_of_several_ids_is_refused_and_a_damaged_file_is_named(plot, first, store):
+    twin = store / f"{first[:6]}zzzzzz" / "record.json"
+    twin.parent.mkdir()
+    twin.write_bytes((store / first / "record.json").read_bytes())
+    assert f"{first[:6]!r} is the beginning of several runs" in plot("scatter", first[:6]).err
     twin.write_text("{")
-    refused = plot("scatter", "0b")
-    assert refused.code == 2 and "is not JSON" in refused.err
+    refused = plot("scatter", f"{first[:6]}z")
+    assert refused.code == 2 and "cannot be read (no JSON at line 1)" in refused.err
