@@ -157,7 +157,7 @@ def _validated(hint: Any, value: Any, name: str) -> Any:
     for item in _all(found):
         if isinstance(item, float) and not math.isfinite(item):
             raise BadValue(f"{name} is {value!r}, expected a finite number")
-        if isinstance(item, (int, Fraction)) and abs(item) > LARGEST:
+        if isinstance(item, (int, Fraction)) and not -LARGEST <= item <= LARGEST:
             raise BadValue(f"{name} is {_short(value)}, expected a number of at most {LARGEST:,}")
     return found
 
