@@ -1,7 +1,7 @@
 """Results of older schemas are read as if they were made today; newer ones are told as such.
 
-`tests/schemas` holds one result of each schema as the code of its day wrote it. Those that had been published in
-schema 1 were converted by hand to schema 2: what is read of the one must be the other.
+`tests/schemas` holds one result of each schema as the code of its day wrote it. Those that had been
+published in schema 1 were converted by hand to schema 2: what is read of the one must be the other.
 """
 
 from __future__ import annotations
