@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.core.strict_json import parsed
+from bench.core.json_file import read_json
 from bench.core.text import one_line
 from bench.records.store import Store, write_atomically
 
@@ -32,7 +32,7 @@ def forget_begun(store: Store, run_id: str) -> None:
 def command_of(store: Store, run_id: str) -> str | None:
     """The command, each word quoted, on one line; None: nobody noted it, or the note is damaged."""
     try:
-        words = parsed(_path(store, run_id).read_text(encoding="utf-8"))
+        words = read_json(_path(store, run_id))
     except (OSError, ValueError):
         return None
     if not isinstance(words, list):
