@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.core.strict_json import parsed
+from bench.core.json_file import read_json
 from bench.core.text import one_line
 from bench.errors import BadData
 from bench.records.begun import command_of
@@ -60,7 +60,7 @@ def _spec(folder: Path) -> Mapping[str, Any] | None:
     """What was asked; None: nothing there says it."""
     for name, take in _SOURCES.items():
         try:
-            spec = take(parsed((folder / name).read_text(encoding="utf-8")))
+            spec = take(read_json(folder / name))
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(spec, dict) and run_contradiction(spec) is None:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from bench.core.behind import LEFT_OUT
 from bench.core.files import open_regular
@@ -38,7 +37,7 @@ def content_id(data: object) -> str:
 def file_sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes."""
     with open_regular(path) as file:
-        return hashlib.file_digest(cast("BinaryIO", file), "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_digest(source: str) -> str:
