@@ -682,10 +682,10 @@ def _loaded(
     files = foreign.files(request.data, given, _place(request))
     init = Init.of(*files, option="--checkpoint")
     told = cast(Foreign, foreign.described(files[0])) if _is_network_untold(request) else foreign
-    held = told.holding(init.sha256)
-    name = named.name if told.source == foreign.source else name_of(held).name  # a folder is no name
+    defense = told.holding(init.sha256)
+    name = named.name if told.source == foreign.source else name_of(defense).name  # a folder is no name
     return TrainSpec(
-        named=dataclasses.replace(named, name=name, defense=held),
+        named=dataclasses.replace(named, name=name, defense=defense),
         data=request.data,
         data_identity=content,
         architecture=architecture,

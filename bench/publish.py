@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from bench.core.behind import CELL, TRAINING
 from bench.core.digest import found_again, source_digests
+from bench.core.files import read_bytes
 from bench.core.listing import listing
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue, BenchError, StaleRecord
@@ -203,7 +204,7 @@ def _published(folder: Path) -> list[Record]:
 
 
 def _text(path: Path) -> str | None:
-    return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else None
+    return read_bytes(path).decode("utf-8", errors="replace") if path.is_file() else None
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> list[Path]:

@@ -67,12 +67,12 @@ def _find_defense(text: str) -> None:
 
 def _is_held(name: str) -> bool:
     """Whether a run of the store named before, or of the usual one, judged a network that is called so."""
+    from bench.records.gathering import read_records
     from bench.records.labels import network_named
-    from bench.records.store import Store
 
     context = click.get_current_context(silent=True)
     place = STORE if context is None else context.params.get("store", STORE)
-    return bool(network_named(name, Store(Path(place)).records()))
+    return bool(network_named(name, read_records(Path(place), skip=lambda unreadable: None)))
 
 
 def _find_network(text: str) -> None:

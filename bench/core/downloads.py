@@ -111,7 +111,7 @@ def https_only() -> Iterator[None]:
     try:
         yield
     finally:
-        urllib.request.install_opener(None)  # type: ignore[arg-type]  # the usual one, made when it is needed
+        urllib.request.install_opener(None)  # the usual one, made when it is needed
 
 
 class _NoPlainText(urllib.request.HTTPHandler):

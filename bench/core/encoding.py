@@ -153,10 +153,11 @@ def _validated(hint: Any, value: Any, name: str) -> Any:
         problem = error.errors()[0]
         message = problem["msg"][0].lower() + problem["msg"][1:]
         raise BadValue(f"{name} is {value!r}: {message}", f"--set {name}=VALUE with a valid value") from None
+    item: Any
     for item in _all(found):
         if isinstance(item, float) and not math.isfinite(item):
             raise BadValue(f"{name} is {value!r}, expected a finite number")
-        if isinstance(item, (int, Fraction)) and abs(item) > LARGEST:
+        if isinstance(item, (int, Fraction)) and not -LARGEST <= item <= LARGEST:
             raise BadValue(f"{name} is {_short(value)}, expected a number of at most {LARGEST:,}")
     return found
 

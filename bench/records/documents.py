@@ -82,7 +82,7 @@ def read(
         raise BadData(f"{path} cannot be read ({why(error)}), expected a {what}", again) from None
     held = parsed_json(text, origin, what, again)
     data = upgraded(one_line_each(unsealed(held), text), schema, upgrades, origin, what)
-    found: T = validated(data, _adapter(kind), origin, what, again)
+    found: T = validated(data, _adapter(cast(Any, kind)), origin, what, again)
     require_sound(contradictions(found), origin, what, again)
     check(held, origin, again)
     return found

@@ -130,6 +130,7 @@ def _of_column(record: Record, column: Column) -> Iterator[str]:
     if robust.count > record.clean.count:
         yield f"leaves {robust.count} examples, and {record.clean.count} are right when clean"
     if met is None or broke is None:
+        yield "does not say what it met and broke"
         return
     if met > record.clean.count or met - broke != robust.count:
         yield f"met {met} examples and broke {broke}, which does not leave the {robust.count} that it counts"

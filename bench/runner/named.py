@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.core.digest import file_sha256
 from bench.core.encoding import decode
-from bench.errors import BadValue
+from bench.errors import BadData, BadValue
+from bench.records.gathering import read_records
 from bench.records.labels import network_named
 from bench.records.origin import origin_of
 from bench.records.record import Record
@@ -22,10 +23,14 @@ def shelf_of(store: Store) -> Shelf:
     """All networks of others that runs of a store have judged."""
 
     def find(name: str) -> AtHand | None:
-        records = network_named(name, store.records())
+        records = network_named(name, read_records(store.root, skip=_leave_out))
         return _at_hand(records, store) if records else None
 
     return Shelf(find)
+
+
+def _leave_out(unreadable: BadData) -> None:
+    """A record that cannot be read names no network; `bench list runs` tells of it."""
 
 
 def _at_hand(records: Sequence[Record], store: Store) -> AtHand:

@@ -174,9 +174,9 @@ def _sizes(held: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return None, None
     if held.get("do_center_crop") and _side(held.get("crop_size")):
         return side, _side(held["crop_size"])
-    shares = [held.get("crop_pct")]
-    is_cropped = side < SQUASHED and _are_numbers(shares) and shares[0] > 0
-    return int(side / shares[0]) if is_cropped else side, side
+    share: Any = held.get("crop_pct")
+    is_cropped = side < SQUASHED and _are_numbers([share]) and share > 0
+    return int(side / share) if is_cropped else side, side
 
 
 def _side(size: Any) -> int | None:

@@ -72,6 +72,17 @@ def files(folder):
         ("--eps 8/25x", ["--eps is '8/25x'", "8/255"]),
         ("--eps -1/255", ["--eps is '-1/255'", "at least 0"]),
         ("--eps 1/0", ["--eps is '1/0'"]),
+        ("--eps 1e99999", ["--eps is '1e99999'"]),
+        ("--eps 1e999999999", ["--eps is '1e999999999'"]),
+        ("--eps 1/3/5", ["--eps is '1/3/5'"]),
+        ("--eps ٣", ["--eps is '٣'"]),
+        ("--eps=", ["--eps is ''"]),
+        ("--norm L2 --eps 1e400", ["--eps is '1e400'", "at most 10,000,000"]),
+        ("--norm L2 --eps 1e9", ["--eps is '1e9'", "at most 10,000,000"]),
+        ("--eps 1e-40", ["--eps is '1e-40'"]),
+        ("--train-eps 1e999999999", ["--train-eps is '1e999999999'"]),
+        ("--fail-under 1e999999999", ["--fail-under is '1e999999999'", "from 0 to 100"]),
+        ("--fail-under nan", ["--fail-under is 'nan'"]),
         ("--eps nan", ["--eps is 'nan'"]),
         ("--eps 8", ["--eps is '8'", "at most 1", "--eps 8/255"]),
         ("--train-eps big", ["--train-eps is 'big'", "--train-eps 8/255"]),
@@ -82,6 +93,17 @@ def files(folder):
         ("--batch-size many", ["--batch-size is 'many'", "auto"]),
         ("--seed -1", ["--seed", "-1"]),
         ("--seed one", ["--seed", "'one'", "number"]),
+        ("--seed ٣", ["--seed", "'٣'", "number"]),
+        ("--seed 9223372036854775808", ["--seed", "9223372036854775808"]),
+        ("--workers 1000000", ["--workers", "1000000"]),
+        ("--devices 1000000", ["--devices", "1000000"]),
+        ("--resize 1000000", ["--resize", "1000000"]),
+        ("--examples 99999999999999999999", ["--examples is '9999", "at least 1, or all"]),
+        ("--examples ٣", ["--examples is '٣'"]),
+        ("--batch-size ²", ["--batch-size is '²'"]),
+        ("--checkpoint ~nobody_of_this_name/w.pt", ["~nobody_of_this_name", "home folder"]),
+        ("--set recipe.epochs=99999999999999999999", ["recipe.epochs is '9999", "at most 9,223"]),
+        ("--set attack.pgd_20.step_size=1e999999999", ["step_size is '1e999999999'", "expected a number"]),
         ("--devices 0", ["--devices", "0"]),
         ("--checkpoint bst", ["'bst'", "best", "last"]),
         ("--device gpu", ["'gpu'", "auto, cpu, cuda or cuda:N"]),
@@ -382,3 +404,29 @@ def test_a_real_process_exits_2_with_one_line(elsewhere, environment, words):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("bench: ") and done.stderr.count("\n") == 1
     assert files(elsewhere) == []
+
+
+@pytest.mark.parametrize("letter", ["\n", "\t", "\x1b", "\x00", "\udcff", "\u2028", "\x85"])
+@pytest.mark.parametrize(
+    "option", ["--defense", "--data", "--eps", "--label", "--store", "--set", "--checkpoint"]
+)
+def test_no_word_has_letters_that_are_none(bench, elsewhere, option, letter):
+    refused(bench(*STANDARD, option, f"a{letter}b"), repr(letter), "no letter")
+    assert files(elsewhere) == []
+
+
+@pytest.mark.parametrize(
+    "option", ["--defense", "--data", "--eps", "--label", "--store", "--set", "--checkpoint"]
+)
+def test_no_word_is_without_end(bench, elsewhere, option):
+    refused(bench(*STANDARD, option, "x" * 5000), "5,000 letters", "at most 4,096")
+    assert files(elsewhere) == []
+
+
+@pytest.mark.parametrize("place", ["--junit", "--board"])
+def test_a_device_is_not_replaced_by_a_file(bench, tmp_path, place):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    told = bench(*STANDARD, "--suite", "smoke", "--set", "recipe.epochs=1", "--examples", "4", place, pipe)
+    assert told.code == 2 and "Traceback" not in told.err, told.err
+    assert pipe.is_fifo()

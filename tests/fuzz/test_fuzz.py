@@ -10,7 +10,7 @@ from random import Random
 import pytest
 from fuzzing import genuine
 from fuzzing.commands import commands, names
-from fuzzing.examples import FOUND
+from fuzzing.examples import found
 from fuzzing.mutate import of_bytes, of_json, of_text
 from fuzzing.readers import quiet, readers
 from hypothesis import HealthCheck, given, settings
@@ -84,7 +84,7 @@ def test_genuine_inputs_are_read(every_reader, name, tmp_path):
         assert reader.bears(content, tmp_path) is None
 
 
-@pytest.mark.parametrize(("name", "content"), FOUND)
+@pytest.mark.parametrize(("name", "content"), found())
 def test_what_was_borne_badly_once(every_reader, name, content, tmp_path):
     reader = every_reader[name]
     path = tmp_path / "first"
@@ -107,8 +107,12 @@ def test_a_reader_that_bears_nothing_is_seen(every_reader, tmp_path):
 
     from bench.errors import BadValue
 
+    class Loud(BadValue):
+        def __str__(self) -> str:
+            return "one\ntwo"
+
     def two_lines(_: object) -> None:
-        raise BadValue("one\ntwo")
+        raise Loud("one")
 
     broken = replace(every_reader["record"], read=lambda path: {}[path])
     with pytest.raises(KeyError):

@@ -124,7 +124,7 @@ class Tags(HTMLParser):
 
 
 def test_the_page_runs_nothing_and_leads_nowhere_else(
-    record: Record, genuine: Record, tmp_path: Path
+    record: Record, known: list[Tags], tmp_path: Path
 ) -> None:
     made = site_files([record])
     assert all(re.fullmatch(r"[\w.-]+|(boards|records|curves)/[\w.-]+", name) for name in made)

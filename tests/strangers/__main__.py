@@ -27,7 +27,7 @@ def page() -> str:
         "",
         "Each row is a test in `tests/strangers`; `python -m tests.strangers` makes this page of them.",
         "*Evaluated*: there is a number, and it is that of the network. *A sentence*: one line says what is",
-        "wrong, what was expected and what to type, exit code 2; *typed, it works*: the test goes on there.",
+        "wrong, what was expected and what to type, exit code 2; *typed, it works* where the test goes on.",
     ]
     found = list(_situations())
     for file in sorted({file for file, _, _ in found}, key=[*TITLES].index):

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from bench.core.digest import content_id, source_digests
 from bench.core.encoding import encode
+from bench.core.files import read_bytes
 from bench.core.seeds import seed_for
 from bench.data.splits import permutation
 from bench.evaluate.detectors import Detector, Fitted, Sample
 from bench.evaluate.look import Lacking, Look, look_behind
-from bench.records.arrays import Unreadable, packed, unpacked
+from bench.records.arrays import LIMIT, Unreadable, packed, unpacked
 from bench.records.files import write_atomically
 from bench.runner.options import Options
 from bench.runner.subject import Subject
@@ -116,7 +117,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     if not path.is_file():
         return None
     try:
-        arrays = unpacked(path.read_bytes())
+        arrays = unpacked(read_bytes(path, LIMIT))
         return arrays if str(arrays.pop(_OF, None)) == path.stem else None
     except (OSError, Unreadable):
         return None

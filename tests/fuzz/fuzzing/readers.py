@@ -208,7 +208,7 @@ def _of_words() -> Iterator[Reader]:
             lambda text: parse_defense(text, {}),
             (
                 "pgd_at[steps=7,step_size=1/4]",
-                "ensemble[base=pgd_at+trades[beta=3]]",
+                "ensemble[members=pgd_at+trades[beta=3]]",
                 "loaded[key=x]",
             ),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 from pathlib import Path
@@ -94,3 +95,60 @@ def test_what_no_memory_holds_is_refused(monkeypatch, tmp_path):
     require_memory(1 << 30, tmp_path)
     with pytest.raises(IsTooLarge, match=r"holds 46,566 GiB, and this machine has 1 GiB"):
         require_memory(50_000_000_000_000, tmp_path)
+
+
+LIBRARIES = ("np", "torch", "torch.jit", "safetensors.torch", "zipfile", "gzip", "Image", "")
+"""Whose functions open a file by its path."""
+
+OPENS = ("load", "load_file", "safe_open", "ZipFile", "is_zipfile", "loadmat")
+
+OWN = {
+    "bench/core/files.py": "the helpers themselves",
+    "bench/data/npz.py": "what `located` has looked at",
+    "bench/site/pages.py": "templates of ours",
+    "bench/train/fit.py": "/proc/cpuinfo",
+    "bench/core/own.py": "source code that Python imports",
+    "bench/core/lock.py": "the lock of ours",
+    "bench/core/digest.py": "source code of ours",
+    "bench/report/words.py": "source code of ours",
+    "bench/records/claims.py": "a table of ours",
+    "bench/records/asked.py": "our own packages",
+    "bench/records/origin.py": "the key of this account",
+    "bench/cli/new.py": "templates of ours, and a package that is a file",
+    "bench/cli/doctor.py": "files of installed packages",
+    "bench/check.py": "what the check has trained",
+    "bench/train/memory.py": "what is in memory",
+    "bench/train/lookalike.py": "what weights_file.py has opened before",
+    "bench/studies/shift/corruptions.py": "what is in memory",
+}
+"""Modules that open files of our own alone, and which."""
+
+
+def opened(path: Path) -> list[int]:
+    """The lines of a module on which it opens a file by its path."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner, name = ast.unparse(node.func.value), node.func.attr
+            reads = name in ("read_text", "read_bytes") or (name == "open" and "path" in owner.lower())
+            if reads or (name in OPENS and owner in LIBRARIES):
+                found.append(node.lineno)
+    return found
+
+
+def test_what_opens_files_asks_what_they_are():
+    root = Path(files.__file__).parents[2]
+    wrong = {}
+    for path in sorted((root / "bench").rglob("*.py")):
+        asks = "from bench.core.files import" in path.read_text(encoding="utf-8")
+        if (name := str(path.relative_to(root))) not in OWN and not asks and opened(path):
+            wrong[name] = opened(path)
+    assert not wrong, f"opened by bench.core.files: {wrong}"
+
+
+def test_the_search_sees_what_it_is_for(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "torch.load(path)\nload(x)\npath.open('rb')\nPath(p).read_text()\nnp.load(x)\nregistry.load()\n"
+    )
+    assert opened(path) == [1, 3, 4, 5]
