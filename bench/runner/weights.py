@@ -38,6 +38,7 @@ def fit(spec: TrainSpec, options: Options, data: Dataset | None = None) -> Train
     sources = source_digests(spec.modules)
     found = _complete(spec, options, data, sources)
     if found is not None:
+        _sweep(spec, options)
         return found
     options.store.prepare()
     with options.store.lock("training", spec.id, options.progress.say) as since:
@@ -115,12 +116,20 @@ def weights_behind(runs: Iterable[RunSpec], store: Store) -> dict[str, str]:
 
 
 def sweep_behind(runs: Iterable[RunSpec], options: Options) -> None:
-    """Remove what killed processes left half-written beside the weights behind these runs."""
+    """Remove what killed processes left beside the weights behind these runs."""
     for spec in _behind(runs):
-        folder = options.store.model(spec.id)
-        if leftovers(folder) and options.store.is_writable():
-            with options.store.lock("training", spec.id, options.progress.say) as since:
-                sweep(folder, since)
+        _sweep(spec, options)
+
+
+def _sweep(spec: TrainSpec, options: Options) -> None:
+    """Remove what a killed process left half-written beside weights, and the state of a training that is over."""
+    folder = options.store.model(spec.id)
+    state, done = folder / "state.ckpt", folder / "training.json"
+    if (leftovers(folder) or (state.exists() and done.exists())) and options.store.is_writable():
+        with options.store.lock("training", spec.id, options.progress.say) as since:
+            sweep(folder, since)
+            if done.exists():
+                state.unlink(missing_ok=True)
 
 
 def _behind(runs: Iterable[RunSpec]) -> Iterator[TrainSpec]:
