@@ -58,6 +58,15 @@ class Child:
         return End(None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status), stuck, text)
 
 
+def _processor_seconds(pid: int) -> float:
+    """What a process has computed so far."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def start(folder: Path, act: Callable[[], int], fault: Fault | None = None, log: Path | None = None) -> Child:
     """Fork a child that acts in a folder, with a fault; `log` is where its operations are listed."""
     told = folder.with_name(f"{folder.name}.told-{time.monotonic_ns()}")
