@@ -13,14 +13,16 @@ import importlib.metadata
 import importlib.util
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.digest import canonical, file_sha256
 from bench.core.json_file import read_json
+from bench.records.files import sweep, write_atomically
 from bench.records.record import Record
-from bench.records.store import Store, read_record, write_atomically
+from bench.records.store import Store, read_record
 
 FOLDER = "asked"
 """The folder of a store that holds the answers."""
@@ -69,6 +71,7 @@ class Question:
             return
         sha256 = file_sha256(store.run(run_id).path / "record.json")
         note = {"run": run_id, "sha256": sha256, "said": list(said), "state": self.state}
+        sweep(store.root / FOLDER, time.time() - 60)  # an answer is written in less
         write_atomically(self._path(store), json.dumps(note, indent=1).encode())
 
     def _path(self, store: Store) -> Path:

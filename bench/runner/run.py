@@ -32,7 +32,7 @@ from bench.runner.origins import note_files
 from bench.runner.stale import figures_digest, has_old_figures, sources_behind, stored_record
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import ColumnCells, findings_of, provenance, summarise
-from bench.runner.weights import weights_behind
+from bench.runner.weights import sweep_behind, weights_behind
 
 
 def run(spec: RunSpec, options: Options) -> Record:
@@ -49,6 +49,7 @@ def run(spec: RunSpec, options: Options) -> Record:
         with options.store.lock("run", spec.id, options.progress.say) as since:
             sweep(folder.path, since)
             record = _from_store_or_computed(spec, options, folder, sources)
+    sweep_behind([spec], options)
     note_files(spec, options.store)
     return record
 

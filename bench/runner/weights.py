@@ -18,7 +18,7 @@ from bench.data.identity import identity
 from bench.data.load import load
 from bench.errors import BadCheckpoint, BadData, BadValue, BenchError
 from bench.plan import RunSpec, TrainSpec
-from bench.records.files import sweep
+from bench.records.files import leftovers, sweep
 from bench.records.store import Store
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import check_data, check_training, open_training
@@ -110,15 +110,26 @@ def _fitted(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[s
 
 def weights_behind(runs: Iterable[RunSpec], store: Store) -> dict[str, str]:
     """Training -> SHA-256 of the stored weights behind these runs: victims, attackers' own, and parents."""
+    found = {spec.id: trained_in(store.model(spec.id), spec.id) for spec in _behind(runs)}
+    return {name: trained.sha256 for name, trained in found.items() if trained is not None}
+
+
+def sweep_behind(runs: Iterable[RunSpec], options: Options) -> None:
+    """Remove what killed processes left half-written beside the weights behind these runs."""
+    for spec in _behind(runs):
+        folder = options.store.model(spec.id)
+        if leftovers(folder) and options.store.is_writable():
+            with options.store.lock("training", spec.id, options.progress.say) as since:
+                sweep(folder, since)
+
+
+def _behind(runs: Iterable[RunSpec]) -> Iterator[TrainSpec]:
+    """The trainings of some runs, those of attackers' own networks, and their parents."""
     waiting = [spec for run in runs for spec in (run.training, *(other for _, other in run.others))]
-    found: dict[str, str] = {}
     while waiting:
         spec = waiting.pop()
-        trained = trained_in(store.model(spec.id), spec.id)
-        if trained is not None:
-            found[spec.id] = trained.sha256
+        yield spec
         waiting += [parent for _, parent in spec.parents]
-    return found
 
 
 def load_data(spec: TrainSpec, options: Options) -> Dataset:

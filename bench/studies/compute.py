@@ -19,7 +19,7 @@ from bench.runner.options import Options
 from bench.runner.origins import note_files
 from bench.runner.stale import require_fresh, sources_behind, study_changes, study_sources
 from bench.runner.summary import provenance
-from bench.runner.weights import weights_behind
+from bench.runner.weights import sweep_behind, weights_behind
 from bench.studies.cells import Cells
 from bench.studies.measuring import Figures, Measuring, network_of
 from bench.studies.spec import StudySpec
@@ -82,6 +82,7 @@ def _computed(study: Study, spec: StudySpec, options: Options, since: float) -> 
     found: Any = study.module("record").RECORD(
         **_heading(study, measuring, figures, cells, made), **figures.fields
     )
+    sweep_behind(spec.runs, options)
     for run in spec.runs:
         note_files(run, options.store)
     path = study.where(options.store.root, spec.id)
