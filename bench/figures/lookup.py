@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.core.strict_json import parsed
 from bench.errors import BadData, BadValue
 from bench.records.labels import label_of
 from bench.records.record import LOADED
@@ -108,7 +108,7 @@ def _defenses(path: Path, _changed: int) -> Mapping[str, bool]:
     A damaged one is nobody's, and told of when it is asked for by its id.
     """
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parsed(path.read_text(encoding="utf-8"))
         networks = held.get("networks") or [{**held, **(held.get("training") or {})}]
         return {str(network.get("defense")): _is_loaded(network) for network in networks}
     except (OSError, ValueError, AttributeError, TypeError):

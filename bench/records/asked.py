@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.core.digest import canonical, file_sha256
+from bench.core.strict_json import parsed
+from bench.core.text import is_id
 from bench.records.record import Record
 from bench.records.store import Store, read_record, write_atomically
 
@@ -53,10 +55,10 @@ class Question:
     def answer(self, store: Store) -> Answer | None:
         """What answered it before; None: nothing did, or something behind the answer has changed since."""
         try:
-            held = json.loads(self._path(store).read_text(encoding="utf-8"))
+            held = parsed(self._path(store).read_text(encoding="utf-8"))
             record, sha256, said = str(held["run"]), held["sha256"], tuple(map(str, held["said"]))
             path = store.run(record).path / "record.json"
-            if held["state"] != self.state or file_sha256(path) != sha256:
+            if not is_id(record) or held["state"] != self.state or file_sha256(path) != sha256:
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             return None

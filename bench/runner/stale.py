@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.core.behind import FIGURES, LEFT_OUT
 from bench.core.digest import content_id, source_digests
+from bench.core.strict_json import parsed
 from bench.core.succession import changed_modules
 from bench.data.dataset import Dataset
 from bench.errors import BadCheckpoint, BadData, StaleRecord
@@ -146,7 +147,7 @@ def _note(folder: Path, key: str) -> Any:
     if not path.is_file():
         return None
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
+        held = parsed(path.read_text(encoding="utf-8"))
         dict(held["sources"])
         return held.get(key)
     except (ValueError, KeyError, TypeError, AttributeError):

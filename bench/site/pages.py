@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from bench.core.strict_json import parsed
 from bench.errors import BadValue
 from bench.records.origin import for_others
 from bench.records.record import Record, to_json
@@ -86,7 +87,7 @@ def _manifest(folder: Path) -> set[str]:
     path = folder / MANIFEST
     if path.is_file():
         try:
-            names = [Path(name) for name in json.loads(path.read_text(encoding="utf-8"))]
+            names = [Path(name) for name in parsed(path.read_text(encoding="utf-8"))]
         except (ValueError, TypeError):
             raise BadValue(
                 f"{path} is damaged, expected the list of an earlier page's files", "--out NEW_FOLDER"
