@@ -32,7 +32,8 @@ RUNS = "runs"
     "--all",
     "every",
     is_flag=True,
-    help="Of attacks, every one of every library that is installed.  [default: no]",
+    help="Of attacks, every one of every library that is installed; of runs, those too that are incomplete, "
+    "failed or damaged, each with the command that goes on.  [default: no]",
 )
 @options.store
 @options.as_json
@@ -41,7 +42,7 @@ def list_(kind: str | None, backend: str | None, every: bool, store: Path, as_js
 
     KIND is one of defenses, attacks, suites, data, architectures, recipes, runs; without it, everything.
     """
-    if backend is not None or every:
+    if backend is not None or (every and kind != RUNS):
         _list_offered(kind, backend, as_json)
         return
     if kind is not None and kind not in _KINDS:
@@ -49,6 +50,8 @@ def list_(kind: str | None, backend: str | None, every: bool, store: Path, as_js
             f"{kind!r} is not listed, expected one of {', '.join(_KINDS)}", param_hint="KIND"
         )
     found = {name: entries(store) for name, entries in _KINDS.items() if kind in (None, name)}
+    if every:
+        found[RUNS] += _unfinished(store)
     if as_json:
         click.echo(json.dumps(found if kind is None else found[kind], indent=1))
         return
@@ -71,7 +74,8 @@ def _list_offered(kind: str | None, backend: str | None, as_json: bool) -> None:
 
     if kind != "attacks":
         raise BadValue(
-            "--backend and --all are of attacks alone, expected that kind", "bench list attacks --all"
+            "--backend is of attacks, and --all of attacks and runs, expected one of these kinds",
+            "bench list attacks --all",
         )
     if backend is not None and backend not in BACKENDS:
         raise unknown("library of attacks", backend, BACKENDS)
@@ -116,6 +120,8 @@ def _print(entries: list[Entry], indent: int) -> None:
         if left is not None:
             text = textwrap.shorten(text, left, placeholder=" ...")
         click.echo(f"{' ' * indent}{entry['name']:<{room}}  {text}".rstrip())
+        if "command" in entry:
+            click.echo(f"{' ' * indent}{' ' * room}  {entry['command']}")
 
 
 def _plug_ins(table: str) -> Callable[[Path], list[Entry]]:
@@ -220,6 +226,16 @@ def _runs(store: Path) -> list[Entry]:
         {"kind": held.kind, "name": held.id, "summary": held.summary} for held in inventory(store, left_out)
     ]
     return runs + others
+
+
+def _unfinished(store: Path) -> list[Entry]:
+    """Runs without a record that can be read, with the command that goes on."""
+    from bench.cli.unfinished import unfinished
+
+    return [
+        {"kind": f"{held.kind} runs", "name": held.name, "summary": held.summary, "command": held.command}
+        for held in unfinished(store)
+    ]
 
 
 _KINDS: Mapping[str, Callable[[Path], list[Entry]]] = {

@@ -133,9 +133,14 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
     for sentence in said:
         how.progress.say(sentence)
 
+    from bench.records.begun import forget_begun, note_begun
     from bench.runner.run import run as compute
 
+    how.store.prepare()
+    note_begun(how.store, spec.id, ["run", *typed(words)])
     record = compute(spec, how)
+    if record.status == "complete":
+        forget_begun(how.store, spec.id)
     if (
         question is not None
         and record.status == "complete"
@@ -144,6 +149,21 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
     ):
         question.keep(how.store, record.run_id, said)
     return record
+
+
+def typed(words: Mapping[str, Any]) -> list[str]:
+    """The options of a run as they are typed, but those that are as usual or only say how to print."""
+    found = []
+    for option in run.params:
+        value, name = words.get(str(option.name)), max(option.opts, key=len)
+        if value in (None, (), False, option.default) or option.name in _PRINTING:
+            continue
+        each = value if isinstance(value, tuple) else (value,)
+        found += [name] if value is True else [part for one in each for part in (name, str(one))]
+    return found
+
+
+_PRINTING = ("board", "fail_under", "junit", "as_json", "rerun", "accept_stale")
 
 
 def _worth_saying(spec: RunSpec, surrogate: bool) -> Iterator[str]:
