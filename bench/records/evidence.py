@@ -147,7 +147,13 @@ class EvidenceImages:
         return len(self.ids)
 
     def array(self, name: str) -> NDArray[np.int64]:
-        """What lies beside the images [m]: `labels` or `columns`."""
+        """What lies beside the images [m]: `labels` or `columns`.
+
+        Raises:
+            BadData: it is not there.
+        """
+        if name not in self.names:
+            raise BadData(f"{self.path} lacks the {name} of its images", "bench run again with --rerun")
         found: NDArray[np.int64] = self._handle.get_tensor(name)
         return found
 

@@ -406,6 +406,10 @@ def test_a_real_process_exits_2_with_one_line(elsewhere, environment, words):
     assert files(elsewhere) == []
 
 
+TYPED = ("--defense", "--data", "--eps", "--label", "--store", "--set", "--checkpoint")
+"""Options that take text."""
+
+
 @pytest.mark.parametrize("letter", ["\n", "\t", "\x1b", "\x00", "\udcff", "\u2028", "\x85"])
 @pytest.mark.parametrize(
     "option", ["--defense", "--data", "--eps", "--label", "--store", "--set", "--checkpoint"]

@@ -25,6 +25,7 @@ from bench.errors import BadData, BenchError
 from bench.publish import publish
 from bench.records.reading import from_json
 from bench.records.record import Record, to_json
+from bench.records.store import Store
 from bench.report import html, latex_tables, render
 from bench.report.audit import audit_table
 from bench.report.board import as_values, board
@@ -32,6 +33,7 @@ from bench.report.exchange import export
 from bench.report.junit import junit
 from bench.report.setting import by_setting
 from bench.report.table import run_table
+from bench.runner.spec_of_record import spec_of
 from bench.site.commands import reproduce
 from bench.site.pages import site_files, write_site
 
@@ -254,3 +256,17 @@ def test_no_code_is_found_by_what_a_record_names() -> None:
             except BenchError as error:
                 assert "\n" not in str(error)
     assert not {"antigravity", "webbrowser"} & ({*sys.modules} - before)
+
+
+def test_trainings_that_lead_to_themselves_or_away_are_one_sentence(tmp_path: Path) -> None:
+    """A store of somebody else's: its trainings name parents, and ids are checked before they are followed."""
+    record, store = from_json((FOLDER / "genuine.json").read_text(encoding="utf-8")), Store(tmp_path)
+    name = record.spec["training"]["id"]
+    for parent in (name, "../../PWNED", ["x"], {"a": 1}, None):
+        folder = store.model(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "training.json").write_text("{}")
+        spec = {**record.spec["training"], "parents": {"teacher": parent}}
+        (folder / "spec.json").write_text(json.dumps({"spec": spec, "sources": {}}))
+        with pytest.raises(BenchError, match="missing, damaged or of another training"):
+            spec_of(record, store)
