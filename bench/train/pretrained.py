@@ -174,7 +174,7 @@ def _sizes(held: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return None, None
     if held.get("do_center_crop") and _side(held.get("crop_size")):
         return side, _side(held["crop_size"])
-    shares = [held.get("crop_pct")]
+    shares: Any = [held.get("crop_pct")]
     is_cropped = side < SQUASHED and _are_numbers(shares) and shares[0] > 0
     return int(side / shares[0]) if is_cropped else side, side
 
