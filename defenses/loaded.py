@@ -174,11 +174,7 @@ class Loaded:
             return usual.resize, usual.crop
         is_found = self._scheme == "hf" and given is None
         file = hub.find(self._name, place) if is_found else given
-<<<<<<< HEAD
-        told = pretrained.OfProcessor() if file is None else pretrained.processor_beside(file)
-=======
         told = pretrained.ImageProcessor() if file is None else pretrained.processor_beside(file)
->>>>>>> published15
         return told.resize, told.crop
 
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:

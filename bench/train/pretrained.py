@@ -36,11 +36,7 @@ _NEVER = re.compile(
 
 
 @dataclass(frozen=True)
-<<<<<<< HEAD
-class OfProcessor:
-=======
 class ImageProcessor:
->>>>>>> published15
     """What an image processor does: pixels in [0, 1] become (x - mean) / std; sizes are in pixels."""
 
     mean: tuple[float, ...] = ()  # empty: as they are
@@ -52,13 +48,8 @@ class ImageProcessor:
     def normalize(self) -> str:
         """As --normalize takes it.
 
-<<<<<<< HEAD
-        >>> OfProcessor((0.5, 0.5), (0.5, 0.5)).normalize, OfProcessor((0.1, 0.2), (1.0, 1.0)).normalize
-        ('0.5/0.5', '0.1,0.2/1')
-=======
         >>> ImageProcessor((0.1, 0.2, 0.3), (0.5, 0.5, 0.5)).normalize
         '0.1,0.2,0.3/0.5'
->>>>>>> published15
         """
         texts = [_numbers(self.mean), _numbers(self.std)]
         return "/".join(texts) if self.mean else "none"
@@ -154,19 +145,11 @@ def _kind(config: str) -> Any:
     return kind
 
 
-<<<<<<< HEAD
-def processor_beside(weights: Path) -> OfProcessor:
-    """What is done to images before the network, as far as a file beside its weights says."""
-    held = _read(weights.parent / PROCESSOR)
-    mean, std = _scaled(held)
-    return OfProcessor(mean, std, *_sizes(held))
-=======
 def processor_beside(weights: Path) -> ImageProcessor:
     """What is done to images before the network, as far as a file beside its weights says."""
     held = _read(weights.parent / PROCESSOR)
     mean, std = _scaled(held)
     return ImageProcessor(mean, std, *_sizes(held))
->>>>>>> published15
 
 
 def _scaled(held: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -191,15 +174,9 @@ def _sizes(held: Mapping[str, Any]) -> tuple[int | None, int | None]:
         return None, None
     if held.get("do_center_crop") and _side(held.get("crop_size")):
         return side, _side(held["crop_size"])
-<<<<<<< HEAD
     share: Any = held.get("crop_pct")
     is_cropped = side < SQUASHED and _are_numbers([share]) and share > 0
     return int(side / share) if is_cropped else side, side
-=======
-    shares: Any = [held.get("crop_pct")]
-    is_cropped = side < SQUASHED and _are_numbers(shares) and shares[0] > 0
-    return int(side / shares[0]) if is_cropped else side, side
->>>>>>> published15
 
 
 def _side(size: Any) -> int | None:

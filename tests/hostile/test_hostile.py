@@ -259,7 +259,7 @@ def test_no_code_is_found_by_what_a_record_names() -> None:
 
 
 def test_trainings_that_lead_to_themselves_or_away_are_one_sentence(tmp_path: Path) -> None:
-    """A store of somebody else's: its trainings name parents, and ids are checked before they are followed."""
+    """Trainings of somebody else's store name parents, whose ids are checked before they are followed."""
     record, store = from_json((FOLDER / "genuine.json").read_text(encoding="utf-8")), Store(tmp_path)
     name = record.spec["training"]["id"]
     for parent in (name, "../../PWNED", ["x"], {"a": 1}, None):
