@@ -46,7 +46,7 @@ from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import module_of
 from bench.records.labels import is_label
-from bench.registry import ATTACKS, DEFENSES, SUITES
+from bench.registry import ATTACKS, DEFENSES, suite_named
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
 from bench.train.recipes import LOADED, published, recipe
@@ -239,7 +239,7 @@ class RunSpec:
     def _suite_changed(self) -> bool:
         if self.suite.name == OF_ATTACKS:
             return False
-        published = SUITES.get(self.suite.name)
+        published = suite_named(self.suite.id)
         return dataclasses.replace(self.suite, examples=published.examples) != published
 
     @property
@@ -724,12 +724,7 @@ def _suite(request: Request) -> Suite:
             f"the suite is {request.suite!r}, which has a command of its own, expected {command}",
             f"{command} {request.defense} --data {request.data}",
         )
-    suite = SUITES.get(name)
-    if "@" in request.suite and suite.id != request.suite:
-        raise UnknownName(
-            f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
-        )
-    return _with_settings(suite, request)
+    return _with_settings(suite_named(request.suite), request)
 
 
 def _suite_of_attacks(request: Request) -> Suite:

@@ -115,6 +115,19 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """By how much the worst case may be too kind, as attackers that looked independently tell: bench.core.doubt."""
+
+    __pydantic_config__ = _STRICT
+
+    attackers: int  # put on the same examples
+    met: int  # those
+    broke: int  # of them, broken by any
+    alone: int  # of those, broken by only one
+    at_most: float  # the share of all n examples that one more would break, at most, with 95 % confidence
+
+
+@dataclass(frozen=True)
 class Imported:
     """Images that others made against these very weights, judged like our own."""
 
@@ -206,6 +219,7 @@ class Record:
     evidence: Evidence | None = None  # None: its images were not kept
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
     imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
+    doubt: Doubt | None = None  # None: the suite has no attackers that look independently
     differs: tuple[str, ...] = ()  # why it is custom, in words; empty, and custom: made before it was noted
 
     @property

@@ -163,6 +163,12 @@ def _notes(record: Record) -> tuple[str, ...]:
             "met, broke: such a column goes on from the one before it; its robust accuracy is that of both, "
             "its success and queries are over the examples that it met"
         )
+    if (doubt := record.doubt) is not None:
+        notes.append(
+            f"may be up to {100 * doubt.at_most:.1f} points too kind: of {doubt.met} examples {doubt.broke} fell "
+            f"to the last {doubt.attackers} attackers, {doubt.alone} to only one of them; one attacker more would "
+            "break no more than that, with 95 % confidence"
+        )
     if record.custom:
         notes.append(f"custom: {record.why_custom}, so this run is on no published board")
     if any(trial.moved for trial in record.columns):
