@@ -175,21 +175,25 @@ class Siege(Attack):
 class Best:
     """The image of highest margin so far, of each example."""
 
-    x: Tensor
-    margin: Tensor
+    x: Tensor  # [n, C, H, W]
+    margin: Tensor  # [n]
 
     @classmethod
     def before(cls, x: Tensor) -> Best:
+        """The clean images [n, C, H, W], whose margin nobody has asked for."""
         return cls(x, x.new_full((len(x),), -torch.inf))
 
     def after(self, x: Tensor, reached: Tensor) -> Best:
+        """With other images [n, C, H, W] where their margin [n] is higher."""
         better = reached > self.margin
         return Best(torch.where(better[:, None, None, None], x, self.x), torch.maximum(reached, self.margin))
 
     def of(self, rows: Tensor) -> Best:
+        """Those of some examples (indices [m])."""
         return Best(self.x[rows], self.margin[rows])
 
     def with_rows(self, rows: Tensor, found: Best) -> Best:
+        """With others for some examples (indices [m])."""
         return Best(self.x.index_copy(0, rows, found.x), self.margin.index_copy(0, rows, found.margin))
 
 

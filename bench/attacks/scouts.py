@@ -1,8 +1,8 @@
 """Attackers that look each in a way of its own, and give more effort to what is nearer to a mistake.
 
-Beside each other they tell what they may all have missed; see bench.core.doubt. In rounds of successive halving
-(Karnin, Koren & Somekh, ICML 2013) each round gives twice the effort to that half of the examples which have
-come nearest to a mistake, so every round costs about the same.
+Beside each other they tell what they may all have missed; see bench.core.doubt. In rounds of successive
+halving (Karnin, Koren & Somekh, ICML 2013) each round gives twice the effort to that half of the examples
+which have come nearest to a mistake, so every round costs about the same.
 """
 
 from __future__ import annotations
@@ -128,21 +128,12 @@ class SearchScout(Attack):
         reached = margin(oracle.logits(start), y)
 
         def search(held: Oracle, rows: Tensor, number: int, best: Best) -> Best:
+            clean, labels = x[rows], y[rows]
             if number == 0:
                 best = best.after(start[rows], reached[rows])
-            queries = self.queries << number
-            found = search_from(
-                held,
-                best.x,
-                best.margin,
-                x[rows],
-                y[rows],
-                budget,
-                generator,
-                queries=queries,
-                share=self.share,
-            )
-            return best.after(found, margin(held.logits(found), y[rows]))
+            effort = {"queries": self.queries << number, "share": self.share}
+            found = search_from(held, best.x, best.margin, clean, labels, budget, generator, **effort)
+            return best.after(found, margin(held.logits(found), labels))
 
         return halved(oracle, x, self.rounds, search)
 

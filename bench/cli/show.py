@@ -16,7 +16,7 @@ import click
 
 from bench.cli import options
 from bench.core.threat import format_eps
-from bench.errors import BadValue, UnknownName
+from bench.errors import BadValue
 
 if TYPE_CHECKING:
     from bench.api import Trial

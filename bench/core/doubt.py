@@ -1,9 +1,9 @@
 """What several attackers may all have missed, told by how often only one of them succeeded.
 
-Good (Biometrika 1953), after Turing: of what is drawn again and again, the share of what was seen exactly once
-tells how much has never been seen. Here an attacker that looks by itself is a draw and an example that it breaks
-is what it sees: where k attackers broke m examples of which many fell to one of them only, one attacker more
-would break others still; where each fell to all, none is to be expected.
+Good (Biometrika 1953), after Turing: of what is drawn again and again, the share of what was seen exactly
+once tells how much has never been seen. Here an attacker that looks by itself is a draw, and an example that
+it breaks is what it sees: where many examples fell to one of k attackers only, one more attacker would break
+others still; where each fell to all of them, none is to be expected.
 """
 
 from __future__ import annotations

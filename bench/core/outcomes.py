@@ -81,7 +81,7 @@ def worst_case(runs: Sequence[Outcomes]) -> NDArray[np.bool_]:
 
 
 def together(runs: Sequence[Outcomes]) -> Outcomes:
-    """What columns on the same examples come to: each example as the first that broke it left it, else the last.
+    """What columns on the same examples come to: each as the first that broke it left it, else the last.
 
     Only what was predicted, and at which distance, is of all of them; passes are those of the last.
     """

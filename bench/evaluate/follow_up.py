@@ -26,10 +26,10 @@ class FollowUp(Trial):
 
 @dataclass(frozen=True)
 class Scout(Trial):
-    """One of several trials that look independently of each other at what the columns before all of them left.
+    """One of several trials that look by themselves at what the columns before all of them left standing.
 
     Scouts of one sweep attack the same examples, so what only one of them breaks tells how many examples none
-    of them did (bench.core.doubt). A sweep after the first is played if the sweep before it left that in doubt.
+    of them did (bench.core.doubt). A sweep after the first is played if the one before it left that in doubt.
     A scout's accuracy is that of what its sweep goes on from and its own; not of the other scouts beside it.
     """
 
@@ -37,7 +37,7 @@ class Scout(Trial):
 
 
 def goes_on_from(trial: Trial, trials: Sequence[Trial], computed: Iterable[str]) -> tuple[str, ...]:
-    """The columns, of those that were computed, which a trial of a suite goes on from; none: the clean images."""
+    """The computed columns that a trial of a suite goes on from; none: it begins with the clean images."""
     earlier = [other for other in trials[: trials.index(trial)] if other.column in set(computed)]
     if isinstance(trial, Scout):
         before = [other for other in earlier if not _beside(other, trial)]

@@ -116,7 +116,7 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Doubt:
-    """By how much the worst case may be too kind, as attackers that looked independently tell: bench.core.doubt."""
+    """By how much the worst case may be too kind, told by attackers that looked by themselves."""
 
     __pydantic_config__ = _STRICT
 

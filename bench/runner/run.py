@@ -196,7 +196,7 @@ _Found = dict[tuple[str, int], StoredCell | str]
 
 
 def _acts(trials: Iterable[Trial]) -> list[list[Trial]]:
-    """The columns from gate to gate: gates and sweeps look at whole columns, nothing else has to wait for any."""
+    """The columns from gate to gate, and sweep by sweep: those look at whole columns, nothing else has to wait."""
     acts: list[list[Trial]] = [[]]
     sweep = 0
     for trial in trials:
@@ -262,6 +262,6 @@ def _settled(trial: Scout, cells: ColumnCells, trials: Sequence[Trial]) -> str |
     if doubt is None or before is None or not doubt.settled(len(before)):
         return None
     return (
-        f"of {doubt.met} examples, {doubt.alone} fell to only one of the {doubt.attackers} attackers before it: "
+        f"of {doubt.met} examples, {doubt.alone} fell to only one of the {doubt.attackers} attackers before: "
         f"one more would break at most {doubt.at_most:.1f}, with 95 % confidence"
     )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bench.api import Trial
 from bench.core.digest import file_sha256, source_digests
 from bench.core.lock import installed_version
 from bench.core.outcomes import Outcomes
