@@ -37,12 +37,14 @@ class Missed:
     def at_most(self) -> float:
         """The same, not exceeded with 95 % confidence: by Clopper and Pearson's bound for `alone` of `met`.
 
+        No more than are left to break.
+
         >>> round(Missed(attackers=3, met=500, broke=0, alone=0).at_most, 2)
         1.0
         >>> round(Missed(attackers=3, met=500, broke=9, alone=2).at_most, 2)
         2.09
         """
-        return self.met * most(self.alone, self.met) / self.attackers
+        return min(self.met * most(self.alone, self.met) / self.attackers, self.met - self.broke)
 
     def settled(self, n: int) -> bool:
         """Whether at most 0.2 points of n examples, or one example, may be missing."""

@@ -133,9 +133,9 @@ def doubt_note(doubt: Doubt) -> str:
     'may be up to 0.2 points too kind: of 500 examples'
     """
     return (
-        f"may be up to {100 * doubt.at_most:.1f} points too kind: of {doubt.met} examples {doubt.broke} fell to "
-        f"the last {doubt.attackers} attackers, {doubt.alone} to only one of them, so one attacker more would "
-        "break no more than that, with 95 % confidence"
+        f"may be up to {100 * doubt.at_most:.1f} points too kind: of {doubt.met} examples {doubt.broke} fell "
+        f"to the last {doubt.attackers} attackers, {doubt.alone} to only one of them, so one attacker more "
+        "would break no more than that, with 95 % confidence"
     )
 
 

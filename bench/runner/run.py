@@ -196,7 +196,7 @@ _Found = dict[tuple[str, int], StoredCell | str]
 
 
 def _acts(trials: Iterable[Trial]) -> list[list[Trial]]:
-    """The columns from gate to gate, and sweep by sweep: those look at whole columns, nothing else has to wait."""
+    """The columns from gate to gate and sweep by sweep: those look at whole columns, nothing else waits."""
     acts: list[list[Trial]] = [[]]
     sweep = 0
     for trial in trials:

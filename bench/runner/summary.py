@@ -116,19 +116,15 @@ def findings_of(spec: RunSpec, cells: ColumnCells) -> list[Finding]:
         *diagnostics.from_outcomes(cells.outcomes, cells.flat_gradients, climbing),
         *diagnostics.from_lending(cells.outcomes, cells.shared),
         *diagnostics.from_gates(sorted(gates), cells.outcomes),
-        *_from_scouts(spec.suite.trials, cells),
+        *_from_scouts(spec.suite.trials, cells.outcomes),
     ]
 
 
-def _from_scouts(trials: Sequence[Trial], cells: ColumnCells) -> Iterator[Finding]:
-    """That short attackers broke much of what a sure one had left, and that the last of them still did."""
+def _from_scouts(trials: Sequence[Trial], outcomes: Mapping[str, Outcomes]) -> Iterator[Finding]:
+    """What the scouts of each sweep say of the gradients."""
     for sweep in _sweeps(trials):
-        doubt = in_doubt(trials, cells.outcomes, sweep)
-        if doubt is None or doubt.settled(len(next(iter(cells.outcomes.values())))):
-            continue
-        broke = f"{doubt.broke} of {doubt.met} examples that the steps before them left"
-        if sweep == 1 and doubt.broke:
-            yield Finding("gradients-mislead", "warn", f"{doubt.attackers} short attackers break {broke}")
+        scouts = [trial.column for trial in trials if isinstance(trial, Scout) and trial.sweep == sweep]
+        yield from diagnostics.from_scouts([name for name in scouts if name in outcomes], outcomes)
 
 
 def _sweeps(trials: Iterable[Trial]) -> list[int]:

@@ -1,8 +1,9 @@
 """Cascades that reach AutoAttack's verdicts with few of its passes, and go on where they might not.
 
 `fast@2` says what it may have missed. A ladder climbs from the clean images; then three attackers look, each
-by itself, at what it left: Auto-PGD towards targets, restarts on another loss, random search. How many examples fell to only one of them tells how many are left to find (bench.core.doubt). Where that is
-more than 0.2 points, three with more effort look again at what stands, the more the nearer to a mistake.
+by itself, at what it left: Auto-PGD towards targets, restarts on another loss, random search. How many
+examples fell to only one of them tells how many are left to find (bench.core.doubt). Where that is more than
+0.2 points, three with more effort look again at what stands, the more the nearer to a mistake.
 
 `fast@1`: the ladder and the probe always run. Where the probe breaks nothing of 50 examples or more that the
 ladder left, the siege is skipped, and the record says how many were probed and how many may have been missed.
