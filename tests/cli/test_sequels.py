@@ -163,7 +163,7 @@ def test_scouts_go_on_from_the_ladder_each_by_itself_and_leave_no_doubt(bench):
 
 def test_where_scouts_disagree_a_second_sweep_goes_on_from_all_of_them(bench, tmp_path):
     """A gradient that leads nowhere: search breaks what climbers leave, and three look again, harder."""
-    words = ("run", "--defense", f"{BLIND}:Misled", *RUN[3:-1], "fast", "--eps", "0.02")
+    words = ("run", "--defense", f"{BLIND}:Misled", "--data", "synthetic", "--suite", "fast", "--eps", "0.008")
     record = json.loads(bench(*words, "--json")[1])
     columns = {column["name"]: column for column in record["columns"]}
     with (tmp_path / "runs" / record["run_id"] / "examples.csv").open(newline="") as file:

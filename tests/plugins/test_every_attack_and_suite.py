@@ -18,6 +18,7 @@ QUICK = {
     "nes": {"queries": "60"},
     "probe": {"queries": "20"},
     "rays": {"queries": "60"},
+    "search_scout": {"queries": "60"},
     "siege": {"queries": "60", "steps": "5", "rounds": "1"},
     "simba": {"queries": "60"},
     "simba_dct": {"queries": "60"},
