@@ -285,7 +285,7 @@ def _suites() -> Mapping[str, str]:
         "blackbox": "bench.suites.blackbox:BLACKBOX",
         "detection": "bench.suites.detection:DETECTION",
         "fast": "bench.suites.fast:FAST",
-        "fast@1": "bench.suites.fast:FAST_1",
+        "fast@2": "bench.suites.fast:FAST_2",
         "graybox": "bench.suites.graybox:GRAYBOX",
         "smoke": "bench.suites.smoke:SMOKE",
         "whitebox": "bench.suites.whitebox:WHITEBOX",
@@ -298,7 +298,7 @@ SUITES: Registry[Suite] = Registry("suite", _suites)
 
 
 def suite_named(text: str) -> Suite:
-    """The suite of a name, the newest of it; of an id such as `fast@1`, that version.
+    """The suite of a name, as it is usual; of an id such as `fast@2`, that version.
 
     Raises:
         UnknownName: there is none.

@@ -42,6 +42,7 @@ PUBLISHED = {
     "blackbox@1": "9b597fa5581d",
     "detection@1": "0b8f1d252be1",
     "fast@1": "9ba7f6f40b27",
+    "fast@2": "68f4c2bd99c2",
     "graybox@1": "371215115375",
     "smoke@1": "5fa23062c6fb",
     "whitebox@1": "3170cefeae7f",
