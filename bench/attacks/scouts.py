@@ -131,8 +131,12 @@ class SearchScout(Attack):
             clean, labels = x[rows], y[rows]
             if number == 0:
                 best = best.after(start[rows], reached[rows])
-            effort = {"queries": self.queries << number, "share": self.share}
-            found = search_from(held, best.x, best.margin, clean, labels, budget, generator, **effort)
+            queries = self.queries << number
+            found = search_from(
+                *(held, best.x, best.margin, clean, labels, budget, generator),
+                queries=queries,
+                share=self.share,
+            )
             return best.after(found, margin(held.logits(found), labels))
 
         return halved(oracle, x, self.rounds, search)

@@ -5,8 +5,8 @@ by itself, at what it left: Auto-PGD towards targets, restarts on another loss, 
 examples fell to only one of them tells how many are left to find (bench.core.doubt). Where that is more than
 0.2 points, three with more effort look again at what stands, the more the nearer to a mistake.
 
-`fast@1`, which is `fast` until both are compared on more networks: the ladder and the probe always run. Where
-the probe breaks nothing of 50 examples or more that the ladder left, the siege is skipped, and the record says
+`fast@1`, which is `fast` until both are compared on more networks: ladder and probe always run. Where the
+probe breaks nothing of 50 examples or more that the ladder left, the siege is skipped, and the record says
 how many were probed and how many may have been missed.
 """
 
