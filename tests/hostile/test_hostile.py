@@ -13,9 +13,10 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -259,7 +260,7 @@ def test_no_code_is_found_by_what_a_record_names() -> None:
 
 
 def test_trainings_that_lead_to_themselves_or_away_are_one_sentence(tmp_path: Path) -> None:
-    """A store of somebody else's: its trainings name parents, and ids are checked before they are followed."""
+    """In a store of somebody else: ids are checked before they are followed."""
     record, store = from_json((FOLDER / "genuine.json").read_text(encoding="utf-8")), Store(tmp_path)
     name = record.spec["training"]["id"]
     for parent in (name, "../../PWNED", ["x"], {"a": 1}, None):
@@ -270,3 +271,18 @@ def test_trainings_that_lead_to_themselves_or_away_are_one_sentence(tmp_path: Pa
         (folder / "spec.json").write_text(json.dumps({"spec": spec, "sources": {}}))
         with pytest.raises(BenchError, match="missing, damaged or of another training"):
             spec_of(record, store)
+
+
+@pytest.mark.parametrize("name", ["defense.text", "architecture.text", "data.text", "training.recipe.text"])
+def test_figures_show_text_and_set_no_formula(name: str, tmp_path: Path, bench: Callable[..., Any]) -> None:
+    record = from_json((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    boards = tmp_path / "boards"
+    (boards / "records").mkdir(parents=True)
+    (boards / "records" / f"{record.run_id}.json").write_text(to_json(record), encoding="utf-8")
+    for kind in ("scatter", "cost"):
+        told = bench("plot", kind, boards, "--store", boards, "--out", tmp_path / "out", "--format", "svg")
+        assert told.code == 0, told.err
+    assert {path.parent for path in tmp_path.rglob("*.svg")} == {tmp_path / "out"}
+    for path in tmp_path.rglob("*.csv"):
+        for row in comma_separated.reader(path.open(encoding="utf-8")):
+            assert all(cell.lstrip()[:1] not in ("=", "+", "@", "-") or is_number(cell) for cell in row)
