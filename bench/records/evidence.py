@@ -161,7 +161,7 @@ class EvidenceImages:
         """Images [m, C, H, W] from start to stop, as far as there are any."""
         if not start < min(stop, len(self)):  # safetensors slices no empty tensor
             return np.empty((0, *self._handle.get_slice("images").get_shape()[1:]), dtype=np.float32)
-        found: NDArray[np.float32] = self._handle.get_slice("images")[start:stop]
+        found: NDArray[np.float32] = self._handle.get_slice("images")[start : min(stop, len(self))]
         return found
 
     def of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
