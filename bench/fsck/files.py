@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.digest import content_id
+from bench.core.files import read_bytes, regular
 from bench.core.json_file import read_json
 from bench.errors import BadData
-from bench.records.arrays import reason, unpacked
+from bench.records.arrays import LIMIT, reason, unpacked
 from bench.records.seal import check
 
 
@@ -43,7 +44,7 @@ def json_object(path: Path) -> Mapping[str, Any] | str:
 def arrays_wrong(path: Path) -> str | None:
     """Why a file of arrays cannot be read; None: it can."""
     try:
-        unpacked(path.read_bytes())
+        unpacked(read_bytes(path, LIMIT))
     except (OSError, ValueError) as error:
         return f"is damaged ({reason(error)})"
     return None
@@ -52,7 +53,7 @@ def arrays_wrong(path: Path) -> str | None:
 def archive_wrong(path: Path) -> str | None:
     """Why a checkpoint, which is a zip archive, is not whole by its own checksums; None: it is."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(regular(path)) as archive:
             broken = archive.testzip()
     except Exception as error:  # damage makes zipfile and zlib raise whatever they met
         return f"is damaged ({reason(error)})"
@@ -64,7 +65,7 @@ def weights_wrong(path: Path) -> str | None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="numpy") as held:
+        with safe_open(regular(path), framework="numpy") as held:
             names = held.keys()
     except (OSError, SafetensorError) as error:
         return f"is damaged ({reason(error)})"

@@ -6,6 +6,7 @@ import io
 import re
 import textwrap
 from collections.abc import Sequence
+from itertools import groupby
 
 JOINTS = "-_/@=,[+"
 """Behind these a long name may break."""
@@ -45,25 +46,49 @@ def drawn(columns: Sequence[tuple[str, Sequence[str], bool]], rooms: Sequence[in
     >>> drawn([("name", ["pgd_at", "x"], True), ("clean %", ["95.0", "-"], False)], [6, 7])
     ['name    clean %', '---------------', 'pgd_at     95.0', 'x             -']
     """
+    texts = [
+        [jointed(cell, room) for cell in cells] for (_, cells, _), room in zip(columns, rooms, strict=True)
+    ]
+    left = [left for _, _, left in columns]
+    titles = [jointed(title, room) for (title, _, _), room in zip(columns, rooms, strict=True)]
+    lines = _broken(titles, [], left, rooms)
+    for fit, some in groupby(zip(*texts, strict=True), key=lambda row: _fits(row, rooms)):
+        rows = list(some)
+        lines += [_line(row, left, rooms) for row in rows] if fit else _broken(None, rows, left, rooms)
+    return lines
+
+
+def _fits(row: Sequence[str], rooms: Sequence[int]) -> bool:
+    """Whether no text has to be broken; of what is not ASCII, letters may be wider than one."""
+    return all(len(text) <= room and text.isascii() for text, room in zip(row, rooms, strict=True))
+
+
+def _line(row: Sequence[str], left: Sequence[bool], rooms: Sequence[int]) -> str:
+    """A row in which nothing has to be broken: most are such, and tables of all pairs have a million."""
+    cells = zip(row, left, rooms, strict=True)
+    return GAP.join(
+        text.ljust(room) if is_left else text.rjust(room) for text, is_left, room in cells
+    ).rstrip()
+
+
+def _broken(
+    titles: Sequence[str] | None, rows: Sequence[Sequence[str]], left: Sequence[bool], rooms: Sequence[int]
+) -> list[str]:
+    """The lines of titles and a rule, or of rows, whose words are broken where they are too long."""
     from rich.box import Box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     ruled = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
-    table = Table(box=ruled, show_edge=False, pad_edge=False, padding=(0, len(GAP) - 1, 0, 0))
-    for (title, _, left), room in zip(columns, rooms, strict=True):
-        table.add_column(Text(jointed(title, room)), width=room, justify="left" if left else "right")
-    for row in zip(*(cells for _, cells, _ in columns), strict=True):
-        table.add_row(*(Text(jointed(cell, room)) for cell, room in zip(row, rooms, strict=True)))
+    padding = (0, len(GAP) - 1, 0, 0)
+    table = Table(box=ruled, show_edge=False, show_header=titles is not None, pad_edge=False, padding=padding)
+    for title, is_left, room in zip(titles or [""] * len(rooms), left, rooms, strict=True):
+        table.add_column(Text(title), width=room, justify="left" if is_left else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
     text = io.StringIO()
-    Console(
-        file=text,
-        width=total(list(rooms)),
-        color_system=None,
-        force_terminal=False,
-        force_jupyter=False,  # it would show the table there and write nothing
-    ).print(table)
+    Console(file=text, width=total(list(rooms)), color_system=None, force_terminal=False).print(table)
     return [line.rstrip() for line in text.getvalue().splitlines()]
 
 

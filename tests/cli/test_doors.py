@@ -225,3 +225,9 @@ def test_every_registered_name_is_shown(kind: str, name: str) -> None:
     for form in ([], ["--json"]):
         shown = CliRunner().invoke(bench, ["show", kind, name, *form])
         assert shown.exit_code == 0 and shown.stdout.strip(), shown.exception
+
+
+def test_a_store_is_checked_without_torch(store):
+    status, loaded, error = told("fsck", store)
+    assert status == 0, error
+    assert "torch" not in loaded
