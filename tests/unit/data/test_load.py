@@ -255,7 +255,7 @@ def test_broken_idx_files_are_named(tmp_path, data, words):
     with pytest.raises(BadData, match=words):
         idx.read_idx(tmp_path / "f")
     (tmp_path / "f.gz").write_bytes(gzip.compress(data)[:-9])
-    with pytest.raises(BadData, match="not a readable gzip file|begins with"):
+    with pytest.raises(BadData, match=r"not a readable gzip file|begins with"):
         idx.read_idx(tmp_path / "f.gz")
 
 
