@@ -47,7 +47,7 @@ from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import is_architecture, module_of
 from bench.records.labels import is_label
-from bench.registry import ATTACKS, DEFENSES, SUITES
+from bench.registry import ATTACKS, DEFENSES, suite_named
 from bench.train.at_hand import AtHand, shelf
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
@@ -241,7 +241,7 @@ class RunSpec:
     def _suite_changed(self) -> bool:
         if self.suite.name == OF_ATTACKS:
             return False
-        published = SUITES.get(self.suite.name)
+        published = suite_named(self.suite.id)
         return dataclasses.replace(self.suite, examples=published.examples) != published
 
     @property
@@ -817,12 +817,7 @@ def _suite(request: Request) -> Suite:
             f"the suite is {request.suite!r}, which has a command of its own, expected {command}",
             f"{command} {request.defense} --data {request.data}",
         )
-    suite = SUITES.get(name)
-    if "@" in request.suite and suite.id != request.suite:
-        raise UnknownName(
-            f"the suite is {request.suite!r}, but this version has {suite.id}", "bench list suites"
-        )
-    return _with_settings(suite, request)
+    return _with_settings(suite_named(request.suite), request)
 
 
 def _suite_of_attacks(request: Request) -> Suite:

@@ -63,8 +63,9 @@ def publish(
         told = "; ".join(f"{run_id} {' and '.join(why)}" for run_id, why in refused.items())
         kind = StaleRecord if all(any(_STALE in w for w in why) for why in refused.values()) else BenchError
         raise kind(
-            f"not published, for a board holds only complete runs of the committed code as it is: {told}",
-            "bench run ... --rerun after committing",
+            "not published, for a board holds complete runs of published suites by the committed code as "
+            f"it is: {told}",
+            "bench run --suite whitebox, with --rerun after committing",
         )
     known = {record.run_id: record for record in read_records(folder)} if (folder / RECORDS).is_dir() else {}
     records = [for_others(record) for record in records]

@@ -233,13 +233,16 @@ def _attacks() -> Mapping[str, str]:
         "pgd": "bench.attacks.pgd:PGD",
         "rays": "bench.attacks.rays:RayS",
         "probe": "bench.attacks.fast:Probe",
+        "restart_scout": "bench.attacks.scouts:RestartScout",
         "restarts": "bench.attacks.combine:Restarts",
+        "search_scout": "bench.attacks.scouts:SearchScout",
         "si_ni_fgsm": "bench.attacks.transfer:SI_NI_FGSM",
         "simba": "bench.attacks.simba:SimBA",
         "simba_dct": "bench.attacks.simba:SIMBA_DCT",
         "spsa": "bench.attacks.nes:SPSA",
         "siege": "bench.attacks.fast:Siege",
         "square": "bench.attacks.square:Square",
+        "target_scout": "bench.attacks.scouts:TargetScout",
         "ti_fgsm": "bench.attacks.transfer:TI_FGSM",
         "transfer_fgsm": "bench.attacks.transfer:TransferFGSM",
         "vmi_fgsm": "bench.attacks.transfer:VMI_FGSM",
@@ -283,6 +286,7 @@ def _suites() -> Mapping[str, str]:
         "blackbox": "bench.suites.blackbox:BLACKBOX",
         "detection": "bench.suites.detection:DETECTION",
         "fast": "bench.suites.fast:FAST",
+        "fast@2": "bench.suites.fast:FAST_2",
         "graybox": "bench.suites.graybox:GRAYBOX",
         "smoke": "bench.suites.smoke:SMOKE",
         "whitebox": "bench.suites.whitebox:WHITEBOX",
@@ -292,3 +296,22 @@ def _suites() -> Mapping[str, str]:
 DEFENSES: Registry[Defense] = Registry("defense", _defenses, _schemes)
 ATTACKS: Registry[Attack] = Registry("attack", _attacks, _attack_schemes, _admit_attack)
 SUITES: Registry[Suite] = Registry("suite", _suites)
+
+
+def suite_named(text: str) -> Suite:
+    """The suite of a name, as it is usual; of an id such as `fast@2`, that version.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    if text in SUITES.names():
+        return SUITES.get(text)
+    name, _, version = text.partition("@")
+    found = SUITES.get(name)
+    if version and version != str(found.version):
+        known = [other for other in SUITES.names() if other.startswith(f"{name}@")]
+        there = ", ".join([*known, found.id])
+        raise UnknownName(
+            f"there is no suite {text!r}, this version of bench has {there}", "bench list suites"
+        )
+    return found

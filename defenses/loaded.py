@@ -174,7 +174,7 @@ class Loaded:
             return usual.resize, usual.crop
         is_found = self._scheme == "hf" and given is None
         file = hub.find(self._name, place) if is_found else given
-        told = pretrained.OfProcessor() if file is None else pretrained.processor_beside(file)
+        told = pretrained.ImageProcessor() if file is None else pretrained.processor_beside(file)
         return told.resize, told.crop
 
     def files(self, data: str, given: Path | None, place: WeightsPlace) -> tuple[Path, ...]:

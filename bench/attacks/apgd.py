@@ -48,7 +48,7 @@ class APGD(Attack):
         """Candidates [n, C, H, W]."""
         require_norm(self, budget)
         start = _start(x, budget, generator) if self.random_start else x
-        return _ascend(oracle, LOSSES[self.loss], (y,), start, x, budget, self.steps, self.rho)
+        return ascend(oracle, LOSSES[self.loss], (y,), start, x, budget, self.steps, self.rho)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TargetedAPGD(Attack):
                 start = _start(x[rows], budget, generator)
                 labels = (y[rows], target[rows])
                 loss = TARGETED_LOSSES[self.loss]
-                return _ascend(held, loss, labels, start, x[rows], budget, self.steps, self.rho)
+                return ascend(held, loss, labels, start, x[rows], budget, self.steps, self.rho)
 
             return attempt
 
@@ -98,7 +98,7 @@ def _start(x: Tensor, budget: Budget, generator: Generator) -> Tensor:
     return geometry.random_start(x, budget, generator)
 
 
-def _ascend(
+def ascend(
     oracle: Oracle,
     loss: Loss,
     labels: tuple[Tensor, ...],
@@ -106,7 +106,7 @@ def _ascend(
     x: Tensor,
     budget: Budget,
     steps: int,
-    rho: float,
+    rho: float = 0.75,
 ) -> Tensor:
     """The iterate of highest loss, or the one that broke its example."""
     if budget.norm is Norm.L1:

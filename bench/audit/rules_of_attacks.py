@@ -21,7 +21,10 @@ FEW, LOST = 0.002, 0.01
 RUNGS: tuple[tuple[str, frozenset[str]], ...] = (
     ("one step", frozenset({"FGSM", "UniformNoise"})),
     ("fixed steps", frozenset({"PGD", "MIFGSM"})),
-    ("chosen steps", frozenset({"APGD", "TargetedAPGD", "AutoAttackComponent", "Ladder", "Siege"})),
+    (
+        "chosen steps",
+        frozenset({"APGD", "TargetedAPGD", "AutoAttackComponent", "Ladder", "Siege", "TargetScout"}),
+    ),
 )
 """White-box attacks by their class, the stronger later."""
 

@@ -27,5 +27,5 @@ def left_out(error: BadData) -> None:
 
 
 def _count(number: int) -> None:
-    several = "results were" if number > 1 else "result was"
-    click.echo(f"bench: {number} {several} left out, see above; try: bench list runs --all", err=True)
+    several = "results that cannot be read were" if number > 1 else "result that cannot be read was"
+    click.echo(f"bench: {number} {several} left out, see above", err=True)

@@ -16,7 +16,7 @@ import click
 
 from bench.cli import options
 from bench.core.threat import format_eps
-from bench.errors import BadValue, UnknownName
+from bench.errors import BadValue
 
 if TYPE_CHECKING:
     from bench.api import Trial
@@ -37,14 +37,10 @@ def suite(name: str, as_json: bool) -> None:
     from bench.core.digest import content_id
     from bench.core.encoding import describe, encode
     from bench.core.threat import Feedback, Source
-    from bench.registry import SUITES
+    from bench.registry import SUITES, suite_named
 
-    plain, _, version = name.partition("@")
-    found = SUITES.get(plain)
-    if version and version != str(found.version):
-        raise UnknownName(
-            f"there is no suite {name!r}, this version of bench has {found.id}", "bench list suites"
-        )
+    found = suite_named(name)
+    plain = name if name in SUITES.names() else found.name
     if as_json:
         more = {"protocol": encode(_protocol())} if found.listing.command else {}
         click.echo(json.dumps({**encode(found), **more}, indent=1))
@@ -338,8 +334,11 @@ def _detection(command: str) -> dict[str, str]:
 
 def _goes_on(trial: Trial) -> dict[str, str]:
     """What a sequel begins with, and its gate."""
-    from bench.evaluate.follow_up import FollowUp
+    from bench.evaluate.follow_up import FollowUp, Scout
 
+    if isinstance(trial, Scout):
+        rest = ", if the attackers before them left it in doubt" if trial.sweep > 1 else ""
+        return {"attacks": f"what the columns before left, independently of those beside it{rest}"}
     if not isinstance(trial, FollowUp):
         return {}
     only = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.core.files import read_bytes
 from bench.core.json_file import read_json
 from bench.core.text import one_line
 from bench.errors import BadData
@@ -50,7 +51,7 @@ def _begun(folder: Path) -> Unfinished:
     told = f"{_what(spec)}: {done} cells are stored"
     if not errors:
         return Unfinished("incomplete", name, told, _command(folder))
-    why = errors[0].read_text(encoding="utf-8", errors="replace").strip()
+    why = read_bytes(errors[0]).decode("utf-8", errors="replace").strip()
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
     told = one_line(f"{told}; {errors[0].parent.name} failed ({why[:200]}){more}")
     return Unfinished("failed", name, told, _command(folder))

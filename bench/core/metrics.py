@@ -74,20 +74,6 @@ def withheld(outcomes: Outcomes) -> NDArray[np.bool_]:
     return outcomes.lost if lost.sum() > returned.sum() else lost
 
 
-def most_missed(n: int) -> float:
-    """The largest share that an attack may still break if it broke none of n examples, with 95 % confidence.
-
-    The one-sided bound of Clopper and Pearson (Biometrika 1934) for no success in n trials.
-
-    >>> round(most_missed(50), 4)
-    0.0582
-    """
-    from scipy.stats import binomtest
-
-    bound = binomtest(0, n).proportion_ci(confidence_level=0.90, method="exact")
-    return float(bound.high)
-
-
 @dataclass(frozen=True)
 class Favourite:
     """The class that a network answers most often to clean images."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -77,3 +78,16 @@ def worst_case(runs: Sequence[Outcomes]) -> NDArray[np.bool_]:
             raise ValueError("the worst case needs the same examples from every attack")
     held: NDArray[np.bool_] = np.logical_and.reduce([run.robust for run in runs])
     return held
+
+
+def together(runs: Sequence[Outcomes]) -> Outcomes:
+    """What columns on the same examples come to: each as the first that broke it left it, else the last.
+
+    Only what was predicted, and at which distance, is of all of them; passes are those of the last.
+    """
+    last = runs[-1]
+    attacked, distance = last.attacked.copy(), last.distance.copy()
+    for run in reversed(runs):
+        fell = run.correct & ~run.robust
+        attacked[fell], distance[fell] = run.attacked[fell], run.distance[fell]
+    return dataclasses.replace(last, attacked=attacked, distance=distance)

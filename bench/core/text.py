@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TypeVar
 
@@ -20,6 +21,15 @@ def one_line(text: str) -> str:
     ('a [2Jb cd', 'Cinà')
     """
     return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def is_id(name: object) -> bool:
+    """Whether it may be what `content_id` gave: so it is the name of a folder, and leads nowhere else.
+
+    >>> is_id("0123456789ab"), is_id("../../x")
+    (True, False)
+    """
+    return isinstance(name, str) and re.fullmatch(r"[0-9a-f]{12}", name) is not None
 
 
 def in_a_spreadsheet(value: T) -> T | str:

@@ -20,6 +20,9 @@ SLACK = 0.01
 """The share of examples by which a weak attack may beat a strong one before it is called a sign."""
 
 ONE_STEP, ITERATIVE = ("fgsm", "noise"), ("pgd", "cw", "apgd", "mi_fgsm")
+AT_LEAST = 3
+"""Examples that random search must break alone, besides SLACK of what it met, before gradients are blamed."""
+
 QUERYING = ("square", "nes", "simba", "hop_skip_jump", "rays", "transfer")
 
 FEW = 0.002
@@ -82,6 +85,22 @@ def from_gates(gates: Iterable[str], outcomes: Mapping[str, Outcomes]) -> Iterab
         probed, broke = broken_by(name, outcomes) if name in outcomes else (0, 0)
         if broke:
             detail = f"{name} breaks {broke} of {probed} examples that the steps before it left"
+            yield Finding("gradients-mislead", "warn", detail)
+
+
+def from_scouts(scouts: Sequence[str], outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
+    """Where random search broke much that attackers who climb, put on the same examples, left."""
+    searching = [
+        name for name in scouts if outcomes[name].backwards.sum() < outcomes[name].forwards.sum() / 5
+    ]
+    climbing = [broken(outcomes[name]) for name in scouts if name not in searching]
+    if not climbing:
+        return
+    for name in searching:
+        probed, _ = broken_by(name, outcomes)
+        alone = int((broken(outcomes[name]) & ~np.logical_or.reduce(climbing)).sum())
+        if alone >= AT_LEAST and alone > SLACK * probed:
+            detail = f"{name} breaks {alone} of {probed} examples that those beside it who climb leave"
             yield Finding("gradients-mislead", "warn", detail)
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from bench.core.digest import canonical, file_sha256
 from bench.core.json_file import read_json
+from bench.core.text import is_id
 from bench.records.files import sweep, write_atomically
 from bench.records.record import Record
 from bench.records.store import Store, read_record
@@ -59,7 +60,7 @@ class Question:
             held = read_json(self._path(store))
             record, sha256, said = str(held["run"]), held["sha256"], tuple(map(str, held["said"]))
             path = store.run(record).path / "record.json"
-            if held["state"] != self.state or file_sha256(path) != sha256:
+            if not is_id(record) or held["state"] != self.state or file_sha256(path) != sha256:
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             return None

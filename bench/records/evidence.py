@@ -147,7 +147,13 @@ class EvidenceImages:
         return len(self.ids)
 
     def array(self, name: str) -> NDArray[np.int64]:
-        """What lies beside the images [m]: `labels` or `columns`."""
+        """What lies beside the images [m]: `labels` or `columns`.
+
+        Raises:
+            BadData: it is not there.
+        """
+        if name not in self.names:
+            raise BadData(f"{self.path} lacks the {name} of its images", "bench run again with --rerun")
         found: NDArray[np.int64] = self._handle.get_tensor(name)
         return found
 
@@ -155,7 +161,7 @@ class EvidenceImages:
         """Images [m, C, H, W] from start to stop, as far as there are any."""
         if not start < min(stop, len(self)):  # safetensors slices no empty tensor
             return np.empty((0, *self._handle.get_slice("images").get_shape()[1:]), dtype=np.float32)
-        found: NDArray[np.float32] = self._handle.get_slice("images")[start:stop]
+        found: NDArray[np.float32] = self._handle.get_slice("images")[start : min(stop, len(self))]
         return found
 
     def of(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:

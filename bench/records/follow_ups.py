@@ -20,10 +20,12 @@ from bench.records.record import Column, Record
 def chain(column: Column, columns: Sequence[Column]) -> list[Column]:
     """The columns whose work a column's accuracy is, in their order: those it goes on from, then itself."""
     by_name = {other.name: other for other in columns}
-    found = [column]
-    while (before := by_name.get(found[0].after or "")) is not None and before not in found:
-        found.insert(0, before)
-    return found
+    found, asked = {column.name}, [column]
+    while asked:
+        names = (asked.pop().after or "").split(", ")
+        asked += [by_name[name] for name in names if name in by_name and name not in found]
+        found |= {name for name in names if name in by_name}
+    return [*(other for other in columns if other.name in found - {column.name}), column]
 
 
 def noted(record: Record) -> Record:

@@ -25,13 +25,13 @@ def _radius(text: str) -> str:
 
 def _plain(name: str) -> str:
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
-        raise ValueError(f"{name!r} is no plain name, expected one without folders")
+        raise ValueError(f"{name[:60]!r} is no plain name, expected one without folders")
     return name
 
 
 def _column(name: str) -> str:
     if not re.match(r"\w", name):
-        raise ValueError(f"{name!r} is no name of a column, expected one that begins with a letter")
+        raise ValueError(f"{name[:60]!r} is no name of a column, expected one that begins with a letter")
     return _plain(name)
 
 
@@ -39,9 +39,9 @@ def _command(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no command ({error}), expected one of bench") from None
+        raise ValueError(f"{text[:60]!r} is no command ({error}), expected one of bench") from None
     if words[:1] != ["bench"]:
-        raise ValueError(f"{text!r} is no command of bench, expected one")
+        raise ValueError(f"{text[:60]!r} is no command of bench, expected one")
     return shlex.join(words)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # what is complete is read without a lock, and sooner without
 from bench.core.json_file import read_json
 
 FOLDER = ".locks"
-"""The folder of a store that holds its locks: empty files that stay, and notes of who holds one now."""
+"""The folder of a store that holds its locks: a file for each that is held, and a note of who holds it."""
 
 _LOOK = 2.0
 """Seconds between two looks at who holds a lock that is waited for."""
@@ -55,11 +55,11 @@ def locked(root: Path, name: str, what: str, say: Callable[[str], object]) -> It
     from filelock import FileLock, SoftFileLock
 
     place = root / FOLDER
-    place.mkdir(parents=True, exist_ok=True)
+    made = [place, *(folder for folder in (root, *root.parents) if not folder.exists())]
     note, told = place / f"{name}.json", ""
     for lock in (FileLock(place / f"{name}.lock"), SoftFileLock(place / f"{name}.held")):
         try:
-            while not _taken(lock, 0 if not told else _LOOK):
+            while not _taken(lock, place, 0 if not told else _LOOK):
                 holder = str(_holder(note) or "another process")
                 if holder != told:
                     say(f"{what} is in the hands of {holder}: waiting until it is done")
@@ -75,19 +75,34 @@ def locked(root: Path, name: str, what: str, say: Callable[[str], object]) -> It
         note.write_text(json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), since))))
         yield now
     finally:
-        note.unlink(missing_ok=True)
+        for path in (note, Path(lock.lock_file)):  # who waits for a file that is gone makes a new one
+            path.unlink(missing_ok=True)
         lock.release()
+        _leave_none_empty(made)
 
 
-def _taken(lock: BaseFileLock, seconds: float) -> bool:
+def _leave_none_empty(made: list[Path]) -> None:
+    """Remove the folders that were made for a lock and nothing else, from the innermost."""
+    with contextlib.suppress(OSError):  # something is in it
+        for folder in made:
+            folder.rmdir()
+
+
+def _taken(lock: BaseFileLock, place: Path, seconds: float) -> bool:
     """Whether the lock could be taken within that time."""
     from filelock import Timeout
 
-    try:
-        lock.acquire(timeout=seconds, poll_interval=0.1)
-    except Timeout:
-        return False
-    return True
+    while True:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=seconds, poll_interval=0.1)
+        except Timeout:
+            return False
+        except (FileNotFoundError, FileExistsError):  # another process removed the empty folder meanwhile
+            if place.is_file():
+                raise
+            continue
+        return True
 
 
 def _holder(note: Path) -> Holder | None:

@@ -161,6 +161,19 @@ class ByClass:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """By how much the worst case may be too kind, told by attackers that looked by themselves."""
+
+    __pydantic_config__ = _STRICT
+
+    attackers: int  # put on the same examples
+    met: int  # those
+    broke: int  # of them, broken by any
+    alone: int  # of those, broken by only one
+    at_most: float  # the share of all n examples that one more would break, at most, with 95 % confidence
+
+
+@dataclass(frozen=True)
 class Imported:
     """Images that others made against these very weights, judged like our own."""
 
@@ -253,6 +266,7 @@ class Record:
     robust_examples: Verdicts | None = None  # None: made before they were kept, or without a worst case
     imported: tuple[Imported, ...] = ()  # the last has the lowest number that is known
     files: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of what lies beside it, by name
+    doubt: Doubt | None = None  # None: the suite has no attackers that look independently
     differs: tuple[str, ...] = ()  # why it is custom, in words; empty, and custom: made before it was noted
     by_class: ByClass | None = None  # None: made before classes were counted
 

@@ -35,6 +35,7 @@ def contradictions(record: Record) -> Iterator[str]:
     yield from _of_columns(record)
     yield from _of_status(record)
     yield from _of_examples(record)
+    yield from _of_doubt(record)
     if (wrong := by_class.contradiction(record)) is not None:
         yield f"{wrong} does not follow from its counts"
 
@@ -155,6 +156,17 @@ def _of_status(record: Record) -> Iterator[str]:
         yield f"its worst case leaves {record.worst_case.count} examples, and {lowest} alone {left[lowest]}"
     if record.spec["checkpoint"] != "best" and not record.custom:
         yield f"it is not custom, and its weights are those of the {record.spec['checkpoint']} epoch"
+
+
+def _of_doubt(record: Record) -> Iterator[str]:
+    """What attackers may have missed, as far as their counts say."""
+    told = record.doubt
+    if told is None:
+        return
+    if not 0 <= told.alone <= told.broke <= told.met <= record.clean.count or told.attackers < 2:
+        yield f"its doubt is of {told.met} examples, {told.broke} broken, {told.alone} of them by only one"
+    if not 0 <= told.at_most <= (told.met - told.broke) / record.examples + ROUNDING:
+        yield f"its doubt is of {told.at_most:g}, more than what the attackers left"
 
 
 def _of_examples(record: Record) -> Iterator[str]:

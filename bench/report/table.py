@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.core.traits import owed, told
-from bench.records.record import Column, Record, Training
+from bench.records.record import Column, Doubt, Record, Training
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, percent
 
 COLUMNS = (
@@ -126,6 +126,19 @@ def adaptive_notes(record: Record) -> list[str]:
     return notes
 
 
+def doubt_note(doubt: Doubt) -> str:
+    """By how much the worst case may be too kind, and why.
+
+    >>> doubt_note(Doubt(attackers=3, met=500, broke=4, alone=2, at_most=0.0021))[:49]
+    'may be up to 0.2 points too kind: of 500 examples'
+    """
+    return (
+        f"may be up to {100 * doubt.at_most:.1f} points too kind: of {doubt.met} examples {doubt.broke} fell "
+        f"to the last {doubt.attackers} attackers, {doubt.alone} to only one of them, so one attacker more "
+        "would break no more than that, with 95 % confidence"
+    )
+
+
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     trained = record.training
     weights = untrained(trained) or record.recipe
@@ -163,6 +176,8 @@ def _notes(record: Record) -> tuple[str, ...]:
             "met, broke: such a column goes on from the one before it; its robust accuracy is that of both, "
             "its success and queries are over the examples that it met"
         )
+    if record.doubt is not None:
+        notes.append(doubt_note(record.doubt))
     if record.custom:
         notes.append(f"custom: {record.why_custom}, so this run is on no published board")
     if any(trial.moved for trial in record.columns):

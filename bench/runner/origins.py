@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from bench.core.digest import source_digest
+from bench.core.digest import content_id, source_digest
 from bench.core.files import read_text, resolved
 from bench.core.imports import is_given, module_at
 from bench.core.json_file import read_json
 from bench.core.own import OURS
+from bench.core.text import is_id
 from bench.data.catalog import PREFIXES, absolute
 from bench.data.identity import identity
 from bench.errors import BadValue, BenchError
@@ -117,13 +118,16 @@ def _folders(record: Record, store: Store) -> Iterator[Path]:
     while waiting:
         folder = store.model(waiting.pop())
         yield folder
-        waiting += _parents(folder / "spec.json")
+        waiting += _parents(folder)
 
 
-def _parents(path: Path) -> list[str]:
+def _parents(folder: Path) -> list[str]:
+    """The trainings behind one, by what it was asked for; none where that is not what has this name."""
     try:
-        held: Mapping[str, str] = read_json(path)["spec"]["parents"]
-        return list(held.values())
+        spec = read_json(folder / "spec.json")["spec"]
+        if content_id(spec) != folder.name:
+            return []
+        return [name for name in spec["parents"].values() if is_id(name)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # who needs it says what is wrong
         return []
 

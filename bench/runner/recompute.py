@@ -30,8 +30,8 @@ OF_TRAITS = ("traits", "draws", "eot_samples")
 
 def stored_cells(folder: RunFolder, subject: Subject) -> ColumnCells:
     """The columns of which every chunk is in the store, and why others were skipped, if they had to be."""
-    found = ColumnCells()
-    for trial in subject.spec.suite.trials:
+    found, trials = ColumnCells(), subject.spec.suite.trials
+    for trial in trials:
         parts = [folder.cell(trial.column, number) for number in range(len(subject.rows))]
         whole: list[StoredCell] = [part for part in parts if part is not None]
         if whole and len(whole) == len(parts):
@@ -42,7 +42,7 @@ def stored_cells(folder: RunFolder, subject: Subject) -> ColumnCells:
                 found.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
         elif subject.failed(trial) is not None:
             continue
-        elif (reason := subject.closed(trial) or needless(trial, found)) is not None:
+        elif (reason := subject.closed(trial) or needless(trial, found, trials)) is not None:
             found.skipped[trial.column] = reason
     return found
 

@@ -12,13 +12,13 @@ import torch
 
 from bench.api import Trial
 from bench.core.digest import source_digests
-from bench.core.metrics import most_missed
+from bench.core.doubt import most
 from bench.core.outcomes import concatenate
 from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import as_many_as_fit
 from bench.evaluate.engine import part_of
-from bench.evaluate.follow_up import FollowUp
+from bench.evaluate.follow_up import FollowUp, Scout, in_doubt, left_for
 from bench.plan import RunSpec
 from bench.records.evidence import drop_cell_images, has_loose_images, keep_images, unusable
 from bench.records.files import sweep
@@ -169,9 +169,9 @@ class _Run:
         """Whether a column is played, as far as is known; if not, it is noted why."""
         if (failure := subject.failed(trial)) is not None:
             cells.failed[trial.column] = failure
-        elif reason := subject.closed(trial) or needless(trial, cells):
+        elif reason := subject.closed(trial) or needless(trial, cells, self.spec.suite.trials):
             cells.skipped[trial.column] = reason
-        elif isinstance(trial, FollowUp) and cells.failed:
+        elif isinstance(trial, FollowUp | Scout) and cells.failed:
             cells.failed[trial.column] = f"it goes on from {next(iter(cells.failed))}, which failed"
         else:
             return True
@@ -184,14 +184,12 @@ class _Run:
         found: _Found = {}
         failed: set[str] = set()
         sizes = [len(rows) for rows in subject.rows]
-        last = next(reversed(cells.outcomes.values()), None)  # what columns before these left
 
         def missing() -> Iterator[Chain]:
             for group, number in itertools.product(_groups(trials), range(len(sizes))):
                 hopeful = tuple(itertools.takewhile(lambda trial: trial.column not in failed, group))
-                left = None
-                if isinstance(group[0], FollowUp) and last is not None:
-                    left = part_of(last, sum(sizes[:number]), sizes[number])
+                before = left_for(group[0], self.spec.suite.trials, cells.outcomes)
+                left = None if before is None else part_of(before, sum(sizes[:number]), sizes[number])
                 chain = self._after_stored(Chain(number, hopeful, left), sizes[number], found)
                 if chain.trials:
                     yield chain
@@ -237,11 +235,14 @@ _Found = dict[tuple[str, int], StoredCell | str]
 
 
 def _acts(trials: Iterable[Trial]) -> list[list[Trial]]:
-    """The columns from gate to gate: a gate looks at whole columns, nothing else has to wait for any."""
+    """The columns from gate to gate and sweep by sweep: those look at whole columns, nothing else waits."""
     acts: list[list[Trial]] = [[]]
+    sweep = 0
     for trial in trials:
-        if isinstance(trial, FollowUp) and trial.gate:
+        opens = isinstance(trial, Scout) and trial.sweep != sweep
+        if opens or (isinstance(trial, FollowUp) and trial.gate):
             acts.append([])
+        sweep = trial.sweep if isinstance(trial, Scout) else 0
         acts[-1].append(trial)
     return acts
 
@@ -272,8 +273,10 @@ def _settle(trial: Trial, parts: Sequence[StoredCell | str | None], cells: Colum
         cells.flat_gradients[trial.column] = sum(part.flat_gradients for part in whole)
 
 
-def needless(trial: Trial, cells: ColumnCells) -> str | None:
-    """Why a gate stays shut, and what that is worth."""
+def needless(trial: Trial, cells: ColumnCells, trials: Sequence[Trial]) -> str | None:
+    """Why a column need not be played, and what that is worth: a gate is shut, or a sweep left no doubt."""
+    if isinstance(trial, Scout):
+        return _settled(trial, cells, trials)
     if not isinstance(trial, FollowUp) or trial.gate not in cells.outcomes:
         return None
     probed, broke = diagnostics.broken_by(trial.gate, cells.outcomes)
@@ -282,8 +285,22 @@ def needless(trial: Trial, cells: ColumnCells) -> str | None:
     if broke or probed < trial.least:
         return None
     queries = int(cells.outcomes[trial.gate].forwards.max())
-    missed = most_missed(probed)
+    missed = most(0, probed)
     return (
         f"{trial.gate} broke none of {probed} examples with {queries:,} queries each: with 95 % confidence "
         f"it would break at most {100 * missed:.1f} % of such"
+    )
+
+
+def _settled(trial: Scout, cells: ColumnCells, trials: Sequence[Trial]) -> str | None:
+    """Why a sweep is not needed: nothing stands, or the one before it leaves little in doubt."""
+    before = left_for(trial, trials, cells.outcomes)
+    if before is not None and not before.robust.any():
+        return "nothing was left for it"
+    doubt = in_doubt(trials, cells.outcomes, trial.sweep - 1)
+    if doubt is None or before is None or not doubt.settled(len(before)):
+        return None
+    return (
+        f"of {doubt.met} examples, {doubt.alone} fell to only one of the {doubt.attackers} attackers before: "
+        f"one more would break at most {doubt.at_most:.1f}, with 95 % confidence"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from bench.api import Suite
+from bench.core.digest import content_id
 from bench.core.encoding import decode
 from bench.core.json_file import read_json
 from bench.core.threat import Budget, Source
@@ -85,9 +86,14 @@ def spec_of_training(folder: Path) -> Mapping[str, Any]:
     if not (folder / "training.json").is_file():
         raise BadCheckpoint(f"the weights {folder.name} are not in {str(folder.parent)!r}", hint)
     try:
-        return cast("Mapping[str, Any]", read_json(folder / "spec.json")["spec"])
+        found: dict[str, Any] = read_json(folder / "spec.json")["spec"]
+        if content_id(found) != folder.name:
+            raise ValueError("it is of another training")
     except (OSError, ValueError, KeyError, TypeError):
-        raise BadCheckpoint(f"{folder / 'spec.json'} is missing or damaged", hint) from None
+        raise BadCheckpoint(
+            f"{folder / 'spec.json'} is missing, damaged or of another training", hint
+        ) from None
+    return found
 
 
 def _named(defense: Any, label: str | None) -> Named:

@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +29,10 @@ from bench.evaluate import diagnostics
 from bench.evaluate.access import samples_of
 from bench.evaluate.adaptive import answered_by
 from bench.evaluate.engine import Arena
-from bench.evaluate.follow_up import FollowUp
+from bench.evaluate.follow_up import FollowUp, Scout, goes_on_from, in_doubt
 from bench.plan import RunSpec
 from bench.records.by_class import by_class_of
-from bench.records.record import SCHEMA, Column, Finding, Interval, Provenance, Record, Training
+from bench.records.record import SCHEMA, Column, Doubt, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
 from bench.runner.subject import Subject
 from bench.train.fit import Trained
@@ -93,7 +93,7 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
         examples=len(first),
         clean=interval_of(first.correct),
         worst_case=None if worst is None else interval_of(worst),
-        columns=tuple(_column(trial, cells, arena) for trial in spec.suite.trials),
+        columns=tuple(_column(trial, spec.suite.trials, cells, arena) for trial in spec.suite.trials),
         findings=tuple(findings),
         training=training_of(spec, subject.trained, subject.net),
         spec=spec.encoded(),
@@ -104,6 +104,7 @@ def summarise(subject: Subject, cells: ColumnCells, findings: list[Finding], mad
         robust_examples=None if worst is None else verdicts_of(first, worst),
         differs=spec.custom,
         by_class=by_class_of(first, worst, data.classes),
+        doubt=doubt_of(spec.suite.trials, cells.outcomes),
     )
 
 
@@ -113,7 +114,7 @@ def findings_of(spec: RunSpec, cells: ColumnCells, classes: int) -> list[Finding
     climbing = {
         trial.column
         for trial in spec.suite.trials
-        if trial.knowledge.gradients in CLIMBS_VICTIM and not isinstance(trial, FollowUp)
+        if trial.knowledge.gradients in CLIMBS_VICTIM and not isinstance(trial, FollowUp | Scout)
     }
     return [
         *diagnostics.from_budget(cells.outcomes, spec.budget),
@@ -121,7 +122,30 @@ def findings_of(spec: RunSpec, cells: ColumnCells, classes: int) -> list[Finding
         *diagnostics.from_lending(cells.outcomes, cells.shared),
         *diagnostics.from_gates(sorted(gates), cells.outcomes),
         *diagnostics.from_order(cells.outcomes, classes, isinstance(spec.training.named.defense, Foreign)),
+        *_from_scouts(spec.suite.trials, cells.outcomes),
     ]
+
+
+def _from_scouts(trials: Sequence[Trial], outcomes: Mapping[str, Outcomes]) -> Iterator[Finding]:
+    """What the scouts of each sweep say of the gradients."""
+    for sweep in _sweeps(trials):
+        scouts = [trial.column for trial in trials if isinstance(trial, Scout) and trial.sweep == sweep]
+        yield from diagnostics.from_scouts([name for name in scouts if name in outcomes], outcomes)
+
+
+def _sweeps(trials: Iterable[Trial]) -> list[int]:
+    return sorted({trial.sweep for trial in trials if isinstance(trial, Scout)})
+
+
+def doubt_of(trials: Sequence[Trial], outcomes: Mapping[str, Outcomes]) -> Doubt | None:
+    """What the last sweep that was played leaves in doubt; None: the suite has none."""
+    found = [in_doubt(trials, outcomes, sweep) for sweep in _sweeps(trials)]
+    played = [doubt for doubt in found if doubt is not None]
+    if not played:
+        return None
+    last, n = played[-1], len(next(iter(outcomes.values())))
+    share = round(last.at_most / n, 6)
+    return Doubt(last.attackers, last.met, last.broke, last.alone, share)
 
 
 def provenance(
@@ -153,7 +177,7 @@ def provenance(
     )
 
 
-def _column(trial: Trial, cells: ColumnCells, arena: Arena) -> Column:
+def _column(trial: Trial, trials: Sequence[Trial], cells: ColumnCells, arena: Arena) -> Column:
     outcomes = cells.outcomes.get(trial.column)
     column = Column(
         name=trial.column,
@@ -189,16 +213,10 @@ def _column(trial: Trial, cells: ColumnCells, arena: Arena) -> Column:
         invalid=int(outcomes.invalid.sum()),
         adaptive=bool(answers),
         answers=tuple(sorted(trait.value for trait in answers)),
-        after=_before(trial, list(cells.outcomes)),
+        after=", ".join(goes_on_from(trial, trials, cells.outcomes)) or None,
         met=int(met(outcomes).sum()),
         broke=int(broken(outcomes).sum()),
     )
-
-
-def _before(trial: Trial, computed: Sequence[str]) -> str | None:
-    """The column that a sequel goes on from: of those that were computed, the one before it."""
-    place = computed.index(trial.column)
-    return computed[place - 1] if isinstance(trial, FollowUp) and place else None
 
 
 def interval_of(held: NDArray[np.bool_]) -> Interval:

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from bench.api import Trial
 from bench.core.digest import file_sha256, source_digests
 from bench.core.lock import installed_version
 from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError
 from bench.evaluate.engine import part_of
-from bench.evaluate.follow_up import FollowUp
+from bench.evaluate.follow_up import left_for
 from bench.records.record import Record
 from bench.records.store import RunFolder
 from bench.runner.columns import Chain, Columns
@@ -170,7 +169,8 @@ def _again(
     sizes = [len(rows) for rows in subject.rows]
     options.progress.start("cells computed again", sum(sizes[number] for _, number in chosen), "examples")
     for column, number in chosen:
-        before = _before(trials[column], list(stored), stored, sum(sizes[:number]), sizes[number])
+        whole = left_for(trials[column], subject.spec.suite.trials, stored)
+        before = None if whole is None else part_of(whole, sum(sizes[:number]), sizes[number])
         played = next(columns.play(Chain(number, (trials[column],), before)))
         options.progress.advance(sizes[number])
         kept = folder.cell(column, number)
@@ -184,16 +184,6 @@ def _again(
         else:
             yield Proof(what, False, "; ".join([told, *_circumstances(record, subject)]))
     options.progress.finish()
-
-
-def _before(
-    trial: Trial, columns: list[str], stored: Mapping[str, Outcomes], start: int, size: int
-) -> Outcomes | None:
-    """What a sequel goes on from."""
-    place = columns.index(trial.column)
-    if not isinstance(trial, FollowUp) or place == 0:
-        return None
-    return part_of(stored[columns[place - 1]], start, size)
 
 
 def _difference(then: Outcomes, now: Outcomes) -> str | None:

@@ -122,7 +122,7 @@ def sweep_behind(runs: Iterable[RunSpec], options: Options) -> None:
 
 
 def _sweep(spec: TrainSpec, options: Options) -> None:
-    """Remove what a killed process left beside weights: half-written files, the state of what is trained."""
+    """Remove what a kill left beside weights: half-written files, the state of a finished training."""
     folder = options.store.model(spec.id)
     state, done = folder / "state.ckpt", folder / "training.json"
     if (leftovers(folder) or (state.exists() and done.exists())) and options.store.is_writable():

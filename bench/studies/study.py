@@ -32,6 +32,7 @@ class Study:
     budgeted: bool = True  # whether a norm and a radius are asked for
     examples: int = 1000  # how many test images, where a user says nothing
     figures: Mapping[str, Figure] = field(default_factory=dict)  # by kind
+    former: str | None = None  # what the files of older schemas are called, as a pattern
 
     @property
     def file(self) -> str:
@@ -48,8 +49,10 @@ class Study:
         return store / self.folder / ident / self.file
 
     def files(self, store: Path) -> list[Path]:
-        """The files of all results in a store, by their ids."""
-        return sorted((store / self.folder).glob(f"*/{self.file}"))
+        """The files of all results in a store, by their ids; of a result in two schemas the newer alone."""
+        found = {path.parent: path for path in (store / self.folder).glob(f"*/{self.file}")}
+        older = (store / self.folder).glob(f"*/{self.former}") if self.former else ()
+        return sorted([*found.values(), *(path for path in older if path.parent not in found)])
 
     def module(self, part: str) -> Any:
         """One of its modules: command, plan, measure, record or report."""

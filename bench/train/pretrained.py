@@ -36,7 +36,7 @@ _NEVER = re.compile(
 
 
 @dataclass(frozen=True)
-class OfProcessor:
+class ImageProcessor:
     """What an image processor does: pixels in [0, 1] become (x - mean) / std; sizes are in pixels."""
 
     mean: tuple[float, ...] = ()  # empty: as they are
@@ -48,8 +48,8 @@ class OfProcessor:
     def normalize(self) -> str:
         """As --normalize takes it.
 
-        >>> OfProcessor((0.5, 0.5), (0.5, 0.5)).normalize, OfProcessor((0.1, 0.2), (1.0, 1.0)).normalize
-        ('0.5/0.5', '0.1,0.2/1')
+        >>> ImageProcessor((0.1, 0.2, 0.3), (0.5, 0.5, 0.5)).normalize
+        '0.1,0.2,0.3/0.5'
         """
         texts = [_numbers(self.mean), _numbers(self.std)]
         return "/".join(texts) if self.mean else "none"
@@ -145,11 +145,11 @@ def _kind(config: str) -> Any:
     return kind
 
 
-def processor_beside(weights: Path) -> OfProcessor:
+def processor_beside(weights: Path) -> ImageProcessor:
     """What is done to images before the network, as far as a file beside its weights says."""
     held = _read(weights.parent / PROCESSOR)
     mean, std = _scaled(held)
-    return OfProcessor(mean, std, *_sizes(held))
+    return ImageProcessor(mean, std, *_sizes(held))
 
 
 def _scaled(held: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -190,8 +190,8 @@ def test_an_audit_that_blocks_is_exit_code_1(bench: Bench, trained: Path, tmp_pa
     spoilt = json.loads(text)
     spoilt["audit"][0]["verdict"] = "block"
     store = tmp_path / "store"
-    (store / "x").mkdir(parents=True)
-    (store / "x" / "record.json").write_text(seal(json.dumps(spoilt)))
+    (store / spoilt["run_id"]).mkdir(parents=True)
+    (store / spoilt["run_id"] / "record.json").write_text(seal(json.dumps(spoilt)))
     told = bench("audit", "--all", "--stored", "--store", store)
     assert told.code == 1
     assert "1 block" in told.out.splitlines()[-1]

@@ -279,7 +279,7 @@ def test_list_runs_shows_whatever_a_store_holds(
     path.write_text("{")
     code, out, err = run(capsys, "list", "runs", "--store", str(tmp_path))
     assert code == 0 and matrix.id in out and curve.id not in out
-    assert f"left out: {path} cannot be read" in err and "1 result was left out" in err
+    assert f"left out: {path} cannot be read" in err and "1 result that cannot be read was left out" in err
 
 
 def test_show_suite_prints_what_every_attacker_may_see(capsys: pytest.CaptureFixture[str]) -> None:

@@ -319,7 +319,8 @@ def test_weights_of_the_last_epoch_that_do_not_fit(bench, trained, damage):
     folder, words = trained
     DAMAGES[damage](folder / "last.safetensors")
     before = sorted(files(Path("runs")))
-    refused(bench(*words, "--checkpoint", "last"), "last.safetensors is damaged, or of another network")
+    state = "is damaged" if damage == "gone" else "was changed after its training"
+    refused(bench(*words, "--checkpoint", "last"), f"last.safetensors {state}", f"rm -r {folder}")
     assert sorted(files(Path("runs"))) == before
 
 
@@ -404,6 +405,10 @@ def test_a_real_process_exits_2_with_one_line(elsewhere, environment, words):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("bench: ") and done.stderr.count("\n") == 1
     assert files(elsewhere) == []
+
+
+TYPED = ("--defense", "--data", "--eps", "--label", "--store", "--set", "--checkpoint")
+"""Options that take text."""
 
 
 @pytest.mark.parametrize("letter", ["\n", "\t", "\x1b", "\x00", "\udcff", "\u2028", "\x85"])

@@ -18,6 +18,7 @@ from bench.runner.run import needless
 from bench.runner.summary import ColumnCells
 
 LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"
+BLIND = LINEAR.with_name("blind_defense.py")
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ SIEGE = SUITES.get("fast").trials[2]
 )
 def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
     cells = ColumnCells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233, left)})
-    said = needless(SIEGE, cells)
+    said = needless(SIEGE, cells, SUITES.get("fast").trials)
     assert (said is None) == plays
     if left and not plays:
         found = re.fullmatch(
@@ -132,3 +133,64 @@ def test_columns_of_a_sequel_never_rise(bench):
     assert code == 0 and shares == sorted(shares, reverse=True)
     assert record["worst_case"]["count"] == shares[-1] and record["custom"]
     assert bench(*RUN, "--json", *settings)[1] == out, "a complete run answers from its record"
+
+
+SCOUTS = ("targets", "restarts", "search")
+
+
+def test_scouts_go_on_from_the_ladder_each_by_itself_and_leave_no_doubt(bench):
+    """On a linear network gradients lead straight to the optimum: three find nothing more."""
+    code, out, _ = bench(*RUN[:-1], "fast@2", "--json", "--eps", "0.01")
+    record = json.loads(out)
+    columns = {column["name"]: column for column in record["columns"]}
+    left = columns["ladder"]["robust"]["count"]
+    assert code == 0 and 0 < left < 60 and not record["custom"]
+    for name in SCOUTS:
+        told = columns[name]
+        assert (told["after"], told["met"], told["broke"]) == ("ladder", left, 0)
+        assert re.fullmatch(
+            rf"of {left} examples, 0 fell to only one of the 3 attackers before: one more would break "
+            r"at most [\d.]+, with 95 % confidence",
+            columns[f"{name}_2"]["skipped"],
+        )
+    doubt, bound = record["doubt"], binomtest(0, left).proportion_ci(0.90).high * left / 3
+    assert doubt == {"attackers": 3, "met": left, "broke": 0, "alone": 0, "at_most": round(bound / 60, 6)}
+    assert (
+        f"may be up to {100 * doubt['at_most']:.1f} points too kind"
+        in bench(*RUN[:-1], "fast@2", "--eps", "0.01")[1]
+    )
+
+
+def test_where_scouts_disagree_a_second_sweep_goes_on_from_all_of_them(bench, tmp_path):
+    """A gradient that leads nowhere: search breaks what climbers leave, and three look again, harder."""
+    words = (
+        "run",
+        "--defense",
+        f"{BLIND}:Misled",
+        "--data",
+        "synthetic",
+        "--suite",
+        "fast@2",
+        "--eps",
+        "0.008",
+    )
+    record = json.loads(bench(*words, "--json")[1])
+    columns = {column["name"]: column for column in record["columns"]}
+    with (tmp_path / "runs" / record["run_id"] / "examples.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    def fell(name):
+        held = [row for row in rows if row["column"] == name]
+        return {row["ids"] for row in held if row["clean"] == row["labels"] != row["attacked"]}
+
+    first = fell("targets") | fell("restarts") | fell("search")
+    for name in SCOUTS:
+        told = columns[f"{name}_2"]
+        assert told["after"] == "ladder, targets, restarts, search"
+        assert told["met"] == record["clean"]["count"] - len(first)
+        assert first <= fell(f"{name}_2")
+    assert record["worst_case"]["count"] == record["clean"]["count"] - len(
+        first.union(*(fell(f"{name}_2") for name in SCOUTS))
+    )
+    assert [found["code"] for found in record["findings"]].count("gradients-mislead") >= 1
+    assert bench("verify", record["run_id"], "--cells", "4", "--code", str(BLIND))[0] == 0

@@ -74,7 +74,7 @@ def test_failed_and_damaged_runs_are_told_with_their_reason(bench, genuine, tmp_
     plain = bench("list", "runs", "--all", "--store", tmp_path)
     assert plain.out.startswith("incomplete runs:") or "damaged runs:" in plain.out
     assert f"left out: {tmp_path / broken.run_id / 'record.json'}" in plain.err
-    assert "1 result was left out" in plain.err
+    assert "1 result that cannot be read was left out" in plain.err
 
 
 def test_a_hostile_note_or_spec_is_one_quoted_line(bench, genuine, tmp_path):

@@ -13,9 +13,10 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -25,6 +26,7 @@ from bench.errors import BadData, BenchError
 from bench.publish import publish
 from bench.records.reading import from_json
 from bench.records.record import Record, to_json
+from bench.records.store import Store
 from bench.report import html, latex_tables, render
 from bench.report.audit import audit_table
 from bench.report.board import as_values, board
@@ -32,6 +34,7 @@ from bench.report.exchange import export
 from bench.report.junit import junit
 from bench.report.setting import by_setting
 from bench.report.table import run_table
+from bench.runner.spec_of_record import spec_of
 from bench.site.commands import reproduce
 from bench.site.pages import site_files, write_site
 
@@ -254,3 +257,32 @@ def test_no_code_is_found_by_what_a_record_names() -> None:
             except BenchError as error:
                 assert "\n" not in str(error)
     assert not {"antigravity", "webbrowser"} & ({*sys.modules} - before)
+
+
+def test_trainings_that_lead_to_themselves_or_away_are_one_sentence(tmp_path: Path) -> None:
+    """In a store of somebody else: ids are checked before they are followed."""
+    record, store = from_json((FOLDER / "genuine.json").read_text(encoding="utf-8")), Store(tmp_path)
+    name = record.spec["training"]["id"]
+    for parent in (name, "../../PWNED", ["x"], {"a": 1}, None):
+        folder = store.model(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "training.json").write_text("{}")
+        spec = {**record.spec["training"], "parents": {"teacher": parent}}
+        (folder / "spec.json").write_text(json.dumps({"spec": spec, "sources": {}}))
+        with pytest.raises(BenchError, match="missing, damaged or of another training"):
+            spec_of(record, store)
+
+
+@pytest.mark.parametrize("name", ["defense.text", "architecture.text", "data.text", "training.recipe.text"])
+def test_figures_show_text_and_set_no_formula(name: str, tmp_path: Path, bench: Callable[..., Any]) -> None:
+    record = from_json((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    boards = tmp_path / "boards"
+    (boards / "records").mkdir(parents=True)
+    (boards / "records" / f"{record.run_id}.json").write_text(to_json(record), encoding="utf-8")
+    for kind in ("scatter", "cost"):
+        told = bench("plot", kind, boards, "--store", boards, "--out", tmp_path / "out", "--format", "svg")
+        assert told.code == 0, told.err
+    assert {path.parent for path in tmp_path.rglob("*.svg")} == {tmp_path / "out"}
+    for path in tmp_path.rglob("*.csv"):
+        for row in comma_separated.reader(path.open(encoding="utf-8")):
+            assert all(cell.lstrip()[:1] not in ("=", "+", "@", "-") or is_number(cell) for cell in row)

@@ -227,14 +227,14 @@ def test_figures_of_other_code_are_made_anew_from_stored_cells(data, tmp_path, m
     monkeypatch.setattr("bench.runner.run.figures_digest", lambda sources: "another")
     monkeypatch.setattr(Silent, "say", lambda self, text: told.append(text))
     again = run(spec, Options(store))
-    assert [text for text in told if "figures" in text] == [
+    assert [text for text in told if "its figures" in text] == [
         f"run {spec.id}: its figures are made anew from its cells by the code of now"
     ]
     assert {column.attack_success_rate for column in again.columns} == {0.25}
     assert again.audit == audited.audit and again.provenance.figures == "another"
     assert again.provenance.started == whole.provenance.started, "the cells are of that day"
     assert again.provenance.sources == whole.provenance.sources
-    assert run(spec, Options(store)) == again and len([t for t in told if "figures" in t]) == 1
+    assert run(spec, Options(store)) == again and len([t for t in told if "its figures" in t]) == 1
     monkeypatch.setattr("bench.runner.stale.figures_digest", lambda sources: "a third")
     cell = tmp_path / spec.id / "cells" / "fgsm" / "0000.npz"
     cell.unlink()

@@ -8,6 +8,7 @@ STUDY = Study(
     name="diagnose",
     does="Look inside a defense: attention, features, purifier.",
     result="diagnosis",
+    former="diagnostics.json",
     results="diagnostics",
     folder="diagnostics",
     writes="the table as markdown, and every figure with its numbers (CSV) and its caption as PNG and PDF",

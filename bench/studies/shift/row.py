@@ -8,6 +8,7 @@ STUDY = Study(
     name="shift",
     does="Accuracy under corruptions, rotations and translations.",
     result="shift",
+    former="shift-*.json",
     results="shifts",
     folder="shift",
     writes="the table as markdown, the numbers as CSV, the corruptions as PNG and PDF with a caption",

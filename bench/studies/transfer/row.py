@@ -8,6 +8,7 @@ STUDY = Study(
     name="transfer",
     does="Which images made on one defense fool another?",
     result="matrix",
+    former="transfer.json",
     results="transfer matrices",
     folder="transfer",
     writes="transfer.csv, transfer.md, and the heat map as PNG and PDF with its caption",

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 
 import numpy as np
+import safetensors.numpy
 import torch
 
 
@@ -25,6 +26,7 @@ def found() -> tuple[tuple[str, bytes], ...]:
         ("pt", _saved({"x_test": torch.rand(2, 1, 4, 4), "y_test": torch.tensor([0, 2**40])})),
         ("npz", _npz(x_test=np.random.default_rng(0).random((2, 1, 4, 4)), y_test=np.array([0, 2**62]))),
         ("examples", b"column,ids,labels,correct,robust\na,1" + b"0" * 30 + b",0,1,1\n"),
+        ("evidence", _images()),
         ("class names", b"cat\ndog\x1b[31m\x85a\nbird"),
         ("record", b'{"schema": 1, "spec": ' + b"[" * 100_000),
         ("site.json", b'["' + b"x" * 5000 + b'"]'),
@@ -75,6 +77,11 @@ def _saved(value: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(value, buffer)
     return buffer.getvalue()
+
+
+def _images() -> bytes:
+    """Adversarial images without their labels."""
+    return safetensors.numpy.save({"ids": np.arange(2), "images": np.zeros((2, 1, 4, 4), np.float32)})
 
 
 def _npz(**arrays: np.ndarray) -> bytes:

@@ -136,7 +136,12 @@ def _of_results(folder: Path) -> Iterator[Reader]:
     yield Reader(
         "training.json", ((model / "training.json").read_bytes(),), mutate.of_json, partial(_training, model)
     )
-    yield Reader("spec.json of weights", ((model / "spec.json").read_bytes(),), mutate.of_json, _note_of)
+    yield Reader(
+        "spec.json of weights",
+        ((model / "spec.json").read_bytes(),),
+        mutate.of_json,
+        partial(_note_of, model.name),
+    )
     yield Reader("origin", ((model / "origin.json").read_bytes(),), mutate.of_json, _origin)
     spec = ((run / "spec.json").read_bytes(),)
     yield Reader("spec.json of a run", spec, mutate.of_json, _spec)
@@ -293,10 +298,10 @@ def _training(weights: Path, path: Path) -> None:
     Checkpoints(folder).result()
 
 
-def _note_of(path: Path) -> None:
+def _note_of(name: str, path: Path) -> None:
     from bench.runner.spec_of_record import _spec_of
 
-    folder = path.parent / "0123456789ab"
+    folder = path.parent / name
     folder.mkdir(exist_ok=True)
     (folder / "spec.json").write_bytes(path.read_bytes())
     (folder / "training.json").write_bytes(b"{}")

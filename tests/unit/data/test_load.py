@@ -21,7 +21,7 @@ from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from bench.core.progress import Silent
-from bench.data import idx, pictures, splits
+from bench.data import idx, pictures, published, splits, torchvision
 from bench.data.identity import identity
 from bench.data.load import load
 from bench.errors import BadData
@@ -255,7 +255,7 @@ def test_broken_idx_files_are_named(tmp_path, data, words):
     with pytest.raises(BadData, match=words):
         idx.read_idx(tmp_path / "f")
     (tmp_path / "f.gz").write_bytes(gzip.compress(data)[:-9])
-    with pytest.raises(BadData, match="not a readable gzip file"):
+    with pytest.raises(BadData, match=r"not a readable gzip file|begins with"):
         idx.read_idx(tmp_path / "f.gz")
 
 
@@ -278,7 +278,13 @@ def test_mnist_is_downloaded_by_torchvision(tmp_path, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", REAL_URLOPEN)
     monkeypatch.setattr(datasets.MNIST, "resources", sums)
     with mirror(tmp_path / "mirror") as address:
-        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+        kind = torchvision._by_https(datasets.MNIST, mirrors=[address])
+        monkeypatch.setitem(torchvision._READERS, "mnist", torchvision._mnist(kind))
+        with pytest.raises(BadData, match="is not https"):
+            load("mnist", tmp_path / "plain")
+        monkeypatch.setattr(torchvision, "https_only", contextlib.nullcontext)  # the mirror has no TLS
+        digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        monkeypatch.setitem(published.SHA256, "mnist", digests)
         data = load("mnist", tmp_path / "new")
     assert np.array_equal(data.test.x[:, 0].numpy(), arrays["t10k"][0])
     assert load("mnist", tmp_path / "new").digest == data.digest  # the mirror is gone, the files are here

@@ -78,7 +78,37 @@ def test_who_is_killed_holds_nothing(holder, tmp_path):
     before = time.time()
     with locked(tmp_path, "run-1", "run 1", pytest.fail) as since:
         assert since >= before
-    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["run-1.lock"], "its note is gone, too"
+    assert not (tmp_path / FOLDER).exists(), "what it left is gone, too"
+
+
+def test_a_lock_leaves_no_folder_that_was_made_for_it(tmp_path):
+    root = tmp_path / "deep" / "store"
+    with locked(root, "run-1", "run 1", pytest.fail):
+        assert (root / FOLDER).is_dir()
+    assert not (tmp_path / "deep").exists() and tmp_path.exists()
+    with locked(root, "run-1", "run 1", pytest.fail):
+        (root / "kept").touch()
+    assert [path.name for path in root.iterdir()] == ["kept"]
+
+
+def test_many_at_once_hold_it_one_after_the_other(tmp_path):
+    """Files of locks come and go meanwhile, and their folder with them."""
+    inside, most = [], []
+
+    def hold():
+        for _ in range(20):
+            with locked(tmp_path / "store", "run-1", "run 1", lambda _: None):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+
+    threads = [threading.Thread(target=hold) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 120 and not (tmp_path / "store" / FOLDER).exists()
 
 
 def test_other_locks_are_free(holder, tmp_path):

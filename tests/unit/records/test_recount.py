@@ -48,6 +48,14 @@ WRONG = {
     "a negative count": (("clean", "count", -1), "clean.count"),
     "no examples": (("clean", "n", 0), "expected a share of at least one example"),
     "other examples": (("examples", 200), "clean is of 500 examples, and the run of 200"),
+    "a doubt of more than was met": (
+        ("doubt", {"attackers": 3, "met": 9, "broke": 10, "alone": 1, "at_most": 0.0}),
+        "its doubt is of 9 examples, 10 broken, 1 of them by only one",
+    ),
+    "a doubt of more than is left": (
+        ("doubt", {"attackers": 3, "met": 10, "broke": 9, "alone": 1, "at_most": 0.5}),
+        "its doubt is of 0.5, more than what the attackers left",
+    ),
     "another seed": (("seed", 7), "its seed is 7, and"),
     "another radius": (("eps", "1/255"), "its eps is 1/255, and"),
     "another norm": (("norm", "L2"), "its norm is L2, and Linf in its spec"),

@@ -76,3 +76,19 @@ def test_an_older_one_that_lacks_something_is_one_sentence(name, tmp_path):
         if gone in held:
             with pytest.raises(BadData, match="is not a valid"):
                 row.read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "former"),
+    [("transfer", "transfer.json"), ("shift", "shift-8f21e6f05d0b.json"), ("diagnose", "diagnostics.json")],
+)
+def test_an_older_one_is_found_under_the_name_of_then(name, former, tmp_path, bench):
+    row = study(name)
+    place = tmp_path / row.folder / "0123456789ab"
+    place.mkdir(parents=True)
+    (place / former).write_bytes((SCHEMAS / f"{row.result}-1.json").read_bytes())
+    assert row.files(tmp_path) == [place / former]
+    told = bench("list", "runs", "--store", tmp_path)
+    assert told.code == 0 and row.read(place / former).id in told.out and told.err == ""
+    (place / row.file).write_bytes((SCHEMAS / f"{row.result}-1.json").read_bytes())
+    assert row.files(tmp_path) == [place / row.file], "once it is there in the newer form"

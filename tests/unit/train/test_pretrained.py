@@ -15,7 +15,7 @@ from bench.core.threat import Budget, Norm
 from bench.errors import BadCheckpoint, MissingExtra
 from bench.train import pretrained
 from bench.train.foreign import WeightsPlace
-from bench.train.pretrained import OfProcessor, config_beside, kind_of, processor_beside
+from bench.train.pretrained import ImageProcessor, config_beside, kind_of, processor_beside
 from bench.train.weights_file import load_foreign
 from defenses.loaded import Loaded
 
@@ -125,7 +125,7 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 def test_what_an_image_processor_says(beside, processor, normalize, sizes):
     told = processor_beside(beside(processor=processor))
     assert (told.normalize, (told.resize, told.crop)) == (normalize, sizes)
-    assert OfProcessor().normalize == "none"
+    assert ImageProcessor().normalize == "none"
 
 
 def small(kind, folder):

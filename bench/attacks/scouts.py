@@ -1,0 +1,159 @@
+"""Attackers that look each in a way of its own, and give more effort to what is nearer to a mistake.
+
+Beside each other they tell what they may all have missed; see bench.core.doubt. In rounds of successive
+halving (Karnin, Koren & Somekh, ICML 2013) each round gives twice the effort to that half of the examples
+which have come nearest to a mistake, so every round costs about the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Generator, Tensor
+
+from bench.api import Attack, Needs, Oracle
+from bench.attacks import geometry
+from bench.attacks.apgd import ascend
+from bench.attacks.fast import Best, climbed
+from bench.attacks.losses import margin, most_confusing, probability_margin, targeted_dlr
+from bench.attacks.norms import require_norm
+from bench.attacks.parameters import require_between, require_count
+from bench.attacks.square import search_from
+from bench.core.threat import LINF_L2, Budget, Norm
+
+Round = Callable[[Oracle, Tensor, int, Best], Best]
+"""(oracle for m examples, their rows [m], the round from 0, their best images so far) -> their best now"""
+
+LEAST = 4
+"""Examples that a round keeps where half of those before would be fewer."""
+
+
+@dataclass(frozen=True)
+class TargetScout(Attack):
+    """Auto-PGD on the targeted DLR loss, each target from another random point.
+
+    The first round takes the `targets` likeliest wrong classes of the clean image, each later one the next.
+    """
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
+
+    targets: int = 3
+    steps: int = 20  # for each target, in the first round
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        require_count("TargetScout", "targets", self.targets)
+        require_count("TargetScout", "steps", self.steps)
+        require_count("TargetScout", "rounds", self.rounds)
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
+        clean, others = oracle.logits(x), oracle.num_classes - 1
+
+        def climb(held: Oracle, rows: Tensor, number: int, best: Best) -> Best:
+            for turn in range(min(self.targets, others)):
+                rank = (number * self.targets + turn) % others + 1
+                labels = (y[rows], most_confusing(clean[rows], y[rows], rank))
+                start = geometry.random_start(x[rows], budget, generator)
+                found = ascend(held, targeted_dlr, labels, start, x[rows], budget, self.steps << number)
+                best = best.after(found, margin(held.logits(found), y[rows]))
+            return best
+
+        return halved(oracle, x, self.rounds, climb)
+
+
+@dataclass(frozen=True)
+class RestartScout(Attack):
+    """Climb the probability margin by steps that fall along a cosine, from random points."""
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
+
+    restarts: int = 2
+    steps: int = 10  # of each restart, in the first round
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        require_count("RestartScout", "restarts", self.restarts)
+        require_count("RestartScout", "steps", self.steps)
+        require_count("RestartScout", "rounds", self.rounds)
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
+
+        def climb(held: Oracle, rows: Tensor, number: int, best: Best) -> Best:
+            clean, labels, steps = x[rows], (y[rows],), self.steps << number
+            for _ in range(self.restarts):
+                start = geometry.random_start(clean, budget, generator)
+                found = climbed(held, probability_margin, labels, start, clean, budget, steps)
+                best = best.after(found, margin(held.logits(found), y[rows]))
+            return best
+
+        return halved(oracle, x, self.rounds, climb)
+
+
+@dataclass(frozen=True)
+class SearchScout(Attack):
+    """Change squares of each image by random search, from where a short climb of the margin ended.
+
+    The climb begins at a random point. Each round goes on from the best image, by the whole schedule of
+    shares; see `bench.attacks.square`.
+    """
+
+    norms: ClassVar[tuple[Norm, ...]] = LINF_L2
+    needs: ClassVar[Needs] = "gradients"
+
+    steps: int = 10  # of the climb
+    queries: int = 150  # of the search, in the first round
+    share: float = 0.1  # of the pixels that a round changes at first
+    rounds: int = 1
+
+    def __post_init__(self) -> None:
+        require_count("SearchScout", "steps", self.steps, least=0)
+        require_count("SearchScout", "queries", self.queries)
+        require_between("SearchScout", "share", self.share, 0, 1)
+        require_count("SearchScout", "rounds", self.rounds)
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W]."""
+        require_norm(self, budget)
+        start = geometry.random_start(x, budget, generator)
+        start = climbed(oracle, margin, (y,), start, x, budget, self.steps)
+        reached = margin(oracle.logits(start), y)
+
+        def search(held: Oracle, rows: Tensor, number: int, best: Best) -> Best:
+            clean, labels = x[rows], y[rows]
+            if number == 0:
+                best = best.after(start[rows], reached[rows])
+            queries = self.queries << number
+            found = search_from(
+                *(held, best.x, best.margin, clean, labels, budget, generator),
+                queries=queries,
+                share=self.share,
+            )
+            return best.after(found, margin(held.logits(found), labels))
+
+        return halved(oracle, x, self.rounds, search)
+
+
+def halved(oracle: Oracle, x: Tensor, rounds: int, play: Round) -> Tensor:
+    """The best image of each example [n, C, H, W] after rounds of which each plays on half as many of them.
+
+    Those stay whose best image has the highest margin, broken ones left out; at least four where there are.
+    """
+    best, rows = Best.before(x), torch.arange(len(x), device=x.device)
+    for number in range(rounds):
+        if number:
+            rows = rows[~oracle.broken()[rows]]
+            kept = max(LEAST, len(x) >> number)
+            rows = rows[best.margin[rows].argsort(descending=True, stable=True)[:kept]]
+        if len(rows) == 0:
+            break
+        best = best.with_rows(rows, play(oracle.only(rows), rows, number, best.of(rows)))
+    return best.x
