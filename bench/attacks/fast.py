@@ -92,7 +92,7 @@ class Probe(Attack):
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
         require_norm(self, budget)
-        best = Best.before(x)
+        best = BestSoFar.before(x)
         for _ in range(self.restarts):
             start = geometry.random_start(x, budget, generator)
             found = climbed(oracle, probability_margin, (y,), start, x, budget, self.steps)
@@ -153,7 +153,7 @@ class Siege(Attack):
         """All rounds on one block, until one of them breaks nothing."""
         standing, kept, fallen = len(x), x, torch.zeros_like(y, dtype=torch.bool)
         for _ in range(self.rounds):
-            best = Best.before(x)
+            best = BestSoFar.before(x)
             for rank in range(1, min(self.targets, oracle.num_classes - 1) + 1):
                 start = geometry.random_start(x, budget, generator)
                 labels = (y, most_confusing(clean, y, rank))
@@ -172,29 +172,31 @@ class Siege(Attack):
 
 
 @dataclass(frozen=True)
-class Best:
+class BestSoFar:
     """The image of highest margin so far, of each example."""
 
     x: Tensor  # [n, C, H, W]
     margin: Tensor  # [n]
 
     @classmethod
-    def before(cls, x: Tensor) -> Best:
+    def before(cls, x: Tensor) -> BestSoFar:
         """The clean images [n, C, H, W], whose margin nobody has asked for."""
         return cls(x, x.new_full((len(x),), -torch.inf))
 
-    def after(self, x: Tensor, reached: Tensor) -> Best:
+    def after(self, x: Tensor, reached: Tensor) -> BestSoFar:
         """With other images [n, C, H, W] where their margin [n] is higher."""
         better = reached > self.margin
-        return Best(torch.where(better[:, None, None, None], x, self.x), torch.maximum(reached, self.margin))
+        return BestSoFar(
+            torch.where(better[:, None, None, None], x, self.x), torch.maximum(reached, self.margin)
+        )
 
-    def of(self, rows: Tensor) -> Best:
+    def of(self, rows: Tensor) -> BestSoFar:
         """Those of some examples (indices [m])."""
-        return Best(self.x[rows], self.margin[rows])
+        return BestSoFar(self.x[rows], self.margin[rows])
 
-    def with_rows(self, rows: Tensor, found: Best) -> Best:
+    def with_rows(self, rows: Tensor, found: BestSoFar) -> BestSoFar:
         """With others for some examples (indices [m])."""
-        return Best(self.x.index_copy(0, rows, found.x), self.margin.index_copy(0, rows, found.margin))
+        return BestSoFar(self.x.index_copy(0, rows, found.x), self.margin.index_copy(0, rows, found.margin))
 
 
 def climbed(

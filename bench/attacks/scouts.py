@@ -17,14 +17,14 @@ from torch import Generator, Tensor
 from bench.api import Attack, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.apgd import ascend
-from bench.attacks.fast import Best, climbed
+from bench.attacks.fast import BestSoFar, climbed
 from bench.attacks.losses import margin, most_confusing, probability_margin, targeted_dlr
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count
 from bench.attacks.square import search_from
 from bench.core.threat import LINF_L2, Budget, Norm
 
-Round = Callable[[Oracle, Tensor, int, Best], Best]
+Round = Callable[[Oracle, Tensor, int, BestSoFar], BestSoFar]
 """(oracle for m examples, their rows [m], the round from 0, their best images so far) -> their best now"""
 
 LEAST = 4
@@ -55,7 +55,7 @@ class TargetScout(Attack):
         require_norm(self, budget)
         clean, others = oracle.logits(x), oracle.num_classes - 1
 
-        def climb(held: Oracle, rows: Tensor, number: int, best: Best) -> Best:
+        def climb(held: Oracle, rows: Tensor, number: int, best: BestSoFar) -> BestSoFar:
             for turn in range(min(self.targets, others)):
                 rank = (number * self.targets + turn) % others + 1
                 labels = (y[rows], most_confusing(clean[rows], y[rows], rank))
@@ -87,7 +87,7 @@ class RestartScout(Attack):
         """Candidates [n, C, H, W]."""
         require_norm(self, budget)
 
-        def climb(held: Oracle, rows: Tensor, number: int, best: Best) -> Best:
+        def climb(held: Oracle, rows: Tensor, number: int, best: BestSoFar) -> BestSoFar:
             clean, labels, steps = x[rows], (y[rows],), self.steps << number
             for _ in range(self.restarts):
                 start = geometry.random_start(clean, budget, generator)
@@ -127,7 +127,7 @@ class SearchScout(Attack):
         start = climbed(oracle, margin, (y,), start, x, budget, self.steps)
         reached = margin(oracle.logits(start), y)
 
-        def search(held: Oracle, rows: Tensor, number: int, best: Best) -> Best:
+        def search(held: Oracle, rows: Tensor, number: int, best: BestSoFar) -> BestSoFar:
             clean, labels = x[rows], y[rows]
             if number == 0:
                 best = best.after(start[rows], reached[rows])
@@ -147,7 +147,7 @@ def halved(oracle: Oracle, x: Tensor, rounds: int, play: Round) -> Tensor:
 
     Those stay whose best image has the highest margin, broken ones left out; at least four where there are.
     """
-    best, rows = Best.before(x), torch.arange(len(x), device=x.device)
+    best, rows = BestSoFar.before(x), torch.arange(len(x), device=x.device)
     for number in range(rounds):
         if number:
             rows = rows[~oracle.broken()[rows]]

@@ -13,7 +13,7 @@ import click
 from bench.cli import options
 from bench.core.exact import exact
 from bench.core.threat import Budget, Source, format_eps
-from bench.errors import BadValue
+from bench.errors import BadValue, BenchError
 from bench.train.recipes import LOADED
 
 if TYPE_CHECKING:  # the contract loads torch, and help must not
@@ -139,8 +139,13 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
 
     if how.store.is_writable():
         note_begun(how.store, spec.id, ["run", *typed(words)])
-    record = compute(spec, how)
-    if record.status == "complete" and how.store.is_writable():
+    try:
+        record = compute(spec, how)
+    except BenchError:
+        if not how.store.run(spec.id).path.exists():
+            forget_begun(how.store, spec.id)  # a mistake: nothing is there to go on with
+        raise
+    if record.status == "complete":
         forget_begun(how.store, spec.id)
     may_keep = record.status == "complete" and how.stale != "accept" and not _is_of_files(spec)
     if question is not None and may_keep and how.store.is_writable():

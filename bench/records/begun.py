@@ -24,7 +24,9 @@ def note_begun(store: Store, run_id: str, words: Sequence[str]) -> None:
 def forget_begun(store: Store, run_id: str) -> None:
     """A complete run needs nobody to go on with it."""
     path = _path(store, run_id)
-    path.unlink(missing_ok=True)
+    if not path.exists():
+        return
+    path.unlink()
     with contextlib.suppress(OSError):  # others are still begun, or it is gone
         path.parent.rmdir()
 

@@ -92,12 +92,13 @@ def test_losses_say_by_their_class_what_they_are_called_with():
 
 
 def test_every_suite_is_listed_and_nothing_else():
-    assert sorted(listed.name for listed in LISTED) == SUITES.names()
+    names = [name for name in SUITES.names() if "@" not in name]
+    assert sorted(listed.name for listed in LISTED) == names
     assert len({listed.short for listed in LISTED}) == len(LISTED)
     for name in SUITES.names():
         suite = SUITES.get(name)
-        assert suite.listing.name == name and "listing" not in encode(suite)
-    assert sorted(["of_others@1", *SUITES.names()], key=place)[-2:] == ["smoke", "of_others@1"]
+        assert suite.listing.name == name.partition("@")[0] and "listing" not in encode(suite)
+    assert sorted(["of_others@1", *names], key=place)[-2:] == ["smoke", "of_others@1"]
 
 
 @dataclass(frozen=True)

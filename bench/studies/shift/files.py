@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.core.digest import content_id, file_sha256
+from bench.core.files import why
 from bench.core.progress import Silent
 from bench.data import folder
 from bench.data.dataset import Dataset
 from bench.data.pictures import decode
 from bench.data.reading import Reading
 from bench.errors import BadData, BadValue, UnknownName
+from bench.records.arrays import Unreadable, opened
 from bench.studies.shift.record import MAIN, OTHERS, SEQUENCES
 
 LABELS = "labels"
@@ -180,11 +182,9 @@ def _repeats(labels: NDArray[Any]) -> bool:
 
 def _opened(file: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadData(f"{file} is not a readable npy file of a plain array ({reason})") from error
-    return array
+        return opened(file)
+    except (OSError, Unreadable) as error:
+        raise BadData(f"{file} is not a readable npy file of a plain array ({why(error)})") from error
 
 
 def _sizes(place: Path, numbers: Sequence[int]) -> str:

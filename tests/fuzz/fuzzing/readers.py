@@ -299,14 +299,14 @@ def _training(weights: Path, path: Path) -> None:
 
 
 def _note_of(name: str, path: Path) -> None:
-    from bench.runner.spec_of_record import _spec_of
+    from bench.runner.spec_of_record import spec_of_training
 
     folder = path.parent / name
     folder.mkdir(exist_ok=True)
     (folder / "spec.json").write_bytes(path.read_bytes())
     (folder / "training.json").write_bytes(b"{}")
     _note(folder, "sources")
-    _spec_of(folder)
+    spec_of_training(folder)
 
 
 def _spec(path: Path) -> None:
