@@ -137,13 +137,14 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
     from bench.records.begun import forget_begun, note_begun
     from bench.runner.run import run as compute
 
+    is_new = not how.store.root.exists()
     if how.store.is_writable():
         note_begun(how.store, spec.id, ["run", *typed(words)])
     try:
         record = compute(spec, how)
     except BenchError:
-        if not how.store.run(spec.id).path.exists():
-            forget_begun(how.store, spec.id)  # a mistake: nothing is there to go on with
+        if not how.store.run(spec.id).path.exists():  # a mistake: nothing is there to go on with
+            forget_begun(how.store, spec.id, is_new)
         raise
     if record.status == "complete":
         forget_begun(how.store, spec.id)

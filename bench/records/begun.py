@@ -21,14 +21,16 @@ def note_begun(store: Store, run_id: str, words: Sequence[str]) -> None:
     write_atomically(_path(store, run_id), (json.dumps(list(words), indent=1) + "\n").encode())
 
 
-def forget_begun(store: Store, run_id: str) -> None:
-    """A complete run needs nobody to go on with it."""
+def forget_begun(store: Store, run_id: str, is_new: bool = False) -> None:
+    """A complete run needs nobody to go on with it; a new store in which there is nothing else goes, too."""
     path = _path(store, run_id)
     if not path.exists():
         return
     path.unlink()
     with contextlib.suppress(OSError):  # others are still begun, or it is gone
         path.parent.rmdir()
+        if is_new:
+            store.root.rmdir()
 
 
 def command_of(store: Store, run_id: str) -> str | None:
