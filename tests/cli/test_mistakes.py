@@ -340,7 +340,8 @@ def test_a_record_that_is_damaged(bench, trained, content):
     record.write_bytes(content)
     refused(bench(*words, "--examples", "40"), str(record), "record")
     left_out = bench("board")
-    assert left_out.code == 2 and str(record) in left_out.err and "1 result that cannot be read" in left_out.err
+    assert left_out.code == 2 and str(record) in left_out.err
+    assert "1 result that cannot be read" in left_out.err
     refused(bench("show", "record", record), str(record))
 
 
