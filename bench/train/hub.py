@@ -65,9 +65,9 @@ def hub_file(name: str) -> HubFile:
 
 
 def local(name: str) -> Path | None:
-    """The folder that `hf:` and this name ask for, if it is one of this machine."""
+    """The folder that `hf:` and this name ask for, if it is one of this machine; no name asks for none."""
     folder = Path(name).expanduser()
-    return folder if folder.is_dir() else None
+    return folder if name and folder.is_dir() else None
 
 
 def find(name: str, place: WeightsPlace) -> Path:

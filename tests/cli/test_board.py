@@ -159,17 +159,17 @@ def test_a_published_run_is_found_by_the_beginning_of_its_id(
     assert code == 2 and f"the beginning of several runs ({one}, {other})" in err
 
 
-def test_a_record_by_class_or_why_not(bench: Run, tmp_path: Path, make_record: Callable[..., Record]) -> None:
+def test_a_record_by_class_or_why_not(bench: Run, tmp_path: Path, genuine: Callable[..., Record]) -> None:
     classes = (OfClass("cat", 900, 800, 451), OfClass("dog", 100, 0, 0))
     mean = (Balanced(0.444444, 0.39397, 0.496092), Balanced(0.250556, 0.208585, 0.297793))
-    for run, held in (("abc1", ByClass(classes, *mean)), ("def1", None)):
-        (tmp_path / run).mkdir()
-        record = make_record(run_id=run, by_class=held)
-        (tmp_path / run / "record.json").write_text(to_json(record))
+    counted, older = genuine(by_class=ByClass(classes, *mean)), genuine(seed=1, by_class=None)
+    for record in (counted, older):
+        (tmp_path / record.run_id).mkdir()
+        (tmp_path / record.run_id / "record.json").write_text(to_json(record))
     words = ("show", "record", "--store", tmp_path, "--classes")
-    code, out, _ = bench(*words, "abc1", "--format", "csv")
+    code, out, _ = bench(*words, counted.run_id, "--format", "csv")
     assert code == 0 and out.splitlines()[1].split(",")[6:9] == ["cat", "900", "0.888889"]
-    code, _, err = bench(*words, "def1")
+    code, _, err = bench(*words, older.run_id)
     assert code == 2 and "before classes were counted" in err and "bench run that made it" in err
-    code, _, err = bench(*words, "abc1", "--wide")
+    code, _, err = bench(*words, counted.run_id, "--wide")
     assert code == 2 and "--wide" in err

@@ -149,7 +149,7 @@ def test_other_mistakes_are_one_sentence(bench, store, tmp_path, linear_data):
     run = next(store.glob("*/record.json")).parent.name
     given = ["--store", store, "--data", linear_data, "--code", LINEAR]
     for words, told in [
-        ([tmp_path / "none.npy", "--defense", run], "none.npy is not there"),
+        ([tmp_path / "none.npy", "--defense", run], "none.npy cannot be read (No such file or directory)"),
         ([tmp_path / "bad.npy", "--defense", run], "bad.npy is no array"),
         ([tmp_path, "--defense", run], "is a folder"),
         ([tmp_path / "adv.npy", "--defense", "nobody"], "'nobody' leads to no record"),

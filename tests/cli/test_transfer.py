@@ -153,8 +153,12 @@ def test_damaged_images_are_made_again_and_those_of_others_are_refused(bench, wo
     damaged, swapped, *_ = sorted((tmp_path / "runs" / "transfer").rglob("*.npz"))
     damaged.write_bytes(damaged.read_bytes()[:100])
     assert counts(bench(*words, "--json")) == closed_form(arrays, 0.05)
-    strange = {"ids": np.arange(50), "images": np.zeros((50, 1, 4, 4), dtype=np.float32)}
-    np.savez(swapped, seconds=np.float64(0), **strange)
+    whole = dict(np.load(swapped))
+    swapped.write_bytes(damaged.read_bytes())
+    matrix.unlink()
+    told = bench(*words, "--json")
+    assert counts(told) == closed_form(arrays, 0.05) and ", chunk 0, of " in told.err
+    np.savez(swapped, **{**whole, "ids": np.arange(50)})  # they say that they are of chunk 1
     matrix.unlink()
     told = bench(*words, "--json")
     assert told.code == 2 and "are of other examples than those of chunk 1" in told.err

@@ -68,7 +68,7 @@ def test_failed_and_damaged_runs_are_told_with_their_reason(bench, genuine, tmp_
     note.write_text("ValueError: out of\x1b[2J memory\n")
     found = told(bench, tmp_path)
     assert found[broken.run_id]["kind"] == "damaged runs" and found[failed.run_id]["kind"] == "failed runs"
-    assert "cannot be read (no JSON" in found[broken.run_id]["summary"]
+    assert "cannot be read (it is not JSON" in found[broken.run_id]["summary"]
     assert found[broken.run_id]["command"].endswith(" --rerun")
     assert "pgd_20 failed (ValueError: out of [2J memory)" in found[failed.run_id]["summary"]
     plain = bench("list", "runs", "--all", "--store", tmp_path)

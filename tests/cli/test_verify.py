@@ -170,7 +170,7 @@ def test_a_record_that_contradicts_itself_is_not_even_read(verify, change):
     forge, told = change
     record = json.loads((verify.run / "record.json").read_text())
     forge(record)
-    (verify.run / "record.json").write_text(json.dumps(record))
+    (verify.run / "record.json").write_text(seal(json.dumps(record)))
     refused = verify("--cells", 1)
     assert refused.code == 2 and refused.out == "" and f"contradicts itself: {told}" in refused.err, (
         refused.err

@@ -221,7 +221,7 @@ def test_figures_of_other_code_are_made_anew_from_stored_cells(data, tmp_path, m
     audited = dataclasses.replace(whole, audit=(Check("P1", "pass", "kept", None, None),))
     path.write_text(to_json(audited))
     monkeypatch.setattr(FGSM, "__call__", lambda *_: pytest.fail("an attack was played"))
-    monkeypatch.setattr("bench.runner.summary.attack_success_rate", lambda outcomes: 0.25)
+    monkeypatch.setattr("bench.runner.summary.withheld", lambda outcomes: np.ones(7))
     assert run(spec, Options(store)) == audited, "the same code: the stored figures"
     monkeypatch.setattr("bench.runner.stale.figures_digest", lambda sources: "another")
     monkeypatch.setattr("bench.runner.run.figures_digest", lambda sources: "another")
@@ -230,7 +230,8 @@ def test_figures_of_other_code_are_made_anew_from_stored_cells(data, tmp_path, m
     assert [text for text in told if "its figures" in text] == [
         f"run {spec.id}: its figures are made anew from its cells by the code of now"
     ]
-    assert {column.attack_success_rate for column in again.columns} == {0.25}
+    assert {column.lost for column in whole.columns} == {0}
+    assert {column.lost for column in again.columns} == {7}
     assert again.audit == audited.audit and again.provenance.figures == "another"
     assert again.provenance.started == whole.provenance.started, "the cells are of that day"
     assert again.provenance.sources == whole.provenance.sources
