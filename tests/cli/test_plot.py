@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,13 +191,22 @@ def test_a_mistake_is_one_sentence(plot, tmp_path, words, told):
     assert not (tmp_path / "out").exists()
 
 
-def test_other_budgets_are_not_compared_and_can_be_left_out(plot, store, genuine, make_trial, tmp_path):
-    columns = (make_trial("pgd_20", 2, N),)
-    other = genuine(defense="awp", data="mnist", eps="0.1", examples=N, worst=2, columns=columns)
+def test_other_budgets_are_not_compared_and_can_be_left_out(
+    plot, store, make_record, make_trial, as_made, tmp_path
+):
     held = outcomes(list(range(18)))
+    right, left = int(held.correct.sum()), int(held.robust.sum())
+    other = dataclasses.replace(
+        make_record(defense="awp", data="mnist", eps="0.1"),
+        examples=N, columns=(make_trial("pgd_20", left, N),),
+        clean=make_trial("clean", right, N).robust, worst_case=make_trial("worst", left, N).robust,
+    )  # fmt: skip
+    other = as_made(other)
     RunFolder(store / other.run_id).finish(other, {"pgd_20": held})
     refused = plot("scatter", store)
-    assert refused.code == 2 and "the eps (0.3 and 0.1)" in refused.err and "--eps 0.3" in refused.err
+    told = re.search(r"they differ in the eps \((.+) and (.+)\); try: .*--eps (\S+)", refused.err)
+    assert refused.code == 2 and told, refused.err
+    assert {told[1], told[2]} == {"0.1", "0.3"} and told[3] == told[1], "in the order of their ids"
     assert plot("scatter", store, "--eps", "3/10").code == 0
     assert "awp" not in (tmp_path / "out" / "scatter.csv").read_text()
 
@@ -208,4 +218,4 @@ def test_the_beginning_of_several_ids_is_refused_and_a_damaged_file_is_named(plo
     assert f"{first[:6]!r} is the beginning of several runs" in plot("scatter", first[:6]).err
     twin.write_text("{")
     refused = plot("scatter", f"{first[:6]}z")
-    assert refused.code == 2 and "cannot be read (no JSON at line 1)" in refused.err
+    assert refused.code == 2 and "cannot be read (it is not JSON" in refused.err
