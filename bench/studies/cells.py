@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.errors import BadData
 from bench.records.store import Arrays, RunFolder
 from bench.runner.executors import Executor
 from bench.runner.options import Options
@@ -93,7 +94,10 @@ class Cells:
     def _held(self, part: str, column: str, number: int) -> Arrays:
         found = self._folders[part].held(column, number)
         if found is None:
-            raise RuntimeError(f"the cell {column}/{number} of {part} was read before it was made")
+            raise BadData(
+                f"the cell {column}/{number} of {part} cannot be read any more, expected what was stored just now",
+                "the same command again, which computes it anew",
+            )
         return found[0]
 
     def _count(self, part: str, column: str, number: int, seconds: float) -> None:
