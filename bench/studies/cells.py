@@ -95,7 +95,7 @@ class Cells:
         found = self._folders[part].held(column, number)
         if found is None:
             raise BadData(
-                f"the cell {column}/{number} of {part} cannot be read any more, expected what was just stored",
+                f"the cell {column}/{number} of {part} cannot be read, expected what was just stored",
                 "the same command again, which computes it anew",
             )
         return found[0]
