@@ -36,8 +36,8 @@ class Origin:
     def factory(self, target: str) -> str:
         """`module:callable` as --factory takes it wherever it is typed.
 
-        >>> Origin(code=("/home/me/net.py",)).factory("net:Net"), Origin().factory("net:Net")
-        ('/home/me/net.py:Net', 'net:Net')
+        >>> Origin(code=("nets/net.py",)).factory("net:Net"), Origin().factory("net:Net")
+        ('nets/net.py:Net', 'net:Net')
         """
         module, _, attribute = target.rpartition(":")
         return f"{next((place for place in self.code if module_of(place) == module), module)}:{attribute}"
@@ -46,7 +46,7 @@ class Origin:
 def module_of(place: str) -> str:
     """What the module at a path, or of a name, is called.
 
-    >>> module_of("/home/me/net.py"), module_of("mine.networks")
+    >>> module_of("nets/net.py"), module_of("mine.networks")
     ('net', 'mine.networks')
     """
     return Path(place).stem if place.endswith(".py") else place
@@ -61,7 +61,8 @@ def for_others(record: Record) -> Record:
 def without_folders(command: str) -> str:
     """A command without the folders of its files, for others to read.
 
-    >>> without_folders("bench run --factory /home/me/net.py:Net --data npz:/home/me/d.npz --eps 8/255")
+    >>> here = Path("nets").absolute()
+    >>> without_folders(f"bench run --factory {here}/net.py:Net --data npz:{here}/d.npz --eps 8/255")
     'bench run --factory net.py:Net --data npz:d.npz --eps 8/255'
     """
     words = shlex.split(command)

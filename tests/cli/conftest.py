@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"
+ROOT = Path(__file__).parents[2]
+LINEAR = ROOT / "tests" / "reference" / "linear_defense.py"
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +27,30 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 def environment() -> dict[str, str]:
     """For commands in processes of their own, which must compute with as many threads as this one."""
     return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
+@pytest.fixture
+def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command in a process group of its own, as a terminal does."""
+    running = []
+
+    def call(*words: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench", *(str(word) for word in words)],
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        running.append(process)
+        return process
+
+    yield call
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

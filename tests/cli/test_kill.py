@@ -56,27 +56,6 @@ print(moment)
 TRAINING = ["--defense", "pgd_at", "--data", "synthetic", "--set", "defense.steps=3", "--device", "cpu"]
 
 
-@pytest.fixture
-def start(environment):
-    """Start a command in a process of its own."""
-    running = []
-
-    def call(*words):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench", *(str(word) for word in words)],
-            env={**environment, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        running.append(process)
-        return process
-
-    yield call
-    for process in running:
-        process.kill()
-        process.communicate()
-
-
 def kill_when(process, reached):
     """SIGKILL as soon as the condition holds."""
     for _ in range(60_000):
@@ -84,7 +63,7 @@ def kill_when(process, reached):
             process.send_signal(signal.SIGKILL)
             process.wait()
             break
-        assert process.poll() is None, f"it was over too soon: {process.stderr.read().decode()}"
+        assert process.poll() is None, f"it was over too soon: {process.stderr.read()}"
         time.sleep(0.002)
     assert process.returncode == -signal.SIGKILL
 
@@ -268,11 +247,11 @@ def test_a_signal_ends_with_a_sentence(bench, start, linear, linear_data, tmp_pa
     for _ in range(60_000):
         if list(tmp_path.glob("*/cells/*/*.npz")):
             break
-        assert process.poll() is None, process.stderr.read().decode()
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.002)
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
-    told = process.stderr.read().decode()
+    told = process.stderr.read()
     assert "bench: stopped by SIGTERM; the same command goes on from where it stopped" in told
     assert "Traceback" not in told
     assert not list(tmp_path.glob("**/.*.????????")) and not list(tmp_path.glob(".locks/*.json"))
@@ -285,7 +264,7 @@ def test_devices_end_with_the_process_that_asked_for_them(start, tmp_path):
     for _ in range(60_000):
         if list(tmp_path.glob("models/*/state.ckpt")):
             break
-        assert process.poll() is None, process.stderr.read().decode()
+        assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.terminate()
     assert process.wait(120) == 128 + signal.SIGTERM

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,28 +11,6 @@ from bench.plan import Request, plan_training
 from bench.records.store import Store
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def start(environment):
-    """Start a command in a process of its own."""
-    running = []
-
-    def call(*words):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench", *(str(word) for word in words)],
-            env={**environment, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        running.append(process)
-        return process
-
-    yield call
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 def test_of_two_identical_runs_one_computes(start, linear, linear_data, tmp_path):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -59,31 +57,6 @@ def attacks(tmp_path):
 def words(linear, linear_data):
     """120 examples in six chunks of 20."""
     return ["--defense", linear, "--data", linear_data, "--examples", "all", "--set", "suite.chunk=20"]
-
-
-@pytest.fixture
-def start(environment):
-    """Start a command in a process group of its own, as a terminal does."""
-    running = []
-
-    def call(*words):
-        running.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "bench", "run", *(str(word) for word in words)],
-                env={**environment, "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            )
-        )
-        return running[-1]
-
-    yield call
-    for process in running:
-        process.kill()
-        process.communicate()
 
 
 def comparable(store):
@@ -174,7 +147,7 @@ def test_an_attack_that_fails_is_told_as_by_one_worker(bench, words, attacks, tm
 @pytest.mark.slow
 def test_a_killed_worker_is_one_sentence_and_what_was_done_is_kept(bench, start, words, attacks, tmp_path):
     words = [*words, "--attack", "pgd", "--attack", f"{attacks}:Waits", "--store", tmp_path / "killed"]
-    process = start(*words, "--workers", "2")
+    process = start("run", *words, "--workers", "2")
     pids = until(waiting_in(attacks, 2), process)
     os.kill(pids[0], signal.SIGKILL)
     _, told = process.communicate(timeout=60)
@@ -195,7 +168,9 @@ def test_a_killed_worker_is_one_sentence_and_what_was_done_is_kept(bench, start,
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_its_parent(start, words, attacks, tmp_path, how):
-    process = start(*words, "--attack", f"{attacks}:Waits", "--workers", "2", "--store", tmp_path / "runs")
+    process = start(
+        "run", *words, "--attack", f"{attacks}:Waits", "--workers", "2", "--store", tmp_path / "runs"
+    )
     pids = until(waiting_in(attacks, 2), process)
     if how is signal.SIGINT:
         os.killpg(process.pid, how)  # Ctrl-C goes to all processes of a terminal

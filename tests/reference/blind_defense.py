@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
-import torch
+from linear_defense import Linear
 from torch import Tensor, nn
 
-from bench.api import Defense, Deployed, FitContext, Task
+from bench.api import Task
 
 
 class Blind(nn.Module):
@@ -29,33 +27,9 @@ class Blind(nn.Module):
 
 
 @dataclass(frozen=True)
-class Misled:
-    """Weights that a seed decides."""
-
-    paper: ClassVar[str] = "none: a closed form"
-    reconstruction: ClassVar[str | None] = None
-
-    weights_seed: int = 0
-
-    @property
-    def requires(self) -> Mapping[str, str]:
-        """Nothing is trained before."""
-        return {}
+class Misled(Linear):
+    """The same with two layers, of which one answers and the other leads."""
 
     def build(self, task: Task) -> nn.Module:
-        """Two linear layers, of which one answers and the other leads."""
+        """Both layers; `fit` draws the weights of each."""
         return Blind(task)
-
-    def fit(self, net: nn.Module, context: FitContext) -> None:
-        """Draw the weights; nothing is learned."""
-        generator = torch.Generator().manual_seed(self.weights_seed)
-        with torch.no_grad():
-            for parameter in net.parameters():
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) / 4)
-
-    def deploy(self, net: nn.Module) -> Deployed:
-        """The layers as they are."""
-        return Deployed(predict=net)
-
-
-_: Defense = Misled()
