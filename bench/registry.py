@@ -306,9 +306,9 @@ def suite_named(text: str) -> Suite:
     """
     if text in SUITES.names():
         return SUITES.get(text)
-    name, _, version = text.partition("@")
+    name, sign, version = text.partition("@")
     found = SUITES.get(name)
-    if version and version != str(found.version):
+    if sign and version != str(found.version):
         known = [other for other in SUITES.names() if other.startswith(f"{name}@")]
         there = ", ".join([*known, found.id])
         raise UnknownName(

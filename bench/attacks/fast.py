@@ -186,9 +186,8 @@ class BestSoFar:
     def after(self, x: Tensor, reached: Tensor) -> BestSoFar:
         """With other images [n, C, H, W] where their margin [n] is higher."""
         better = reached > self.margin
-        return BestSoFar(
-            torch.where(better[:, None, None, None], x, self.x), torch.maximum(reached, self.margin)
-        )
+        kept = torch.where(better, reached, self.margin)  # not maximum, by which one NaN would stay for ever
+        return BestSoFar(torch.where(better[:, None, None, None], x, self.x), kept)
 
     def of(self, rows: Tensor) -> BestSoFar:
         """Those of some examples (indices [m])."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.core.credit import broken as broken_by
+from bench.core.listing import typed_as
 from bench.core.names import class_of
 from bench.core.outcomes import Outcomes
 from bench.records.record import LOADED, Check, Column, Record
@@ -121,7 +122,7 @@ class Case:
     @property
     def attacked(self) -> str:
         """The options that attack another network as this one was."""
-        return self.suite or f"--suite {self.record.suite.partition('@')[0]}"
+        return self.suite or f"--suite {typed_as(self.record.suite)}"
 
     def study(self, study: str, budgeted: bool = True) -> str:
         """The command of a study of the same network: "curve --over eps"."""

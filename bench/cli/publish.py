@@ -64,15 +64,15 @@ def _require_published_suite(record: Record) -> None:
     """Raise BadValue where attacks differ from those of the suite that a record is said to be of."""
     from bench.core.encoding import encode
     from bench.core.names import as_published
-    from bench.registry import SUITES
+    from bench.registry import suite_named
 
     if record.custom:
         return  # said and refused
-    name = record.suite.partition("@")[0]
-    held, known = (as_published(suite) for suite in (record.spec["suite"], encode(SUITES.get(name))))
+    published = encode(suite_named(record.suite))
+    held, known = (as_published(suite) for suite in (record.spec["suite"], published))
     if {**held, "examples": None} != {**known, "examples": None}:
         raise BadValue(
             f"run {record.run_id} is said to be of {record.suite}, and its attacks are not those of that "
             "suite here, expected a suite as it is published",
-            f"bench show suite {name}",
+            f"bench show suite {record.suite}",
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.cli.board import records_of
 from bench.cli.left_out import left_out
 from bench.core.exact import whole
+from bench.core.listing import typed_as
 from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
@@ -60,7 +61,7 @@ class Wanted:
     def admits(self, record: Record) -> bool:
         """Whether a record is of it; a custom suite only where its label is given in full."""
         label = suite_label(record)
-        named = label if record.custom or "@" in self.suite else label.partition("@")[0]
+        named = label if record.custom or "@" in self.suite else typed_as(label)
         return (
             self.suite == named
             and all(value is None or getattr(record, name) == value for name, value in self.fields.items())

@@ -134,7 +134,7 @@ def size(count: int) -> str:
     """
     for unit, bits in (("GiB", 30), ("MiB", 20), ("KiB", 10)):
         if count >> bits:
-            whole = count >= 1000 << bits
+            whole = count >= 100 << bits
             return f"{count >> bits:,} {unit}" if whole else f"{count / (1 << bits):.3g} {unit}"
     return f"{count} bytes"
 

@@ -54,3 +54,16 @@ def place(suite: str) -> tuple[int, str]:
     """
     listed = listing(suite)
     return (LISTED.index(listed) if listed in LISTED else len(LISTED)), suite
+
+
+OTHER_VERSIONS = ("fast@2",)
+"""Suites beside that which the name alone means; each is typed by its id."""
+
+
+def typed_as(suite: str) -> str:
+    """How the suite of an id is typed: by its name alone, unless that means another version.
+
+    >>> typed_as("fast@1"), typed_as("fast@2")
+    ('fast', 'fast@2')
+    """
+    return suite if suite in OTHER_VERSIONS else suite.partition("@")[0]

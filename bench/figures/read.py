@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from bench.core.listing import typed_as
 from bench.errors import BadData, BadValue
 from bench.figures.kinds import KINDS, Drawer, kinds_of
 from bench.figures.lookup import RUN, SOURCES, STUDIES, ResultSource, find, led_to
@@ -160,7 +161,7 @@ def _suites(held: Any) -> tuple[str, ...]:
     if isinstance(held, Heading):
         return ()
     label = suite_label(held)
-    return (label,) if held.custom else (label, label.partition("@")[0])
+    return (label,) if held.custom else (label, typed_as(label))
 
 
 def _example_by_example(path: Path) -> RunOutcomes:

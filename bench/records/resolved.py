@@ -47,6 +47,7 @@ class _Training(BaseModel):
     defense: Mapping[str, Any]
     recipe: Mapping[str, Any]
     parents: Mapping[str, Id]
+    devices: Count = 1
 
 
 class _Run(BaseModel):

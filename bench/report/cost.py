@@ -98,7 +98,7 @@ def _priced(record: Record) -> list[tuple[Column, Interval, tuple[float, float]]
 
 def _require_comparable(records: Sequence[Record]) -> None:
     first = records[0]
-    require_few(len(records), "runs", hint=f"--suite {first.suite.partition('@')[0]} --data {first.data}")
+    require_few(len(records), "runs", hint=f"--suite {first.suite} --data {first.data}")
     require_same_images(records, "cost")
 
 

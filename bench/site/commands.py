@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.core.listing import typed_as
 from bench.core.text import one_line
 from bench.core.threat import format_eps
 from bench.records.labels import is_label
@@ -31,7 +32,7 @@ def _lines(record: Record) -> Iterator[str]:
         yield "# the code had uncommitted changes: they are not known"
     is_loaded = trained is not None and trained.recipe == LOADED
     words, comments = _loaded(record) if is_loaded else ([record.defense], [])
-    words = ["bench", "run", "--defense", *words, "--suite", record.suite.partition("@")[0]]
+    words = ["bench", "run", "--defense", *words, "--suite", typed_as(record.suite)]
     words += [
         "--data",
         record.data,

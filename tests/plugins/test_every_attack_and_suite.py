@@ -5,7 +5,9 @@ import pytest
 from bench.check import check_attack
 from bench.core.digest import content_id
 from bench.core.encoding import decode, encode, override
-from bench.registry import ATTACKS, SUITES
+from bench.core.listing import OTHER_VERSIONS, typed_as
+from bench.errors import UnknownName
+from bench.registry import ATTACKS, SUITES, suite_named
 from bench.suites.detection import DETECTION, Protocol
 
 QUICK = {
@@ -54,6 +56,21 @@ PUBLISHED = {
 def test_suite_is_as_published(name):
     suite = SUITES.get(name)
     assert content_id(encode(suite)) == PUBLISHED[suite.id]
+
+
+@pytest.mark.parametrize("name", SUITES.names())
+def test_a_suite_is_typed_as_what_leads_to_it(name):
+    suite = SUITES.get(name)
+    assert suite_named(typed_as(suite.id)) == suite_named(suite.id) == suite
+
+
+def test_every_other_version_is_named_where_no_suite_is_loaded():
+    assert list(OTHER_VERSIONS) == [name for name in SUITES.names() if "@" in name]
+
+
+def test_an_id_without_a_number_leads_to_no_suite():
+    with pytest.raises(UnknownName, match="no suite 'fast@', this version of bench has fast@2, fast@1"):
+        suite_named("fast@")
 
 
 @pytest.mark.parametrize("name", SUITES.names())
