@@ -107,15 +107,26 @@ def require_known(file: Path, known: Mapping[str, str]) -> None:
 @contextlib.contextmanager
 def https_only() -> Iterator[None]:
     """Inside, urllib opens no address without TLS, asked for or named by a server."""
-    urllib.request.install_opener(urllib.request.build_opener(_NoPlainText))
+    before = urllib.request._opener  # type: ignore[attr-defined]  # a program's own, which may know a proxy
+    urllib.request.install_opener(urllib.request.build_opener(_NoPlainText, _NoTransfer, _NoFile))
     try:
         yield
     finally:
-        urllib.request.install_opener(None)  # the usual one, made when it is needed
+        urllib.request.install_opener(before)
 
 
 class _NoPlainText(urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> HTTPResponse:
+        _refuse(req.full_url)
+
+
+class _NoTransfer(urllib.request.FTPHandler):
+    def ftp_open(self, req: urllib.request.Request) -> NoReturn:
+        _refuse(req.full_url)
+
+
+class _NoFile(urllib.request.FileHandler):
+    def file_open(self, req: urllib.request.Request) -> NoReturn:
         _refuse(req.full_url)
 
 

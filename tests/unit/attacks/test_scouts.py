@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from bench.api import Deployed, Trial
+from bench.attacks.fast import BestSoFar
+from bench.attacks.losses import most_confusing
 from bench.attacks.scouts import RestartScout, SearchScout, TargetScout
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.evaluate.batches import Batches
@@ -64,3 +66,31 @@ def test_each_round_gives_twice_the_queries_to_the_nearer_half(problem):
     worst = problem.worst_margin(FAINT)
     for cost in plays[1:]:
         assert worst[spent >= cost].min() > worst[spent < cost].max() - 1e-3
+
+
+def test_targets_move_on_from_round_to_round_and_begin_again(monkeypatch, seeded):
+    """Of six classes five are wrong: two targets in each of three rounds are 1, 2, then 3, 4, then 5, 1."""
+    ranks = []
+
+    def noted(logits, y, rank=1):
+        ranks.append(rank)
+        return most_confusing(logits, y, rank)
+
+    monkeypatch.setattr("bench.attacks.scouts.most_confusing", noted)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 6)).requires_grad_(False)
+    x = torch.rand(9, 1, 4, 4, generator=seeded(0))
+    chunk = Chunk(0, x, network(x).argmax(1), torch.arange(9))
+    arena = Arena(Deployed(network), FAINT, 6, {}, Numerics(), Batches(64), seed=0)
+    scout = TargetScout(targets=2, rounds=3, steps=1)
+    assert play(arena, Trial("a", scout, WHITE_BOX), chunk, 0).outcomes.robust.all()
+    assert ranks == [1, 2, 3, 4, 5, 1]
+
+
+def test_a_margin_that_is_no_number_ends_nothing():
+    best = BestSoFar(torch.zeros(1, 1, 1, 1), torch.tensor([0.5]))
+    best = best.after(torch.ones(1, 1, 1, 1), torch.tensor([torch.nan]))
+    assert (best.x.item(), best.margin.item()) == (0, 0.5)
+    best = best.after(torch.full((1, 1, 1, 1), 2.0), torch.tensor([9.0]))
+    assert (best.x.item(), best.margin.item()) == (2, 9)

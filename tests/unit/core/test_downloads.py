@@ -45,6 +45,23 @@ def test_nothing_is_asked_for_in_plain_text(server):
         assert answer.read() == b"content", "outside it is as it was"
 
 
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1:1/weights.pt", "file:///dev/null"])
+def test_nothing_is_taken_by_another_road_either(address):
+    with https_only(), pytest.raises(urllib.error.URLError, match="is not https"):
+        urllib.request.urlopen(address)
+
+
+def test_an_opener_of_the_programs_own_is_there_again():
+    own = urllib.request.build_opener()
+    urllib.request.install_opener(own)
+    try:
+        with https_only():
+            assert urllib.request._opener is not own
+        assert urllib.request._opener is own
+    finally:
+        urllib.request.install_opener(None)
+
+
 def test_a_redirect_to_plain_text_is_not_followed(server):
     opener = urllib.request.OpenerDirector
     request = urllib.request.Request("https://example.invalid/file")
