@@ -48,6 +48,7 @@ from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import is_architecture, module_of
 from bench.records.labels import is_label
 from bench.registry import ATTACKS, DEFENSES, suite_named
+from bench.train import brought
 from bench.train.at_hand import AtHand, shelf
 from bench.train.foreign import Foreign, WeightsPlace
 from bench.train.recipe import Recipe
@@ -368,7 +369,9 @@ def _with_data_for(request: Request, only_tested: bool) -> Request:
     foreign = parse_defense(request.defense, request.settings.get("defense", {})).defense
     if not isinstance(foreign, Foreign):
         return request
-    data = at_usual_size(request.data, *foreign.usual_size(request.weights, _place(request)))
+    data = request.data
+    if _is_network_untold(request) or request.defense.partition(":")[0] in brought.SCHEMES:
+        data = at_usual_size(data, *foreign.usual_size(request.weights, _place(request)))
     is_plain = kind(data) == "folder" and folder.is_plain(user_path(data))
     if is_plain and only_tested:
         data = with_parameters(data, test="all")

@@ -172,6 +172,8 @@ class Loaded:
         if self._scheme in brought.SCHEMES:
             usual = brought.usual(self._scheme, self._name)
             return usual.resize, usual.crop
+        if self.factory:  # it says what is done to images
+            return None, None
         is_found = self._scheme == "hf" and given is None
         file = hub.find(self._name, place) if is_found else given
         told = pretrained.ImageProcessor() if file is None else pretrained.processor_beside(file)

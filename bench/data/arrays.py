@@ -199,8 +199,8 @@ def _from_floats(y: NDArray[Any], place: str, request: DataRequest) -> NDArray[A
         raise BadData(
             f"{place} holds {y.dtype} that are not whole numbers, expected integers, a class for each image"
         )
-    if request.reading.labels != "float":
+    if request.reading.labels not in ("float", "from1"):
         raise BadData(
             f"{place} holds whole numbers as {y.dtype}, expected integers", request.remedy(labels="float")
         )
-    return y.astype(np.int64)
+    return y.astype(np.int64) - (request.reading.labels == "from1")

@@ -110,10 +110,10 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
         check(all_train, f"{source.name}, training set", num_classes, source.image_shape)
     image_shape = _shape(all_train.x) if len(all_train) else source.image_shape
     check(test, f"{source.name}, test set", num_classes, image_shape)
-    if source.num_classes is None and splits.classes and len(splits.classes) != num_classes:
+    if splits.classes and len(splits.classes) != num_classes:
         raise BadData(
-            f"{source.name}: {len(splits.classes)} classes have names and {num_classes} have images, "
-            f"expected as many of each"
+            f"{source.name}: {len(splits.classes)} classes have names, but there are {num_classes}, "
+            "expected as many of each"
         )
     mean, std = source.mean, source.std
     if mean is None or std is None:

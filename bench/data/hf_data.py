@@ -118,7 +118,8 @@ def _downloaded(
         if progress is not None:
             progress.say(f"downloading {len(shards)} files of {repository} into the cache of Hugging Face")
         fetch = partial(hub.hf_hub_download, repository, repo_type="dataset", revision=revision)
-        return [Path(fetch(shard.name)) for shard in shards]
+        got = [Path(fetch(shard.name)) for shard in reversed(shards)]  # broken off, the first are lacking
+        return got[::-1]
     except BenchError:
         raise
     except Exception as error:  # no such thing, no network, no permission, a full disk
@@ -159,6 +160,12 @@ def _chosen(names: Sequence[str], name: str, reading: Reading) -> list[Shard]:
     if shards[0].count not in (0, len(shards)):
         raise BadData(
             f"{name} has {len(shards)} of {shards[0].count} files of its split {split}, expected all of them",
+            "once without --offline",
+        )
+    numbers = [int(stem) for shard in shards if (stem := PurePosixPath(shard.name).stem).isdecimal()]
+    if numbers and sorted(numbers) != list(range(len(numbers))):
+        raise BadData(
+            f"{name} lacks files of its split {split}, expected numbers from 0 on without a gap",
             "once without --offline",
         )
     return shards

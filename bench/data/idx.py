@@ -40,9 +40,7 @@ def beside(name: str, root: Path) -> Splits | None:
     Files in ROOT itself that begin like another data set are passed over.
     """
     for folder in (root / name, root / name.replace("_", "-"), root / FOLDERS.get(name, name), root):
-        files = [
-            _file(folder, stem) for stem in ("train-images", "train-labels", "t10k-images", "t10k-labels")
-        ]
+        files = [_file(folder, stem) for stem in STEMS]
         if not all(files):
             continue
         x_train, y_train, x_test, y_test = (read_idx(file) for file in files if file)

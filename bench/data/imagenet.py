@@ -12,7 +12,7 @@ from bench.data.pictures import decode
 from bench.data.splits import DataRequest, Splits, of_test_images
 from bench.errors import BadData
 
-CLASSES = 1000
+CLASSES, IMAGES = 1000, 50_000
 
 FOLDERS = ("", "imagenet", "ImageNet", "ILSVRC2012")
 """Where it is sought in each root."""
@@ -81,6 +81,12 @@ def _read(place: Path, request: DataRequest, progress: Progress) -> Splits:
     if len(listing) != CLASSES:
         raise BadData(
             f"{place} has {len(listing)} folders, expected one for each of ImageNet's {CLASSES:,} synsets",
+            f"--data folder:{place}",
+        )
+    count = len(folder.files_of(listing))
+    if count != IMAGES:
+        raise BadData(
+            f"{place} has {count:,} images, expected all {IMAGES:,} of ImageNet's validation set",
             f"--data folder:{place}",
         )
     x = decode(folder.files_of(listing), "ImageNet: validation images", progress, request.reading)

@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.api import Deployed
 from bench.core.credit import broken, met
 from bench.core.metrics import below_chance, favourite, reordered, withheld
-from bench.core.outcomes import Outcomes
+from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency
 from bench.records.record import Finding
@@ -66,9 +66,9 @@ def from_order(outcomes: Mapping[str, Outcomes], classes: int, of_others: bool =
     """
     advice = ": if its outputs are in another order, --classes FILE names them" * of_others
     for column in list(outcomes.values())[:1]:  # clean answers are those of every column
-        n, right = len(column), int(column.correct.sum())
+        n, right = int((column.clean != REFUSED).sum()), int(column.correct.sum())
         other = reordered(column)
-        if below_chance(right, n, classes):
+        if n and below_chance(right, n, classes):
             detail = f"{right} of {n} clean images are right, and a guess among {classes} classes makes it "
             yield Finding("classes-permuted", "warn", f"{detail}{n / classes:.0f}{advice}")
         elif other is not None and other.is_better:

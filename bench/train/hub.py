@@ -182,5 +182,5 @@ def _hub() -> Any:
         return importlib.import_module("huggingface_hub")
     except ImportError:
         raise MissingExtra(
-            "hf:REPO needs huggingface_hub, which is not installed", "pip install huggingface_hub"
+            "hf:REPO needs huggingface_hub, which is not installed", "pip install 'robust-bench-harness[hf]'"
         ) from None

@@ -47,7 +47,7 @@ def _instead(value: Any) -> Any:
 
 def _loading(load: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(load)
-    def on_this_machine(file: Any, map_location: Any = None, *rest: Any, **options: Any) -> Any:
-        return load(file, _instead(map_location) or "cpu", *rest, **options)
+    def on_this_machine(f: Any, map_location: Any = None, *rest: Any, **options: Any) -> Any:
+        return load(f, _instead(map_location) or "cpu", *rest, **options)
 
     return on_this_machine

@@ -35,6 +35,10 @@ _NEVER = re.compile(
 """What makes no difference to a network, or brings code: quantizers, kernels, classes of a repository."""
 
 
+UNKNOWN = ("do_flip_channel_order", "include_top")
+"""What some processors do besides: BGR for RGB (MobileViT), a second division by std (EfficientNet)."""
+
+
 @dataclass(frozen=True)
 class ImageProcessor:
     """What an image processor does: pixels in [0, 1] become (x - mean) / std; sizes are in pixels."""
@@ -148,6 +152,13 @@ def _kind(config: str) -> Any:
 def processor_beside(weights: Path) -> ImageProcessor:
     """What is done to images before the network, as far as a file beside its weights says."""
     held = _read(weights.parent / PROCESSOR)
+    more = [name for name in UNKNOWN if held.get(name)]
+    if more:
+        raise BadCheckpoint(
+            f"{weights.parent / PROCESSOR} does more to images than scaling ({', '.join(more)}), expected no "
+            "more than resizing, cropping, mean and std",
+            "--factory FILE.py:CALLABLE, where the callable returns a network that does it",
+        )
     mean, std = _scaled(held)
     return ImageProcessor(mean, std, *_sizes(held))
 

@@ -72,9 +72,17 @@ class CorruptedFiles:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """The corruptions of the benchmark that are not there."""
+        """What of the benchmark is not there: corruptions, and severities of others."""
         main = SEQUENCES if self.kind == "sequences" else MAIN
-        return tuple(name for name in main if name not in self.there)
+        gone = [name for name in main if name not in self.there]
+        held = {} if self.kind == "sequences" else self.severities
+        partial = [
+            f"{name} at severity {number}"
+            for name, numbers in held.items()
+            for number in range(1, MOST + 1)
+            if number not in numbers
+        ]
+        return (*gone, *partial)
 
     def column(self, name: str, severity: int) -> str:
         """What a cell of such images is called."""
@@ -158,7 +166,9 @@ def _of_arrays(path: Path, arrays: Mapping[str, Path], there: tuple[str, ...]) -
         return CorruptedFiles(path, "sequences", {name: (0,) for name in arrays}, digests, there)
     if not labels.is_file():
         raise BadData(f"{labels} is not there, expected it beside the images, as published", _TYPE)
-    held = {name: _parts(arrays[name], array, _opened(labels)) for name, array in opened.items()}
+    if (told := _opened(labels)).ndim != 1:
+        raise BadData(f"{labels} has shape {list(told.shape)}, expected one label for each image", _TYPE)
+    held = {name: _parts(arrays[name], array, told) for name, array in opened.items()}
     return CorruptedFiles(path, "arrays", held, digests, there)
 
 

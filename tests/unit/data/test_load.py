@@ -164,7 +164,7 @@ def test_npz_of_floats_and_columns_of_labels(tmp_path):
         ),
         ({"x_train": np.full((40, 28, 28), np.nan)}, "has the value nan"),
         ({"y_train": np.full(40, -2)}, "image 0 has label -2"),
-        ({"classes": np.array(["a", "b"])}, "2 classes have names and 10 have images"),
+        ({"classes": np.array(["a", "b"])}, "2 classes have names, but there are 10"),
         ({"y_train": np.arange(39) % 10}, "40 images and 39 labels"),
         ({"y_train": np.array([{}] * 40)}, "not a readable npz file of plain arrays"),
     ],

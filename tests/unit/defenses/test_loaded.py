@@ -501,4 +501,4 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub.errors", None)
     with pytest.raises(MissingExtra, match="huggingface_hub, which is not installed") as raised:
         hub.find("someone/net", WeightsPlace(Path("nowhere")))
-    assert raised.value.hint == "pip install huggingface_hub"
+    assert raised.value.hint == "pip install 'robust-bench-harness[hf]'"

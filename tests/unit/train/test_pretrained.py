@@ -191,3 +191,10 @@ def test_a_class_that_transformers_has_not_is_a_sentence():
     config = json.dumps({"architectures": ["NobodyForImageClassification"], "model_type": "vit"})
     with pytest.raises(BadCheckpoint, match="has no NobodyForImageClassification"):
         pretrained.make(config)
+
+
+@pytest.mark.parametrize("name", ["do_flip_channel_order", "include_top"])
+def test_a_processor_that_does_what_we_do_not_is_refused(tmp_path, name):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({name: True, "image_mean": [0.5] * 3}))
+    with pytest.raises(BadCheckpoint, match=f"does more to images than scaling \\({name}\\)"):
+        processor_beside(tmp_path / "model.safetensors")
