@@ -110,9 +110,11 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
         check(all_train, f"{source.name}, training set", num_classes, source.image_shape)
     image_shape = _shape(all_train.x) if len(all_train) else source.image_shape
     check(test, f"{source.name}, test set", num_classes, image_shape)
-    if splits.classes and len(splits.classes) != num_classes:
+    named = len(splits.classes)
+    largest = max(int(part.y.max()) for part in (all_train, test) if len(part))
+    if named and (named != num_classes if source.num_classes is None else named <= largest):
         raise BadData(
-            f"{source.name}: {len(splits.classes)} classes have names, but there are {num_classes}, "
+            f"{source.name}: {named} classes have names, but there are {max(num_classes, largest + 1)}, "
             "expected as many of each"
         )
     mean, std = source.mean, source.std

@@ -83,7 +83,9 @@ def test_arrays_are_shown_as_they_are_and_the_mean_is_that_of_the_benchmark(
     main = [count for (name, _), count in found.items() if name != "spatter"]  # one of the four extra ones
     assert shift["mean"]["value"] == pytest.approx(np.mean(main) / 50, abs=1e-6)
     assert shift["posed"] is None and "gaussian_noise" in shift["files"]["lacking"]
-    assert "fog" not in shift["files"]["lacking"] and len(shift["files"]["lacking"]) == 13
+    corruptions, severities = shift["files"]["lacking"][:13], shift["files"]["lacking"][13:]
+    assert not {"fog", "shot_noise"} & {*corruptions} and len(corruptions) == 13
+    assert severities == ["shot_noise at severity 4", "shot_noise at severity 5"]
 
 
 def test_the_table_says_whose_images_they_are_and_what_is_lacking(bench, words, folder, tmp_path):

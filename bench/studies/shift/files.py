@@ -80,7 +80,7 @@ class CorruptedFiles:
             f"{name} at severity {number}"
             for name, numbers in held.items()
             for number in range(1, MOST + 1)
-            if number not in numbers
+            if name in MAIN and number not in numbers
         ]
         return (*gone, *partial)
 

@@ -86,7 +86,17 @@ def test_only_the_files_of_the_split_are_downloaded(with_hub):
         "test-00000",
         "test-00001",
     ]
-    assert fetched == [f"main:data/test-0000{place}-of-00002.parquet" for place in (0, 1)]
+    wanted = [f"main:data/test-0000{place}-of-00002.parquet" for place in (1, 0)]
+    assert fetched == wanted, "the last first: what is broken off is seen to lack some"
+
+
+@pytest.mark.parametrize("held", [(1,), (0, 2), (1, 2)])
+def test_a_split_that_was_broken_off_is_not_taken_for_the_whole(held):
+    names = [f"default/test/{number:04}.parquet" for number in held]
+    with pytest.raises(BadData, match="lacks files of its split test"):
+        hf_data._chosen(names, "hf-data:a/pets", source("hf-data:a/pets").reading)
+    whole = [f"default/test/{number:04}.parquet" for number in range(3)]
+    assert len(hf_data._chosen(whole, "hf-data:a/pets", source("hf-data:a/pets").reading)) == 3
 
 
 def test_where_a_repository_has_other_files_those_that_were_converted_are_taken(with_hub):

@@ -21,6 +21,12 @@ SYNSETS = [f"n{number:08}" for number in range(1000)]
 SMALL = "imagenet[crop=4,resize=4]"
 
 
+@pytest.fixture(autouse=True)
+def one_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole data set is a picture of each class."""
+    monkeypatch.setattr("bench.data.imagenet.IMAGES", 1000)
+
+
 def shade(number: int) -> bytes:
     """A picture of 4 x 4 pixels, each class another colour."""
     held = io.BytesIO()
@@ -52,6 +58,13 @@ def test_its_customary_size_and_radius():
 def test_less_than_a_thousand_classes_are_a_folder(tmp_path):
     unpacked(tmp_path / "imagenet" / "val", 10)
     with pytest.raises(BadData, match=r"has 10 folders, expected .* 1,000 synsets; try: --data folder:"):
+        load(SMALL, tmp_path, download=False)
+
+
+def test_a_thousand_folders_that_lack_pictures_are_no_imagenet(tmp_path):
+    unpacked(tmp_path / "imagenet" / "val")
+    (tmp_path / "imagenet" / "val" / SYNSETS[7] / "one_more.png").write_bytes(shade(7))
+    with pytest.raises(BadData, match=r"has 1,001 images, expected all 1,000 .*; try: --data folder:"):
         load(SMALL, tmp_path, download=False)
 
 
