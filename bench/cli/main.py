@@ -18,6 +18,7 @@ import click
 from bench import __version__
 from bench.cli.options import Commands
 from bench.core.files import IsNotRegular
+from bench.core.imports import one_file_each
 from bench.core.text import one_line
 from bench.errors import BenchError, unknown
 from bench.studies.table import studies
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # threads that spin while they wait slow small networks down 30-fold once another program wants the cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        with _stops_told():
+        with _stops_told(), one_file_each():
             words = list(sys.argv[1:] if arguments is None else arguments)
             check_words(words)
             code = bench.main(words, prog_name="bench", standalone_mode=False)

@@ -10,6 +10,7 @@ import stat
 import sys
 import traceback
 from collections.abc import Iterator
+from contextvars import ContextVar
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +32,20 @@ ROOT = (
 
 _GIVEN: set[str] = {"bench.train.memory"}
 """Modules that a user named or whose files a user gave; what is in memory was given to this process."""
+
+
+_RUN: ContextVar[dict[str, Path] | None] = ContextVar("files run", default=None)
+"""Module -> the file that stands for it; None: whoever comes last does."""
+
+
+@contextlib.contextmanager
+def one_file_each() -> Iterator[None]:
+    """Inside, no file stands in for another of the same name: each network is built by its own code."""
+    token = _RUN.set({})
+    try:
+        yield
+    finally:
+        _RUN.reset(token)
 
 
 def is_given(module: str) -> bool:
@@ -138,6 +153,11 @@ def _package_of(file: Path) -> str:
 def _module_of_file(path: Path) -> ModuleType:
     """The module in a file, run once: whoever asks again gets the same classes."""
     name = path.stem
+    if (files := _RUN.get()) is not None and (other := files.setdefault(name, path)) != path:
+        raise BadValue(
+            f"{str(other)!r} and {str(path)!r} are both module {name!r}, expected a name of its own for each",
+            f"renaming one of them, such as my_{name}.py",
+        )
     held = sys.modules.get(name)
     if held is not None and held.__dict__.get(FROM_FILE) == path:
         return held

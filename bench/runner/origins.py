@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.core.digest import content_id, source_digest
 from bench.core.files import read_text, resolved
-from bench.core.imports import is_given, module_at
+from bench.core.imports import file_of, is_given, module_at
 from bench.core.json_file import read_json
 from bench.core.own import OURS
 from bench.core.text import is_id
@@ -52,7 +52,8 @@ def give(code: Iterable[str]) -> None:
         BenchError: one of them is no Python file, or cannot be run.
     """
     for place in code:
-        module_at(_file_of(place), "the Python file of the run's own classes")
+        module = module_at(_file_of(place), "the Python file of the run's own classes")
+        _TYPED.add(module.__name__)
 
 
 def give_code_of(record: Record, store: Store) -> None:
@@ -64,7 +65,7 @@ def give_code_of(record: Record, store: Store) -> None:
     made = record.provenance.sources
     places = [place for folder in _folders(record, store) for place in origin_of(folder).code]
     for place in places:
-        if not is_given(module_of(place)) and _is_as_it_was(place, made):
+        if not _is_at_hand(module_of(place), made) and _is_as_it_was(place, made):
             module_at(place, "the file that it was made with")
     lacking = [name for name in made if name.partition(".")[0] not in OURS and not _is_there(name)]
     if lacking:
@@ -130,6 +131,18 @@ def _parents(folder: Path) -> list[str]:
         return [name for name in spec["parents"].values() if is_id(name)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # who needs it says what is wrong
         return []
+
+
+_TYPED: set[str] = set()
+"""Modules whose files a user named with --code: where those changed, it is told and not undone."""
+
+
+def _is_at_hand(module: str, made: Mapping[str, str]) -> bool:
+    """Whether a module was given: by name, by --code, or by a file that still is the code that made a run."""
+    if not is_given(module):
+        return False
+    file = file_of(sys.modules[module]) if module in sys.modules else None
+    return module in _TYPED or file is None or _is_as_it_was(str(file), made)
 
 
 def _is_as_it_was(place: str, made: Mapping[str, str]) -> bool:

@@ -441,6 +441,22 @@ def test_networks_that_libraries_know(stranger):
     )
 
 
+def test_two_files_of_one_name_are_not_taken_for_each_other(stranger):
+    """Both would be module `net`, and whichever is run last would build the networks of both."""
+    for folder, width in (("a", 4), ("b", 8)):
+        place = stranger.folder / folder
+        place.mkdir()
+        (place / "net.py").write_text(
+            "from torch import nn\n\n\ndef make():\n"
+            f"    return nn.Sequential(nn.Flatten(), nn.Linear(192, {width}), nn.Linear({width}, 4))\n"
+        )
+    told = stranger.refused(
+        "--defense",
+        "ensemble[members=loaded[factory=a/net.py:make]+loaded[factory=b/net.py:make]]",
+    )
+    assert "are both module 'net', expected a name of its own for each; try: renaming one of them" in told
+
+
 def saved_pretrained(folder):
     """A small random ViT of transformers for these images, saved as its users save it."""
     transformers = pytest.importorskip("transformers")
