@@ -143,6 +143,8 @@ def _require_no_other(records: Sequence[Record], known: Mapping[str, Record]) ->
 def _is_continued(there: Record, record: Record) -> bool:
     """Whether all that was published stands in a record, and more was only added."""
     as_before = replace_fields(record, audit=there.audit, imported=there.imported)
+    if not {check.rule for check in there.audit} <= {check.rule for check in record.audit}:
+        return False
     return as_before == there and record.imported[: len(there.imported)] == there.imported
 
 

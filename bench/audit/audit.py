@@ -38,6 +38,7 @@ from bench.runner.options import Options, pick_device
 from bench.runner.origins import data_of, give, give_code_of
 from bench.runner.stale import require_fresh, study_sources
 from bench.train.checkpoints import load_weights
+from bench.train.fit import trained_in
 
 EXAMPLES, LOOKED_AT = 200, 32
 """Of a run, for rules that attack; and for those that only look."""
@@ -91,12 +92,12 @@ def audit(
             continue
         looked = _looked(stage, subject, images, case)
         checks |= {check.rule: dataclasses.replace(check, code=version) for check in looked}
-        record = _kept(record, checks, case, options.store)
+        record = _kept(record, checks, case, options)
         progress.advance()
     progress.finish()
     for applied in (rules_of_records.APPLIED, rules_of_attacks.APPLIED):
         checks |= {rule: apply(case) for rule, apply in applied.items()}
-    return _kept(record, _with_findings(checks, case), case, options.store)
+    return _kept(record, _with_findings(checks, case), case, options)
 
 
 def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[Examined, Dataset]:
@@ -120,7 +121,8 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[E
     data = data.to(device)
     defense = _defense(record)
     net = defense.build(data.task(spec["training"]["architecture"]))
-    load_weights(_weights(record, options.store), net)
+    path, sha256 = _weights(record, options.store)
+    load_weights(path, net, sha256)
     deployed = defense.deploy(net.to(device))
     wanted = spec["suite"]["chunk"] if deployed.randomized else EXAMPLES  # drawn for as the run drew
     rows = test_subset(data, min(wanted, record.examples))
@@ -244,11 +246,23 @@ def _rank(check: Check) -> int:
     return _RANK.index(check.verdict)
 
 
-def _kept(record: Record, checks: Mapping[str, Check], case: Case, store: Store) -> Record:
-    """The record with these checks, in the catalogue's order, written at once."""
+def _kept(record: Record, checks: Mapping[str, Check], case: Case, options: Options) -> Record:
+    """The record with these checks, in the catalogue's order, written at once; what was imported stays.
+
+    Raises:
+        BadData: the run was computed again, or is gone, since the audit began.
+    """
     ordered = tuple(investigation(checks[rule], case) for rule in RULES if rule in checks)
-    record = dataclasses.replace(record, audit=ordered)
-    write_atomically(store.run(record.run_id).path / "record.json", to_json(record).encode())
+    folder = options.store.run(record.run_id)
+    with options.store.lock("run", record.run_id, options.progress.say):
+        now = folder.record()
+        if now is None or dataclasses.replace(now, audit=record.audit, imported=record.imported) != record:
+            raise BadData(
+                f"run {record.run_id} was computed again while it was audited, expected it as it was",
+                f"bench audit {record.run_id}",
+            )
+        record = dataclasses.replace(now, audit=ordered)
+        write_atomically(folder.path / "record.json", to_json(record).encode())
     return record
 
 
@@ -262,7 +276,8 @@ def _defense(record: Record) -> Any:
         ) from None
 
 
-def _weights(record: Record, store: Store) -> Path:
+def _weights(record: Record, store: Store) -> tuple[Path, str | None]:
+    """The file of a run's weights, and its SHA-256 when its training was complete."""
     trained = record.training
     if trained is None:
         raise BadCheckpoint(f"run {record.run_id} names no training, so there is no network to audit")
@@ -272,10 +287,11 @@ def _weights(record: Record, store: Store) -> Path:
             f"the weights of run {record.run_id} are not at {path}, expected those that it was made with",
             f"bench audit {record.run_id} --stored",
         )
-    if trained.checkpoint == "best" and file_sha256(path) != trained.sha256:
+    last = None if trained.checkpoint == "best" else trained_in(path.parent, trained.training_id)
+    if trained.sha256 != (file_sha256(path) if last is None else last.sha256):
         raise BadCheckpoint(
             f"{path} has changed since run {record.run_id}, expected weights with SHA-256 "
             f"{trained.sha256[:12]}...",
             "bench run again with --rerun",
         )
-    return path
+    return path, None if last is None else last.files.get(path.name)

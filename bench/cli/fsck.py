@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from bench.cli import options
 from bench.core.places import STORE
+from bench.core.text import one_line
 
 if TYPE_CHECKING:
     from bench.fsck.check import Looked
@@ -40,7 +42,7 @@ def fsck(store: Path, repair: bool, as_json: bool) -> int:
         done = mend(flaw, store) if repair else None
         told.append(_as_told(flaw, done))
         if not as_json:
-            click.echo(_line(flaw, done, store))
+            click.echo(one_line(_line(flaw, done, store)))
     if as_json:
         click.echo(json.dumps({**vars(looked), "flaws": told}, indent=1))
     else:
@@ -63,7 +65,7 @@ def _line(flaw: Flaw, done: str | None, store: Path) -> str:
     """What is wrong with one file, and what to type next."""
     if done is not None:
         return f"{flaw.path} {flaw.what}: {done}; then: {flaw.then}"
-    return f"{flaw.path} {flaw.what}; try: bench fsck {store} --repair, then {flaw.then}"
+    return f"{flaw.path} {flaw.what}; try: bench fsck {shlex.quote(str(store))} --repair, then {flaw.then}"
 
 
 def _summary(looked: Looked, flaws: int, repaired: bool) -> str:

@@ -143,7 +143,8 @@ def _computed(words: Mapping[str, Any], how: Options, question: Question | None)
     try:
         record = compute(spec, how)
     except BenchError:
-        if not how.store.run(spec.id).path.exists():  # a mistake: nothing is there to go on with
+        folder = how.store.run(spec.id).path
+        if not folder.exists() or (folder / "record.json").exists():  # nothing is there to go on with
             forget_begun(how.store, spec.id, is_new)
         raise
     if record.status == "complete":

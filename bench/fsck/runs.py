@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 from bench.audit.gather import ran
 from bench.core.digest import content_id, file_sha256
 from bench.errors import BadData
 from bench.fsck.files import spec_wrong
 from bench.fsck.flaw import NOTHING, Flaw
-from bench.records.evidence import images, unusable
+from bench.records.evidence import is_whole, unusable
 from bench.records.origin import origin_of
 from bench.records.record import Record
 from bench.records.store import RunFolder, read_record
+from bench.records.tally import differing
 
 AGAIN = "the same `bench run` again"
 """What makes a run's files anew where nothing says which words asked for it."""
@@ -110,17 +110,12 @@ def _flaws_of_figures(record: Record, folder: Path, again: str) -> Iterator[Flaw
     path = folder / "examples.csv"
     then, along = f"{again}: all is made anew from the cells", (folder / "record.json",)
     try:
-        table = RunFolder(folder).examples()
+        RunFolder(folder).examples()
     except BadData as error:
         yield Flaw(path, error.message.removeprefix(f"{path} "), "move", then, along)
         return
-    for column in record.columns:
-        if column.robust is None:
-            continue
-        counted = int(np.count_nonzero(table[column.name].correct & table[column.name].robust))
-        if counted != column.robust.count:
-            told = f"has {counted} robust examples under {column.name}, its record {column.robust.count}"
-            yield Flaw(path, told, "move", then, along)
+    for told in differing(record, RunFolder(folder)):
+        yield Flaw(path, f"makes another record: {told}", "move", then, along)
 
 
 def _flaws_beside(record: Record, folder: Path, again: str) -> Iterator[Flaw]:
@@ -134,11 +129,12 @@ def _flaws_beside(record: Record, folder: Path, again: str) -> Iterator[Flaw]:
     for imported in record.imported:
         path = folder / f"imported-{imported.sha256[:12]}.safetensors"
         try:
-            with images(path):
-                pass
+            what = None if is_whole(path) else "was changed after it was made"
         except BadData as error:
             what = error.message.removeprefix(f"{path} ")
-            yield Flaw(path, what, "move", f"bench import {imported.file} again", along)
+        if what is not None:
+            then = shlex.join(["bench", "import", record.run_id, imported.file])
+            yield Flaw(path, what, "move", f"{then} again", along)
 
 
 def _sum_wrong(path: Path, sha256: str) -> str | None:

@@ -33,6 +33,6 @@ def _result_wrong(study: Study, store: Path, folder: Path) -> tuple[Path, str] |
             return path, f"is the {study.result} of {found.id}, with the spec of {named}"
         study.whole(found, store)
     except BenchError as error:
-        name, _, what = error.message.partition(" ")
-        return (Path(name), what) if Path(name).parent == folder else (path, error.message)
+        file = next((held for held in folder.iterdir() if error.message.startswith(f"{held} ")), path)
+        return file, error.message.removeprefix(f"{file} ")
     return None

@@ -10,6 +10,7 @@ from bench.core.digest import file_sha256
 from bench.errors import BadData
 from bench.fsck.files import archive_wrong, json_object, spec_wrong, weights_wrong
 from bench.fsck.flaw import NOTHING, Flaw
+from bench.records.files import is_plain
 from bench.records.seal import check
 
 AGAIN = "the same command again, which trains anew"
@@ -66,7 +67,7 @@ def _flaws_of_weights(folder: Path, result: Mapping[str, Any], told: set[str]) -
         path = folder / name
         if name in told:
             continue
-        if Path(name).name != name:
+        if not is_plain(name):
             what = f"names {name!r}, which is no file of its folder"
             yield Flaw(done, what, "move", AGAIN, _weights(folder))
         elif not path.is_file():

@@ -138,3 +138,12 @@ def _sync(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def is_plain(name: object) -> bool:
+    """Whether something is the name of a file in a folder, and leads nowhere else.
+
+    >>> is_plain("best.safetensors"), is_plain(".."), is_plain("a/b"), is_plain("")
+    (True, False, False, False)
+    """
+    return isinstance(name, str) and re.fullmatch(r"(?!\.)[\w.-]{1,100}", name) is not None

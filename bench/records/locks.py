@@ -99,7 +99,7 @@ def _taken(lock: BaseFileLock, place: Path, seconds: float) -> bool:
         except Timeout:
             return False
         except (FileNotFoundError, FileExistsError):  # another process removed the empty folder meanwhile
-            if place.is_file():
+            if place.is_file() or any(at.is_symlink() and not at.exists() for at in (place, *place.parents)):
                 raise
             continue
         return True

@@ -52,6 +52,29 @@ def check(data: Mapping[str, Any], origin: str, hint: str) -> None:
         )
 
 
+def with_sum(content: bytes) -> bytes:
+    """The content of a file with its SHA-256 at the end, where its format has no place for one."""
+    return content + _MARK + hashlib.sha256(content).hexdigest().encode()
+
+
+def without_sum(content: bytes) -> bytes:
+    """The content without it; ValueError if it is of something else. Files of older making have none.
+
+    >>> without_sum(with_sum(b"weights")), without_sum(b"weights")
+    (b'weights', b'weights')
+    """
+    body, mark, digest = content[:-_TRAILER], content[-_TRAILER:-64], content[-64:]
+    if mark != _MARK:
+        return content
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ValueError("it was changed after it was written")
+    return body
+
+
+_MARK = b"\nsha256 "
+_TRAILER = len(_MARK) + 64
+
+
 def _digest(data: Mapping[str, Any]) -> str:
     plain = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(plain.encode()).hexdigest()

@@ -279,7 +279,9 @@ def _leave_with_parent() -> None:
 def _files() -> list[str]:
     """Python files of the user's own, which a new process finds by their path only."""
     return [
-        str(module.__dict__[FROM_FILE]) for module in sys.modules.values() if FROM_FILE in module.__dict__
+        str(vars(module)[FROM_FILE])
+        for module in [*sys.modules.values()]
+        if FROM_FILE in getattr(module, "__dict__", ())
     ]
 
 

@@ -21,6 +21,7 @@ from bench.core.files import why
 from bench.core.outcomes import REFUSED, worst_case
 from bench.core.seeds import seed_for
 from bench.core.succession import changed_modules
+from bench.core.text import one_line
 from bench.core.threat import Budget
 from bench.errors import BadData, BadValue
 from bench.evaluate.referee import TOLERANCE
@@ -84,7 +85,12 @@ def import_images(
         )
     folder = options.store.run(record.run_id)
     with options.store.lock("run", record.run_id, options.progress.say):
-        now = folder.record() or record  # others may have imported something meanwhile
+        now = folder.record()  # others may have imported something meanwhile
+        if now is None or dataclasses.replace(now, imported=record.imported, audit=record.audit) != record:
+            raise BadData(
+                f"run {record.run_id} was computed again meanwhile, expected it as it was",
+                f"bench import {record.run_id} again",
+            )
         return _noted(now, folder, file, note, judged), judged
 
 
@@ -205,9 +211,9 @@ def _noted(record: Record, folder: RunFolder, file: Path, note: str | None, judg
     if before is None:
         raise BadValue(f"run {record.run_id} has no worst case, expected a complete run", "bench list runs")
     imported = Imported(
-        file=file.name,
+        file=one_line(file.name),
         sha256=sha256,
-        note=note,
+        note=None if note is None else one_line(note),
         outside=judged.outside,
         alone=interval_of(judged.robust),
         best_known=interval_of(before & judged.robust),

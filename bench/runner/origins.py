@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -156,9 +157,16 @@ def _is_as_it_was(place: str, made: Mapping[str, str]) -> bool:
 
 
 def _is_there(name: str) -> bool:
+    """Whether a module could be imported; nothing is, for somebody else's record may have named it."""
     if name in sys.modules:
         return True
+    top, *inside = name.split(".")
     try:
-        return importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):  # what it lies in is not there
+        spec = importlib.util.find_spec(top)
+        for place in range(len(inside)):
+            where = None if spec is None else spec.submodule_search_locations
+            parts = ".".join([top, *inside[: place + 1]])
+            spec = None if where is None else importlib.machinery.PathFinder.find_spec(parts, [*where])
+    except (ImportError, ValueError):
         return False
+    return spec is not None

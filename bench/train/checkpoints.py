@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +17,11 @@ from bench.core.digest import file_sha256
 from bench.core.files import WEIGHTS, read_bytes, regular
 from bench.core.json_file import read_json
 from bench.errors import BadCheckpoint, BadData
-from bench.records.files import write_atomically
-from bench.records.seal import check, sealed, unsealed
+from bench.records.files import is_plain, write_atomically
+from bench.records.seal import check, sealed, unsealed, with_sum, without_sum
 
 Weights = dict[str, Tensor]
 Row = dict[str, float | int | None]
-
-_MARK = b"\nsha256 "
-_TRAILER = len(_MARK) + 64
 
 
 def weights_of(net: nn.Module) -> Weights:
@@ -83,7 +78,7 @@ class Checkpoints:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         content = buffer.getvalue()
-        write_atomically(self.path("state.ckpt"), content + _trailer(content))
+        write_atomically(self.path("state.ckpt"), with_sum(content))
 
     def state(self) -> dict[str, Any] | None:
         """What `save_state` kept, on the CPU; None if nothing."""
@@ -91,7 +86,7 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            content = _checked(read_bytes(path, WEIGHTS))
+            content = without_sum(read_bytes(path, WEIGHTS))
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:  # whatever a damaged file makes the reader raise
             raise BadCheckpoint(
@@ -152,24 +147,9 @@ class Checkpoints:
 
 def _plain(name: object) -> str:
     """A name of a file in this very folder; ValueError for anything else."""
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]{1,100}", name) or name.startswith("."):
+    if not is_plain(name):
         raise ValueError("no plain name")
-    return name
-
-
-def _trailer(content: bytes) -> bytes:
-    """What a file of training state ends with: torch does not look at the checksums inside."""
-    return _MARK + hashlib.sha256(content).hexdigest().encode()
-
-
-def _checked(content: bytes) -> bytes:
-    """The content without its digest; ValueError if that is of something else. Older files have none."""
-    body, mark, digest = content[:-_TRAILER], content[-_TRAILER:-64], content[-64:]
-    if mark != _MARK:
-        return content
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise ValueError("it was changed after it was written")
-    return body
+    return str(name)
 
 
 def _kind(value: object) -> str:

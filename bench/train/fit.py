@@ -29,7 +29,7 @@ from bench.core.progress import Progress, Silent
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget
 from bench.data.dataset import Dataset
-from bench.errors import BadValue, BenchError
+from bench.errors import BadCheckpoint, BadValue, BenchError
 from bench.train.checkpoints import Checkpoints, Row
 from bench.train.context import TrainContext
 from bench.train.foreign import Foreign
@@ -113,7 +113,12 @@ def trained_in(folder: Path, identity: str) -> Trained | None:
         BadCheckpoint: it is damaged, or the training of something else.
     """
     result = Checkpoints(folder).result(identity)
-    return None if result is None else _trained(folder, result)
+    try:
+        return None if result is None else _trained(folder, result)
+    except (KeyError, TypeError, ValueError):
+        raise BadCheckpoint(
+            f"{folder / 'training.json'} is damaged", f"rm -r {folder} and train again"
+        ) from None
 
 
 @dataclass(frozen=True)

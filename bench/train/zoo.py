@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -150,8 +151,8 @@ def _unknown(name: str, data: str, threat: str, names: dict[str, list[str]]) -> 
 def _download(name: str, identity: str, path: Path) -> None:
     import gdown  # brought by RobustBench
 
-    part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # others may download the same
     try:
         with contextlib.redirect_stdout(sys.stderr):
             gdown.download(id=identity, output=str(part))
@@ -159,7 +160,7 @@ def _download(name: str, identity: str, path: Path) -> None:
             note_first(path, f"Google Drive, {identity}", sha256=file_sha256(part))
         part.replace(path)
     except BadData:
-        part.unlink()
+        part.unlink(missing_ok=True)
         raise
     except Exception as error:  # no network, no permission, too many downloads of a popular file
         part.unlink(missing_ok=True)

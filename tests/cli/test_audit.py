@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -169,6 +170,26 @@ def test_an_interrupted_audit_goes_on(bench: Bench, trained: Path, monkeypatch: 
     assert len(record_in(trained).audit) == 38
 
 
+def test_a_run_that_was_computed_again_meanwhile_is_not_put_back(
+    bench: Bench, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record goes while the audit looks, as under `bench run --rerun`: it stays gone."""
+    from bench.audit import audit
+
+    store = shutil.copytree(trained, tmp_path / "store")
+    (path,) = store.glob("*/record.json")
+    looked = audit._looked
+
+    def gone(*given: Any) -> Any:
+        path.unlink(missing_ok=True)
+        return looked(*given)
+
+    monkeypatch.setattr(audit, "_looked", gone)
+    told = bench("audit", path.parent.name, "--again", "--store", store)
+    assert told.code == 2 and "was computed again while it was audited" in told.err
+    assert not path.exists()
+
+
 def test_stored_audits_are_shown_without_torch(trained: Path, bench: Bench) -> None:
     bench("audit", "--all", "--store", trained)
     script = (
@@ -228,9 +249,22 @@ def test_an_empty_store_names_the_command_to_begin_with(bench: Bench, tmp_path: 
     assert (told.code, "bench run --defense trades" in told.err) == (2, True)
 
 
-def test_other_weights_are_refused(bench: Bench, trained: Path, tmp_path: Path) -> None:
-    import shutil
+def test_last_weights_that_were_changed_are_refused(
+    bench: Bench, linear: str, linear_data: str, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    words = ("--suite", "smoke", "--examples", "120", "--eps", EPS, "--checkpoint", "last", "--store", store)
+    assert bench("run", "--defense", linear, "--data", linear_data, *words).code == 0
+    record = record_in(store)
+    assert record.training is not None
+    assert bench("audit", record.run_id, "--store", store).code == 0
+    weights = store / "models" / record.training.training_id / "last.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    told = bench("audit", record.run_id, "--again", "--store", store)
+    assert (told.code, "was changed after its training" in told.err) == (2, True)
 
+
+def test_other_weights_are_refused(bench: Bench, trained: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
     shutil.copytree(trained, store)
     record = record_in(store)

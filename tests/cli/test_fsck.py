@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,8 @@ def test_figures_that_the_examples_contradict_are_told(bench, store):
     path.write_text(sealed({name: value for name, value in data.items() if name != "digest"}))
     told = bench("fsck", store)
     assert told.code == 1
-    assert f"{table} has " in told.out and "robust examples under fgsm" in told.out
+    assert f"{table} makes another record: fgsm has robust " in told.out
+    assert "the worst case leaves " in told.out and "by its examples.csv" in told.out
 
 
 def test_an_unfinished_run_is_no_fault(bench, store):
@@ -190,3 +192,52 @@ def test_weights_that_no_digest_covers_are_read(bench, store):
     weights.write_bytes(np.random.default_rng(0).bytes(100))
     told = bench("fsck", store)
     assert told.code == 1 and f"{weights} is damaged" in told.out
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../x", ".hidden"])
+def test_a_name_that_leads_elsewhere_moves_nothing_but_its_training(bench, store, name):
+    (done,) = store.glob("models/*/training.json")
+    held = json.loads(done.read_text())
+    del held["digest"]
+    done.write_text(sealed({**held, "weights": name}))
+    told = bench("fsck", store, "--repair")
+    assert told.code == 1 and "Traceback" not in told.err
+    assert done.parent.is_dir(), "its folder is not the file that is moved"
+    assert bench("fsck", store).code == 0
+
+
+def test_a_training_that_lacks_a_figure_is_one_sentence(bench, made, store):
+    (done,) = store.glob("models/*/training.json")
+    held = json.loads(done.read_text())
+    del held["digest"], held["epoch"]
+    done.write_text(sealed(held))
+    words = [str(store) if word == str(made[0]) else word for word in made[1]["run"]]
+    (record,) = store.glob("*/record.json")
+    record.unlink()
+    told = bench(*words)
+    assert told.code == 2 and "training.json is damaged" in told.err and "Traceback" not in told.err
+
+
+def test_the_digest_at_the_end_of_a_state_is_looked_at(bench, store):
+    from bench.records.seal import with_sum
+
+    (folder,) = store.glob("models/*")
+    (folder / "training.json").unlink()
+    with (folder / "zip").open("wb") as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("data", "state")
+    whole = with_sum((folder / "zip").read_bytes())
+    (folder / "zip").unlink()
+    (folder / "state.ckpt").write_bytes(whole)
+    assert "state.ckpt" not in bench("fsck", store).out
+    (folder / "state.ckpt").write_bytes(whole[:-1] + b"x")
+    assert "state.ckpt is damaged (it was changed after it was written)" in bench("fsck", store).out
+
+
+def test_controls_in_names_are_not_printed_and_the_store_is_quoted(bench, store, tmp_path):
+    blank = shutil.move(store, tmp_path / "my runs")
+    (run,) = (path.parent for path in Path(blank).glob("*/record.json"))
+    (run / "cells" / "a\x1b]0;evil\x07").mkdir()
+    (run / "cells" / "a\x1b]0;evil\x07" / "0000.npz").write_bytes(b"nothing")
+    told = bench("fsck", blank)
+    assert told.code == 1 and "evil" in told.out and "\x1b" not in told.out and "\x07" not in told.out
+    assert f"bench fsck '{blank}' --repair" in told.out

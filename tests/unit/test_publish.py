@@ -184,6 +184,8 @@ def test_an_audit_may_be_added_and_none_taken_away(genuine: Maker, tmp_path: Pat
     publish([plain], tmp_path, unchanged)
     publish([audited], tmp_path, unchanged)
     assert read_records(tmp_path) == [audited]
+    with pytest.raises(BenchError, match="other fields: audit"):
+        publish([plain], tmp_path, unchanged)
     blocked = dataclasses.replace(plain, audit=(Check("P1", "block", "not said"),))
     with pytest.raises(BenchError, match="blocked by rule P1"):
         publish([blocked], tmp_path, unchanged)

@@ -143,3 +143,9 @@ def test_an_unreadable_note_is_another_process(holder, tmp_path):
     for note in ("", "[]", '{"pid": "x"}', "\x00"):
         (tmp_path / FOLDER / "run-1.json").write_text(note)
         assert locks._holder(tmp_path / FOLDER / "run-1.json") is None
+
+
+def test_a_store_behind_a_link_that_leads_nowhere_is_no_endless_wait(tmp_path):
+    (tmp_path / "runs").symlink_to(tmp_path / "unmounted" / "disk")
+    with pytest.raises(OSError), locked(tmp_path / "runs", "run-1", "run 1", pytest.fail):
+        pass
