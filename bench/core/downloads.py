@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -68,8 +69,11 @@ def note_first(file: Path, source: str, revision: str | None = None, sha256: str
         require_first(file, content)
         return
     text = json.dumps(asdict(Download(source, content, revision)), indent=1)
-    note_of(file).parent.mkdir(parents=True, exist_ok=True)
-    note_of(file).write_text(f"{text}\n", encoding="utf-8")
+    note = note_of(file)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    part = note.with_name(f".{note.name}.{os.getpid()}.part")
+    part.write_text(f"{text}\n", encoding="utf-8")
+    part.replace(note)  # half a note would have the pin dropped that it is
 
 
 def require_first(file: Path, sha256: str | None = None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.core.progress import Progress
 from bench.core.seeds import seed_for
+from bench.data.arrays import TEST, TRAIN
 from bench.data.catalog import source, user_path
 from bench.data.pictures import decode
 from bench.data.splits import DataRequest, Splits, hold_out, of_test_images
@@ -22,10 +23,6 @@ NOT_READ = (".apng", ".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe",
 
 TEST_FRACTION = 5
 """Of a folder that is not split into train and test, every fifth image of a class becomes a test image."""
-
-TRAIN = ("train", "training")
-TEST = ("test", "testing", "val", "valid", "validation")
-"""The folders of a part, in small or capital letters; validation images serve where there is no test."""
 
 Listing = dict[str, list[Path]]
 """Class -> its images, both in the order of their names."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from bench.core.progress import Progress
 from bench.data import folder
 from bench.data.catalog import source
+from bench.data.outputs import SYNSET
 from bench.data.pictures import decode
 from bench.data.splits import DataRequest, Splits, of_test_images
 from bench.errors import BadData
@@ -27,8 +27,6 @@ EXPECTED = (
     "imagenet/,"
 )
 
-_SYNSET = re.compile(r"n\d{8}")
-
 
 def read(request: DataRequest, progress: Progress) -> Splits:
     """The validation images in any of the folders; archives are unpacked where they lie, once.
@@ -47,7 +45,7 @@ def read(request: DataRequest, progress: Progress) -> Splits:
 def unpacked(place: Path) -> Path | None:
     """The folder below another whose folders are named by synsets; None: there is none."""
     for part in (place / name for name in PARTS):
-        if part.is_dir() and any(_SYNSET.fullmatch(path.name) for path in part.iterdir() if path.is_dir()):
+        if part.is_dir() and any(SYNSET.fullmatch(path.name) for path in part.iterdir() if path.is_dir()):
             return part
     return None
 

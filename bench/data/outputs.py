@@ -13,7 +13,7 @@ from bench.core.files import at_home, read_text, why
 from bench.core.json_file import MOST, parse_json
 from bench.errors import BadValue, near
 
-_SYNSET = re.compile(r"n\d{8}")
+SYNSET = re.compile(r"n\d{8}")
 
 IMAGENET = "imagenet"
 """The word for ImageNet's 1,000 classes, by their synsets (n01440764) or names."""
@@ -52,7 +52,7 @@ def of_synsets(classes: Sequence[str], data: str) -> tuple[int, ...]:
     Raises:
         BadValue: timm, which knows the synsets, is not there, or one of them is none of ImageNet's.
     """
-    named_so = bool(classes) and all(_SYNSET.fullmatch(name) for name in classes)
+    named_so = bool(classes) and all(SYNSET.fullmatch(name) for name in classes)
     return outputs_of(IMAGENET, classes, data) if named_so else ()
 
 

@@ -206,7 +206,7 @@ def _scored(subject: Subject, number: int, found: EvidenceImages) -> tuple[Held,
     rows = np.array([row for row, example in enumerate(ids) if int(example) in place], dtype=np.int64)
     referee = _another(subject.arena.referee, len(rows))
     with seeded(seed_for(subject.spec.id, "evidence", number), x.device):
-        again = referee.classify(x) == y
+        again = _another(subject.arena.referee, len(x)).classify(x) == y
         rounded = again.clone()
         if len(rows) == 0:
             return again.cpu().numpy(), again.cpu().numpy(), 0

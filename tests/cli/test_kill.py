@@ -257,6 +257,13 @@ def test_a_signal_ends_with_a_sentence(bench, start, linear, linear_data, tmp_pa
     assert not list(tmp_path.glob("**/.*.????????")) and not list(tmp_path.glob(".locks/*.json"))
 
 
+def children_of(pid):
+    """The processes that one has begun, and those that they have."""
+    held = Path(f"/proc/{pid}/task/{pid}/children")
+    own = [int(word) for word in held.read_text().split()] if held.exists() else []
+    return [*own, *(other for child in own for other in children_of(child))]
+
+
 @pytest.mark.slow
 def test_devices_end_with_the_process_that_asked_for_them(start, tmp_path):
     words = ["train", *TRAINING, "--devices", "2", "--set", "recipe.epochs=500", "--store", tmp_path]
@@ -266,10 +273,14 @@ def test_devices_end_with_the_process_that_asked_for_them(start, tmp_path):
             break
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
+    ranks = children_of(process.pid)
+    assert len(ranks) >= 2
     process.terminate()
     assert process.wait(120) == 128 + signal.SIGTERM
     (folder,) = (tmp_path / "models").iterdir()
-    log = (folder / "log.csv").read_bytes()
-    time.sleep(5)
-    assert (folder / "log.csv").read_bytes() == log, "nobody trains on"
+    for _ in range(6_000):
+        if not any(Path("/proc", str(pid)).exists() for pid in ranks):
+            break
+        time.sleep(0.01)
+    assert not [pid for pid in ranks if Path("/proc", str(pid)).exists()], "nobody trains on"
     assert not (folder / "training.json").exists()

@@ -18,7 +18,6 @@ from bench.runner.run import needless
 from bench.runner.summary import ColumnCells
 
 LINEAR = Path(__file__).parents[1] / "reference" / "linear_defense.py"
-BLIND = LINEAR.with_name("blind_defense.py")
 
 
 @pytest.fixture
@@ -166,7 +165,7 @@ def test_where_scouts_disagree_a_second_sweep_goes_on_from_all_of_them(bench, tm
     words = (
         "run",
         "--defense",
-        f"{BLIND}:Misled",
+        f"{LINEAR}:Misled",
         "--data",
         "synthetic",
         "--suite",
@@ -193,4 +192,4 @@ def test_where_scouts_disagree_a_second_sweep_goes_on_from_all_of_them(bench, tm
         first.union(*(fell(f"{name}_2") for name in SCOUTS))
     )
     assert [found["code"] for found in record["findings"]].count("gradients-mislead") >= 1
-    assert bench("verify", record["run_id"], "--cells", "4", "--code", str(BLIND))[0] == 0
+    assert bench("verify", record["run_id"], "--cells", "4", "--code", str(LINEAR))[0] == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def test_who_waits_for_a_training_says_so_and_takes_it(bench, start, linear, lin
     words = ["train", "--defense", linear, "--data", linear_data, "--store", tmp_path]
     with Store(tmp_path).lock("training", spec.id, pytest.fail):
         process = start(*words)
-        said = process.stderr.readline()
+        said = line_with(process.stderr, "is in the hands of")
         assert f"training {spec.id} is in the hands of process {os.getpid()} on " in said
         assert process.poll() is None and not (tmp_path / "models").exists()
     process.communicate(timeout=300)
@@ -48,6 +50,15 @@ def test_two_runs_with_one_teacher_train_it_once(bench, start, tmp_path):
         assert bench(*words, "--store", tmp_path / "alone").code == 0
     alone, together = weights(tmp_path / "alone"), weights(tmp_path / "together")
     assert len(alone) == 3 and alone == together
+
+
+def line_with(stream, words, seconds=120):
+    """The first line of a process that has these words; it says others before, or nothing for ever."""
+    found = queue.Queue()
+    threading.Thread(
+        target=lambda: [found.put(line) for line in stream if words in line], daemon=True
+    ).start()
+    return found.get(timeout=seconds)
 
 
 def weights(store):

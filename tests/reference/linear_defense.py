@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.api import Defense, Deployed, FitContext, Task
 
@@ -41,6 +41,31 @@ class Linear:
     def deploy(self, net: nn.Module) -> Deployed:
         """The layer as it is."""
         return Deployed(predict=net)
+
+
+class Blind(nn.Module):
+    """The logits of a linear layer, with the gradient of another."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        channels, height, width = task.image_shape
+        self.linear = nn.Linear(channels * height * width, task.num_classes)
+        self.other = nn.Linear(channels * height * width, task.num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [n, K]."""
+        lead: Tensor = self.other(x.flatten(1))
+        logits: Tensor = self.linear(x.flatten(1)).detach() + lead - lead.detach()
+        return logits
+
+
+@dataclass(frozen=True)
+class Misled(Linear):
+    """The same with two layers, of which one answers and the other leads."""
+
+    def build(self, task: Task) -> nn.Module:
+        """Both layers; `fit` draws the weights of each."""
+        return Blind(task)
 
 
 _: Defense = Linear()

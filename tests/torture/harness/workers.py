@@ -39,7 +39,7 @@ class Gang:
         driver = start(self.base, partial(call, (*WORDS, "--workers", "2")))
         workers = self._wait(driver.pid, after)
         target = driver.pid if kind == "kill the driver" else (workers or [driver.pid])[after % 2 - 1]
-        _kill(target)
+        is_killed = _kill(target)
         end, faults = driver.end(), []
         if end.stuck or (end.raised and target != driver.pid):  # a worker that starts finds nobody to ask
             faults.append(f"the driver was stuck or raised: {end.told.strip().splitlines()[-1:]}")
@@ -50,7 +50,9 @@ class Gang:
         if again.code:
             faults.append(f"again: ended with {again.code}: {again.told.strip().splitlines()[-1:]}")
         faults += differences(self.expected, snapshot(self.base))
-        return Injection(NAME, kind, after, f"after {after} of 12 cells", tuple(faults))
+        return Injection(
+            NAME, kind, after, f"after {after} of 12 cells{'' if is_killed else ', too late'}", tuple(faults)
+        )
 
     def reset(self) -> None:
         """An empty store."""
@@ -92,11 +94,13 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _kill(pid: int) -> None:
+def _kill(pid: int) -> bool:
+    """Whether there was anything left to kill."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        return  # it was done before
+        return False
+    return True
 
 
 def _is_gone(pid: int) -> bool:

@@ -30,6 +30,16 @@ def test_wilson_is_that_of_scipy():
             assert wilson(count, n) == pytest.approx((due.low, due.high), abs=1e-9)
 
 
+@pytest.mark.parametrize("devices", ["x", [1], None, -1, 1.5])
+def test_devices_are_a_number_whoever_names_the_run(devices):
+    """Its id is that of its spec, as anybody can make it."""
+    made = copy.deepcopy(GENUINE)
+    made["spec"]["training"]["devices"] = devices
+    made["run_id"] = content_id(made["spec"])
+    with pytest.raises(BadData, match="devices"):
+        from_json(json.dumps(made))
+
+
 def changed(*path_and_value):
     *path, last, value = path_and_value
     made = copy.deepcopy(GENUINE)
