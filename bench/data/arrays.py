@@ -16,7 +16,7 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")
-"""The words for a part, among the names of arrays and of folders; validation images serve where there is no test."""
+"""The words for a part, in the names of arrays and of folders; without a test, validation images serve."""
 
 IMAGES = ("x", "image", "images", "data", "input", "inputs", "img", "imgs", "arr0")
 LABELS = ("y", "label", "labels", "target", "targets", "class", "arr1")
