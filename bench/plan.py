@@ -20,7 +20,7 @@ from bench.core.encoding import UNLABELLED, differences, encode, override
 from bench.core.files import why
 from bench.core.grammar import split, variant
 from bench.core.imports import FROM_FILE, has_run, is_given
-from bench.core.listing import listing
+from bench.core.listing import DEFAULT, listing
 from bench.core.own import OURS, with_own_imports
 from bench.core.threat import (
     DECISIONS,
@@ -265,7 +265,7 @@ class Request:
 
     defense: str
     data: str = "digits"
-    suite: str = "whitebox"
+    suite: str = DEFAULT
     attacks: tuple[str, ...] = ()  # in the place of a suite
     knowledge: str | None = None  # of these attacks, a word of KNOWLEDGE; None: white-box
     recipe: str = "short"

@@ -286,10 +286,11 @@ def _suites() -> Mapping[str, str]:
         "blackbox": "bench.suites.blackbox:BLACKBOX",
         "detection": "bench.suites.detection:DETECTION",
         "fast": "bench.suites.fast:FAST",
-        "fast@2": "bench.suites.fast:FAST_2",
+        "fast@1": "bench.suites.fast:FAST_1",
         "graybox": "bench.suites.graybox:GRAYBOX",
         "smoke": "bench.suites.smoke:SMOKE",
         "whitebox": "bench.suites.whitebox:WHITEBOX",
+        "whitebox@1": "bench.suites.whitebox:WHITEBOX_1",
     }
 
 

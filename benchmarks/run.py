@@ -26,6 +26,7 @@ BENCHMARKS = (
     "startup",
     "autoattack",
     "cascade",
+    "truth",
     "early_exit",
     "training_step",
     "many_records",
@@ -33,7 +34,7 @@ BENCHMARKS = (
 )
 """Each a module of this package with `measure(Settings) -> list[Row]`."""
 
-USUAL = tuple(name for name in BENCHMARKS if name not in ("many_records", "defenses"))
+USUAL = tuple(name for name in BENCHMARKS if name not in ("many_records", "defenses", "truth"))
 """What is measured unless something is named: all but what takes as long as all the others."""
 
 
@@ -42,7 +43,7 @@ USUAL = tuple(name for name in BENCHMARKS if name not in ("many_records", "defen
     "--only",
     multiple=True,
     type=click.Choice(BENCHMARKS),
-    help="Measure this; may be repeated.  [default: all but defenses]",
+    help="Measure this; may be repeated.  [default: all but defenses, truth and many_records]",
 )
 @click.option(
     "--defense",

@@ -42,7 +42,7 @@ class TargetScout(Attack):
     needs: ClassVar[Needs] = "gradients"
 
     targets: int = 3
-    steps: int = 20  # for each target, in the first round
+    steps: int = 15  # for each target, in the first round
     rounds: int = 1
 
     def __post_init__(self) -> None:

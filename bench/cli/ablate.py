@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from bench.cli import options
+from bench.core.listing import DEFAULT
 from bench.errors import BadValue, TrainingFailed, unknown
 
 if TYPE_CHECKING:  # a list of rows must not load torch
@@ -37,7 +38,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command()
 @click.argument("name", metavar="NAME")
-@click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of attacks.")
+@click.option("--suite", default=DEFAULT, show_default=True, metavar="NAME", help="Suite of attacks.")
 @options.norm
 @options.eps
 @options.examples

@@ -11,6 +11,7 @@ import click
 
 from bench.cli import options
 from bench.cli.left_out import left_out
+from bench.core.listing import DEFAULT
 from bench.errors import BadData, BadValue
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ SEVERAL = 4
 @click.argument("names", nargs=-1, required=True, metavar="NAME|RUN_ID|PATH...")
 @click.option(
     "--suite",
-    default="whitebox",
+    default=DEFAULT,
     show_default=True,
     metavar="NAME",
     help="Suite whose records stand for a defense that is given by name, or for a folder.",

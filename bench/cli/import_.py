@@ -11,6 +11,7 @@ import click
 
 from bench.cli import options
 from bench.core.counts import Count
+from bench.core.listing import DEFAULT
 from bench.errors import BadValue
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     metavar="NAME|RUN_ID",
     help="Whom the images are to fool: a run, or a defense with one run in the store.",
 )
-@click.option("--suite", default="whitebox", show_default=True, metavar="NAME", help="Suite of that run.")
+@click.option("--suite", default=DEFAULT, show_default=True, metavar="NAME", help="Suite of that run.")
 @click.option("--data", metavar="NAME", help="Its data set.  [default: the only one]")
 @click.option("--seed", type=Count(0), metavar="N", help="Its seed.  [default: the only one]")
 @options.norm

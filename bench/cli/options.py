@@ -238,7 +238,7 @@ suite = click.option(
     "--suite",
     metavar="NAME",
     callback=_checked(_find_suite),
-    help="Suite of attacks.  [default: whitebox, unless --attack names attacks]",
+    help="Suite of attacks.  [default: fast, unless --attack names attacks]",
 )
 attack = click.option(
     "--attack",

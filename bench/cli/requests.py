@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from bench.cli.console import Console
 from bench.cli.options import parse_settings, positive
 from bench.core.files import at_home
+from bench.core.listing import DEFAULT
 from bench.core.progress import Progress
 from bench.core.threat import LARGEST_RADIUS, Budget, Norm, parse_eps
 from bench.data.catalog import source, with_parameters
@@ -85,7 +86,7 @@ def as_request(
     return Request(
         defense=defense,
         data=data,
-        suite="whitebox" if suite is None else suite,
+        suite=DEFAULT if suite is None else suite,
         attacks=attacks,
         knowledge=knowledge,
         recipe=recipe,

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.cli.board import records_of
 from bench.cli.left_out import left_out
 from bench.core.exact import whole
-from bench.core.listing import typed_as
+from bench.core.listing import version
 from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
@@ -23,7 +23,7 @@ from bench.report.setting import require_alike, setting, suite_label
 class Wanted:
     """What the records of a defense that is given by name are to be of; None: whatever there is."""
 
-    suite: str
+    suite: str  # without its version: the newest that all defenses have
     fields: Mapping[str, object]  # of records
     radius: Fraction | None = None
     recipe: str | None = None  # its name, with what was overridden
@@ -61,7 +61,7 @@ class Wanted:
     def admits(self, record: Record) -> bool:
         """Whether a record is of it; a custom suite only where its label is given in full."""
         label = suite_label(record)
-        named = label if record.custom or "@" in self.suite else typed_as(label)
+        named = label if record.custom or "@" in self.suite else label.partition("@")[0]
         return (
             self.suite == named
             and all(value is None or getattr(record, name) == value for name, value in self.fields.items())
@@ -107,7 +107,7 @@ def selected(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, lis
                 "another --suite, --data, --eps, --examples, --arch, --recipe or --train-eps"
                 + (f"; or bench run --defense {name} --suite {wanted.suite}" if name in labels else ""),
             )
-    return _of_one_kind(_on_one_ground(found), labels)
+    return _of_one_kind(_on_one_ground(_of_one_version(found, wanted)), labels)
 
 
 def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:
@@ -123,6 +123,15 @@ def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:
         )
     require_alike(records)
     return records
+
+
+def _of_one_version(found: dict[str, list[Record]], wanted: Wanted) -> dict[str, list[Record]]:
+    """Of defenses with several versions of one suite, the newest that all have; else what there is."""
+    common = set.intersection(*({record.suite for record in records} for records in found.values()))
+    if "@" in wanted.suite or len(common) < 2:
+        return found
+    newest = max(common, key=version)
+    return {name: [one for one in records if one.suite == newest] for name, records in found.items()}
 
 
 def _on_one_ground(found: dict[str, list[Record]]) -> dict[str, list[Record]]:

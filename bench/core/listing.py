@@ -56,7 +56,10 @@ def place(suite: str) -> tuple[int, str]:
     return (LISTED.index(listed) if listed in LISTED else len(LISTED)), suite
 
 
-OTHER_VERSIONS = ("fast@2",)
+DEFAULT = "fast"
+"""The suite of a run that names none."""
+
+OTHER_VERSIONS = ("fast@1", "whitebox@1")
 """Suites beside that which the name alone means; each is typed by its id."""
 
 
@@ -64,6 +67,16 @@ def typed_as(suite: str) -> str:
     """How the suite of an id is typed: by its name alone, unless that means another version.
 
     >>> typed_as("fast@1"), typed_as("fast@2")
-    ('fast', 'fast@2')
+    ('fast@1', 'fast')
     """
     return suite if suite in OTHER_VERSIONS else suite.partition("@")[0]
+
+
+def version(suite: str) -> int:
+    """The version in the id or label of a suite; 0: there is none.
+
+    >>> version("fast@2"), version("fast@2[chunk=5]"), version("mine")
+    (2, 2, 0)
+    """
+    number = suite.partition("@")[2].partition("[")[0]
+    return int(number) if number.isdecimal() else 0

@@ -27,6 +27,7 @@ from bench.errors import BadData, BadValue
 from bench.evaluate.referee import TOLERANCE
 from bench.records.arrays import Unreadable, opened
 from bench.records.evidence import write
+from bench.records.files import sweep
 from bench.records.record import Imported, Record, to_json
 from bench.records.store import RunFolder, write_atomically
 from bench.records.verdicts import best_known_of, worst_case_of
@@ -84,7 +85,8 @@ def import_images(
             "them, expected images of the whole test set"
         )
     folder = options.store.run(record.run_id)
-    with options.store.lock("run", record.run_id, options.progress.say):
+    with options.store.lock("run", record.run_id, options.progress.say) as since:
+        sweep(folder.path, since)
         now = folder.record()  # others may have imported something meanwhile
         if now is None or dataclasses.replace(now, imported=record.imported, audit=record.audit) != record:
             raise BadData(

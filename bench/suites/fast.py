@@ -3,11 +3,11 @@
 `fast@2` says what it may have missed. A ladder climbs from the clean images; then three attackers look, each
 by itself, at what it left: Auto-PGD towards targets, restarts on another loss, random search. How many
 examples fell to only one of them tells how many are left to find (bench.core.doubt). Where that is more than
-0.2 points, three with more effort look again at what stands, the more the nearer to a mistake.
+0.2 points, four with more effort look again at what stands, the more the nearer to a mistake.
 
-`fast@1`, which is `fast` until both are compared on more networks: ladder and probe always run. Where the
-probe breaks nothing of 50 examples or more that the ladder left, the siege is skipped, and the record says
-how many were probed and how many may have been missed.
+`fast@1` stays as it was published: ladder and probe always run. Where the probe breaks nothing of 50 examples
+or more that the ladder left, the siege is skipped, and the record says how many were probed and how many may
+have been missed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.attacks.scouts import RestartScout, SearchScout, TargetScout
 from bench.core.threat import WHITE_BOX
 from bench.evaluate.follow_up import FollowUp, Scout
 
-FAST = Suite(
+FAST_1 = Suite(
     name="fast",
     version=1,
     trials=(
@@ -28,7 +28,15 @@ FAST = Suite(
     ),
 )
 
-FAST_2 = Suite(
+LONGER = (
+    TargetScout(targets=1, steps=20, rounds=4),
+    RestartScout(restarts=1, steps=20, rounds=4),
+    SearchScout(queries=60, share=0.3, rounds=5),
+    SearchScout(steps=0, queries=80, share=0.8, rounds=4),
+)
+"""Those who look at what is hard to break; the last asks for scores alone."""
+
+FAST = Suite(
     name="fast",
     version=2,
     trials=(
@@ -36,8 +44,9 @@ FAST_2 = Suite(
         Scout("targets", TargetScout(), WHITE_BOX),
         Scout("restarts", RestartScout(), WHITE_BOX),
         Scout("search", SearchScout(), WHITE_BOX),
-        Scout("targets_2", TargetScout(targets=2, steps=20, rounds=4), WHITE_BOX, sweep=2),
-        Scout("restarts_2", RestartScout(restarts=2, steps=15, rounds=4), WHITE_BOX, sweep=2),
-        Scout("search_2", SearchScout(queries=100, share=0.3, rounds=5), WHITE_BOX, sweep=2),
+        *(
+            Scout(f"{name}_2", attack, WHITE_BOX, sweep=2)
+            for name, attack in zip(("targets", "restarts", "search", "squares"), LONGER, strict=True)
+        ),
     ),
 )

@@ -31,11 +31,11 @@ def bench(capsys, tmp_path):
     return call
 
 
-RUN = ("run", "--defense", f"{LINEAR}:Linear", "--data", "synthetic", "--examples", "60", "--suite", "fast")
+RUN = ("run", "--defense", f"{LINEAR}:Linear", "--data", "synthetic", "--examples", "60", "--suite", "fast@1")
 
 
 def test_show_says_what_a_sequel_begins_with(bench):
-    _, out, _ = bench("show", "suite", "fast")
+    _, out, _ = bench("show", "suite", "fast@1")
     assert "what the column before it left, if probe broke anything or met fewer than 50 examples" in out
     _, out, _ = bench("show", "suite", "autoattack")
     assert out.count("what the column before it left") == 3 and "if " not in out.split("apgd_t")[-1]
@@ -75,7 +75,7 @@ def column(n, robust, queries, met=None):
     )
 
 
-SIEGE = SUITES.get("fast").trials[2]
+SIEGE = SUITES.get("fast@1").trials[2]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ SIEGE = SUITES.get("fast").trials[2]
 )
 def test_a_gate_shuts_on_evidence_alone_and_states_it(left, after, plays):
     cells = ColumnCells(outcomes={"ladder": column(80, left, 44), "probe": column(80, after, 233, left)})
-    said = needless(SIEGE, cells, SUITES.get("fast").trials)
+    said = needless(SIEGE, cells, SUITES.get("fast@1").trials)
     assert (said is None) == plays
     if left and not plays:
         found = re.fullmatch(
@@ -139,7 +139,7 @@ SCOUTS = ("targets", "restarts", "search")
 
 def test_scouts_go_on_from_the_ladder_each_by_itself_and_leave_no_doubt(bench):
     """On a linear network gradients lead straight to the optimum: three find nothing more."""
-    code, out, _ = bench(*RUN[:-1], "fast@2", "--json", "--eps", "0.01")
+    code, out, _ = bench(*RUN[:-1], "fast", "--json", "--eps", "0.01")
     record = json.loads(out)
     columns = {column["name"]: column for column in record["columns"]}
     left = columns["ladder"]["robust"]["count"]
@@ -156,7 +156,7 @@ def test_scouts_go_on_from_the_ladder_each_by_itself_and_leave_no_doubt(bench):
     assert doubt == {"attackers": 3, "met": left, "broke": 0, "alone": 0, "at_most": round(bound / 60, 6)}
     assert (
         f"may be up to {100 * doubt['at_most']:.1f} points too kind"
-        in bench(*RUN[:-1], "fast@2", "--eps", "0.01")[1]
+        in bench(*RUN[:-1], "fast", "--eps", "0.01")[1]
     )
 
 

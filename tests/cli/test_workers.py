@@ -113,11 +113,11 @@ class Backwards(InThisProcess):
 
 SUITES = {
     "smoke": [],
-    "fast": ["--eps", "0.1", "--set", "attack.probe.queries=20", "--set", "attack.siege.queries=40"],
+    "fast@1": ["--eps", "0.1", "--set", "attack.probe.queries=20", "--set", "attack.siege.queries=40"],
 }
 
 
-@pytest.mark.parametrize("suite", ["smoke", pytest.param("fast", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("suite", ["smoke", pytest.param("fast@1", marks=pytest.mark.slow)])
 def test_two_workers_and_any_order_give_the_examples_of_one(bench, words, suite, tmp_path, monkeypatch):
     words = ["run", *words, "--suite", suite, *SUITES[suite]]
     assert bench(*words, "--store", tmp_path / "one").code == 0
@@ -128,7 +128,7 @@ def test_two_workers_and_any_order_give_the_examples_of_one(bench, words, suite,
     assert bench(*words, "--store", tmp_path / "backwards").code == 0
     assert comparable(tmp_path / "one") == comparable(tmp_path / "backwards")
     columns = comparable(tmp_path / "one")[0]["columns"]
-    assert len({column["robust"]["count"] for column in columns if column["robust"]}) > 1 or suite == "fast"
+    assert len({column["robust"]["count"] for column in columns if column["robust"]}) > 1 or suite == "fast@1"
 
 
 @pytest.mark.slow

@@ -16,6 +16,9 @@ from harness.faults import KILLS, Fault, Operation
 from harness.scenarios import Scenario, call, write_data
 from harness.snapshot import differences, snapshot
 
+TOLD = ("bench: ", "FAIL ")
+"""How a line begins that says what is wrong: a sentence, or a proof of `bench verify` that does not hold."""
+
 
 @dataclass(frozen=True)
 class Injection:
@@ -128,7 +131,7 @@ def _of_the_hit(end: End, kind: str, usual: int) -> list[str]:
     faults = _of_an_end("hit", end)
     if end.code is None:
         faults.append("hit: it died of a signal")
-    elif end.code != usual and not any(line.startswith("bench: ") for line in end.told.splitlines()):
+    elif end.code != usual and not any(line.startswith(TOLD) for line in end.told.splitlines()):
         faults.append(f"hit: ended with {end.code} without a sentence: {_last(end.told)}")
     return faults
 
