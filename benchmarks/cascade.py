@@ -1,14 +1,19 @@
-"""`fast@1` beside `autoattack@1` and torchattacks' AutoAttack on trained networks: time, passes, verdicts."""
+"""`fast` beside `autoattack@1` and torchattacks' AutoAttack on trained networks: passes, verdicts, doubt."""
 
 from __future__ import annotations
 
+import shlex
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cli.requests import as_request
+from bench.cli.run import run as command
 from bench.core.outcomes import Outcomes, concatenate, worst_case
 from bench.plan import Request, plan_run
 from bench.records.record import Record
@@ -23,6 +28,12 @@ THEIRS = "torchattacks:AutoAttack"
 
 NOISE = 0.2
 """Points by which AutoAttack differs from itself under another seed."""
+
+FEW, SOME = 0.04, 0.15
+"""The share of AutoAttack's passes that the first sweep may take, and both may."""
+
+BACKWARD = 1.1
+"""Forwards that a backward counts as."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,10 @@ class Judged:
         n = 1 if what == "seconds" else self.record.examples
         return n * sum(float(getattr(column, what)) for column in played[:columns])
 
+    def passes(self, columns: int | None = None) -> float:
+        """Of the first columns, a backward counted as 1.1 forwards."""
+        return self.spent("forwards", columns) + BACKWARD * self.spent("backwards", columns)
+
 
 def measure(settings: Settings) -> list[Row]:
     """Trains or loads each network as `bench run` does."""
@@ -51,64 +66,59 @@ def measure(settings: Settings) -> list[Row]:
         return [row for text in settings.networks or NETWORKS for row in _rows(text, store, settings)]
 
 
-def _rows(text: str, store: Store, settings: Settings) -> list[Row]:
-    judged = {}
-    others = () if settings.networks else (THEIRS,)
-    for suite in ("autoattack", "fast", *others):
-        settings.say(f"{text}: {suite}")
-        judged[suite] = judge(text, suite, store, settings)
-    reference, fast = judged["autoattack"], judged["fast"]
-    masked = any(finding.code == "gradients-mislead" for finding in fast.record.findings)
-    n = reference.record.examples
-    found = [
-        ("fast@1 ladder, time", "seconds", 1, None if masked else 0.02),
-        ("fast@1 ladder and probe, time", "seconds", 2, None if masked else 0.12),
-        ("fast@1, time", "seconds", None, 0.5 if masked else None),
-        ("fast@1, forwards", "forwards", None, None),
-        ("fast@1, backwards", "backwards", None, None),
-    ]
-    what = f"{text}, n = {n}"
-    rows = [
-        Row("cascade", f"{what}: {name}", "autoattack@1", _ratio(fast, reference, of, columns), bar=bar)
-        for name, of, columns, bar in found
-    ]
-    candidates = {"fast@1": fast}
-    for name in others:
-        candidates["torchattacks.AutoAttack"] = judged[name]
+def _rows(text: str, store: Store, settings: Settings) -> Iterator[Row]:
+    settings.say(f"{text}: autoattack")
+    reference = judge(text, "autoattack", store, settings)
+    title = f"{reference.record.data} {reference.record.defense}, n = {reference.record.examples}"
+    for seed in range(settings.seeds):
+        settings.say(f"{text}: fast, seed {seed}")
+        yield from _beside(reference, judge(text, "fast", store, settings, seed), f"{title}, seed {seed}")
+    for name in () if settings.networks else (THEIRS,):
+        settings.say(f"{text}: {name}")
+        theirs = judge(text, name, store, settings)
         for of in ("seconds", "forwards", "backwards"):
-            title = f"{what}: torchattacks.AutoAttack, {'time' if of == 'seconds' else of}"
-            rows.append(Row("cascade", title, "autoattack@1", _ratio(judged[name], reference, of, None)))
-    for name, candidate in candidates.items():
-        kinder = 100 * (candidate.robust.mean() - reference.robust.mean())
-        only = reference.outcomes[0].ids[candidate.robust & ~reference.robust]
-        more = int((~candidate.robust & reference.robust).sum())
-        note = (
-            f"{100 * candidate.robust.mean():.1f} against {100 * reference.robust.mean():.1f} %; "
-            f"AutoAttack alone breaks {len(only)}{_listed(only)}, {name} alone {more}"
-        )
-        bar = NOISE if name == "fast@1" else None
-        title = f"{what}: {name}, points above"
-        rows.append(Row("cascade", title, "autoattack@1", float(kinder), bar=bar, note=note))
-    return rows
+            what = f"{title}: torchattacks.AutoAttack, {'time' if of == 'seconds' else of}"
+            yield Row("cascade", what, "autoattack@1", _ratio(theirs.spent(of), reference.spent(of)))
+        yield _kinder(theirs, reference, f"{title}: torchattacks.AutoAttack", bar=None)
 
 
-def judge(text: str, suite: str, store: Store, settings: Settings) -> Judged:
-    """DATA:DEFENSE@ARCHITECTURE under a suite, or under one attack where the name has a colon."""
-    data, _, rest = text.rpartition(":")  # data may have a colon of its own: folder:PATH
-    defense, _, architecture = rest.partition("@")
-    chosen = {"attacks": (suite,)} if ":" in suite else {"suite": suite}
-    spec = plan_run(
-        Request(
-            defense=defense,
-            data=data,
-            architecture=architecture or None,
-            recipe=settings.recipe,
-            examples=settings.examples or "all",
-            data_root=settings.data_root,
-            **chosen,  # type: ignore[arg-type]
-        )
+def _beside(reference: Judged, fast: Judged, title: str) -> Iterator[Row]:
+    """Passes of the first sweep and of all, and verdicts."""
+    is_long = len([column for column in fast.record.columns if column.robust is not None]) > FIRST["fast@2"]
+    whole = reference.passes()
+    bar = 1.0 if not reference.robust.any() else SOME if is_long else FEW
+    first = _ratio(fast.passes(FIRST["fast@2"]), whole)
+    yield Row("cascade", f"{title}: first sweep, passes", "autoattack@1", first)
+    yield Row("cascade", f"{title}: passes", "autoattack@1", _ratio(fast.passes(), whole), bar=bar)
+    yield Row(
+        "cascade", f"{title}: time", "autoattack@1", _ratio(fast.spent("seconds"), reference.spent("seconds"))
     )
-    options = Options(store, data_root=settings.data_root, device=str(settings.device))
+    yield _kinder(fast, reference, f"{title}: {fast.record.suite}", bar=NOISE)
+
+
+def _kinder(one: Judged, reference: Judged, title: str, bar: float | None) -> Row:
+    """By how many points a suite leaves more than AutoAttack, and which examples only one of them broke."""
+    kinder = 100 * (one.robust.mean() - reference.robust.mean())
+    only = reference.outcomes[0].ids[one.robust & ~reference.robust]
+    more = int((~one.robust & reference.robust).sum())
+    doubt = one.record.doubt
+    note = (
+        f"{100 * one.robust.mean():.1f} against {100 * reference.robust.mean():.1f} %; "
+        f"AutoAttack alone breaks {len(only)}{_listed(only)}, the other alone {more}"
+        + ("" if doubt is None else f"; may be up to {100 * doubt.at_most:.1f} points too kind, it says")
+    )
+    return Row("cascade", f"{title}, points above", "autoattack@1", float(kinder), bar=bar, note=note)
+
+
+def judge(text: str, suite: str, store: Store, settings: Settings, seed: int = 0) -> Judged:
+    """A network under a suite, or under one attack where the name has a colon.
+
+    The network is DATA:DEFENSE@ARCHITECTURE, or words of `bench run`: "--defense loaded --checkpoint ...".
+    """
+    request = _typed(text, store, settings) if text.startswith("-") else _named(text, settings)
+    chosen: dict[str, Any] = {"attacks": (suite,)} if ":" in suite else {"suite": suite}
+    spec = plan_run(replace(request, seed=seed, examples=settings.examples or "all", **chosen))
+    options = Options(store, data_root=request.data_root, device=str(settings.device), stale=settings.stale)
     record = run(spec, options)
     folder = store.run(spec.id)
     outcomes = []
@@ -121,28 +131,45 @@ def judge(text: str, suite: str, store: Store, settings: Settings) -> Judged:
     return Judged(record, tuple(outcomes))
 
 
+def _named(text: str, settings: Settings) -> Request:
+    data, _, rest = text.rpartition(":")  # data may have a colon of its own: folder:PATH
+    defense, _, architecture = rest.partition("@")
+    return Request(
+        defense=defense,
+        data=data,
+        architecture=architecture or None,
+        recipe=settings.recipe,
+        data_root=settings.data_root,
+    )
+
+
+def _typed(text: str, store: Store, settings: Settings) -> Request:
+    words = command.make_context("bench run", shlex.split(text)).params | {"store": store.root}
+    return as_request(**{"data_root": settings.data_root, **words})
+
+
+FIRST = {"fast@1": 2, "fast@2": 4}
+"""How many columns are played always."""
+
+
 def figures(reference: Record, fast: Record) -> tuple[str, ...]:
     """What the page shows of two records: eps, n, both accuracies, passes over the reference's in percent.
 
-    Passes of the first column, of two and of all; a backward counts as 1.1 forwards.
+    Passes of the first column, of those that are played always, and of all.
     """
-
-    def passes(record: Record, columns: int | None = None) -> float:
-        judged = Judged(record, ())
-        return judged.spent("forwards", columns) + 1.1 * judged.spent("backwards", columns)
-
-    whole = passes(reference)
-    shares = [f"{100 * passes(fast, columns) / whole:.1f}" for columns in (1, 2, None)]
-    if sum(column.robust is not None for column in fast.columns) < 3:
-        shares[2] = "no siege"
+    judged, whole = Judged(fast, ()), Judged(reference, ()).passes()
+    always = FIRST[fast.suite]
+    shares = [f"{100 * judged.passes(columns) / whole:.1f}" for columns in (1, always, None)]
+    if sum(column.robust is not None for column in fast.columns) <= always:
+        shares[2] = "no siege" if fast.suite == "fast@1" else "settled"
     worst = [record.worst_case for record in (reference, fast)]
     accuracies = [f"{100 * share.value:.1f}" if share else "-" for share in worst]
-    return (reference.eps, str(reference.examples), *accuracies, *shares)
+    doubt = [] if fast.doubt is None else [f"{100 * fast.doubt.at_most:.1f}"]
+    return (reference.eps, str(reference.examples), *accuracies, *shares, *doubt)
 
 
-def _ratio(one: Judged, other: Judged, of: str, columns: int | None) -> float | None:
-    below = other.spent(of)
-    return one.spent(of, columns) / below if below else None
+def _ratio(one: float, below: float) -> float | None:
+    return one / below if below else None
 
 
 def _listed(ids: NDArray[np.int64]) -> str:

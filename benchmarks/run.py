@@ -55,11 +55,16 @@ USUAL = tuple(name for name in BENCHMARKS if name not in ("many_records", "defen
     "--network",
     "networks",
     multiple=True,
-    metavar="DATA:DEFENSE@ARCH",
-    help="Attack this one by the cascade; may be repeated.  [default: one on digits]",
+    metavar="DATA:DEFENSE@ARCH|WORDS",
+    help="Attack this one by the cascade, or what these words of bench run name; may be repeated.  "
+    "[default: one on digits]",
 )
 @click.option("--recipe", default="short", show_default=True, help="How those are trained.")
 @click.option("--examples", type=click.IntRange(min=1), help="Images of each of them.  [default: all]")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Of the attacks on loaded ones."
+)
+@click.option("--accept-stale", is_flag=True, help="Use what other code computed in the store.")
 @click.option("--store", type=click.Path(path_type=Path), help="Keep those networks and runs there.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where data sets lie.")
 @click.option("--quick", is_flag=True, help="A quarter of each batch: for a first look.")
@@ -79,6 +84,8 @@ def main(
     networks: tuple[str, ...],
     recipe: str,
     examples: int | None,
+    seeds: int,
+    accept_stale: bool,
     store: Path | None,
     data_root: Path | None,
     save: Path | None,
@@ -99,6 +106,13 @@ def main(
     for name in defenses:
         if name not in FORMULAS:
             raise click.BadParameter(f"{name!r} is not one of {', '.join(FORMULAS)}", param_hint="--defense")
+    trained = [name for name in networks if not name.startswith("-")]
+    if seeds > 1 and (trained or not networks):
+        raise click.BadParameter(
+            f"{(*trained, 'the usual network')[0]} would be trained anew with each of {seeds} seeds, "
+            "expected loaded networks: --network '--defense loaded --checkpoint FILE ...'",
+            param_hint="--seeds",
+        )
     if threads is not None:
         torch.set_num_threads(threads)
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -112,6 +126,8 @@ def main(
         networks=networks,
         recipe=recipe,
         examples=examples,
+        seeds=seeds,
+        stale="accept" if accept_stale else "refuse",
         store=store,
         data_root=data_root,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -29,6 +30,8 @@ class Settings:
     ] = ()  # that the cascade attacks: DATA:DEFENSE@ARCHITECTURE; empty: its own choice
     recipe: str = "short"  # by which those are trained
     examples: int | None = None  # of each data set; None: all
+    seeds: int = 1  # of the attacks on each network
+    stale: Literal["refuse", "rerun", "accept"] = "refuse"  # what is done with what other code made
     store: Path | None = None  # where those networks and runs are kept; None: nowhere
     data_root: Path | None = None
 
