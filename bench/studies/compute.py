@@ -36,12 +36,15 @@ def compute(spec: StudySpec, options: Options) -> Any:
     """
     study = row(spec.name)
     found = None if options.stale == "rerun" else _answer(study, spec, options)
-    if found is not None:
-        return found
-    options.store.prepare()
-    with _alone(study, spec, options) as since:
-        found = None if options.stale == "rerun" else _answer(study, spec, options)
-        return _computed(study, spec, options, since) if found is None else found
+    if found is None:
+        options.store.prepare()
+        with _alone(study, spec, options) as since:
+            found = None if options.stale == "rerun" else _answer(study, spec, options)
+            found = _computed(study, spec, options, since) if found is None else found
+    sweep_behind(spec.runs, options)
+    for run in spec.runs:
+        note_files(run, options.store)
+    return found
 
 
 @contextmanager
@@ -82,9 +85,6 @@ def _computed(study: Study, spec: StudySpec, options: Options, since: float) -> 
     found: Any = study.module("record").RECORD(
         **_heading(study, measuring, figures, cells, made), **figures.fields
     )
-    sweep_behind(spec.runs, options)
-    for run in spec.runs:
-        note_files(run, options.store)
     path = study.where(options.store.root, spec.id)
     for name, content in figures.files.items():
         write_atomically(path.parent / name, content)
