@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench import errors as errors
-    from bench.interface.result import Given, Result, Results
+    from bench.interface.result import Given, Result, Results, SuiteResults
     from bench.interface.shown import Shown
 
 __version__ = "0.1.0"
@@ -33,7 +33,7 @@ def evaluate(
     *,
     norm: str | None = None,
     eps: str | float | Fraction | None = None,
-    suite: str | None = None,
+    suite: str | Sequence[str] | None = None,
     attacks: str | Sequence[str] | None = None,
     knowledge: str | None = None,
     examples: int | str | None = None,
@@ -46,7 +46,7 @@ def evaluate(
     store: str | Path | None = None,
     rerun: bool = False,
     progress: bool = True,
-) -> Result:
+) -> Result | SuiteResults:
     """Attack a network that this program holds, and judge the result; nothing is registered or trained.
 
     `model` is an nn.Module, or a function, from images [n, C, H, W] in [0, 1] to logits [n, classes]. It is
@@ -58,14 +58,15 @@ def evaluate(
     `eps`, and are all attacked unless `examples` says how many; for a data set all three have defaults.
 
     `suite` (whitebox unless others are named), `attacks` and `knowledge` are the command's, as is `settings`:
-    {"attack.pgd_20.steps": 50}. `name` is what tables call the network. `store` is a folder to keep the
-    record in, which answers when the same is asked again; without one all lies in a temporary folder for as
-    long as the result. `progress=False` is silent.
+    {"attack.pgd_20.steps": 50}. Of several suites, ["fast", "smoke"], one result has all, and the worst case
+    over them. `name` is what tables call the network. `store` is a folder that keeps the record and answers
+    when the same is asked again; without one all lies in a temporary folder for as long as the result.
+    `progress=False` is silent.
 
     Raises:
         bench.errors.BenchError: a name, a value, the network or the images are not as they must be.
     """
-    found: Result = _interface("evaluate").evaluate(
+    found: Result | SuiteResults = _interface("evaluate").evaluate(
         model,
         x,
         y,
@@ -94,7 +95,7 @@ def run(
     data: str | None = None,
     resize: int | None = None,
     crop: int | None = None,
-    suite: str | None = None,
+    suite: str | Sequence[str] | None = None,
     attacks: str | Sequence[str] | None = None,
     knowledge: str | None = None,
     norm: str | None = None,
@@ -127,18 +128,19 @@ def run(
     accept_stale: bool = False,
     offline: bool = False,
     progress: bool = True,
-) -> Result:
+) -> Result | SuiteResults:
     """Train a defense or load its weights, and attack it: what `bench run` does, to the same record.
 
     Every word is an option of the command, with its meaning and its default where it is None: the store is
     the folder `runs`, and a run that is complete there answers from its record. `epochs=5` is short for
-    `settings={"recipe.epochs": 5}`, and `settings` for `--set`. Everything is computed in this process unless
-    there are more `workers` or `devices`; a script that asks for these needs a main guard.
+    `settings={"recipe.epochs": 5}`, and `settings` for `--set`. Of several suites, ["whitebox", "blackbox"],
+    one result has all, and the worst case over them. Everything is computed in this process unless there are
+    more `workers` or `devices`; a script that asks for these needs a main guard.
 
     Raises:
         bench.errors.BenchError: what the command would print in its place.
     """
-    found: Result = _interface("evaluate").run(
+    found: Result | SuiteResults = _interface("evaluate").run(
         defense,
         data=data,
         resize=resize,

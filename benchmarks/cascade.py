@@ -144,7 +144,7 @@ def _named(text: str, settings: Settings) -> Request:
 
 
 def _typed(text: str, store: Store, settings: Settings) -> Request:
-    words = command.make_context("bench run", shlex.split(text)).params | {"store": store.root}
+    words = command.make_context("bench run", shlex.split(text)).params | {"store": store.root, "suite": None}
     return as_request(**{"data_root": settings.data_root, **words})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,17 @@ Bench = Callable[..., Told]
 
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str]) -> Bench:
-    """Call the command in this process."""
+    """Call the command in this process; `usual` holds options with their values, but those of `words`."""
     from bench.cli.main import main
 
-    def call(*words: object) -> Told:
+    def call(*words: object, usual: Sequence[object] = ()) -> Told:
+        command, *typed = (str(word) for word in words)
+        named = {word.partition("=")[0] for word in typed}
+        for option, value in zip(usual[::2], usual[1::2], strict=True):
+            typed = typed if option in named else [str(option), str(value), *typed]
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            main([str(word) for word in words])
+            main([command, *typed])
         told = capsys.readouterr()
         return Told(left.value.code, told.out, told.err)
 

@@ -36,9 +36,16 @@ class AblationRow(NamedTuple):
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@options.command()
 @click.argument("name", metavar="NAME")
-@click.option("--suite", default=DEFAULT, show_default=True, metavar="NAME", help="Suite of attacks.")
+@click.option(
+    "--suite",
+    default=DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    callback=options.one_suite,
+    help="Suite of attacks.",
+)
 @options.norm
 @options.eps
 @options.examples

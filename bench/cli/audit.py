@@ -14,7 +14,7 @@ from bench.errors import BadData, BadValue
 from bench.records.record import Record
 
 
-@click.command()
+@options.command()
 @click.argument("names", nargs=-1, metavar="[RUN_ID|DEFENSE]...")
 @click.option("--all", "everything", is_flag=True, help="Audit every run of the store.  [default: no]")
 @click.option(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.report.exchange import Published
 
 
-@click.command()
+@options.command()
 @click.argument("records", nargs=-1, metavar="[RUN_ID|PATH]...")
 @options.store
 @click.option("--data", metavar="NAME", help="Boards of this data set alone.  [default: of all]")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.check import Checked
 
 
-@click.command()
+@options.command()
 @click.argument("name")
 @options.settings
 @options.as_json

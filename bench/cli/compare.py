@@ -25,13 +25,14 @@ SEVERAL = 4
 """Up to how many networks every pair is told in a sentence, too."""
 
 
-@click.command()
+@options.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME|RUN_ID|PATH...")
 @click.option(
     "--suite",
     default=DEFAULT,
     show_default=True,
     metavar="NAME",
+    callback=options.one_suite,
     help="Suite whose records stand for a defense that is given by name, or for a folder.",
 )
 @click.option("--data", metavar="NAME", help="Their data set.  [default: the one that all names share]")

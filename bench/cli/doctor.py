@@ -39,7 +39,7 @@ class Observation:
     remedy: str = ""
 
 
-@click.command()
+@options.command()
 @options.data_root
 @options.store
 @click.option(

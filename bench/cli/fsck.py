@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.fsck.flaw import Flaw
 
 
-@click.command()
+@options.command()
 @click.argument("store", type=click.Path(path_type=Path), default=STORE)
 @click.option(
     "--repair",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.runner.imported import Judged
 
 
-@click.command("import")
+@options.command("import")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.npy")
 @click.option(
     "--defense",
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     metavar="NAME|RUN_ID",
     help="Whom the images are to fool: a run, or a defense with one run in the store.",
 )
-@click.option("--suite", default=DEFAULT, show_default=True, metavar="NAME", help="Suite of that run.")
+@click.option(
+    "--suite",
+    default=DEFAULT,
+    show_default=True,
+    metavar="NAME",
+    callback=options.one_suite,
+    help="Suite of that run.",
+)
 @click.option("--data", metavar="NAME", help="Its data set.  [default: the only one]")
 @click.option("--seed", type=Count(0), metavar="N", help="Its seed.  [default: the only one]")
 @options.norm

@@ -20,7 +20,7 @@ Entry = dict[str, str]
 RUNS = "runs"
 
 
-@click.command("list")
+@options.command("list")
 @click.argument("kind", required=False, metavar="[KIND]")
 @click.option(
     "--backend",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import click
 
 from bench.core.counts import Count
 from bench.core.exact import whole
+from bench.core.listing import typed_as
 from bench.core.places import STORE
 from bench.errors import BadValue, UnknownName, near, unknown
 
@@ -86,6 +88,29 @@ def _find_suite(text: str) -> None:
     from bench.registry import SUITES
 
     SUITES.location(text.partition("@")[0])
+
+
+def _suites(_: click.Context, __: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of all suites, however many stand in one word, each of which is there and named once."""
+    found: dict[str, str] = {}
+    for name in (name.strip() for word in value for name in word.split(",")):
+        _find_suite(name)
+        if (other := found.get(typed_as(name))) is not None:
+            told = f"{name!r} twice" if other == name else f"{other!r} and {name!r}, which are one suite"
+            raise BadValue(f"--suite gives {told}, expected every suite once", f"--suite {','.join(found)}")
+        found[typed_as(name)] = name
+    return tuple(found.values())
+
+
+def one_suite(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """The suite of a command that is of one alone."""
+    first, comma, _rest = (value or "").partition(",")
+    if comma:
+        raise BadValue(
+            f"--suite is {value!r}, expected one suite, because only `bench run` takes several",
+            f"--suite {first.strip() or 'NAME'}",
+        )
+    return value
 
 
 def _find_attack(text: str) -> None:
@@ -236,9 +261,11 @@ settings = click.option(
 )
 suite = click.option(
     "--suite",
-    metavar="NAME",
-    callback=_checked(_find_suite),
-    help="Suite of attacks.  [default: fast, unless --attack names attacks]",
+    multiple=True,
+    metavar="NAME,...",
+    callback=_suites,
+    help="Suite of attacks, or several for one training: whitebox,graybox,blackbox.  [default: fast, "
+    "unless --attack names attacks]",
 )
 attack = click.option(
     "--attack",
@@ -377,8 +404,36 @@ of_others = several(checkpoint, factory, normalize, classes, randomized, attacka
 """Which weights are attacked, and what is said of a network that others trained."""
 
 
+class Once(click.Command):
+    """A command that refuses an option given again, where click would keep the last value and say nothing."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What is left of the words, and the parameters of the context.
+
+        Raises:
+            BadValue: an option of one value is given twice.
+        """
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        left = super().parse_args(ctx, args)
+        for option, times in Counter(order).items():
+            if times > 1 and isinstance(option, click.Option) and not (option.multiple or option.is_flag):
+                raise BadValue(
+                    f"{max(option.opts, key=len)} is given {'twice' if times == 2 else f'{times} times'}, "
+                    "expected it once",
+                    "a command for each",
+                )
+        return left
+
+
+def command(name: str | None = None, **more: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """What makes a command of a function; see `Once`."""
+    return click.command(name, cls=Once, **more)
+
+
 class Commands(click.Group):
     """A group of commands that guesses what a misspelt one was meant to be."""
+
+    command_class = Once
 
     def resolve_command(
         self, context: click.Context, arguments: list[str]

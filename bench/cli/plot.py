@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _KINDS = "\n".join(f"  {name:<14}{kind.shows} ({kind.made_by})" for name, kind in KINDS.items())
 
 
-@click.command(
+@options.command(
     epilog=f"\b\nKinds, and the command that makes what they are drawn of:\n{_KINDS}\n\n"
     "Start with: bench plot scatter leaderboards --suite whitebox --data mnist --eps 0.3 --out figures"
 )
@@ -31,7 +31,12 @@ _KINDS = "\n".join(f"  {name:<14}{kind.shows} ({kind.made_by})" for name, kind i
     metavar="KIND",
     help="The same as KIND before the names; repeatable.  [default: all that diagnostics hold]",
 )
-@click.option("--suite", metavar="NAME", help="Of runs, only those of this suite.  [default: all]")
+@click.option(
+    "--suite",
+    metavar="NAME",
+    callback=options.one_suite,
+    help="Of runs, only those of this suite.  [default: all]",
+)
 @click.option("--data", metavar="NAME", help="Only what is of this data set.  [default: all]")
 @click.option("--eps", metavar="RADIUS", help="Only what is of this radius.  [default: all]")
 @click.option(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.records.store import RunFolder
 
 
-@click.command()
+@options.command()
 @click.argument("records", nargs=-1, required=True, metavar="RUN_ID|PATH...")
 @options.store
 @click.option(

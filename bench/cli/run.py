@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ MISSED = 3
 """The exit code of a run whose worst case is below --fail-under."""
 
 
-@click.command()
+@options.command()
 @options.defense
 @options.suite
 @options.attack
@@ -68,38 +69,73 @@ MISSED = 3
 )
 @options.as_json
 def run(board: Path | None, fail_under: str | None, junit: Path | None, as_json: bool, **words: Any) -> int:
-    """Train a defense (or load its weights), attack it with a suite or named attacks, and print the table.
+    """Train a defense (or load its weights), attack it with suites or named attacks, and print the table.
 
-    A run that was killed goes on from where it stopped; one that is complete answers from its record.
+    A run that was killed goes on from where it stopped; one that is complete answers from its record. Each
+    suite is a run of its own; of several, the table ends with the worst case over all of them.
     """
     from bench.cli.requests import as_options
+    from bench.cli.suites import as_junit, shown, worst_case
+    from bench.records.store import write_atomically
 
     least = None if fail_under is None else _percent(fail_under)
     _require_places(board, junit)
-    record = answered(words, as_options(**words))
-    missed = None if least is None else _missed(record, least)
-    _print(record, as_json)
+    records = answered(words, as_options(**words))
+    missed = None if least is None else _missed(records, least)
+    click.echo(shown(records, as_json), nl=False)
     if board is not None:
         _write_board(words["store"], board)
     if junit is not None:
-        _write_junit(record, missed, junit)
+        write_atomically(junit, as_junit(records, missed).encode())
+        click.echo(f"junit: {junit}", err=True)
     if missed is not None:
         click.echo(f"bench: {missed}", err=True)
         return MISSED
-    return 0 if record.status == "complete" else 1
+    whole = all(record.status == "complete" for record in records)
+    return 0 if whole and worst_case(records) is not None else 1
 
 
-def answered(words: Mapping[str, Any], how: Options) -> Record:
-    """The record that all options but those of printing ask for: from the store, or computed now.
+def answered(words: Mapping[str, Any], how: Options) -> list[Record]:
+    """The record of each suite that all options but those of printing ask for, in their order.
+
+    It is from the store, or computed now. What can be known to be wrong with any is told before the first is
+    computed.
 
     Raises:
         BenchError: a word is wrong, or data, weights or store are not as they must be.
     """
-    question = _question(words)
-    answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
-    if answer is not None:
-        return _told_again(answer, how)
-    return _computed(words, how, question)
+    from bench.cli.suites import came_to, require_one_ground
+
+    asked = [_Asked.of({**words, "suite": suite}, how) for suite in words["suite"] or (None,)]
+    answers = [one.answer for one in asked if one.answer is not None]
+    if len(answers) == len(asked):
+        require_one_ground((a.record.suite, a.record.data, a.record.examples) for a in answers)
+        return [_told_again(answer, how) for answer in answers]
+    specs = [_planned(one.words) for one in asked]
+    require_one_ground((spec.suite.id, spec.training.data, spec.suite.examples) for spec in specs)
+    if len(specs) == 1:
+        return [_computed(asked[0], specs[0], how)]
+    found = []
+    for place, (one, spec) in enumerate(zip(asked, specs, strict=True), 1):
+        how.progress.say(f"suite {place} of {len(specs)}: {spec.suite.id}")
+        found.append(_told_again(one.answer, how) if one.answer else _computed(one, spec, how))
+        how.progress.say(came_to(found[-1]))
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One run, in the words of its user."""
+
+    words: Mapping[str, Any]
+    question: Question | None  # None: more than words decides the record
+    answer: Answer | None  # None: nothing in the store is known to be it
+
+    @classmethod
+    def of(cls, words: Mapping[str, Any], how: Options) -> _Asked:
+        question = _question(words)
+        answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
+        return cls(words, question, answer)
 
 
 def _question(words: Mapping[str, Any]) -> Question | None:
@@ -121,15 +157,20 @@ def _told_again(answer: Answer, how: Options) -> Record:
     return answer.record
 
 
-def _computed(words: Mapping[str, Any], how: Options, question: Question | None) -> Record:
-    """The record of the planned run, and a note of what it answers."""
+def _planned(words: Mapping[str, Any]) -> RunSpec:
+    """What will be done for the words of one run."""
     from bench.cli.requests import as_request
 
     request = as_request(**words)  # says what is wrong with a name, before torch is loaded
 
     from bench.plan import plan_run
 
-    spec = plan_run(request)
+    return plan_run(request)
+
+
+def _computed(asked: _Asked, spec: RunSpec, how: Options) -> Record:
+    """The record of the planned run, and a note of what it answers."""
+    words, question = asked.words, asked.question
     said = list(_worth_saying(spec, words["surrogate"] is not None))
     for sentence in said:
         how.progress.say(sentence)
@@ -190,15 +231,6 @@ def _worth_saying(spec: RunSpec, surrogate: bool) -> Iterator[str]:
         yield from _steps_for_another_eps(trial, spec.budget)
 
 
-def _print(record: Record, as_json: bool) -> None:
-    from bench.cli.board import width
-    from bench.records.record import to_json
-    from bench.report.render import terminal
-    from bench.report.table import run_table
-
-    click.echo(to_json(record) if as_json else terminal(run_table(record), width()), nl=False)
-
-
 def _steps_for_another_eps(trial: Trial, budget: Budget) -> Iterator[str]:
     """What to know of steps in pixel units that are a library's default for an eps other than this."""
     from bench.core.encoding import describe
@@ -245,25 +277,20 @@ def _require_places(board: Path | None, junit: Path | None) -> None:
         require_writable(junit.absolute().parent, "folder of the report", "--junit FILE")
 
 
-def _missed(record: Record, least: Fraction) -> str | None:
-    """That the worst case is below what it should be, in a sentence; None: it is not, or there is none."""
+def _missed(records: Sequence[Record], least: Fraction) -> str | None:
+    """That the worst case over all is below what it should be, in a sentence; None: it is not, or unknown."""
+    from bench.cli.suites import worst_case
+    from bench.core.text import listed
     from bench.report.render import percent
 
-    found = record.worst_case
+    found = worst_case(records)
     if found is None or 100 * Fraction(found.count, found.n) >= least:
         return None
+    ids = [record.run_id for record in records]
     return (
-        f"the worst case of run {record.run_id} is {percent(found)} %, expected at least "
-        f"{float(least):g} % (--fail-under)"
+        f"the worst case of {'run' if len(ids) == 1 else 'runs'} {listed(ids)} is {percent(found)} %, "
+        f"expected at least {float(least):g} % (--fail-under)"
     )
-
-
-def _write_junit(record: Record, missed: str | None, path: Path) -> None:
-    from bench.records.store import write_atomically
-    from bench.report.junit import junit
-
-    write_atomically(path, junit(record, missed).encode())
-    click.echo(f"junit: {path}", err=True)
 
 
 def _write_board(store: Path, folder: Path) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
+from bench.cli import options
 
-@click.command()
+
+@options.command()
 @click.argument("records", nargs=-1, metavar="[RECORD|FOLDER]...", type=click.Path(path_type=Path))
 @click.option(
     "--out",

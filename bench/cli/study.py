@@ -40,7 +40,7 @@ def command(name: str) -> click.Command:
         return _measured(study, names, given, **typed)
 
     decorated = options.several(options.networks, misplaced, *own.OPTIONS, *shared)(called)
-    return click.command(name, help=own.__doc__)(decorated)
+    return options.command(name, help=own.__doc__)(decorated)
 
 
 def _measured(

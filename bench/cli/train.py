@@ -10,7 +10,7 @@ import click
 from bench.cli import options
 
 
-@click.command()
+@options.command()
 @options.defense
 @options.network
 @options.as_json

@@ -13,7 +13,7 @@ from bench.cli import options
 from bench.errors import BadValue
 
 
-@click.command()
+@options.command()
 @click.argument("run", metavar="RUN_ID|PATH")
 @click.option(
     "--cells",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -30,6 +31,15 @@ def is_id(name: object) -> bool:
     (True, False)
     """
     return isinstance(name, str) and re.fullmatch(r"[0-9a-f]{12}", name) is not None
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them.
+
+    >>> listed(["a", "b", "c"]), listed(["a"]), listed([])
+    ('a, b and c', 'a', '')
+    """
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
 
 
 def in_a_spreadsheet(value: T) -> T | str:

@@ -59,6 +59,8 @@ def _read(record: Record, place: Path) -> Result:
 def _result(given: object, hint: str) -> Result:
     if isinstance(given, (Result, Record)):
         return given if isinstance(given, Result) else Result(given)
+    if isinstance(given, Results):
+        raise BadValue(f"there are {len(given)} results in the place of one, expected one of them", hint)
     raise BadValue(
         f"there is something of type {type(given).__name__}, expected results of bench.run, bench.evaluate "
         "or bench.load_records",

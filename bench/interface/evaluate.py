@@ -16,12 +16,13 @@ import torch
 from bench.cli.requests import as_options, as_request
 from bench.cli.run import answered
 from bench.cli.run import run as command
+from bench.cli.suites import require_one_ground
 from bench.data import memory as arrays
 from bench.data.load import load
 from bench.data.memory import HeldArrays
 from bench.errors import BadData, BadValue
 from bench.interface.given import arrays_of, first_images, name_of, network_of
-from bench.interface.result import Result
+from bench.interface.result import Result, SuiteResults
 from bench.interface.words import progress_of, radius, settings_of, tidy, words_of
 from bench.plan import RunSpec, plan_run
 from bench.runner.options import pick_device
@@ -43,14 +44,15 @@ def run(
     epochs: int | None,
     progress: bool,
     **given: Any,
-) -> Result:
+) -> Result | SuiteResults:
     """See bench.run."""
     overridden = settings_of({**(settings or {}), "recipe.epochs": epochs})
     given["eps"], given["train_eps"] = radius(given["eps"]), radius(given["train_eps"])
     words = words_of(command, {"defense": defense, "settings": overridden, **given})
     how = as_options(**words, progress=progress_of(progress))
     with tidy(how.progress):
-        return Result(answered(words, how), how)
+        results = [Result(record, how) for record in answered(words, how)]
+    return _as_asked(results, given["suite"])
 
 
 def evaluate(
@@ -64,7 +66,7 @@ def evaluate(
     progress: bool,
     preset: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **given: Any,
-) -> Result:
+) -> Result | SuiteResults:
     """See bench.evaluate; `preset` holds settings that are values already: part -> field -> value."""
     given["eps"] = radius(given["eps"])
     if not isinstance(x, str):
@@ -75,14 +77,28 @@ def evaluate(
     given |= {"settings": settings_of(settings), "store": store or place.path / "runs"}
     words = words_of(command, {**given, **_found_by(network, data, place)})
     how = as_options(**words, progress=progress_of(progress))
-    request = as_request(**words)
-    spec = plan_run(dataclasses.replace(request, settings=_merged(preset, request.settings)))
+    specs = [_planned({**words, "suite": suite}, preset) for suite in words["suite"] or (None,)]
+    require_one_ground((spec.suite.id, spec.training.data, spec.suite.examples) for spec in specs)
     if not isinstance(data, str):
-        _require_nothing_trained(spec)
-    spec = _titled(spec, name or f"{name_of(model)}-{network.digest[:6]}")
+        for spec in specs:
+            _require_nothing_trained(spec)
+    title = name or f"{name_of(model)}-{network.digest[:6]}"
+    held = network, data, *([] if store else [place])
     with tidy(how.progress):
-        record = compute(spec, how)
-    return Result(record, how, (network, data, *([] if store else [place])))
+        results = [Result(compute(_titled(spec, title), how), how, held) for spec in specs]
+    return _as_asked(results, given["suite"])
+
+
+def _as_asked(results: list[Result], suite: object) -> Result | SuiteResults:
+    """One result, unless several suites were named or a list of them was given."""
+    alone = len(results) == 1 and not isinstance(suite, (list, tuple))
+    return results[0] if alone else SuiteResults(tuple(results))
+
+
+def _planned(words: Mapping[str, Any], preset: Mapping[str, Mapping[str, Any]]) -> RunSpec:
+    """The run of one suite, with settings that are values already."""
+    request = as_request(**words)
+    return plan_run(dataclasses.replace(request, settings=_merged(preset, request.settings)))
 
 
 class Place:

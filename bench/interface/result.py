@@ -16,6 +16,7 @@ from bench.interface.words import tidy
 from bench.records.evidence import images
 from bench.records.record import Interval, Record
 from bench.report.frame import frame
+from bench.report.suites import lacking, over_suites, suites_table
 from bench.report.table import run_table
 from bench.runner.options import Options
 
@@ -121,7 +122,7 @@ Given = Result | Record
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Results(Sequence[Result]):
-    """Several results, in the order of their ids."""
+    """Several results; those that were read are in the order of their ids."""
 
     results: tuple[Result, ...]
 
@@ -144,6 +145,67 @@ class Results(Sequence[Result]):
     def __getitem__(self, place: int | slice) -> Result | Results:
         return Results(self.results[place]) if isinstance(place, slice) else self.results[place]
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         lines = [f"{one.record.run_id}  {one.record.defense}, {one.record.suite}" for one in self.results]
         return "\n".join([f"{len(self)} results", *lines])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class SuiteResults(Results):
+    """The results of one network under several suites, in the order in which these were asked for.
+
+    A notebook shows them as one table, and `print` as the command does.
+    """
+
+    @property
+    def worst_case(self) -> Interval:
+        """The share of all n examples that hold against every column of every suite, example by example.
+
+        Raises:
+            BadData: there is none, because a column failed.
+        """
+        row = over_suites([result.record for result in self])
+        if row.in_all is None:
+            raise BadData(
+                f"there is no worst case over all suites ({lacking(row)}), expected columns that do not fail"
+            )
+        return row.in_all
+
+    @property
+    def images(self) -> BrokenImages:
+        """The adversarial images of all suites: of each example that fell, that of the first that broke it.
+
+        Raises:
+            BadData: a suite kept none.
+        """
+        found = [(result.record.suite, result.images) for result in self]
+        ids, first = np.unique(np.concatenate([held.ids for _, held in found]), return_index=True)
+        columns = [f"{suite} {column}" for suite, held in found for column in held.columns]
+        return BrokenImages(
+            np.concatenate([held.x for _, held in found])[first],
+            ids,
+            np.concatenate([held.labels for _, held in found])[first],
+            tuple(columns[place] for place in first),
+        )
+
+    def audit(self) -> Shown:
+        """What `bench audit` says of each.
+
+        Raises:
+            BenchError: the network's weights are not at hand.
+        """
+        audits = [result.audit() for result in self]
+        tables = tuple(table for found in audits for table in found.tables)
+        return Shown(tables, tuple(told for found in audits for told in found.sentences))
+
+    def __str__(self) -> str:
+        return str(self._shown)
+
+    def _repr_html_(self) -> str:
+        return self._shown._repr_html_()
+
+    @property
+    def _shown(self) -> Shown:
+        return Shown((suites_table([result.record for result in self]),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from bench.core.text import listed
 from bench.core.traits import ANSWERED_BY
 from bench.records.claims import Claim
 from bench.report.render import percent
@@ -64,7 +65,7 @@ def _told_of_more(row: BoardRow) -> str:
     spared = {
         suite: found[0].value for suite, found in row.worst.items() if found and suite not in row.counted
     }
-    by = _listed([suite for suite, value in spared.items() if value == row.lowest]) or "images of others"
+    by = listed([suite for suite, value in spared.items() if value == row.lowest]) or "images of others"
     told = f"+ {row.name} falls to {100 * row.lowest:.1f} % under {by}, which not all rows met"
     figure = f"{percent(row.shared)} %, its worst case over the suites that count"
     if row.has_a_hole:
@@ -79,13 +80,9 @@ def _told_of_rank(rows: Sequence[BoardRow], suites: Sequence[str]) -> str:
     of_all = [suite for suite in suites if all(suite in row.counted for row in rows)]
     of_some = [suite for suite in suites if any(suite in row.counted for row in rows) and suite not in of_all]
     of_none = [suite for suite in suites if suite not in of_all + of_some]
-    told = f"rank: by the lowest worst case over {_listed(of_all)}"
+    told = f"rank: by the lowest worst case over {listed(of_all)}"
     if of_some:
-        told += f", and {_listed(of_some)} where a defense is made of what asks for it"
+        told += f", and {listed(of_some)} where a defense is made of what asks for it"
     if of_none:
-        told += f"; {_listed(of_none)}, which too few rows met, only where a note says so (+)"
+        told += f"; {listed(of_none)}, which too few rows met, only where a note says so (+)"
     return told
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 
+from bench.core.text import listed
 from bench.records.record import Column, Finding, Record
 from bench.report.render import percent
+from bench.report.suites import lacking, over_suites
 from bench.report.table import WORST
 
 
@@ -16,6 +19,29 @@ def junit(record: Record, missed: str | None = None) -> str:
     A column that failed is an error, one that was skipped is skipped. What blocks the record from boards and
     what was missed are failures of the worst case.
     """
+    return _as_text(_suite(record, missed))
+
+
+def junit_of_suites(records: Sequence[Record], missed: str | None = None) -> str:
+    """The same of several suites, one after the other, and of the worst case over all of them."""
+    row = over_suites(records)
+    named = f"{records[0].defense} under {listed([record.suite for record in records])}"
+    found = ET.Element("testsuites", {"name": _plain(named)})
+    found.extend(_suite(record, None) for record in records)
+    why = lacking(row)
+    counts = {"tests": "1", "failures": str(int(missed is not None)), "errors": str(int(why is not None))}
+    whole = ET.SubElement(found, "testsuite", {"name": _plain(named), **counts, "skipped": "0"})
+    case = ET.SubElement(whole, "testcase", {"classname": _plain(records[0].data), "name": WORST})
+    if why is not None:
+        ET.SubElement(case, "error", {"message": _plain(why), "type": "attack"})
+    elif missed is not None:
+        ET.SubElement(case, "failure", {"message": _plain(missed), "type": "robustness"})
+    elif row.in_all is not None:
+        ET.SubElement(case, "system-out").text = f"robust accuracy {percent(row.in_all)} %"
+    return _as_text(found)
+
+
+def _suite(record: Record, missed: str | None) -> ET.Element:
     blocks = [finding for finding in record.findings if finding.severity == "block"]
     suite = ET.Element("testsuite", _counts(record, bool(blocks or missed)))
     facts = ET.SubElement(suite, "properties")
@@ -24,8 +50,12 @@ def junit(record: Record, missed: str | None = None) -> str:
     for column in record.columns:
         _add_column(suite, record, column)
     _add_worst_case(suite, record, blocks, missed)
-    ET.indent(suite)
-    return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+    return suite
+
+
+def _as_text(found: ET.Element) -> str:
+    ET.indent(found)
+    return ET.tostring(found, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _counts(record: Record, failed: bool) -> dict[str, str]:

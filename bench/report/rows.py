@@ -12,6 +12,7 @@ from bench.core.traits import owed
 from bench.errors import BadValue
 from bench.records.follow_ups import chain
 from bench.records.record import Balanced, Column, Finding, Interval, Record
+from bench.records.verdicts import held_in_all
 from bench.report.audit import signs
 from bench.report.setting import suite_label
 
@@ -56,6 +57,14 @@ class BoardRow:
         """The worst case over the suites that count; None: it has none of them."""
         found = [self.worst[suite] for suite in self.counted]
         return min((held[0] for held in found if held), key=lambda held: held.value, default=None)
+
+    @property
+    def in_all(self) -> Interval | None:
+        """What holds against every column of all its records, example by example: never above `lowest`.
+
+        None: a record has no worst case, or does not say what held.
+        """
+        return held_in_all(self.records)
 
     @property
     def met_more(self) -> bool:

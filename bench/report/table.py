@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.core.traits import owed, told
-from bench.records.record import Column, Doubt, Record, Training
+from bench.records.record import Column, Doubt, Finding, Record, Training
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, percent
 
 COLUMNS = (
@@ -33,7 +35,17 @@ CLEAN, WORST, BEST_KNOWN = "clean", "worst case", "best known"
 
 
 def run_table(record: Record) -> Table:
-    """The table that a run prints; read from its record alone.
+    """The table that a run prints; read from its record alone."""
+    return Table(title(record), COLUMNS, tuple(rows(record)), facts(record), tuple(notes(record)))
+
+
+def title(record: Record) -> str:
+    """Whose table it is."""
+    return f"{record.defense} under {record.suite}{' (custom)' if record.custom else ''}"
+
+
+def rows(record: Record, whole: str = "all of them") -> list[tuple[Cell, ...]]:
+    """A row for each trial, between clean accuracy and the worst case over `whole`.
 
     Robust accuracy is over all n examples, attack success and queries over those that a column met: right
     when clean, and left by the columns that it goes on from. Forwards and backwards are means over all n.
@@ -49,9 +61,9 @@ def run_table(record: Record) -> Table:
         record.seed,
     )
     blank: tuple[Cell, ...] = (None,) * 8
-    rows: list[tuple[Cell, ...]] = [(*name, CLEAN, "none", record.clean, *blank, None)]
+    found: list[tuple[Cell, ...]] = [(*name, CLEAN, "none", record.clean, *blank, None)]
     for trial in record.columns:
-        rows.append(
+        found.append(
             (
                 *name,
                 trial.name,
@@ -69,11 +81,11 @@ def run_table(record: Record) -> Table:
             )
         )
     left_out = [trial.name for trial in record.columns if trial.robust is None]
-    rows.append(
+    found.append(
         (
             *name,
             WORST,
-            "all of them",
+            whole,
             record.worst_case,
             *blank,
             f"without {', '.join(left_out)}" if left_out else None,
@@ -81,9 +93,8 @@ def run_table(record: Record) -> Table:
     )
     if record.imported:
         known = f"with {', '.join(found.file for found in record.imported)}"
-        rows.append((*name, BEST_KNOWN, known, record.best_known, *blank, None))
-    title = f"{record.defense} under {record.suite}{' (custom)' if record.custom else ''}"
-    return Table(title, COLUMNS, tuple(rows), _facts(record), _notes(record))
+        found.append((*name, BEST_KNOWN, known, record.best_known, *blank, None))
+    return found
 
 
 def note(trial: Column) -> str | None:
@@ -112,18 +123,20 @@ def untrained(trained: Training | None) -> str | None:
     return f"nothing was trained beyond its parts ({parts})" if parts else "nothing was trained"
 
 
-def adaptive_notes(record: Record) -> list[str]:
-    """What a randomized defense was asked, and which attacks this record owes the defense's traits."""
-    notes = []
+def adaptive_notes(record: Record, others: Sequence[Column] = ()) -> list[str]:
+    """What a randomized defense was asked, and which attacks it is owed, by these others' columns, too."""
+    found = []
     if record.draws > 1:
-        notes.append(
+        found.append(
             f"randomized: a verdict is the class that most of {record.draws} answers name, "
             f"a gradient the mean of {record.eot_samples} passes"
         )
-    lacking = owed(record.traits, {trait for column in record.columns for trait in column.answers})
+    lacking = owed(
+        record.traits, {trait for column in (*record.columns, *others) for trait in column.answers}
+    )
     if lacking:
-        notes.append(f"owes an adaptive attack: no column here answers {told(lacking)} (--suite adaptive)")
-    return notes
+        found.append(f"owes an adaptive attack: no column here answers {told(lacking)} (--suite adaptive)")
+    return found
 
 
 def doubt_note(doubt: Doubt) -> str:
@@ -139,13 +152,14 @@ def doubt_note(doubt: Doubt) -> str:
     )
 
 
-def _facts(record: Record) -> tuple[tuple[str, str], ...]:
+def facts(record: Record) -> tuple[tuple[str, str], ...]:
+    """What a reader must know before the table; the last is the run."""
     trained = record.training
     weights = untrained(trained) or record.recipe
     if trained:
         epoch = f"{trained.checkpoint} epoch {trained.epoch} of {trained.epochs}"
         weights = f"{record.recipe}, {untrained(trained) or epoch}"
-    facts = [
+    found = [
         ("defense", record.defense),
         ("data", f"{record.data}, {record.examples} examples"),
         ("budget", record.budget),
@@ -155,35 +169,41 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
         ("run", record.run_id if record.status == "complete" else f"{record.run_id} (failed)"),
     ]
     if record.paper:
-        facts.insert(1, ("paper", record.paper))
-    return tuple(facts)
+        found.insert(1, ("paper", record.paper))
+    return tuple(found)
 
 
-def _notes(record: Record) -> tuple[str, ...]:
-    notes = [f"{found.severity}: {found.code}: {found.detail}" for found in record.findings]
+def notes(record: Record, others: Sequence[Column] = ()) -> list[str]:
+    """What a reader must know after the table; `others`: the columns of other suites beside it."""
+    found = [told_of(finding) for finding in record.findings]
     if (kept := record.evidence) is not None:
-        notes.append(
+        found.append(
             f"evidence: {kept.images} adversarial images; from their file {percent(kept.again)} %, "
             f"rounded to 8 bits {percent(kept.rounded)} % ({kept.left} leave the budget by it)"
         )
     of_others = ("network: ", "weights: ", "attack: ")
-    notes += [note if note.startswith(of_others) else f"numerics: {note}" for note in record.provenance.notes]
+    found += [note if note.startswith(of_others) else f"numerics: {note}" for note in record.provenance.notes]
     if record.reconstruction:
-        notes.append(f"a reconstruction: {record.reconstruction}")
-    notes += adaptive_notes(record)
+        found.append(f"a reconstruction: {record.reconstruction}")
+    found += adaptive_notes(record, others)
     if any(trial.after is not None for trial in record.columns):
-        notes.append(
+        found.append(
             "met, broke: such a column goes on from the one before it; its robust accuracy is that of both, "
             "its success and queries are over the examples that it met"
         )
     if record.doubt is not None:
-        notes.append(doubt_note(record.doubt))
+        found.append(doubt_note(record.doubt))
     if record.custom:
-        notes.append(f"custom: {record.why_custom}, so this run is on no published board")
+        found.append(f"custom: {record.why_custom}, so this run is on no published board")
     if any(trial.moved for trial in record.columns):
-        notes.append("moved: candidates outside the budget or the box, which the referee projected")
+        found.append("moved: candidates outside the budget or the box, which the referee projected")
     if any(trial.lost for trial in record.columns):
-        notes.append("lost: successes that the attack had on the way and did not return; they count")
+        found.append("lost: successes that the attack had on the way and did not return; they count")
     if any(trial.invalid for trial in record.columns):
-        notes.append("invalid: candidates that were not numbers, replaced by the clean image")
-    return tuple(notes)
+        found.append("invalid: candidates that were not numbers, replaced by the clean image")
+    return found
+
+
+def told_of(found: Finding) -> str:
+    """A finding in one line."""
+    return f"{found.severity}: {found.code}: {found.detail}"

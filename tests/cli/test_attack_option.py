@@ -15,7 +15,7 @@ def run(bench, linear, linear_data, tmp_path):
 
     def call(*words, eps="1/20"):
         given = ["--data", linear_data, "--examples", "all", "--store", tmp_path / "runs"]
-        return bench("run", "--defense", linear, *given, "--eps", eps, *words)
+        return bench("run", "--defense", linear, *words, usual=[*given, "--eps", eps])
 
     return call
 

@@ -72,8 +72,9 @@ def test_steps_and_restarts(bench, words, robust_count):
 def test_the_curve_over_queries_is_that_of_the_stored_outcomes(bench, words, tmp_path):
     from bench.records.store import RunFolder
 
-    given = ("--eps", "1/5", "--set", "attack.square.queries=150", "--json")
-    (curve,) = read(bench(*words, "--over", "queries", *given))
+    given = ("--set", "attack.square.queries=150", "--json")
+    place = words.index("--eps") + 1
+    (curve,) = read(bench(*words[:place], "1/5", *words[place + 1 :], "--over", "queries", *given))
     folder = RunFolder(tmp_path / "runs" / "curves" / curve["id"])
     whole = concatenate([Outcomes(**folder.held("00", number)[0]) for number in range(3)])
     held = survival(whole)

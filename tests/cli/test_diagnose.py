@@ -54,7 +54,7 @@ def look(bench, images, tmp_path):
 
     def call(*words, defense=HALVING):
         given = ["--data", f"npz:{path}", "--eps", "1/20", "--examples", "60", "--store", tmp_path / "runs"]
-        return bench("diagnose", defense, *given, *words)
+        return bench("diagnose", defense, *words, usual=given)
 
     return call
 

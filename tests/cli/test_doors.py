@@ -118,6 +118,14 @@ def test_a_complete_run_answers_without_torch_and_with_the_same_table(store: str
     assert quick.stderr == planned.stderr
 
 
+def test_complete_runs_of_several_suites_answer_without_torch(store: str) -> None:
+    both = (*RUN[:4], "smoke,whitebox", *RUN[5:], "--store", store)
+    code, _, error = told(*both)
+    assert code == 0 and error.count("is complete") == 1, error
+    code, loaded, error = told(*both, "--json", "--fail-under", "0")
+    assert code == 0 and loaded == [] and error.count("this is its record, nothing was computed") == 2
+
+
 WORDS = {"defense": "standard", "attacks": (), "seed": 0, "eps": "8/255"}
 
 

@@ -28,7 +28,7 @@ def run(bench, linear, linear_data, tmp_path):
 
     def call(*words, defense=linear, eps="1/20", store=tmp_path / "runs"):
         given = ["--data", linear_data, "--suite", "smoke", "--examples", "all", "--store", store]
-        return bench("run", "--defense", defense, *given, "--eps", eps, *words)
+        return bench("run", "--defense", defense, *words, usual=[*given, "--eps", eps])
 
     return call
 

@@ -47,19 +47,8 @@ class Stranger:
 
     def run(self, *words: str, data: str = "npz:d.npz", suite: str = "smoke") -> Any:
         """`bench run --defense loaded` with these words."""
-        defense = () if "--defense" in words else ("--defense", "loaded")
-        common = (
-            "--data",
-            data,
-            "--suite",
-            suite,
-            "--examples",
-            "20",
-            "--offline",
-            "--no-evidence",
-            "--json",
-        )
-        return self.bench("run", *defense, *common, *words)
+        usual = ("--defense", "loaded", "--data", data, "--suite", suite, "--examples", "20")
+        return self.bench("run", "--offline", "--no-evidence", "--json", *words, usual=usual)
 
     def record(self, *words: str, **given: str) -> dict[str, Any]:
         """The record that the command prints; it is complete."""

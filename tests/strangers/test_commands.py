@@ -74,16 +74,8 @@ def folder_of(folder, monkeypatch, classes, spoilt=0, n=40):
 
 
 def loaded(classes=4, *words):
-    common = (
-        "--checkpoint",
-        "w.pt",
-        "--factory",
-        f"net{classes}.py:Net",
-        "--data",
-        "npz:d.npz",
-        "--eps",
-        EPS,
-    )
+    eps = () if "--eps" in words else ("--eps", EPS)
+    common = ("--checkpoint", "w.pt", "--factory", f"net{classes}.py:Net", "--data", "npz:d.npz", *eps)
     return ("run", "--defense", "loaded", *common, *words)
 
 
@@ -123,6 +115,7 @@ def test_a_label_is_printed_and_is_no_part_of_the_weights(bench, mine):
         ("x" * 41, "at most 40"),
         ("a/b", "letters, digits"),
     ],
+    ids=["pgd_at", "loaded", "two words", "41 letters", "a/b"],
 )
 def test_a_label_that_means_something_else_is_refused_and_what_is_advised_works(bench, mine, label, told):
     advised = refused(bench(*loaded(4, "--suite", "smoke", "--label", label)), told, repr(label))
@@ -322,9 +315,19 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("command", "name"), [("transfer", "id"), ("run", "loaded"), *((command, "my_net") for command in NAMED)]
-)
+NAMINGS = {
+    "transfer, by its run": ("transfer", "id"),
+    "run, as loaded": ("run", "loaded"),
+    "transfer, by its label": ("transfer", "my_net"),
+    "curve, by its label": ("curve", "my_net"),
+    "shift, by its label": ("shift", "my_net"),
+    "detect, by its label": ("detect", "my_net"),
+    "run, by its label": ("run", "my_net"),
+    "ensemble, by its label": ("ensemble", "my_net"),
+}
+
+
+@pytest.mark.parametrize(("command", "name"), NAMINGS.values(), ids=NAMINGS)
 def test_a_network_is_named_by_its_label_its_run_or_loaded(bench, judged, command, name):
     known = the_record()["run_id"][:6] if name == "id" else name
     code, out, err = bench(*[word.replace("NAME", known) for word in NAMED[command]], *SHORT)

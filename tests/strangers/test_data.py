@@ -126,7 +126,9 @@ def pictures(folder, arrays, size=None, names=("class0", "class1", "class2", "cl
 
 
 @pytest.mark.parametrize(
-    "parts", [("train", "test"), ("Training", "val"), ("train", "Valid"), (None, "Testing")]
+    "parts",
+    [("train", "test"), ("Training", "val"), ("train", "Valid"), (None, "Testing")],
+    ids=["train and test", "Training and val", "train and Valid", "Testing alone"],
 )
 def test_parts_in_any_usual_spelling(stranger, arrays, parts):
     train, test = parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -15,4 +16,7 @@ def test_the_table_of_situations_is_made_from_these_tests():
     page = made.page()
     told = (HERE.parent.parent / "docs" / "strangers.md").read_text(encoding="utf-8")
     assert told == page, "python -m tests.strangers > docs/strangers.md"
-    assert sum(line.startswith("| ") for line in page.splitlines()) >= 60
+    heads = ("| situation | what happens |", "| --- | --- |")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and line not in heads]
+    assert len(rows) >= 60 and len({*rows}) == len(rows), "each says what is given"
+    assert not [row for row in rows if re.search(r"[(){}*+]", row)], "words, and no source: give it ids"
