@@ -43,6 +43,7 @@ from bench.data.identity import identity
 from bench.data.load import load
 from bench.data.outputs import outputs_of
 from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
+from bench.evaluate.follow_up import Scout
 from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import is_architecture, module_of
@@ -856,10 +857,13 @@ def _check_attack(name: str, trial: Trial, budget: Budget) -> None:
 
 
 def _check_norms(suite: Suite, budget: Budget) -> None:
-    """A suite is played whole or not at all: its worst case would be one of fewer attacks."""
+    """A suite is played whole or not at all: its worst case would be one of fewer attacks.
+
+    But for scouts, which only look again at what others left: they are skipped, and say so.
+    """
     for trial in suite.trials:
         norms = norms_of(trial.attack)
-        if budget.norm not in norms:
+        if budget.norm not in norms and not isinstance(trial, Scout):
             raise BadValue(
                 f"the attack {trial.column} of {suite.id} has {told(norms)}, but the budget's norm is "
                 f"{budget.norm.value}, expected attacks that have it, named one by one",

@@ -29,11 +29,10 @@ SEVERAL = 4
 @click.argument("names", nargs=-1, required=True, metavar="NAME|RUN_ID|PATH...")
 @click.option(
     "--suite",
-    default=DEFAULT,
-    show_default=True,
     metavar="NAME",
     callback=options.one_suite,
-    help="Suite whose records stand for a defense that is given by name, or for a folder.",
+    help="Suite whose records stand for a defense that is given by name, or for a folder.  "
+    f"[default: {DEFAULT} if all have it, else the one that they share]",
 )
 @click.option("--data", metavar="NAME", help="Their data set.  [default: the one that all names share]")
 @options.norm
@@ -54,7 +53,7 @@ SEVERAL = 4
 @options.as_json
 def compare(
     names: tuple[str, ...],
-    suite: str,
+    suite: str | None,
     data: str | None,
     norm: str | None,
     eps: str | None,

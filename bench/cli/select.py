@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.cli.board import records_of
 from bench.cli.left_out import left_out
 from bench.core.exact import whole
-from bench.core.listing import version
+from bench.core.listing import DEFAULT, version
 from bench.core.threat import parse_eps
 from bench.errors import BadValue
 from bench.publish import read_records
@@ -23,7 +23,7 @@ from bench.report.setting import require_alike, setting, suite_label
 class Wanted:
     """What the records of a defense that is given by name are to be of; None: whatever there is."""
 
-    suite: str  # without its version: the newest that all defenses have
+    suite: str | None  # without its version: the newest that all defenses have
     fields: Mapping[str, object]  # of records
     radius: Fraction | None = None
     recipe: str | None = None  # its name, with what was overridden
@@ -32,7 +32,7 @@ class Wanted:
     @classmethod
     def of(
         cls,
-        suite: str,
+        suite: str | None,
         *,
         data: str | None = None,
         norm: str | None = None,
@@ -60,15 +60,19 @@ class Wanted:
 
     def admits(self, record: Record) -> bool:
         """Whether a record is of it; a custom suite only where its label is given in full."""
-        label = suite_label(record)
-        named = label if record.custom or "@" in self.suite else label.partition("@")[0]
         return (
-            self.suite == named
+            self._is_of_suite(record)
             and all(value is None or getattr(record, name) == value for name, value in self.fields.items())
             and self.radius in (None, Fraction(record.eps))
             and (self.recipe is None or record.recipe in (self.recipe, f"{self.recipe}, {record.trained_at}"))
             and (self.train_radius is None or self.train_radius == _radius_in_training(record))
         )
+
+    def _is_of_suite(self, record: Record) -> bool:
+        label = suite_label(record)
+        if self.suite is None:
+            return not record.custom
+        return self.suite == (label if record.custom or "@" in self.suite else label.partition("@")[0])
 
 
 def _number(text: str) -> int:
@@ -101,11 +105,15 @@ def selected(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, lis
         found[name] = sorted(filter(wanted.admits, behind), key=lambda record: record.seed)
         if not found[name]:
             held = sorted({_told(record) for record in behind})
+            under = f" under {wanted.suite}" if wanted.suite else ""
             raise BadValue(
-                f"{name} has no record under {wanted.suite} with what was asked for, its records are of "
-                f"{'; '.join(held)}",
+                f"{name} has no record{under} with what was asked for, its records are of {'; '.join(held)}",
                 "another --suite, --data, --eps, --examples, --arch, --recipe or --train-eps"
-                + (f"; or bench run --defense {name} --suite {wanted.suite}" if name in labels else ""),
+                + (
+                    f"; or bench run --defense {name} --suite {wanted.suite or DEFAULT}"
+                    if name in labels
+                    else ""
+                ),
             )
     return _of_one_kind(_on_one_ground(_of_one_version(found, wanted)), labels)
 
@@ -126,12 +134,17 @@ def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:
 
 
 def _of_one_version(found: dict[str, list[Record]], wanted: Wanted) -> dict[str, list[Record]]:
-    """Of defenses with several versions of one suite, the newest that all have; else what there is."""
+    """Of defenses with several versions of one suite, the newest that all have; else what there is.
+
+    Where no suite was asked for, the usual one of a run is, if all have it.
+    """
+    name = wanted.suite or DEFAULT
     common = set.intersection(*({record.suite for record in records} for records in found.values()))
-    if "@" in wanted.suite or len(common) < 2:
+    versions = [suite for suite in common if suite.partition("@")[0] == name]
+    if "@" in name or not versions:
         return found
-    newest = max(common, key=version)
-    return {name: [one for one in records if one.suite == newest] for name, records in found.items()}
+    newest = max(versions, key=version)
+    return {given: [one for one in records if one.suite == newest] for given, records in found.items()}
 
 
 def _on_one_ground(found: dict[str, list[Record]]) -> dict[str, list[Record]]:

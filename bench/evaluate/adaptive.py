@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from bench.api import Attack, Deployed, Trait, Trial, nested
 from bench.attacks.losses import stands_in
+from bench.attacks.norms import norms_of, told
 from bench.attacks.others.signature import OthersAttack
 from bench.attacks.pgd import PGD
 from bench.core.threat import Feedback, Source
@@ -25,6 +26,8 @@ class _Climbs(Protocol):
 def why_skipped(trial: Trial, arena: Arena) -> str | None:
     """Why a trial says nothing about this defense; None: it does."""
     deployed, source = arena.deployed, trial.knowledge.gradients
+    if arena.budget.norm not in (norms := norms_of(trial.attack)):
+        return f"it has {told(norms)}, and the budget's norm is {arena.budget.norm.value}"
     least = max(part.least_classes for part in nested(trial.attack))
     if arena.num_classes < least:
         return f"its loss is defined for {least} classes or more, and there are {arena.num_classes}"

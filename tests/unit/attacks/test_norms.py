@@ -216,8 +216,8 @@ def test_norms_are_those_that_run(name: str, problem) -> None:
             plan_run(request)
 
 
-@pytest.mark.parametrize(("suite", "budget"), [("whitebox", L0), ("autoattack", L0), ("fast", L1)])
+@pytest.mark.parametrize(("suite", "budget"), [("whitebox@2", L0), ("autoattack@1", L0), ("fast@2", L1)])
 def test_suites_are_played_whole_or_refused(suite: str, budget: Budget) -> None:
-    with pytest.raises(BadValue, match=rf"of {suite}@1 has .*--attack pgd --attack fmn --norm"):
-        plan_run(Request("standard", suite=suite, budget=budget))
+    with pytest.raises(BadValue, match=rf"of {suite} has .*--attack pgd --attack fmn --norm"):
+        plan_run(Request("standard", suite=suite.removesuffix("@2").removesuffix("@1"), budget=budget))
     assert plan_run(Request("standard", suite="whitebox", budget=L1)).budget == L1
