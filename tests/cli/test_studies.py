@@ -18,6 +18,7 @@ SMALLEST = {
     "shift": ["--only", "contrast", *CHUNKS],
     "transfer": ["--attack", "noise", *CHUNKS],
     "detect": ["--detector", "max_softmax", "--attack", "noise", *CHUNKS],
+    "certify": ["--at", "1/40", "--attack", "fgsm", *CHUNKS],
     "diagnose": [],  # one chunk holds everything that it shows
 }
 """The cheapest thing that each can be asked for."""

@@ -9,7 +9,7 @@ whichever is tighter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,8 @@ class Bounds:
         self._box = box_around(x, budget)
         self._steps: list[Step] = []
         self._spans: dict[str, Span] = {"": self._box}
-        self._relaxed: dict[str, HandOn] = {}
+        self._ends: dict[str, HandOn] = {}  # by the ends of what a step's values lie between
+        self._relaxed: dict[str, HandOn] = {}  # by lines
         for step in steps.on(x):
             self._take(step)
         if not self._steps or self._steps[-1].value.dim() != 2:
@@ -63,7 +64,10 @@ class Bounds:
         classes = self._steps[-1].value.shape[1]
         others = torch.eye(classes, dtype=self._x.dtype, device=self._x.device)
         rows = F.one_hot(y, classes).to(self._x)[None] - others[:, None]  # [K, n, K]
-        least = self._least(len(self._steps), rows)
+        end = len(self._steps)
+        least = self._least(end, rows, self._ends)
+        if self._tight:
+            least = torch.maximum(least, self._least(end, rows, self._relaxed))
         return least.scatter(0, y[None], torch.inf).amin(0)
 
     @property
@@ -76,7 +80,8 @@ class Bounds:
         if step.kind != "affine":
             if self._tight and not self._is_exact:
                 self._tighten(step.sources[0])
-            self._relaxed[step.name] = _relaxed(step, self._spans[step.sources[0]], self._tight)
+            span = self._spans[step.sources[0]]
+            self._ends[step.name], self._relaxed[step.name] = _between(step, span), _relaxed(step, span)
         self._steps.append(step)
         self._spans[step.name] = through(step, *(self._spans[source] for source in step.sources))
 
@@ -92,14 +97,14 @@ class Bounds:
             rows = torch.zeros(len(places), *low.shape, dtype=low.dtype, device=low.device)
             rows[torch.arange(len(places)), :, places] = 1.0
             rows = rows.view(len(places), *span.low.shape)
-            least = self._least(end, torch.cat([rows, -rows]))
+            least = self._least(end, torch.cat([rows, -rows]), self._relaxed)
             ends = least[: len(places)].T, -least[len(places) :].T
             low[:, places] = torch.maximum(low[:, places], ends[0])
             high[:, places] = torch.minimum(high[:, places], ends[1])
         high = torch.maximum(low, high)  # roundings of two bounds that meet
         self._spans[name] = Span(low.view_as(span.low), high.view_as(span.high))
 
-    def _least(self, end: int, rows: Tensor) -> Tensor:
+    def _least(self, end: int, rows: Tensor, how: Mapping[str, HandOn]) -> Tensor:
         """Lower bounds [S, n] of the sums of rows [S, n, ...] times the values of the last of `end` steps."""
         bounded = rows.new_zeros(rows.shape[:2])
         left = {self._steps[end - 1].name: rows}
@@ -110,7 +115,7 @@ class Bounds:
             if step.kind == "affine":
                 handed, constant = _back(step, [self._spans[source] for source in step.sources], held)
             else:
-                one, constant = self._relaxed[step.name](held.clamp(min=0), held.clamp(max=0))
+                one, constant = how[step.name](held.clamp(min=0), held.clamp(max=0))
                 handed = [] if one is None else [one]
             bounded = bounded + constant
             for source, more in zip(step.sources, handed, strict=False):
@@ -146,18 +151,32 @@ def _back(step: Step, spans: Sequence[Span], rows: Tensor) -> tuple[list[Tensor]
     return list(handed), (rows * constant.detach()).flatten(2).sum(2)
 
 
-def _relaxed(step: Step, span: Span, tight: bool) -> HandOn:
-    """How a step that is not affine hands coefficients on."""
-    if tight and step.kind == "relu":
-        return _rectified(span)
+def _between(step: Step, span: Span) -> HandOn:
+    """A step that never falls lies between what it makes of both ends."""
     ends = through(step, span)
 
-    def hand_on(above: Tensor, below: Tensor) -> tuple[Tensor | None, Tensor]:
-        if (
-            tight and step.kind == "maximum"
-        ):  # at least what is largest where all are lowest; at most the highest
-            return _selected(step, span.low, above), (below * ends.high).flatten(2).sum(2)
+    def hand_on(above: Tensor, below: Tensor) -> tuple[None, Tensor]:
         return None, (above * ends.low + below * ends.high).flatten(2).sum(2)
+
+    return hand_on
+
+
+def _relaxed(step: Step, span: Span) -> HandOn:
+    """How a step that never falls hands coefficients on by lines, where it has any."""
+    if step.kind == "relu":
+        return _rectified(span)
+    return _at_most(step, span) if step.kind == "maximum" else _between(step, span)
+
+
+def _at_most(step: Step, span: Span) -> HandOn:
+    """A maximum is at least what is largest where all are lowest, and at most the highest of all."""
+    highest = step.apply(span.high)
+
+    def hand_on(above: Tensor, below: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            at = span.low.detach().clone().requires_grad_()
+            (handed,) = torch.autograd.grad(step.apply(at), at, above, is_grads_batched=True)
+        return handed, (below * highest).flatten(2).sum(2)
 
     return hand_on
 
@@ -176,11 +195,3 @@ def _rectified(span: Span) -> HandOn:
         return above * under + below * chord, (below * at_zero).flatten(2).sum(2)
 
     return hand_on
-
-
-def _selected(step: Step, low: Tensor, above: Tensor) -> Tensor:
-    """Coefficients of the values that a maximum takes at the lowest ones."""
-    with torch.enable_grad():
-        at = low.detach().clone().requires_grad_()
-        (handed,) = torch.autograd.grad(step.apply(at), at, above, is_grads_batched=True)
-    return handed

@@ -65,8 +65,8 @@ def certificate_table(found: Sequence[Certificate]) -> Table:
         ("certificate", ", ".join(one.id for one in found)),
     )
     notes = [
-        f"robust accuracy in % over all {first.examples} examples: at least certified, at most unbroken, with "
-        "95 % Wilson intervals; unbroken: by no attack at this radius or a smaller one"
+        f"robust accuracy in % over all {first.examples} examples: at least certified, at most unbroken, with"
+        " 95 % Wilson intervals; unbroken: by no attack at this radius or a smaller one"
     ]
     for label, one in zip(labels(found), found, strict=True):
         notes += [

@@ -114,7 +114,7 @@ def _of_results(folder: Path) -> Iterator[Reader]:
     for study in studies():
         path = study.files(store)[0]
         yield Reader(f"record of {study.name}", (path.read_bytes(),), mutate.of_json, study.read)
-        if study.name in ("detect", "diagnose"):
+        if study.name in ("detect", "diagnose", "certify"):
             read = partial(_beside, study, path.read_bytes())
             beside = next(file for file in path.parent.iterdir() if file.suffix == ".npz")
             yield Reader(
