@@ -244,7 +244,7 @@ def test_curves_from_both_sides_are_drawn_and_compared(bench, words, smoothed, l
     assert told.code == 0, told.err
     lines = (out / "certificate.csv").read_text().splitlines()
     assert len(lines) == 1 + len(one["brackets"]) + len(two["brackets"])
-    assert "the truth lies between" in (out / "certificate.txt").read_text()
+    assert "the truth lies between" in (out / "certificate.caption.txt").read_text()
     votes = read(bench(*smoothed, "--json"))
     told = bench("plot", "certify", votes["id"], "--store", tmp_path / "runs", "--out", tmp_path / "votes")
     assert told.code == 0, told.err

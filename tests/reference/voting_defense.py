@@ -1,4 +1,4 @@
-"""A plane that tells two classes apart, behind the votes of noisy copies: its radius is the distance (2026)."""
+"""A plane between two classes, behind the votes of noisy copies: its radius is the distance (2026)."""
 
 from __future__ import annotations
 
