@@ -9,7 +9,9 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from bench.api import Suite, Trial
+from bench.attacks.apgd import APGD
 from bench.attacks.others.signature import column_of
+from bench.attacks.pgd import PGD
 from bench.core.encoding import encode
 from bench.core.exact import exact
 from bench.core.listing import listing
@@ -22,7 +24,17 @@ from bench.studies.certify.record import BoundsName, MethodName
 from bench.studies.spec import StudySpec
 
 SUITE = "fast@2"
-"""What attacks where a user says nothing."""
+"""What attacks a network that answers the same each time, where a user says nothing."""
+
+CLIMBS = Suite(
+    name="climbs",
+    version=1,
+    trials=(
+        Trial("apgd_ce", APGD(steps=40), WHITE_BOX),
+        Trial("margin", PGD(steps=40, step_size=Fraction(1, 10), loss="margin"), WHITE_BOX),
+    ),
+)
+"""What attacks votes: each answer costs as many passes as there are votes, so nobody searches by answers."""
 
 CHUNK = 100
 """Examples that share a cell: so that what is stopped has lost little."""
@@ -94,8 +106,18 @@ def plan(
     budget = request.budget or source(request.data).budget
     radii = _radii(budget, at)
     sampling = _sampling(sigma, samples, alpha)
-    runs = plan_each(names, request, _suite(suite, attacks))
-    return [_spec(run, method, bounds, sampling, radii) for run in runs]
+    chosen = None if suite is None and not attacks else _suite(suite, attacks)
+    runs = plan_each(names, request, chosen or _usual(SUITE))
+    specs = [_spec(run, method, bounds, sampling, radii) for run in runs]
+    return specs if chosen is not None else [_attacked_by_climbs(spec) for spec in specs]
+
+
+def _attacked_by_climbs(spec: CertifySpec) -> CertifySpec:
+    """The same, with other attacks where it votes and the user named none."""
+    if spec.sampling is None:
+        return spec
+    suite = dataclasses.replace(spec.run.suite, name=CLIMBS.name, version=1, trials=CLIMBS.trials)
+    return dataclasses.replace(spec, run=dataclasses.replace(spec.run, suite=suite))
 
 
 def _spec(
@@ -177,6 +199,10 @@ def _number(text: str, option: str, example: str, below: Fraction | None) -> Fra
     return found
 
 
+def _usual(name: str) -> Suite:
+    return dataclasses.replace(suite_named(name), examples=1000, chunk=CHUNK)
+
+
 def _suite(name: str | None, attacks: Sequence[str]) -> Suite:
     """The attacks, all of whom see the network itself."""
     if attacks:
@@ -200,4 +226,4 @@ def _suite(name: str | None, attacks: Sequence[str]) -> Suite:
             "the network itself",
             f"--suite {SUITE}",
         )
-    return dataclasses.replace(found, examples=1000, chunk=CHUNK)
+    return _usual(name or SUITE)

@@ -58,7 +58,7 @@ def certificate_table(found: Sequence[Certificate]) -> Table:
         ("data", f"{first.data}, {first.examples} examples"),
         ("budget", first.budget),
         ("proof", ", ".join(dict.fromkeys(one.proof for one in found))),
-        ("attacked by", ", ".join(dict.fromkeys(one.suite for one in found))),
+        *(("attack", text) for text in dict.fromkeys(_attacks(one) for one in found)),
         ("clean", ", ".join(f"{100 * one.network.clean.value:.1f} %" for one in found)),
         ("recipe", ", ".join(sorted({one.network.recipe for one in found}))),
         ("seed", str(first.seed)),
@@ -121,6 +121,16 @@ def caption(found: Sequence[Certificate]) -> str:
     for label, one in zip(names, found, strict=True):
         sentences += [f"{finding.code} ({label}): {finding.detail}." for finding in one.findings]
     return " ".join(sentences)
+
+
+def _attacks(one: Certificate) -> str:
+    """By whom, in a line: named attacks with their parameters, the columns of a suite by its name."""
+    few = one.suite.partition("@")[0] == "attacks" or len(one.attacks) < 3
+    return (
+        f"{one.suite}: {'; then '.join(one.attacks)}"
+        if few
+        else f"{one.suite}, {len(one.attacks)} columns in a row"
+    )
 
 
 def _alone(one: Certificate) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell, ...], ...]]:
