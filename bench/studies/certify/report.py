@@ -138,12 +138,12 @@ def _alone(one: Certificate) -> tuple[tuple[TableColumn, ...], tuple[tuple[Cell,
         TableColumn("radius", "value"),
         TableColumn("certified %", "certified", ColumnKind.INTERVAL),
         TableColumn("unbroken %", "unbroken", ColumnKind.INTERVAL),
-        TableColumn("undecided", "undecided", ColumnKind.NUMBER),
+        TableColumn("undecided", "undecided", ColumnKind.COUNT),
     )
     rows = [(held.value, held.certified, held.stands, held.undecided) for held in one.brackets]
     if not any(held.contradicted for held in one.brackets):
         return columns, tuple(rows)
-    more = TableColumn("contradicted", "contradicted", ColumnKind.NUMBER)
+    more = TableColumn("contradicted", "contradicted", ColumnKind.COUNT)
     counts = [held.contradicted for held in one.brackets]
     return (*columns, more), tuple((*row, count) for row, count in zip(rows, counts, strict=True))
 
