@@ -98,7 +98,7 @@ class Measure(Measuring[CertifySpec]):
             if self.spec.sampling is None:
                 require_bounds(
                     bounded(deployed.predict),
-                    data.test.x[:1],
+                    data.test.batch(torch.arange(1))[0],
                     self.spec.run.budget,
                     self.spec.bounds == "crown",
                 )

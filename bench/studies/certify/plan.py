@@ -171,6 +171,8 @@ def _radii(budget: Budget, at: str | None) -> tuple[Fraction, ...]:
             named = [Fraction(0)]
         if min(named) <= 0:
             raise BadValue(f"--at is {at!r}, expected radii above 0 with commas between them", "--at 0.1,0.2")
+    if budget.norm is Norm.L0 and any(radius.denominator != 1 for radius in named):
+        raise BadValue(f"--at is {at!r}, expected whole numbers under L0, which counts values", "--at 1,2")
     wide = budget.norm is Norm.LINF
     if at is not None and wide and max(named) > 1:
         raise BadValue(f"--at is {at!r}, expected at most 1 under Linf, because pixels go from 0 to 1")

@@ -14,6 +14,7 @@ from bench.api import Deployed, Smoothed
 from bench.core.seeds import seed_for
 from bench.core.threat import Budget
 from bench.evaluate.batches import Batches
+from bench.evaluate.referee import not_numbers
 from bench.nn.bounds.crown import Bounds
 from bench.nn.bounds.steps import NotBounded, Steps
 from bench.nn.smoothed import deploy_smoothed
@@ -128,7 +129,8 @@ def votes(
 
     def classes(noisy: Tensor) -> Tensor:
         logits: Tensor = smoothed.network(noisy)
-        return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
+        voted = torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1])
+        return voted * ~not_numbers(logits)[:, None]
 
     counts = []
     for image, number in zip(x, ids, strict=True):
