@@ -25,8 +25,8 @@ NUMBERS = (
 )
 """Of the CSV: a line for each radius of each certificate, shares as fractions."""
 
-CURVE = 120
-"""Radii at which a certified curve is drawn, where each example has a radius of its own."""
+FINE = 601
+"""Radii at which curves are drawn: between two measured ones, both ends are what is known there."""
 
 
 def tables(found: Sequence[Certificate]) -> list[Table]:
@@ -89,13 +89,15 @@ def certificate_figure(found: Sequence[Certified], width: float = COLUMN) -> Dra
     axes = figure.subplots()
     for place, (label, one) in enumerate(zip(labels([one.record for one in found]), found, strict=True)):
         at, stands, certified = _ends(one)
-        radii, proven = _proven(one)
-        look: dict[str, Any] = {"color": COLOURS[place], "marker": MARKERS[place], "clip_on": False}
-        axes.plot(at, stands, label=plain(label), **look)
-        axes.plot(radii, proven, color=COLOURS[place], linestyle=(0, (4, 1.5)))
-        axes.plot(at[1:], certified[1:], linestyle="none", markerfacecolor="white", **look)
-        lower = np.interp(at, radii, proven)
-        axes.fill_between(at, lower, stands, color=COLOURS[place], alpha=0.12, linewidth=0)
+        between = np.linspace(0, at[-1], FINE)
+        upper, lower = _at_most(one, between), _at_least(one, between)
+        look: dict[str, Any] = {"color": COLOURS[place], "clip_on": False}
+        marks: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[place], **look}
+        axes.plot(between, upper, label=plain(label), **look)
+        axes.plot(between, lower, linestyle=(0, (4, 1.5)), **look)
+        axes.plot(at, stands, **marks)
+        axes.plot(at[1:], certified[1:], markerfacecolor="white", **marks)
+        axes.fill_between(between, lower, upper, color=COLOURS[place], alpha=0.12, linewidth=0)
     axes.axvline(float(parse_eps(first.eps)), color=GRAY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
     axes.set_xlim(0, max(one.record.brackets[-1].at for one in found))
     axes.set_ylim(0, 101)
@@ -114,7 +116,7 @@ def caption(found: Sequence[Certificate]) -> str:
     sentences = [
         f"Robust accuracy of {', '.join(names)} on {first.data} (n = {first.examples}, {first.norm}, seed "
         f"{first.seed}): solid and filled, what {suites} leaves unbroken at a radius and all smaller ones; "
-        "dashed and hollow, what is certified; the truth lies between.",
+        "dashed and hollow, what is certified; the truth lies between, and between measured radii, too.",
         f"Certified: {proofs}.",
         f"The vertical line is the radius of the run, {first.eps}.",
     ]
@@ -182,13 +184,18 @@ def _ends(one: Certified) -> tuple[Any, Any, Any]:
     return at, stands, certified
 
 
-def _proven(one: Certified) -> tuple[Any, Any]:
-    """Radii and certified shares in %: of smoothing by each example's own radius, else as measured."""
-    if one.record.smoothing is None:
-        at, _, certified = _ends(one)
-        return at[1:], certified[1:]
-    at = np.linspace(0, one.record.brackets[-1].at, CURVE)
-    return at, np.array([100 * one.of.certified(float(radius), True).mean() for radius in at])
+def _at_most(one: Certified, radii: Any) -> Any:
+    """Robust accuracy in % at these radii is at most what the largest measured one up to each has left."""
+    at, stands, _ = _ends(one)
+    return stands[np.searchsorted(at, radii, side="right") - 1]
+
+
+def _at_least(one: Certified, radii: Any) -> Any:
+    """The certified share in %: of smoothing by each example's radius, else of the next measured radius."""
+    if one.record.smoothing is not None:
+        return np.array([100 * one.of.certified(float(radius), True).mean() for radius in radii])
+    at, _, certified = _ends(one)
+    return certified[1:][np.searchsorted(at[1:], radii, side="left")]
 
 
 def _numbers(found: Sequence[Certified]) -> list[tuple[object, ...]]:

@@ -263,9 +263,11 @@ def _beside(study: Any, record: bytes, path: Path) -> None:
     module, held = study.module("record"), json.loads(record)
     place = path.parent / "study"
     place.mkdir(exist_ok=True)
-    name = module.ARRAYS if hasattr(module, "ARRAYS") else "scores.npz"
+    name = next(
+        getattr(module, known) for known in ("ARRAYS", "SCORES", "EXAMPLES") if hasattr(module, known)
+    )
     (place / name).write_bytes(path.read_bytes())
-    for key in ("arrays_sha256", "scores_sha256"):
+    for key in ("arrays_sha256", "scores_sha256", "examples_sha256"):
         if key in held:  # a hostile one has the right digest
             import hashlib
 
