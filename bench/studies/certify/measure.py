@@ -6,7 +6,7 @@ protects is looked at once more while the image is at hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bench.api import Smoothed, Trial
 from bench.core.encoding import describe
-from bench.core.outcomes import Outcomes
+from bench.core.outcomes import Outcomes, together
 from bench.core.seeds import seed_for
 from bench.core.smoothing import certified_radius, largest_share
 from bench.core.threat import Budget
@@ -25,6 +25,7 @@ from bench.data.dataset import Dataset
 from bench.errors import BadValue
 from bench.evaluate.adaptive import why_skipped
 from bench.evaluate.engine import Arena, Broken, Chunk, play
+from bench.evaluate.follow_up import Scout, in_doubt, left_for
 from bench.records.documents import sha256
 from bench.records.store import Arrays
 from bench.runner.options import Options
@@ -196,14 +197,20 @@ class Measure(Measuring[CertifySpec]):
             float(budget.eps), self.spec.sampling is not None
         )
         contradicted = np.zeros(len(chunk.y), dtype=bool)
-        outcomes = before
+        held: dict[str, Outcomes] = {}
         for trial in self.trials:
-            outcomes, broken = self._played(arena, trial, chunk, budget, outcomes)
+            if _settled(trial, self.trials, held):
+                continue
+            goes_on = left_for(trial, self.trials, held) if isinstance(trial, Scout) else _all_of(held)
+            held[trial.column], broken = self._played(
+                arena, trial, chunk, budget, before if goes_on is None else goes_on
+            )
             rows = np.flatnonzero(np.isin(chunk.ids.cpu().numpy(), broken.ids) & at_risk)
             if len(rows):
                 contradicted[rows] = self._certainly(broken, chunk, rows, (place, trial.column))
-        assert outcomes is not None
-        return {**outcomes.arrays(), "contradicted": contradicted}
+        left = _all_of(held)
+        assert left is not None
+        return {**left.arrays(), "contradicted": contradicted}
 
     def _played(
         self, arena: Arena, trial: Trial, chunk: Chunk, budget: Budget, before: Outcomes | None
@@ -281,6 +288,19 @@ def _joined(parts: Iterator[Arrays]) -> dict[str, NDArray[Any]]:
     """A column of all chunks."""
     held = list(parts)
     return {name: np.concatenate([part[name] for part in held]) for name in held[0]}
+
+
+def _all_of(held: Mapping[str, Outcomes]) -> Outcomes | None:
+    """What columns in a row came to; None: there are none yet."""
+    return together(list(held.values())) if held else None
+
+
+def _settled(trial: Trial, trials: Sequence[Trial], held: Mapping[str, Outcomes]) -> bool:
+    """Whether the sweep before a scout's left no doubt on these examples, so that it need not look again."""
+    if not isinstance(trial, Scout) or trial.sweep == 1:
+        return False
+    doubt = in_doubt(trials, held, trial.sweep - 1)
+    return doubt is not None and doubt.settled(len(next(iter(held.values()))))
 
 
 def _without_more(held: Arrays) -> dict[str, Any]:
