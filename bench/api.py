@@ -123,6 +123,7 @@ class FitContext(Protocol):
     device: torch.device
     generator: Generator  # on the device, seeded for each epoch
     parents: Mapping[str, nn.Module]  # role -> frozen network, in eval mode
+    elapsed: Fraction  # share of the steps of this stage that lie behind, in [0, 1)
 
     def epoch(self, number: int) -> Iterable[Batch]:
         """Shuffled, augmented minibatches on the device; the same number, the same order."""
@@ -165,6 +166,17 @@ class Trait(str, Enum):
 
 
 @dataclass(frozen=True)
+class Smoothed:
+    """A classifier by the votes of a network on noisy images (Cohen, Rosenfeld, Kolter, ICML 2019).
+
+    It answers the class that the network most probably gives to x + N(0, sigma^2 I), which is not clipped.
+    """
+
+    network: nn.Module  # [B, C, H, W] -> logits [B, K]; also of images outside [0, 1]
+    sigma: float  # in pixel units, above 0
+
+
+@dataclass(frozen=True)
 class Deployed:
     """A trained defense as its users would run it, and what attackers may reach."""
 
@@ -178,6 +190,7 @@ class Deployed:
     eot_samples: int | None = None  # what its authors say a gradient needs; None: the harness's number
     suspicion: Callable[[Tensor], Tensor] | None = None  # [B, C, H, W] -> [B], differentiable; > 0: refused
     declared: tuple[Trait, ...] = ()  # what the fields above do not say
+    smoothed: Smoothed | None = None  # whose votes `predict` draws; so it can be certified (bench certify)
 
     @property
     def traits(self) -> frozenset[Trait]:
@@ -196,7 +209,8 @@ class Defense(Protocol):
     """A frozen dataclass whose fields are hyper-parameters, with three verbs.
 
     A field typed `Defense | str`, or a tuple of such, takes names, which are resolved before any verb is
-    called: so defenses can be made of defenses.
+    called: so defenses can be made of defenses. One that deploys votes on noisy images may say
+    `certificate: ClassVar = "smoothing"`, by which `bench certify` knows what to do before anything is built.
     """
 
     paper: ClassVar[str]  # authors, title, venue, year; or what it is, where there is no paper

@@ -181,7 +181,9 @@ def _trait_clauses(deployed: Deployed, x: Tensor) -> Iterator[Checked]:
     )
     with torch.no_grad():
         if deployed.randomized:
-            answers = [deployed.predict(x) for _ in range(3)]
+            # votes may all agree: then the probabilities behind them tell
+            drawing = deployed.attackable if deployed.smoothed is not None else None
+            answers = [(drawing or deployed.predict)(x) for _ in range(3)]
             differ = any(not torch.equal(answers[0], other) for other in answers[1:])
             yield Checked("answers differently from time to time, as it says", differ)
         if deployed.purifier is not None:

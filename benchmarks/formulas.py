@@ -70,6 +70,8 @@ FORMULAS: Mapping[str, Formula] = {
     "fast_at": _PGD,
     "fdml": Formula(attacks=1, looks=(1,), trains=((3,),), taught={"teacher": 1}),
     "feature_scattering": Formula(attacks=1, looks=(1,)),
+    "gaussian": Formula(),
+    "ibp": Formula(trains=((1, 1, 1),)),  # the images, the centres and the radii of their boxes
     "lsq": Formula(),
     "m_pgd": _PAIR,
     "mart": Formula(attacks=1, trains=((1, 1),)),

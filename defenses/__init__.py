@@ -31,6 +31,8 @@ DEFENSES = {
     "fdml": "defenses.fdml:Fdml",
     "feature_scattering": "defenses.feature_scattering:FeatureScattering",
     "loaded": "defenses.loaded:Loaded",
+    "gaussian": "defenses.gaussian:Gaussian",
+    "ibp": "defenses.ibp:Ibp",
     "lsq": "defenses.alp:Lsq",
     "m_pgd": "defenses.alp:M_PGD",
     "mart": "defenses.mart:Mart",

@@ -20,7 +20,7 @@ from importlib import import_module
 
 from bench.studies.study import Study
 
-NAMES = ("transfer", "curve", "detect", "shift", "diagnose")
+NAMES = ("transfer", "curve", "detect", "shift", "diagnose", "certify")
 """Each the name of a command and of a folder here, in the order in which help lists them."""
 
 

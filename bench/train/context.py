@@ -87,6 +87,7 @@ class TrainContext:
         self.validation = data.validation.to(self.device)
         self.stage = 0
         self.strength = Fraction(1)  # share of the budget that inner attacks may use: the recipe's warm-up
+        self.elapsed = Fraction(0)  # share of this stage's steps that lie behind
         self.attacked = False  # whether this stage's steps asked for attacks
         self.hook: Wrapper | None = None  # what steps go through
         self._tape: _Tape | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from fractions import Fraction
 from typing import Any, Literal
 
 import torch
@@ -182,6 +183,7 @@ class _Fitting:
             now, total = self.done * batches + number, self.recipe.epochs * batches
             rate = learning_rate(self.recipe, now, total)
             context.strength = attack_strength(self.recipe, now, total)
+            context.elapsed = Fraction(now, total)
             terms = self._step(batch, rate)
             for name, term in terms.items():
                 # what comes after the first value that is not finite is its consequence, not a cause

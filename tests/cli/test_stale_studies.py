@@ -16,6 +16,7 @@ STUDIES = {
     "shift": ("bench.studies.shift.measure", "bench.runner.subject", "bench.studies.shift.spatial"),
     "transfer": ("bench.studies.transfer.measure", "bench.runner.subject", "bench.evaluate.unstopped"),
     "diagnose": ("bench.studies.diagnose.measure", "bench.studies.diagnose.portraits", "bench.core.fidelity"),
+    "certify": ("bench.studies.certify.proofs", "bench.nn.bounds.crown", "bench.core.smoothing"),
     "detect": ("bench.studies.detect.measure", "bench.studies.detect.fields", "bench.core.detection"),
 }
 
@@ -27,6 +28,7 @@ def test_another_judge_makes_a_study_stale(bench, linear, linear_data, tmp_path,
         "curve": [linear, "--over", "eps", "--at", "1/20", "--attack", "noise"],
         "shift": [linear, "--only", "contrast"],
         "transfer": [linear, f"{linear}[weights_seed=1]", "--attack", "noise"],
+        "certify": [linear, "--at", "1/40", "--attack", "fgsm"],
         "diagnose": [linear],
         "detect": [linear, "--detector", "max_softmax", "--attack", "noise"],
     }[name]

@@ -40,7 +40,8 @@ def every_reader(folder):
 
 READERS = (
     *("record", "record of transfer", "record of curve", "record of detect", "record of shift"),
-    *("record of diagnose", "arrays of detect", "arrays of diagnose", "spec", "cell", "examples", "evidence"),
+    *("record of diagnose", "record of certify", "arrays of detect", "arrays of diagnose"),
+    *("arrays of certify", "spec", "cell", "examples", "evidence"),
     *("training.json", "spec.json of weights", "origin", "spec.json of a run", "npz", "pt", "npy images"),
     *("npy labels", "idx", "idx.gz", "p.png", "p.jpg", "p.bmp", "p.webp", "p.tif", "p.ppm", "grey.png"),
     *(

@@ -67,6 +67,7 @@ BEGIN: dict[str, tuple[str, ...]] = {
     "detect": ("standard",),
     "shift": ("standard",),
     "diagnose": ("standard",),
+    "certify": ("standard",),
     "plot": ("classes", "store"),
     "compare": ("a", "b"),
     "import": ("images.npy", "--defense", "linear"),

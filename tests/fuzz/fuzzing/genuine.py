@@ -104,6 +104,7 @@ def _store(folder: Path) -> None:
         ("detect", linear, "--fit-examples", "40", "--detector", "knn[k=3]", "--attack", "fgsm"),
         ("shift", linear, "--only", "fog"),
         ("diagnose", linear),
+        ("certify", linear, "--at", "0.1", "--attack", "fgsm"),
     ):
         told = io.StringIO()
         with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):

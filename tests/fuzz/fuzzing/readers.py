@@ -114,7 +114,7 @@ def _of_results(folder: Path) -> Iterator[Reader]:
     for study in studies():
         path = study.files(store)[0]
         yield Reader(f"record of {study.name}", (path.read_bytes(),), mutate.of_json, study.read)
-        if study.name in ("detect", "diagnose"):
+        if study.name in ("detect", "diagnose", "certify"):
             read = partial(_beside, study, path.read_bytes())
             beside = next(file for file in path.parent.iterdir() if file.suffix == ".npz")
             yield Reader(
@@ -263,9 +263,11 @@ def _beside(study: Any, record: bytes, path: Path) -> None:
     module, held = study.module("record"), json.loads(record)
     place = path.parent / "study"
     place.mkdir(exist_ok=True)
-    name = module.ARRAYS if hasattr(module, "ARRAYS") else "scores.npz"
+    name = next(
+        getattr(module, known) for known in ("ARRAYS", "SCORES", "EXAMPLES") if hasattr(module, known)
+    )
     (place / name).write_bytes(path.read_bytes())
-    for key in ("arrays_sha256", "scores_sha256"):
+    for key in ("arrays_sha256", "scores_sha256", "examples_sha256"):
         if key in held:  # a hostile one has the right digest
             import hashlib
 

@@ -18,10 +18,18 @@ from harness.snapshot import content, snapshot
 FLIPS = 6
 """Places of a file, evenly spread, in which one bit is turned."""
 
-FILLING = ("run", "train", "curve", "shift", "transfer", "detect", "diagnose", "import")
+FILLING = ("run", "train", "curve", "shift", "transfer", "detect", "diagnose", "certify", "import")
 """The scenarios whose results are in the store."""
 
-RESULTS = ("record.json", "curve.json", "shift.json", "matrix.json", "detection.json", "diagnosis.json")
+RESULTS = (
+    "record.json",
+    "curve.json",
+    "shift.json",
+    "matrix.json",
+    "detection.json",
+    "diagnosis.json",
+    "certificate.json",
+)
 READERS: tuple[Words, ...] = (
     ("list", "runs"),
     ("board",),

@@ -89,6 +89,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         ),
         Scenario("detect", ("detect", NETWORK, *DETECTORS, "--attack", "fgsm", *IMAGES, *BUDGET)),
         Scenario("diagnose", ("diagnose", NETWORK, *IMAGES, *BUDGET)),
+        Scenario("certify", ("certify", NETWORK, "--at", "0.1", "--attack", "fgsm", *IMAGES, *BUDGET)),
         Scenario("publish", publish),
         Scenario("site", ("site", "runs", "--out", "page"), (TWO,)),
         Scenario("site-again", ("site", "runs", "--out", "page"), (TWO, ("site", "runs", "--out", "page"))),

@@ -21,7 +21,7 @@ from bench.studies.table import NAMES, study
 
 ROOT = Path(__file__).parents[3]
 RUN = plan_run(Request("trades", data="digits", suite="whitebox"))
-OWN = {"curve": {"axis": "eps"}, "detect": {}, "shift": {}, "transfer": {}, "diagnose": {}}
+OWN = {"curve": {"axis": "eps"}, "detect": {}, "shift": {}, "transfer": {}, "diagnose": {}, "certify": {}}
 """What each study asks for besides names and a request."""
 
 
