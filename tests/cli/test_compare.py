@@ -118,13 +118,31 @@ def test_a_folder_stands_for_what_was_asked_of_it(bench, stored):
     stored("b", "theirs", kept((0, 88)))
     stored("c", "ours", kept((0, 50)), suite="blackbox@1")
     stored("d", "ours", kept((0, 50)), data="svhn")
-    told = bench("compare", stored.store, "--data", "cifar10")
+    told = bench("compare", stored.store, "--data", "cifar10", "--suite", "whitebox")
     assert told.code == 0 and {"ours", "theirs"} <= {*told.out.split()}
     assert "keeps 12 of 200 examples" in told.out or "loses 12 that it keeps" in told.out
-    several = bench("compare", stored.store)
+    several = bench("compare", stored.store, "--suite", "whitebox")
     assert several.code == 2 and "can be compared on 2 grounds" in several.err
     none = bench("compare", stored.store, "--suite", "fast")
     assert none.code == 2 and "no record under fast" in none.err and "blackbox@1" in none.err
+
+
+def test_without_a_suite_the_usual_one_is_meant_in_its_newest_version_that_all_have(bench, stored):
+
+    def told(*words):
+        return bench("compare", *words, "--store", stored.store).out
+
+    for name, count in (("ours", 100), ("theirs", 88)):
+        stored(f"{name}w", name, kept((0, 60)))
+        for suite, more in (("fast@1", 0), ("fast@2", 7)):
+            stored(f"{name}{suite}", name, kept((0, count + more)), suite=suite)
+    assert "fast@2" in told("ours", "theirs")
+    assert "whitebox@1" in told("ours", "theirs", "--suite", "whitebox")
+    assert "fast@1" in told("ours", "theirs", "--suite", "fast@1")
+    stored("other", "other", kept((0, 80)), suite="fast@1")
+    assert "fast@1" in told("ours", "other")
+    stored("another", "another", kept((0, 80)))
+    assert "whitebox@1" in told("ours", "another")
 
 
 def test_seeds_are_one_method_and_tested_over_trainings(bench, stored):

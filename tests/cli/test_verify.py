@@ -226,7 +226,7 @@ def test_other_code_is_refused_and_can_be_shown_to_change_nothing(verify):
 def test_a_sequel_is_computed_again_from_what_it_went_on_from(bench, linear, linear_data, tmp_path):
     given = ["--store", tmp_path, "--data", linear_data]
     run = bench(
-        "run", "--defense", linear, *given, "--examples", 60, "--suite", "fast", "--eps", EPS, "--json"
+        "run", "--defense", linear, *given, "--examples", 60, "--suite", "fast@1", "--eps", EPS, "--json"
     )
     told = bench("verify", json.loads(run.out)["run_id"], *given, "--code", LINEAR, "--cells", "all")
     assert told.code == 0 and "probe, chunk 0" in told.out, told.out + told.err
