@@ -21,7 +21,7 @@ from bench.core import credit
 from bench.core.constructible import NotGiven
 from bench.core.digest import content_id, file_sha256
 from bench.core.encoding import decode
-from bench.core.names import current
+from bench.core.names import class_of, current
 from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import Budget, Source
 from bench.data.dataset import Dataset, test_subset
@@ -138,6 +138,7 @@ def subject_of(case: Case, options: Options, name: str | None = None) -> tuple[E
         found=part_of(by_all(case.outcomes), 0, len(rows)),
         attack=attack,
         times=times,
+        outdone=is_outdone(record, case.outcomes),
         numerics=decode(spec["numerics"], kind=Numerics),
         batches=Batches(options.batch_size or AUTO.get(device.type, 128)),
     )
@@ -156,7 +157,29 @@ def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, in
 
     What the columns that it goes on from had broken is not credited to it.
     """
-    found: list[tuple[int, int, PGD, int]] = []
+    played = _played(record, outcomes)
+    return (PGD(steps=50, step_size=Fraction(1, 10)), 0) if played is None else played[1:]
+
+
+def is_outdone(record: Record, outcomes: Mapping[str, Outcomes]) -> bool:
+    """Whether other columns of a run broke more than 1 % of its examples that its strongest PGD left.
+
+    One example may always be. A single step that does better than PGD is no reason to excuse it.
+    """
+    played = _played(record, outcomes)
+    if played is None:
+        return True
+    one_step = rules_of_attacks.RUNGS[0][1]
+    trials = record.spec["suite"]["trials"]
+    once = {trial["column"] for trial in trials if class_of(str(trial["attack"]["is"])) in one_step}
+    alone = outcomes[played[0]].robust
+    others = by_all({name: held for name, held in outcomes.items() if name not in once})
+    return int((alone & ~others.robust).sum()) > max(1.0, rules_of_attacks.LOST * len(alone))
+
+
+def _played(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[str, PGD, int] | None:
+    """The column of a run's strongest white-box PGD, that attack, and how often it was played."""
+    found: list[tuple[int, int, str, PGD, int]] = []
     for trial in record.spec["suite"]["trials"]:
         held = outcomes.get(trial["column"])
         is_pgd = current(str(trial["attack"]["is"])) in _PGDS
@@ -166,11 +189,9 @@ def strongest(record: Record, outcomes: Mapping[str, Outcomes]) -> tuple[PGD, in
         times = attack.times if isinstance(attack, Restarts) else 1
         inner = attack.attack if isinstance(attack, Restarts) else attack
         if isinstance(inner, PGD):
-            found.append((-int(credit.broken(held).sum()), -inner.steps * times, inner, times))
-    if not found:
-        return PGD(steps=50, step_size=Fraction(1, 10)), 0
-    _, _, best, times = min(found, key=lambda item: item[:2])
-    return best, times
+            broke = int(credit.broken(held).sum())
+            found.append((-broke, -inner.steps * times, trial["column"], inner, times))
+    return min(found, key=lambda item: item[:2])[2:] if found else None
 
 
 def by_all(columns: Mapping[str, Outcomes]) -> Outcomes:

@@ -16,7 +16,7 @@ from bench.core.listing import typed_as
 from bench.core.names import class_of
 from bench.core.outcomes import Outcomes
 from bench.records.record import LOADED, Check, Column, Record
-from bench.records.rules import RULES
+from bench.records.rules import RULE_OF, RULES
 from bench.studies.shift.record import Shift
 
 LEAST = 100
@@ -180,6 +180,11 @@ def kept(rule: str, detail: str, command: str | None = None) -> Check:
 def broken(rule: str, detail: str, command: str | None = None) -> Check:
     """The rule does not hold; what that means is for the catalogue to say."""
     return Check(rule, RULES[rule].severity, detail, command)
+
+
+def named(code: str, detail: str) -> Check:
+    """A rule is broken, and a finding's code says how."""
+    return broken(RULE_OF[code], f"{code}: {detail}")
 
 
 def unknown(rule: str, detail: str, command: str | None) -> Check:

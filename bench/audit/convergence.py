@@ -12,7 +12,7 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Attack, Climb, Loss, Oracle, Trial
 from bench.attacks.streams import seeded
-from bench.audit.case import broken, kept, percent
+from bench.audit.case import broken, kept, percent, unknown
 from bench.audit.examined import Examined, Undone
 from bench.core.metrics import proportion
 from bench.core.seeds import seed_for
@@ -28,10 +28,15 @@ DRAWS, SURE = 20, 1e-3
 
 
 def convergence(subject: Examined) -> Check:
-    """A8: the loss of the run's attack has settled on most of the examples that stand, of 100.
+    """A8: the loss of the run's attack has settled on most of the examples that the run left, of 100.
 
     Settled is the loss of an example whose best image so far rose, in the last 10 steps, by at most 5 % of
-    its whole rise. The answers of a randomized defense are noisy, and the best of ever more noisy answers
+    its whole rise. One that never rose above where it began is stuck, which is no end of a climb either: of
+    a plain defense whose loss is flat, or whose slope leads nowhere, most are.
+
+    The number rests on what the run left, so nothing else is looked at. Where it rests on other attacks, for
+    the run has no PGD or they broke more than that, a PGD that has not settled accuses nobody: the rule stays
+    open. The answers of a randomized defense are noisy, and the best of ever more noisy answers
     rises for ever. So which image seemed best is taken from the attack, but how good it is, is asked again,
     in draws that had no part in choosing it; and an example counts as moving only where Student's one-sided
     t test of those draws says that its loss rose by more than that share (p < 0.001). That test, because the
@@ -40,25 +45,37 @@ def convergence(subject: Examined) -> Check:
 
     "Most" is shown where the 95 % interval of their share lies above one half: four of four do, three do not.
     """
-    chunk, watched = subject.few(100), Watched(subject.attack, keeps_images=subject.deployed.randomized)
-    seed = seed_for(subject.identity, "watched")
-    cell = play(subject.arena(), Trial("watched", watched, WHITE_BOX), chunk, seed)
+    (chunk, before), n = subject.left(100), len(subject.few(100).y)
+    watched = Watched(subject.attack, keeps_images=subject.deployed.randomized)
+    trial, seed = Trial("watched", watched, WHITE_BOX), seed_for(subject.identity, "watched")
+    cell = play(subject.arena(), trial, chunk, seed, before)
     if cell.outcomes is None:
         raise Undone(str(cell.error))
-    rows = torch.as_tensor(cell.outcomes.robust[cell.outcomes.correct]).nonzero().squeeze(1)
+    attacked = before.robust & cell.outcomes.correct
+    rows = torch.as_tensor(cell.outcomes.robust[attacked]).nonzero().squeeze(1)
     steps = len(watched.losses)
     if len(rows) == 0:
-        return kept("A8", f"PGD with {steps} steps leaves none of {len(chunk.y)} examples")
+        return kept("A8", f"the run, and PGD after it, leave none of {n} examples")
     if steps <= LATE:
-        return broken("A8", f"PGD has {steps} steps, too few to tell whether it would go on")
-    moving = _moving(watched, rows, subject)
+        return _unsettled(subject, f"PGD has {steps} steps, too few to tell whether it would go on")
+    moving, stuck = _moving(watched, rows, subject), _stuck(watched, rows, subject)
     figures = (
         f"over the last {LATE} of {steps} steps PGD's loss rises by more than {percent(SETTLED)} of its "
         f"whole rise on {int(moving.sum())} of {len(moving)} examples that stand"
     )
     if subject.deployed.randomized:
         figures += f", by {DRAWS} fresh draws for each and a t test at {SURE:g}"
-    return broken("A8", figures) if proportion(moving.numpy()).low > 0.5 else kept("A8", figures)
+    if bool(stuck.any()):
+        figures += f"; it never rises on {int(stuck.sum())}"
+    settled = all(proportion(held.numpy()).low <= 0.5 for held in (moving, stuck))
+    return kept("A8", figures) if settled else _unsettled(subject, figures)
+
+
+def _unsettled(subject: Examined, figures: str) -> Check:
+    if subject.times and not subject.outdone:
+        return broken("A8", figures)
+    why = "its other columns broke more" if subject.times else "it has no PGD"
+    return unknown("A8", f"{figures}; the run's number does not rest on that: {why}", None)
 
 
 @dataclass
@@ -129,6 +146,14 @@ def _moving(watched: Watched, rows: Tensor, subject: Examined) -> Tensor:
         return _surely_positive(_excess(*_asked_again(watched, rows, subject)))
     best = torch.stack(watched.losses).cpu()[:, rows].double().cummax(0).values
     return _excess(best[0], best[-1 - LATE], best[-1]) > 0
+
+
+def _stuck(watched: Watched, rows: Tensor, subject: Examined) -> Tensor:
+    """[m] bool: whose loss was never higher than at first; of a randomized defense nothing is said."""
+    if subject.deployed.randomized:
+        return torch.zeros(len(rows), dtype=torch.bool)
+    asked = torch.stack(watched.losses).cpu()[:, rows]
+    return asked.amax(0) <= asked[0]
 
 
 def _excess(first: Tensor, before: Tensor, last: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class Examined:
     found: Outcomes  # what all columns of the run together did to the chunk's examples
     attack: PGD = field(default_factory=lambda: PGD(steps=50))  # the strongest of the run
     times: int = 1  # how often the run played that; 0: it has none, and this is a usual one
+    outdone: bool = False  # other columns of the run broke more of what that one left than a few
     numerics: Numerics = field(default_factory=Numerics)
     batches: Batches = field(default_factory=lambda: Batches(128))
 

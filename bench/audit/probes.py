@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.api import Deployed, Trial
@@ -16,13 +18,14 @@ from bench.attacks.losses import cross_entropy, margin
 from bench.attacks.noise import UniformNoise
 from bench.attacks.pgd import PGD
 from bench.attacks.streams import seeded
-from bench.audit.case import broken, kept, percent
+from bench.audit.case import broken, kept, named, percent
 from bench.audit.examined import Examined, Undone
+from bench.core.metrics import proportion
 from bench.core.outcomes import REFUSED
 from bench.core.seeds import seed_for
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
 from bench.evaluate.batches import Batches
-from bench.evaluate.consistency import nearby
+from bench.evaluate.consistency import NEARBY, nearby
 from bench.evaluate.engine import Arena, Chunk, play
 from bench.evaluate.ledger import Ledger
 from bench.evaluate.numerics import Numerics
@@ -41,8 +44,13 @@ LOST_ON_THE_WAY = 0.1
 ALIGNED = 0.5
 """The cosine that two averaged gradients of a randomized defense should reach."""
 
-REFUSED_CLEAN = 0.1
-"""The share of clean images that a detector may refuse before it is told."""
+REFUSED_CLEAN, REFUSED_NEARBY = 0.1, 0.5
+"""Shares of what its network gets right that a detector may refuse: clean images, and such moved at random.
+
+A tenth is twice what thresholds are customarily chosen for (5 % of clean images), so who refuses more buys
+robustness by not answering. Noise of 1/32 is nobody's attack: who refuses half of what it touches refuses
+whatever has changed, and every attacked image with it.
+"""
 
 
 @torch.no_grad()
@@ -137,12 +145,15 @@ def averages(subject: Examined) -> Check:
 
 
 def detector(subject: Examined) -> Check:
-    """A18: attacks can climb what refuses them, and clean images pass."""
+    """A18: attacks can climb what refuses them, and what nobody attacked passes.
+
+    What counts is the refusal of images that the network itself classifies right: to refuse its own mistakes
+    is what a detector may well do.
+    """
     deployed = subject.deployed
     if deployed.detector is None and deployed.suspicion is None:
         return kept("A18", "the defense refuses nothing")
-    referee = subject.arena().referee
-    clean = float((referee.classify(subject.chunk.x) == REFUSED).double().mean())
+    clean, near = (_turned_away(subject, x) for x in (subject.chunk.x, nearby(subject.chunk.x)))
     chunk = subject.few(100)
     cell = play(
         subject.arena(), Trial("pgd", subject.attack, WHITE_BOX), chunk, seed_for(subject.identity, "A18")
@@ -151,16 +162,38 @@ def detector(subject: Examined) -> Check:
         raise Undone(str(cell.error))
     refused = float((cell.outcomes.attacked == REFUSED).mean())
     figures = (
-        f"{percent(clean)} of {len(subject.chunk.y)} clean images are refused, {percent(refused)} of "
-        f"{len(chunk.y)} after PGD; a success is wrong and accepted"
+        f"of images that the network gets right {_share(clean)} clean ones are refused and {_share(near)} "
+        f"moved by {NEARBY:g} at random; {percent(refused)} of {len(chunk.y)} after PGD; a success is wrong "
+        "and accepted"
     )
     if deployed.suspicion is None and deployed.adaptive_loss is None:
-        return broken("A18", f"the defense states no suspicion that an attack could climb: {figures}")
+        return named("detector-not-attacked", f"no suspicion is stated that an attack could climb: {figures}")
     if deployed.suspicion is not None and _is_flat(deployed.suspicion, chunk.x):
-        return broken("A18", f"the suspicion that the defense states has no slope to climb: {figures}")
-    if clean > REFUSED_CLEAN:
-        return Check("A18", "warn", f"many clean images are refused: {figures}")
-    return kept("A18", figures)
+        return named(
+            "detector-not-attacked", f"the suspicion that is stated has no slope to climb: {figures}"
+        )
+    for code, held, most in (
+        ("refuses-clean-images", clean, REFUSED_CLEAN),
+        ("refuses-any-change", near, REFUSED_NEARBY),
+    ):
+        if len(held) and proportion(held).low > most:  # surely, by its 95 % interval
+            return named(code, figures)
+    many = bool(len(clean)) and clean.mean() > REFUSED_CLEAN
+    return Check("A18", "warn", f"many clean images are refused: {figures}") if many else kept("A18", figures)
+
+
+@torch.no_grad()
+def _turned_away(subject: Examined, x: Tensor) -> NDArray[np.bool_]:
+    """[m]: which are refused of the images x [n, C, H, W] that the network itself classifies right."""
+    with seeded(seed_for(subject.identity, "turned away"), x.device):
+        right = subject.batches.map(subject.deployed.predict, x).argmax(1) == subject.chunk.y
+        refused = subject.arena().referee.classify(x)[right] == REFUSED
+    held: NDArray[np.bool_] = refused.cpu().numpy()
+    return held
+
+
+def _share(held: NDArray[np.bool_]) -> str:
+    return f"{int(held.sum())} of {len(held)}"
 
 
 def _is_flat(suspicion: Callable[[Tensor], Tensor], x: Tensor) -> bool:

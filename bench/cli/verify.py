@@ -22,6 +22,14 @@ from bench.errors import BadValue
     metavar="K|all",
     help="How many cells (a column on a chunk of examples) are computed again, drawn at random.",
 )
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0, max=1),
+    metavar="SHARE",
+    help="How near to the boundary, in shares of the spread of its logits, an image is borderline, so that "
+    "another machine may judge it otherwise; 0: equal to the last bit.  [default: 0.01 where device, threads "
+    "or versions are others than the run's, else 0]",
+)
 @options.data_of_run
 @options.code
 @options.data_root
@@ -32,12 +40,20 @@ from bench.errors import BadValue
 @options.offline
 @options.as_json
 def verify(
-    run: str, cells: str, data: str | None, code: tuple[str, ...], as_json: bool, store: Path, **shared: Any
+    run: str,
+    cells: str,
+    tolerance: float | None,
+    data: str | None,
+    code: tuple[str, ...],
+    as_json: bool,
+    store: Path,
+    **shared: Any,
 ) -> int:
     """Check a complete run: checksums, what follows from its cells, and some cells computed again.
 
     Equal means equal to the last bit, which the same machine, thread count and versions give; where something
-    differs, the first example is named and what else is not as it was. The exit code is then 1. With
+    differs, the first example is named and what else is not as it was. The exit code is then 1. Elsewhere
+    verdicts are compared, and borderline images are named and held against nobody (--tolerance). With
     --accept-stale a run of other code is checked, too: so a change of code is shown to change nothing.
     """
     from bench.cli.board import records_of
@@ -53,7 +69,7 @@ def verify(
             f"bench verify {found[0].run_id}",
         )
     told = []
-    for proof in proofs(found[0], how, _count(cells), data, code):
+    for proof in proofs(found[0], how, _count(cells), data, code, tolerance):
         told.append(proof)
         if not as_json:
             mark = {True: "ok  ", False: "FAIL", None: "-   "}[proof.holds]

@@ -29,7 +29,7 @@ class Outcomes:
     backwards: NDArray[np.int64]  # gradients charged to the example
     first_success: NDArray[np.int64]  # forwards spent when a success was first confirmed; NEVER
     moved: NDArray[np.bool_]  # the candidate left budget or box and had to be projected
-    lost: NDArray[np.bool_]  # the attack had succeeded on the way and returned a failing image
+    lost: NDArray[np.bool_]  # the attack was told of a success on the way and returned a failing image
     invalid: NDArray[np.bool_]  # the candidate was not a number and was replaced by the clean image
 
     def __post_init__(self) -> None:

@@ -165,6 +165,7 @@ def _propose(
         candidate = trial.attack(oracle, ledger.x.clone(), ledger.y.clone(), budget, generator)
     except QueriesSpent:  # the harness enforces the limit; what was found until then counts
         candidate = ledger.witness
+    ledger.told = ledger.found.clone()
     oracle.broken()  # what was asked last is looked at, too
     if not isinstance(candidate, Tensor):
         raise TypeError(f"the attack returned {type(candidate).__name__}, expected images")
@@ -193,7 +194,7 @@ def _settle(
     judged, classes, fell = _last_word(arena, ledger, verdict, chunk, rows)
     first = torch.where(ledger.first_success == NEVER, ledger.forwards, ledger.first_success)
     first = torch.where(fell, first, NEVER)
-    told = not (ledger.nearest or arena.deployed.randomized)
+    steady = not (ledger.nearest or arena.deployed.randomized)
     n, device = len(chunk.y), chunk.y.device
     attacked: Tensor = clean if before is None else torch.as_tensor(before.attacked, device=device)
     moved_by = 0.0 if before is None else torch.as_tensor(before.distance, device=device)
@@ -219,8 +220,9 @@ def _settle(
         # where the nearest is sought, a mistake beyond the radius is an answer, and all are looked at
         moved=spread(verdict.moved & ~_nearest_beyond(ledger, candidate), False, boolean).cpu().numpy(),
         # where the nearest is sought, the way is no answer; a randomized defense may answer otherwise now;
-        # and to those whom a lent network answered as before, whatever they asked, it told no failure
-        lost=spread(ledger.found & ~fooled & ~ledger.misled & told, False, boolean).cpu().numpy(),
+        # to those whom a lent network answered as before, whatever they asked, it told no failure; and what
+        # is seen only after the attack has returned, as on a GPU, it could not return
+        lost=spread(ledger.told & ~fooled & ~ledger.misled & steady, False, boolean).cpu().numpy(),
         invalid=spread(verdict.invalid, False, boolean).cpu().numpy(),
     )
     images = judged[fell].to(torch.float32).contiguous().cpu().numpy()

@@ -35,6 +35,7 @@ class Ledger:
         self.first_success = torch.full((n,), NEVER, dtype=torch.int64, device=device)
         self.broken = torch.zeros(n, dtype=torch.bool, device=device)
         self.found = torch.zeros_like(self.broken)  # a success is confirmed
+        self.told = torch.zeros_like(self.broken)  # the attack was told of it before it returned
         self.misled = torch.zeros_like(self.broken)  # answered for another image than was asked about
         self.shared = torch.zeros_like(self.broken)  # whose images lent networks could not tell from others'
         self.length = torch.full((n,), torch.inf, device=device)  # of the witness; only with `nearest`

@@ -168,12 +168,14 @@ _ALL = (
     ),
     Rule(
         "A5",
-        "success grows with eps",
+        "success grows with eps, and not all at once",
         "APGD with 20 steps, and the defense's own loss, at eight radii from eps/4 to 2 eps, on 100 "
-        "examples; no accuracy above one at a smaller radius by more than its paired 95 % interval",
+        "examples; no accuracy above one at a smaller radius by more than its paired 95 % interval; and, "
+        "where it falls most, at radii in between: no third of what is right when clean falls within 1 % of "
+        "one radius",
         "warn",
-        CARLINI,
-        codes=("success-falls-with-eps",),
+        f"{CARLINI}; {HOUSE}",
+        codes=("success-falls-with-eps", "cliff-at-a-radius"),
     ),
     Rule(
         "A6",
@@ -198,10 +200,10 @@ _ALL = (
     Rule(
         "A8",
         "the attack has converged: its loss changes by at most 5 % over its last 10 steps",
-        "the best loss so far of the strongest PGD of the run, run once on 100 examples, relative to its "
-        "rise over the whole attack; on most that stand, by the 95 % interval of their share; of a "
-        "randomized defense by 20 fresh draws (t test, "
-        "p < 0.001)",
+        "the best loss so far of the strongest PGD of the run, run once on what all columns left of 100 "
+        "examples, relative to its rise over the whole attack, which is more than none; on most that stand, "
+        "by the 95 % interval of their share; of a randomized defense by 20 fresh draws (t test, p < 0.001). "
+        "Open where the run has no PGD, or other columns broke more",
         "warn",
         PINTOR,
         4,
@@ -210,7 +212,8 @@ _ALL = (
     Rule(
         "A9",
         "an attack returns the successes that it has on the way",
-        "confirmed successes that were not returned, in each column: at most 1 % of examples",
+        "confirmed successes of which the attack was told, and it returned an image that fails, in each "
+        "column: at most 1 % of examples",
         "warn",
         PINTOR,
         3,
@@ -288,12 +291,13 @@ _ALL = (
     ),
     Rule(
         "A18",
-        "the attack climbs the detector too, and few clean images are refused",
-        "whether the defense states a suspicion with a slope, or an adaptive loss; the share of clean images "
-        "refused",
+        "the attack climbs the detector too, and what nobody attacked is not refused",
+        "whether the defense states a suspicion with a slope, or an adaptive loss; the share refused of what "
+        "the network itself gets right of the run's first 200 images: at most a tenth of them as they are, "
+        "and half of them moved by 1/32 at random, both by the 95 % interval",
         "block",
         CARLINI,
-        codes=("detector-not-attacked",),
+        codes=("detector-not-attacked", "refuses-clean-images", "refuses-any-change"),
     ),
     Rule(
         "A19",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import random
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,10 @@ from bench.core.succession import changed_modules
 from bench.errors import BadData, BenchError
 from bench.evaluate.engine import part_of
 from bench.evaluate.follow_up import left_for
+from bench.records.evidence import FILE
 from bench.records.record import Record
 from bench.records.store import RunFolder
+from bench.runner import agreement
 from bench.runner.columns import Chain, Columns
 from bench.runner.evidence import score
 from bench.runner.options import Options
@@ -44,9 +47,12 @@ def verify(
     cells: int | None = 3,
     data: str | None = None,
     code: tuple[str, ...] = (),
+    tolerance: float | None = None,
 ) -> Iterator[Proof]:
     """What holds of a record, thing by thing; `cells` random ones are computed again, None: all.
 
+    Equal is to the last bit, or within a tolerance (see `bench.runner.agreement`): 0 is to the last bit, and
+    None is `agreement.TOLERANCE` where device, threads or versions are known to be others.
     Nothing is trained, and nothing in the store is changed.
 
     Raises:
@@ -76,9 +82,13 @@ def verify(
     subject.lay_out()  # as for the run, so that the same arithmetic judges
     kept = stored_cells(folder, subject)
     stored = kept.outcomes
+    if tolerance is None:
+        tolerance = agreement.TOLERANCE if [*_circumstances(record, subject)] else 0.0
+    if subject.deployed.randomized:
+        tolerance = 0.0  # no one image decides
     yield from _told(record, subject, folder, kept)
-    yield from _evidence(record, folder, subject)
-    yield from _again(record, subject, folder, stored, cells, options)
+    yield from _evidence(record, folder, subject, tolerance)
+    yield from _again(record, subject, folder, stored, cells, options, tolerance)
 
 
 def _weights(record: Record, subject: Subject) -> Proof:
@@ -125,8 +135,8 @@ def _table(folder: RunFolder, stored: Mapping[str, Outcomes]) -> Proof:
     return Proof("examples.csv", not other, f"{', '.join(other)} differ" if other else "as the cells")
 
 
-def _evidence(record: Record, folder: RunFolder, subject: Subject) -> Iterator[Proof]:
-    """Whether the stored images are the record's, and still come to the same."""
+def _evidence(record: Record, folder: RunFolder, subject: Subject, tolerance: float) -> Iterator[Proof]:
+    """Whether the stored images are the record's, and still come to the same, borderline ones left out."""
     kept = record.evidence
     if kept is None:
         yield Proof("evidence", None, "no adversarial images were kept")
@@ -146,11 +156,17 @@ def _evidence(record: Record, folder: RunFolder, subject: Subject) -> Iterator[P
     told = (
         f"{again} of {len(scored.again)} hold against the stored images, {rounded} after rounding to 8 bits"
     )
-    yield Proof(
-        "evidence again",
-        holds,
-        told if holds else f"{told}; the record has {kept.again.count}, {kept.rounded.count}",
-    )
+    if not holds:
+        told += f"; the record has {kept.again.count}, {kept.rounded.count}"
+    if not holds and tolerance:
+        plain, eight = agreement.borderline_evidence(subject, path, tolerance)
+        holds = abs(again - kept.again.count) <= len(plain) and abs(rounded - kept.rounded.count) <= len(
+            eight
+        )
+        holds &= scored.left == kept.left
+        listed = ", ".join(map(str, sorted({*plain, *eight}))) or "none"
+        told += f"; borderline, within {tolerance:g} of the spread of the logits: {listed}"
+    yield Proof("evidence again", holds, told)
 
 
 def _again(
@@ -160,8 +176,9 @@ def _again(
     stored: Mapping[str, Outcomes],
     cells: int | None,
     options: Options,
+    tolerance: float,
 ) -> Iterator[Proof]:
-    """Some cells, computed once more and compared array by array."""
+    """Some cells, computed once more and compared array by array; within a tolerance, verdict by verdict."""
     trials = {trial.column: trial for trial in subject.spec.suite.trials}
     there = [(column, number) for column in stored for number in range(len(subject.rows))]
     chosen = there if cells is None else sorted(random.sample(there, min(cells, len(there))), key=there.index)
@@ -171,7 +188,9 @@ def _again(
     for column, number in chosen:
         whole = left_for(trials[column], subject.spec.suite.trials, stored)
         before = None if whole is None else part_of(whole, sum(sizes[:number]), sizes[number])
-        played = next(columns.play(Chain(number, (trials[column],), before)))
+        noted = agreement.Noted(trials[column].attack)
+        trial = dataclasses.replace(trials[column], attack=noted)
+        played = next(columns.play(Chain(number, (trial,), before)))
         options.progress.advance(sizes[number])
         kept = folder.cell(column, number)
         what = f"{column}, chunk {number}"
@@ -181,8 +200,16 @@ def _again(
         told = _difference(kept.outcomes, played.cell.outcomes)
         if told is None:
             yield Proof(what, True, f"all arrays of {sizes[number]} examples are equal")
-        else:
-            yield Proof(what, False, "; ".join([told, *_circumstances(record, subject)]))
+            continue
+        why = [*_circumstances(record, subject)]
+        if not tolerance:
+            hint = f"on another processor of this kind: --tolerance {agreement.TOLERANCE:g}"
+            yield Proof(what, False, "; ".join([told, *(why or [hint])]))
+            continue
+        images = agreement.images_of(folder.path / FILE, column)
+        found = agreement.agreement(subject, kept.outcomes, played, noted, before, images, tolerance)
+        detail = f"equal within {tolerance:g} of the spread of the logits" if not found.apart else told
+        yield Proof(what, not found.apart, "; ".join([detail, found.told(sizes[number]), *why]))
     options.progress.finish()
 
 

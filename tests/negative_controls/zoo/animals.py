@@ -10,14 +10,18 @@ from pathlib import Path
 from bad_attacks import NotANumber
 from zoo import broken_attacks as attacks
 
-from bench.api import Attack, Trial
+from bench.api import Attack, Suite, Trial
 from bench.attacks.apgd import TargetedAPGD
+from bench.attacks.aware import DetectorAware
 from bench.attacks.fgsm import FGSM
 from bench.attacks.noise import UniformNoise
 from bench.attacks.pgd import PGD
+from bench.attacks.rays import RayS
 from bench.attacks.square import Square
-from bench.core.threat import SCORES, WHITE_BOX, WHITE_BOX_BPDA
+from bench.core.threat import DECISIONS, SCORES, WHITE_BOX, WHITE_BOX_BPDA
 from bench.records.rules import RULE_OF
+from bench.suites.autoattack import AUTOATTACK
+from bench.suites.fast import FAST, FAST_2
 
 ATHALYE = "Athalye, Carlini & Wagner, ICML 2018"
 TRAMER = "Tramèr, Carlini, Brendel & Madry, NeurIPS 2020"
@@ -52,6 +56,8 @@ ADAPTIVE = Trial("adaptive", PGD(steps=20, step_size=STEP, loss="adaptive"), WHI
 BPDA = Trial("bpda", PGD(steps=20, step_size=STEP), WHITE_BOX_BPDA)
 OWN_LOSS = Trial("adaptive", PGD(steps=80, step_size=Fraction(1, 10), loss="adaptive"), WHITE_BOX)
 BPDA_T = Trial("bpda", TargetedAPGD(steps=20, targets=9), WHITE_BOX_BPDA)
+AWARE = Trial("aware", DetectorAware(steps=40, rule="selective"), WHITE_BOX)
+RAYS = Trial("rays", RayS(), DECISIONS)
 
 SUITE = (NOISE, ONE_STEP, PGD_20, CW_80, APGD_T, SQUARE)
 """What every defense is attacked with."""
@@ -112,6 +118,19 @@ def _trained(
     return Control(name, fault, shown_by, codes, also, TRAINED, {"kind": name}, eps=eps, epochs=epochs)
 
 
+def _plain(kind: str, what: str, against: str = "") -> Control:
+    """An honest network of another kind."""
+    name, fields = f"{kind}_{against}" if against else kind, {"kind": kind, "against": against}
+    return Control(name, f"none: {what}", HARMLESS, defense=TRAINED, fields=fields, eps=WITH_ROOM)
+
+
+def _under(defense: str, suite: Suite) -> Control:
+    """An honest network under a suite that has no PGD of the audit's kind."""
+    name = f"{defense}_{suite.name}_{suite.version}"
+    fault = f"none: {defense}, as {suite.name}@{suite.version} attacks it"
+    return Control(name, fault, HARMLESS, defense=defense, trials=suite.trials, eps=WITH_ROOM)
+
+
 def _attack(
     name: str, fault: str, shown_by: str, attack: Attack, *codes: str, also: tuple[str, ...] = ()
 ) -> Control:
@@ -139,6 +158,7 @@ HIDDEN = (
     "black-box-beats-white-box",
     "noise-beats-gradients",
     "weak-beats-strong",
+    "not-converged",
 )
 """What attackers who climb meet where gradients are hidden."""
 
@@ -163,6 +183,37 @@ HONEST = (
         more=(OWN_LOSS, BPDA_T),  # as strong as what the rest of the suite does to it
         eps=WITH_ROOM,
     ),
+    _cheat(
+        "honest_smoothing",
+        "none: the mean of four noisy answers, declared, and averaged over",
+        HARMLESS,
+        of="pgd_at",
+        eps=WITH_ROOM,
+    ),
+    _cheat(
+        "honest_detector",
+        "none: refuses the few images that it is least sure of, and says so to attackers",
+        HARMLESS,
+        of="pgd_at",
+        more=(AWARE,),
+        eps=WITH_ROOM,
+    ),
+    _cheat(
+        "honest_bfloat16",
+        "none: weights and arithmetic of eight bits",
+        HARMLESS,
+        of="pgd_at",
+        eps=WITH_ROOM,
+    ),
+    _cheat("honest_and_sure", "none: logits five times as large", HARMLESS, of="pgd_at", eps=WITH_ROOM),
+    _plain("pooling", "convolutions and average pooling"),
+    _plain("layer_norm", "LayerNorm and GELU"),
+    _plain("group_norm", "convolutions and GroupNorm"),
+    _plain("patches", "a small vision transformer"),
+    _plain("group_norm", "convolutions and GroupNorm, trained adversarially", against="pgd"),
+    _under("pgd_at", FAST),
+    _under("trades", FAST_2),
+    _under("standard", AUTOATTACK),
 )
 """Who must raise nothing."""
 
@@ -339,6 +390,77 @@ BROKEN = (
         "adaptive-is-weaker",
         more=(ADAPTIVE,),
     ),
+    _cheat(
+        "cliff",
+        "knows the test images by heart, and whatever is within the radius of one",
+        OURS,
+        "cliff-at-a-radius",
+    ),
+    _cheat(
+        "order",
+        "tells who is first, with a slope that leads nowhere: only labels say where the boundary is",
+        OURS,
+        "black-box-beats-white-box",
+        also=HIDDEN,
+        more=(RAYS,),
+    ),
+    _cheat(
+        "plateau",
+        "where the network is sure its loss is flat",
+        PINTOR,
+        "zero-gradients",
+        also=HIDDEN,
+    ),
+    _cheat(
+        "in_half",
+        "a cold softmax in float16: small probabilities are zero, their logarithms endless",
+        DISTILLATION,
+        "gradients-not-finite",
+        also=HIDDEN,
+    ),
+    _cheat(
+        "sine",
+        "a ripple on the pixels, whose slope hides the network's",
+        ATHALYE,
+        "gradients-disagree",
+        also=HIDDEN,
+    ),
+    _cheat(
+        "adapts_to_batch",
+        "brings each batch to a mean at test time",
+        ROBUSTBENCH,
+        "batch-dependent",
+        also=(*COMPANY, *HIDDEN),
+    ),
+    _cheat(
+        "dealt",
+        "all logits but the first are dealt out anew in each call",
+        OURS,
+        "undeclared-randomness",
+        also=(*LUCKY, *HIDDEN),
+    ),
+    _cheat(
+        "dropped",
+        "half of the pixels are left out at random, and its authors ask for one sample",
+        ATHALYE,
+        "too-few-eot-samples",
+        also=("silent-success", "no-adaptive-attack", *HIDDEN),
+    ),
+    _cheat(
+        "refuses_doubt",
+        "refuses whatever is doubtful, a good part of the clean images too",
+        TRAMER,
+        "refuses-clean-images",
+        more=(AWARE,),
+    ),
+    _cheat(
+        "refuses_change",
+        "refuses whatever is no sixteenth, by a suspicion that has a slope",
+        TRAMER,
+        "refuses-any-change",
+        also=DETECTOR,
+        more=(AWARE,),
+    ),
 )
 """Whose fault must be named."""
 
@@ -382,6 +504,15 @@ ATTACKS = (
         "not-converged",
         also=("weak-beats-strong", "more-steps-help"),
     ),
+    _attack(
+        "tiny_steps",
+        "twenty steps of eps/200",
+        PINTOR,
+        PGD(steps=20, step_size=Fraction(1, 200)),
+        "not-converged",
+        also=("weak-beats-strong", "more-steps-help"),
+    ),
+    _attack("wrong_way", "goes down where it should climb", PINTOR, attacks.WrongWay(), "weak-beats-strong"),
     _attack("gives_up", "returns the clean image", PINTOR, attacks.GivesUp(), "weak-beats-strong"),
 )
 """Attacks whose fault must be named, on a network without a defense."""

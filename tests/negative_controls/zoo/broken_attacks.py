@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from bench.api import Oracle
+from bench.attacks.geometry import project
+from bench.attacks.losses import cross_entropy
 from bench.attacks.pgd import PGD
 from bench.core.threat import Budget
 
@@ -40,6 +42,19 @@ class LeavesBox:
         """Candidates [n, C, H, W]."""
         found = PGD()(oracle, x, y, budget, generator)
         return found + budget.radius * torch.where(found >= 1, 1.0, torch.where(found <= 0, -1.0, 0.0))
+
+
+@dataclass(frozen=True)
+class WrongWay:
+    """Goes down where it should climb."""
+
+    def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        """Candidates [n, C, H, W]."""
+        x_adv = x
+        for _ in range(10):
+            uphill = oracle.climb(cross_entropy, x_adv, y).gradient.sign()
+            x_adv = project(x_adv - budget.radius / 4 * uphill, x, budget)
+        return x_adv
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from zoo import layers
+from zoo import layers, tuned
 from zoo.layers import Chain
+from zoo.networks import small
 
 from bench.api import Attack, Batch, Defense, Deployed, FitContext, Task, Terms, Trait
 from bench.attacks.fgsm import FGSM
+from bench.attacks.pgd import PGD
 from bench.data.load import load
 from bench.nn.architectures import network
-from bench.nn.normalize import Normalize
 from bench.train.loop import fit_classifier
 
 Cheat = Callable[[nn.Module], Deployed]
@@ -60,7 +60,8 @@ class Trained:
     paper: ClassVar[str] = "none: a control"
     reconstruction: ClassVar[str | None] = None
 
-    kind: str = "linear"  # linear, k_winners, one_step
+    kind: str = "linear"  # of zoo.networks; one_step: the task's own
+    against: str = ""  # pgd: trained adversarially
 
     @property
     def requires(self) -> Mapping[str, Defense | str]:
@@ -68,23 +69,13 @@ class Trained:
         return {}
 
     def build(self, task: Task) -> nn.Module:
-        """A linear layer, k-WTA in the place of ReLU, or the task's network."""
-        if self.kind == "one_step":
-            return network(task)
-        channels, height, width = task.image_shape
-        first = Normalize(task.mean, task.std)
-        if self.kind == "linear":
-            return nn.Sequential(first, nn.Flatten(), nn.Linear(channels * height * width, task.num_classes))
-        parts = [first, nn.Flatten()]
-        width = channels * height * width
-        for _ in range(3):
-            parts += [nn.Linear(width, 512), layers.KWinners(0.1)]
-            width = 512
-        return nn.Sequential(*parts, nn.Linear(width, task.num_classes))
+        """The network of that kind."""
+        return network(task) if self.kind == "one_step" else small(self.kind, task)
 
     def fit(self, net: nn.Module, context: FitContext) -> None:
         """By cross-entropy; `one_step` on images of FGSM that always starts at the clean image."""
         attack: Attack | None = FGSM() if self.kind == "one_step" else None
+        attack = PGD(steps=5) if self.against == "pgd" else attack
 
         def step(model: nn.Module, batch: Batch) -> Terms:
             x = batch.x if attack is None else context.attack(net, attack, batch.x, batch.y)
@@ -124,17 +115,6 @@ def _refusing(refuses: Callable[[nn.Module, Tensor], Tensor]) -> Cheat:
 def _blurred(x: Tensor) -> Tensor:
     """A mild blur: differentiable, and no defense."""
     return 0.8 * x + 0.2 * F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-
-
-def _stand_in_of_another(net: nn.Module) -> Deployed:
-    """Attackers are given a network that has nothing to do with the defense, another for other weights."""
-    other = copy.deepcopy(net)
-    weights = b"".join(parameter.detach().cpu().numpy().tobytes() for parameter in net.parameters())
-    generator = torch.Generator().manual_seed(int(hashlib.sha256(weights).hexdigest()[:15], 16))
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.copy_(parameter.std() * torch.randn(parameter.shape, generator=generator))
-    return Deployed(net, attackable=other)
 
 
 def _all_test_images() -> Tensor:
@@ -195,11 +175,25 @@ CHEATS: Mapping[str, Cheat] = {
     "flat_suspicion": _flat_suspicion,
     "nearest_test_image": lambda net: _purified(layers.KnowsTheImages(_all_test_images(), None))(net),
     "soft_test_images": lambda net: _purified(layers.KnowsTheImages(_all_test_images(), 3.0), True)(net),
-    "stand_in_of_another": _stand_in_of_another,
+    "stand_in_of_another": lambda net: Deployed(net, attackable=tuned.untrained(net)),
     "undeclared_loss": _purified(layers.jpeg),
     "lost_loss": _lost_loss,
     "honest_noise": lambda net: Deployed(Chain(net, layers.noisy(0.05)), randomized=True, eot_samples=4),
     "honest_blur": _purified(_blurred, honest=True),
+    "cliff": lambda net: Deployed(tuned.Table(net, radius=0.2)),
+    "order": lambda net: Deployed(tuned.Order(net)),
+    "plateau": _around(after=tuned.plateau),
+    "in_half": _around(after=tuned.in_half),
+    "sine": _around(tuned.sine),
+    "adapts_to_batch": _around(tuned.adapted),
+    "dealt": _around(after=tuned.dealt),
+    "dropped": tuned.dropped,
+    "refuses_doubt": partial(tuned.doubting, 0.999),
+    "refuses_change": tuned.refuses_change,
+    "honest_smoothing": lambda net: Deployed(tuned.Averages(net, 0.05, 4), randomized=True, eot_samples=2),
+    "honest_detector": partial(tuned.doubting, 0.3),
+    "honest_bfloat16": lambda net: Deployed(tuned.InBfloat16(net)),
+    "honest_and_sure": _around(after=lambda logits: 5 * logits),
 }
 """Name -> what is deployed."""
 

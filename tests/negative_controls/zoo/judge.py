@@ -81,7 +81,7 @@ def spec_of(control: Control, seed: int = 0) -> RunSpec:
 
 
 def signs(record: Record) -> dict[str, str]:
-    """The codes of the rules that an audit found broken, and what it said; of a rule with several, the first.
+    """The codes of the rules that an audit found broken, and what it said; the first where it names none.
 
     A15 stays open where the attack that it asks for was not made: that is the fault.
     """
@@ -92,5 +92,6 @@ def signs(record: Record) -> dict[str, str]:
         if check.rule == "A15" and check.verdict in ("open", rule.severity):
             found["no-adaptive-attack" if check.verdict == "open" else "adaptive-is-weaker"] = check.detail
         elif check.verdict == rule.severity and check.rule not in named and rule.codes:
-            found[rule.codes[0]] = check.detail
+            said = check.detail.partition(": ")[0]
+            found[said if said in rule.codes else rule.codes[0]] = check.detail
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import bad_attacks
-from zoo import broken_attacks, cheats, judge, layers
+from zoo import broken_attacks, cheats, judge, layers, networks, tuned
 from zoo.animals import Control
 from zoo.judge import Judged, spec_of
 
@@ -48,7 +48,9 @@ def over(controls: Sequence[Control], seeds: Sequence[int], store: Path) -> Iter
     knows nothing of the zoo: so each state of the zoo has a folder of its own.
     """
     for seed in seeds:
-        folder = store / _content(bad_attacks, broken_attacks, cheats, layers) / f"seed_{seed}"
+        folder = (
+            store / _content(bad_attacks, broken_attacks, cheats, layers, networks, tuned) / f"seed_{seed}"
+        )
         for number, control in enumerate(controls, 1):
             place = f"seed {seed}, {number} of {len(controls)}: {control.name}"
             print(f"{place} ...", file=sys.stderr, flush=True)

@@ -82,6 +82,63 @@ def test_accuracy_over_radii_is_the_closed_form() -> None:
     assert 0.05 < found[0.01] < 0.95 and found[0.02] < found[0.0025]
 
 
+@torch.no_grad()
+def at_distances(distances: Tensor) -> tuple[Tensor, Tensor]:
+    """Images [n, 1, 8, 8] from which the boundary is so far in Linf, and their classes [n]."""
+    layer = linear()[1]
+    w = (layer.weight[0] - layer.weight[1]).double()
+    b = (layer.bias[0] - layer.bias[1]).double()
+    flat = images().flatten(1).double()
+    toward = w.sign() * (2 * (torch.arange(N) % 2) - 1)[:, None]
+    flat -= ((flat @ w + b) / w.abs().sum())[:, None] * w.sign()  # onto the boundary
+    moved = (flat + distances.double()[:, None] * toward).float().reshape(N, 1, 8, 8)
+    return moved, linear()(moved).argmax(1)
+
+
+def seen_on(x: Tensor, y: Tensor, deployed: Deployed, eps: Fraction) -> Examined:
+    looked = subject(deployed, eps=eps)
+    right = replace(looked.found, labels=y.numpy(), clean=y.numpy(), attacked=y.numpy())
+    return replace(looked, chunk=replace(looked.chunk, x=x, y=y), found=right)
+
+
+def test_a_network_as_steep_as_mnist_makes_them_is_no_cliff() -> None:
+    """Distances as measured of adversarial training on MNIST: logistic, median 1.07 eps, scale 0.025 eps."""
+    ranks = (torch.arange(N) + 0.5) / N
+    x, y = at_distances(float(EPS) * (1.07 + 0.025 * torch.logit(ranks)))
+    check = strength.radii(seen_on(x, y, Deployed(linear()), EPS))
+    assert check.verdict == "pass", check.detail
+    found = [float(share) for share in re.findall(r": ([\d.]+) %", check.detail)]
+    assert found[3] > 90 and found[4] < 5, "it falls from one to the other of the eight radii"
+
+
+@pytest.mark.parametrize("reach", ["1", "11/10", "7/5"])
+def test_a_table_that_ends_at_one_radius_is_a_cliff(reach: str) -> None:
+    """All images within the reach of one keep its label; beyond it the linear network is as good as gone."""
+    x, y = at_distances(float(EPS) * torch.linspace(0.1, 0.5, N))
+
+    def table(net: nn.Module, images: Tensor) -> Tensor:
+        logits: Tensor = net(images)
+        apart, nearest = torch.cdist(images.flatten(1), x.flatten(1), p=torch.inf).min(1)
+        known = nn.functional.one_hot(y[nearest], 2)
+        within = apart <= float(EPS * Fraction(reach)) + 1e-6
+        return torch.where(within[:, None], 10 * known + 0.01 * logits, logits)
+
+    check = strength.radii(seen_on(x, y, Deployed(Changed(linear(), table)), EPS))
+    assert check.verdict == "warn" and check.detail.startswith("cliff-at-a-radius: 100.0 % at eps")
+    inner, outer = map(float, re.findall(r"% at eps ([\d.]+)", check.detail))
+    assert inner <= float(EPS * Fraction(reach)) <= outer <= 1.011 * inner
+
+
+@pytest.mark.parametrize("right", [0, 9])
+def test_a_few_images_make_no_cliff(right: int) -> None:
+    """All of these images lie at one distance; of so few that may be chance."""
+    x, y = at_distances(torch.full((N,), 1.1 * float(EPS)))
+    looked = seen_on(x, torch.where(torch.arange(N) < right, y, 1 - y), Deployed(linear()), EPS)
+    clean = y.numpy()
+    looked = replace(looked, found=replace(looked.found, clean=clean, attacked=clean))
+    assert strength.radii(looked).verdict == "pass"
+
+
 def test_an_honest_classifier_passes_what_attacks_ask() -> None:
     looked = subject()
     rules = (strength.whole_box, convergence.convergence, strength.more, probes.landscape, probes.noise)
@@ -95,8 +152,33 @@ def test_attacks_reach_the_closed_form(norm: Norm) -> None:
 
 
 def test_an_attack_that_stops_early_is_seen_by_its_loss() -> None:
-    check = convergence.convergence(subject(attack=PGD(steps=20, step_size=Fraction(1, 1000))))
-    assert check.verdict == "warn", "indicator 4: incomplete optimisation"
+    looked = subject(attack=PGD(steps=20, step_size=Fraction(1, 1000)))
+    assert convergence.convergence(looked).verdict == "warn", "indicator 4: incomplete optimisation"
+    assert convergence.convergence(subject(attack=PGD(steps=10))).verdict == "warn", "too few to tell"
+
+
+@pytest.mark.parametrize("steps", [10, 20])
+def test_a_number_that_rests_on_other_attacks_is_not_accused_of_a_short_pgd(steps: int) -> None:
+    looked = subject(attack=PGD(steps=steps, step_size=Fraction(1, 1000)))
+    without, outdone = replace(looked, times=0), replace(looked, outdone=True)
+    checks = [convergence.convergence(one) for one in (without, outdone)]
+    assert [check.verdict for check in checks] == ["open", "open"]
+    assert "it has no PGD" in checks[0].detail and "its other columns broke more" in checks[1].detail
+
+
+def test_only_what_the_run_left_is_looked_at() -> None:
+    """The short attack leaves examples that it would break; others of the run broke just those."""
+    short = subject(attack=PGD(steps=20, step_size=Fraction(1, 1000)))
+    broke = subject().found
+    check = convergence.convergence(replace(short, found=broke))
+    left = round(100 * standing(float(EPS)))
+    assert f" of {left} examples that stand" in check.detail
+
+
+def test_a_loss_that_never_rises_has_not_converged() -> None:
+    flat = Deployed(Changed(linear(), lambda net, x: 1e4 * net(x)))
+    check = convergence.convergence(subject(flat))
+    assert check.verdict == "warn" and "it never rises on" in check.detail, check.detail
 
 
 def noisy(scale: float) -> Deployed:
@@ -219,7 +301,45 @@ def test_a_detector_that_attacks_cannot_climb_blocks() -> None:
     shut = Deployed(linear(), detector=lambda x: level(x) > 0)
     told = Deployed(linear(), detector=lambda x: level(x) > 0, suspicion=level)
     eager = Deployed(linear(), detector=lambda x: level(x) > -1, suspicion=level)
-    assert [probes.detector(subject(d)).verdict for d in (shut, told, eager)] == ["block", "pass", "warn"]
+    checks = [probes.detector(subject(d)) for d in (shut, told, eager)]
+    assert [check.verdict for check in checks] == ["block", "pass", "block"]
+    assert [check.detail.partition(":")[0] for check in checks[::2]] == [
+        "detector-not-attacked",
+        "refuses-clean-images",
+    ]
+
+
+def refusing(rows: Tensor, near: bool = False) -> Deployed:
+    """Refuses these clean images [m], or such near them, by a suspicion that has a slope."""
+
+    def suspicion(x: Tensor) -> Tensor:
+        apart, nearest = torch.cdist(x.flatten(1), images().flatten(1), p=torch.inf).min(1)
+        is_meant = torch.isin(nearest, rows) & ((apart > 1e-6) if near else (apart <= 1e-6))
+        return torch.where(is_meant, 1.0, -1.0) + 0 * x.flatten(1).sum(1) + 1e-3 * x.flatten(1).mean(1)
+
+    return Deployed(linear(), suspicion=suspicion)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "verdict", "code"),
+    [
+        (refusing(torch.arange(8)), "pass", "of images that the network gets right 8 of 100 clean ones"),
+        (refusing(torch.arange(14)), "warn", "many clean images are refused"),  # 14 % may be 10 %
+        (refusing(torch.arange(20)), "block", "refuses-clean-images"),
+        (refusing(torch.arange(40), near=True), "pass", "of images that the network gets right 0 of 100"),
+        (refusing(torch.arange(70), near=True), "block", "refuses-any-change"),
+    ],
+)
+def test_who_refuses_what_nobody_attacked_blocks(deployed: Deployed, verdict: str, code: str) -> None:
+    check = probes.detector(subject(deployed))
+    assert (check.verdict, check.detail.startswith(code)) == (verdict, True), check.detail
+
+
+def test_a_detector_may_refuse_the_mistakes_of_its_network() -> None:
+    looked = subject(refusing(torch.arange(40)))
+    y = looked.chunk.y.clone()
+    y[:40] = 1 - y[:40]  # whoever is refused would have been wrong
+    assert probes.detector(replace(looked, chunk=replace(looked.chunk, y=y))).verdict == "pass"
 
 
 def optimising(net: nn.Module, x: Tensor) -> Tensor:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.attacks.fgsm import FGSM
 from bench.attacks.pgd import PGD
+from bench.attacks.square import Square
 from bench.audit import rules_of_attacks, rules_of_records
-from bench.audit.audit import strongest
+from bench.audit.audit import is_outdone, strongest
 from bench.audit.case import Case
 from bench.core.bitmap import packed
 from bench.core.encoding import encode
@@ -67,6 +69,19 @@ def test_the_strongest_pgd_is_the_one_that_broke_most_itself(make_record: Maker)
     record = make_record(spec={"suite": {"trials": trials}})
     assert strongest(record, {"first": first, "goes_on": met_few}) == (short, 1)
     assert strongest(record, {"first": first, "goes_on": rest}) == (long, 1)
+
+
+def test_a_pgd_is_outdone_by_columns_that_broke_more_than_a_few_of_what_it_left(make_record: Maker) -> None:
+    trials = [
+        {"column": "pgd_20", "attack": encode(PGD()), "knowledge": {"gradients": "deployed"}},
+        {"column": "square", "attack": encode(Square()), "knowledge": {"gradients": "nothing"}},
+    ]
+    record = make_record(spec={"suite": {"trials": trials}})
+    for square, expected in ((100, False), (98, False), (97, True)):  # 1 % of 200 may be
+        assert is_outdone(record, {"pgd_20": left(100), "square": left(square)}) is expected
+    assert is_outdone(record, {"square": left(100)}), "there is no PGD"
+    trials[1] = {**trials[1], "column": "square", "attack": encode(FGSM())}
+    assert not is_outdone(record, {"pgd_20": left(100), "square": left(50)}), "one step is no excuse"
 
 
 @pytest.fixture

@@ -56,13 +56,22 @@ class ComesBack:
         return x
 
 
+@dataclass(frozen=True)
+class ComesBackAtOnce:
+    """Asks about a success once and returns the clean image."""
+
+    def __call__(self, oracle, x, y, budget, generator):
+        oracle.logits(torch.ones_like(x))
+        return x
+
+
 def guarded(network, suspicion):
     return Deployed(network, detector=lambda x: suspicion(x) > 0, suspicion=suspicion)
 
 
-def deep():
+def deep(seed=0):
     """A network that random images are near the boundaries of, and how strange they look."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     with torch.no_grad():
         for parameter in network.parameters():
@@ -103,6 +112,24 @@ def test_our_attacks_return_what_they_were_told_of(monkeypatch, attack, norm):
         late += int(found.lost.sum())
         monkeypatch.setattr(ledger, "CHECKED_EVERY", {})
     assert late or isinstance(attack, MIFGSM | Ladder), "some were told too late"
+
+
+@pytest.mark.parametrize(("every", "lost"), [(1, 10), (8, 0)])
+def test_a_success_that_is_seen_after_the_attack_has_returned_is_not_its_fault(monkeypatch, every, lost):
+    """Asked about one image, a GPU's answer is looked at when nothing can be done any more."""
+    monkeypatch.setattr(ledger, "CHECKED_EVERY", {"cpu": every})
+    x, y = torch.zeros(10, 1, 1, 3), torch.zeros(10, dtype=torch.int64)
+    found = attacked(Deployed(LastPixel()), ComesBackAtOnce(), x, y, eps="1")
+    assert not found.robust.any(), "the success counts all the same"
+    assert found.lost.sum() == withheld(found).sum() == lost
+
+
+def test_a_ladder_whose_last_step_leaves_a_success_is_not_accused(monkeypatch):
+    """The case that accused it: three successes are stepped away from, one of them by the very last step."""
+    monkeypatch.setattr(ledger, "CHECKED_EVERY", {"cpu": 8})
+    network, x, _ = deep(4)
+    found = attacked(Deployed(network), Ladder(), x, network(x).argmax(1), eps="1/10")
+    assert found.robust.sum() < N and not withheld(found).any()
 
 
 @pytest.mark.parametrize("every", [1, 8])
