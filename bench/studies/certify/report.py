@@ -29,6 +29,9 @@ FINE = 601
 """Radii at which curves are drawn: between two measured ones, both ends are what is known there."""
 
 
+DASHED = (0, (4, 1.5))
+
+
 def tables(found: Sequence[Certificate]) -> list[Table]:
     """One table, of one certificate or of several side by side."""
     return [certificate_table(found)]
@@ -94,10 +97,12 @@ def certificate_figure(found: Sequence[Certified], width: float = COLUMN) -> Dra
         look: dict[str, Any] = {"color": COLOURS[place], "clip_on": False}
         marks: dict[str, Any] = {"linestyle": "none", "marker": MARKERS[place], **look}
         axes.plot(between, upper, label=plain(label), **look)
-        axes.plot(between, lower, linestyle=(0, (4, 1.5)), **look)
+        axes.plot(between, lower, linestyle=DASHED, **look)
         axes.plot(at, stands, **marks)
         axes.plot(at[1:], certified[1:], markerfacecolor="white", **marks)
         axes.fill_between(between, lower, upper, color=COLOURS[place], alpha=0.12, linewidth=0)
+    axes.plot([], [], color=GRAY, marker="o", label="unbroken")
+    axes.plot([], [], color=GRAY, marker="o", markerfacecolor="white", linestyle=DASHED, label="certified")
     axes.axvline(float(parse_eps(first.eps)), color=GRAY, linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=0)
     axes.set_xlim(0, max(one.record.brackets[-1].at for one in found))
     axes.set_ylim(0, 101)
