@@ -164,8 +164,9 @@ def figures(reference: Record, fast: Record) -> tuple[str, ...]:
         shares[2] = "no siege" if fast.suite == "fast@1" else "settled"
     worst = [record.worst_case for record in (reference, fast)]
     accuracies = [f"{100 * share.value:.1f}" if share else "-" for share in worst]
-    doubt = [] if fast.doubt is None else [f"{100 * fast.doubt.at_most:.1f}"]
-    return (reference.eps, str(reference.examples), *accuracies, *shares, *doubt)
+    doubt = "-" if fast.doubt is None else f"{100 * fast.doubt.at_most:.1f}"
+    stated = (doubt,) if fast.suite != "fast@1" else ()
+    return (reference.eps, str(reference.examples), *accuracies, *shares, *stated)
 
 
 def _ratio(one: float, below: float) -> float | None:

@@ -254,11 +254,11 @@ def test_the_readme_states_what_the_records_of_the_cascade_hold(module):
     for title, *told, records in rows:
         both = [read_record(folder / f"{name}.json") for name in records.split(", ")]
         named += [record.run_id for record in both]
-        assert [record.suite for record in both] == ["autoattack@1", "fast@1"]
+        assert both[0].suite == "autoattack@1" and both[1].suite in ("fast@1", "fast@2")
         assert all(record.defense in title and record.architecture in title for record in both)
         eps, n, reference, fast, _, *shares = told
         assert (eps, n, reference, fast, *shares) == cascade.figures(*both), title
-    assert sorted(named) == sorted(path.stem for path in folder.glob("*.json")), "every record has its row"
+    assert sorted(set(named)) == sorted(path.stem for path in folder.glob("*.json")), "every record has its row"
 
 
 @pytest.mark.parametrize(
