@@ -39,8 +39,8 @@ class Ibp:
     reconstruction: ClassVar[str | None] = None
 
     kappa: float = 0.5  # weight of the clean images at the end
-    warm_up: float = 1 / 30  # share of the steps; the authors' MNIST: 2,000 of 60,000
-    ramp: float = 1 / 6  # share of the steps; the authors' MNIST: 10,000 of 60,000
+    warm_up: float = 0.1  # share of the steps; the authors' MNIST: 2,000 of 60,000
+    ramp: float = 0.6  # share of the steps; the authors' MNIST: 10,000 of 60,000, too fast for short recipes
 
     def __post_init__(self) -> None:
         for name in ("kappa", "warm_up", "ramp"):

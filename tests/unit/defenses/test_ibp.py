@@ -60,8 +60,8 @@ def test_a_step_is_three_passes(passes):
     assert passes(Ibp()) == (3, 0, 0, 3), "the images, the centres and the radii of their boxes"
 
 
-def test_it_is_registered_with_the_published_figures():
-    assert DEFENSES.get("ibp") == Ibp(kappa=0.5, warm_up=1 / 30, ramp=1 / 6)
+def test_it_is_registered_with_the_published_weight_and_a_ramp_for_short_recipes():
+    assert DEFENSES.get("ibp") == Ibp(kappa=0.5, warm_up=0.1, ramp=0.6)
 
 
 def test_what_bounds_cannot_follow_and_boxes_of_everything_are_one_sentence():
