@@ -75,7 +75,7 @@ def test_an_audit_is_told_and_kept(bench: Bench, trained: Path, robust_count: Ca
     assert "bench run --defense" in told.out
 
 
-@pytest.mark.parametrize("suite", ["fast", "fast@2", pytest.param("autoattack", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("suite", ["fast@1", "fast", pytest.param("autoattack", marks=pytest.mark.slow)])
 def test_more_steps_are_compared_with_the_run_itself(
     bench: Bench, linear: str, linear_data: str, tmp_path: Path, robust_count: Callable[[float], int], suite
 ) -> None:

@@ -21,7 +21,7 @@ from bench.attacks.square import Square
 from bench.core.threat import DECISIONS, SCORES, WHITE_BOX, WHITE_BOX_BPDA
 from bench.records.rules import RULE_OF
 from bench.suites.autoattack import AUTOATTACK
-from bench.suites.fast import FAST, FAST_2
+from bench.suites.fast import FAST, FAST_1
 
 ATHALYE = "Athalye, Carlini & Wagner, ICML 2018"
 TRAMER = "Tramèr, Carlini, Brendel & Madry, NeurIPS 2020"
@@ -211,8 +211,8 @@ HONEST = (
     _plain("group_norm", "convolutions and GroupNorm"),
     _plain("patches", "a small vision transformer"),
     _plain("group_norm", "convolutions and GroupNorm, trained adversarially", against="pgd"),
-    _under("pgd_at", FAST),
-    _under("trades", FAST_2),
+    _under("pgd_at", FAST_1),
+    _under("trades", FAST),
     _under("standard", AUTOATTACK),
 )
 """Who must raise nothing."""
