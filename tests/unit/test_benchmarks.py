@@ -258,7 +258,7 @@ def test_the_readme_states_what_the_records_of_the_cascade_hold(module):
         assert all(record.defense in title and record.architecture in title for record in both)
         eps, n, reference, fast, _, *shares = told
         assert (eps, n, reference, fast, *shares) == cascade.figures(*both), title
-    assert sorted(set(named)) == sorted(path.stem for path in folder.glob("*.json")), "every record has its row"
+    assert {*named} == {path.stem for path in folder.glob("*.json")}, "every record has its row"
 
 
 @pytest.mark.parametrize(
