@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Generator, Tensor
 
 from bench.api import Attack, Oracle
 from bench.attacks.losses import margin
+from bench.core.json_file import parse_json
 from bench.core.outcomes import Outcomes
 from bench.core.threat import EVERY_NORM, Budget, Norm
 from bench.evaluate.engine import Chunk
@@ -135,7 +135,7 @@ def images_of(path: Path, column: str) -> dict[int, NDArray[np.float32]]:
     if not path.is_file():
         return {}
     with images(path) as kept:
-        columns = json.loads(kept.metadata["columns"])
+        columns = parse_json(kept.metadata["columns"])
         ids = kept.ids[kept.array("columns") == (columns.index(column) if column in columns else -1)]
         return {int(i): image for i, image in zip(ids, kept.of(ids), strict=True)}
 

@@ -55,9 +55,9 @@ def refused(told, sentence):
 def test_one_table_ends_with_the_worst_case_over_all(run, robust_count, nothing_computed):
     told = run()
     lines = told.out.splitlines()
-    assert told.code == 0 and lines[0] == "linear_defense.py:Linear under smoke@1 and whitebox@1"
+    assert told.code == 0 and lines[0] == "linear_defense.py:Linear under smoke@1 and whitebox@2"
     sections = [line.split() for line in lines if line.startswith("worst case")]
-    assert [words[2] for words in sections] == ["smoke@1", "whitebox@1", "all"]
+    assert [words[2] for words in sections] == ["smoke@1", "whitebox@2", "all"]
     assert sections[-1][4] == f"{100 * robust_count(1 / 10) / 120:.1f}", "the closed form"
     assert f"- all suites: {robust_count(1 / 10)} of 120 examples hold against every column" in told.out
 
@@ -86,7 +86,7 @@ def test_the_order_is_that_of_the_words_however_they_are_given(run, nothing_comp
     assert run("--suite", "whitebox", "--json", suite="smoke").out == whole
     assert run("--json", suite=" smoke , whitebox").out == whole
     other = json.loads(run("--json", suite="whitebox,smoke").out)
-    assert other["suites"] == ["whitebox@1", "smoke@1"]
+    assert other["suites"] == ["whitebox@2", "smoke@1"]
     assert other["worst_case"] == json.loads(whole)["worst_case"]
 
 
@@ -104,7 +104,7 @@ def test_the_board_has_one_row_with_both(run, tmp_path, nothing_computed):
     assert run("--board", tmp_path / "boards").code == 0
     (table,) = (tmp_path / "boards").glob("*.csv")
     held = pd.read_csv(table, comment="#")
-    assert len(held) == 1 and {"smoke@1", "whitebox@1"} <= {*held}
+    assert len(held) == 1 and {"smoke@1", "whitebox@2"} <= {*held}
 
 
 def test_what_was_interrupted_goes_on_after_the_suite_that_is_complete(run, tmp_path, monkeypatch):
@@ -122,9 +122,9 @@ def test_what_was_interrupted_goes_on_after_the_suite_that_is_complete(run, tmp_
     monkeypatch.setattr(runner, "open_subject", second_is_interrupted)
     words = {"store": tmp_path / "runs", "suite": SUITES}
     stopped = run(**words)
-    assert stopped.code == 130 and stopped.out == "" and "suite 2 of 2: whitebox@1" in stopped.err
+    assert stopped.code == 130 and stopped.out == "" and "suite 2 of 2: whitebox@2" in stopped.err
     again = run("--json", **words)
-    assert again.code == 0 and opened == ["smoke@1", "whitebox@1", "whitebox@1"]
+    assert again.code == 0 and opened == ["smoke@1", "whitebox@2", "whitebox@2"]
     assert again.err.count("is complete") == 1 and json.loads(again.out)["suites"] == opened[:2]
 
 
@@ -151,7 +151,10 @@ def test_what_blinds_one_suite_is_found_by_the_other(run, linear, robust_count, 
         ),
         ("smoke,whitebx", "no suite is named 'whitebx'; did you mean 'whitebox'?"),
         ("smoke,", "no suite is named ''; try: bench list suites"),
-        ("smoke,whitebox@7", "there is no suite 'whitebox@7', this version of bench has whitebox@1; "),
+        (
+            "smoke,whitebox@7",
+            "there is no suite 'whitebox@7', this version of bench has whitebox@1, whitebox@2; ",
+        ),
         (
             "smoke,detection",
             "the suite is 'detection', which has a command of its own, expected bench detect",
@@ -166,7 +169,7 @@ def test_a_suite_that_does_not_fit_is_told_before_anything_runs(suite, told, run
 
 def test_suites_of_other_numbers_of_examples_are_refused_and_the_hint_works(run, tmp_path):
     sentence = (
-        "smoke@1 is of 100 examples and whitebox@1 of 1,000 examples, expected one number for all suites"
+        "smoke@1 is of 100 examples and whitebox@2 of 1,000 examples, expected one number for all suites"
     )
     refused(run(examples=None, store=tmp_path / "runs"), f"{sentence}; try: --examples 100")
     assert run(examples="100", store=tmp_path / "runs").code == 0
@@ -175,12 +178,12 @@ def test_suites_of_other_numbers_of_examples_are_refused_and_the_hint_works(run,
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        (("graybox@1", "digits", None), "whitebox@1 is of 100 examples and graybox@1 of the whole test set"),
-        (("graybox@1", "folder:x", 100), "whitebox@1 would attack digits and graybox@1 folder:x, because"),
+        (("graybox@1", "digits", None), "whitebox@2 is of 100 examples and graybox@1 of the whole test set"),
+        (("graybox@1", "folder:x", 100), "whitebox@2 would attack digits and graybox@1 folder:x, because"),
     ],
 )
 def test_suites_share_images_or_are_refused(other, told):
-    first = ("whitebox@1", "digits", 100)
+    first = ("whitebox@2", "digits", 100)
     require_one_ground([first, ("blackbox@1", "digits", 100)])
     with pytest.raises(BadValue, match=told):
         require_one_ground([first, first, other])
@@ -191,7 +194,7 @@ def test_suites_share_images_or_are_refused(other, told):
     [
         (["--attack", "pgd"], "--suite is 'smoke' and --attack is 'pgd', expected one of them"),
         (["--knowledge", "twin"], "--knowledge is 'twin', but every trial of a suite states its own"),
-        (["--set", "attack.pgd_10.steps=3"], "whitebox@1 has no column 'pgd_10'"),
+        (["--set", "attack.pgd_10.steps=3"], "whitebox@2 has no column 'pgd_10'"),
         (["--surrogate", "standard@lenet"], "but no attacker of smoke@1 owns a surrogate"),
         (["--rerun", "--accept-stale"], "--rerun and --accept-stale contradict each other"),
     ],
@@ -258,13 +261,13 @@ def test_commands_of_one_suite_say_who_takes_several(words, bench):
 def test_python_has_them_as_one_result(linear, linear_data, store, run, nothing_computed):
     words = {"data": linear_data, "eps": "1/10", "examples": "all", "store": store, "progress": False}
     both = python.run(linear, suite=["smoke", "whitebox"], **words)
-    assert [result.record.suite for result in both] == ["smoke@1", "whitebox@1"]
+    assert [result.record.suite for result in both] == ["smoke@1", "whitebox@2"]
     document = json.loads(run("--json").out)
     assert vars(both.worst_case) == document["worst_case"]
     assert str(both) == repr(both) == run().out.rstrip("\n") + "\n" and "all suites" in both._repr_html_()
-    assert {*both.frame()["suite"]} == {"smoke@1", "whitebox@1"}
+    assert {*both.frame()["suite"]} == {"smoke@1", "whitebox@2"}
     assert len(both.images) == 120 - both.worst_case.count and len({*both.images.ids}) == len(both.images)
-    assert {column.partition(" ")[0] for column in both.images.columns} <= {"smoke@1", "whitebox@1"}
+    assert {column.partition(" ")[0] for column in both.images.columns} <= {"smoke@1", "whitebox@2"}
     assert str(python.run(linear, suite=SUITES, **words)) == str(both)
     assert len(python.run(linear, suite=["smoke"], **words)) == 1, "a list is a list, of one, too"
     assert python.run(linear, suite="smoke", **words).record == both[0].record

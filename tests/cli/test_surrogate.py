@@ -106,7 +106,7 @@ def test_weights_of_others_are_the_victims_whatever_the_seed_says(tmp_path):
         ("--surrogate pgd_at[stepz=3]@lenet", ["'stepz'", "did you mean 'steps'?"]),
         (
             "--surrogate pgd_at --suite whitebox",
-            ["whitebox@1 owns a surrogate", "--suite blackbox"],
+            ["whitebox@2 owns a surrogate", "--suite blackbox"],
         ),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_line_that_is_not_drawn_is_not_told():
         ({"checkpoint": "last"}, ("the weights are those of the last epoch",)),
         ({"settings": {"numerics": {"fold": "false"}}}, ("numerics were overridden",)),
         (
-            {"settings": {"attack.pgd_20": {"steps": "3"}}, "checkpoint": "last"},
+            {"suite": "whitebox", "settings": {"attack.pgd_20": {"steps": "3"}}, "checkpoint": "last"},
             ("parameters of the suite were overridden", "the weights are those of the last epoch"),
         ),
         ({"suite": "blackbox", "surrogate": "pgd_at"}, ("a surrogate was chosen",)),
