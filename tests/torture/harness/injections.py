@@ -84,11 +84,14 @@ def spread(bed: Bed, kinds: Sequence[str], most: int) -> Iterator[tuple[str, int
 
 
 def few(bed: Bed, kinds: Sequence[str], number: int) -> Iterator[tuple[str, int]]:
-    """One fault of every other kind, each scenario at other places: its `number` says where."""
+    """One fault of every other kind, each scenario at other places: its `number` says where.
+
+    A command that can be hit in one way only, as one that writes nothing, is hit in that.
+    """
+    possible = [kind for kind in kinds if len(bed.places(kind))]
     for place, kind in enumerate(kinds):
-        count = len(bed.places(kind))
-        if count and (place + number) % 2 == 0:
-            yield kind, (7 * number + 5 * place) % count
+        if kind in possible and ((place + number) % 2 == 0 or len(possible) == 1):
+            yield kind, (7 * number + 5 * place) % len(bed.places(kind))
 
 
 def table(done: Sequence[Injection]) -> str:
