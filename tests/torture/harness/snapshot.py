@@ -13,7 +13,17 @@ from typing import Any
 import numpy as np
 
 TIMES = frozenset(
-    {"seconds", "started", "images_per_second", "digest", "log.csv", "commit", "dirty", "training_seconds"}
+    {
+        "seconds",
+        "started",
+        "images_per_second",
+        "digest",
+        "log.csv",
+        "commit",
+        "dirty",
+        "training_seconds",
+        "proof_seconds",
+    }
 )
 """Fields that differ between two computations of the same, and digests of what holds such."""
 
