@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--suite",
-    default=DEFAULT,
-    show_default=True,
     metavar="NAME",
     callback=options.one_suite,
-    help="Suite of that run.",
+    help=f"Suite of that run.  [default: {DEFAULT} if there is one, else the only one]",
 )
 @click.option("--data", metavar="NAME", help="Its data set.  [default: the only one]")
 @click.option("--seed", type=Count(0), metavar="N", help="Its seed.  [default: the only one]")
@@ -56,7 +54,7 @@ if TYPE_CHECKING:
 def import_(
     file: Path,
     name: str,
-    suite: str,
+    suite: str | None,
     data: str | None,
     seed: int | None,
     norm: str | None,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
 
 from bench.core.digest import content_id
 from bench.core.listing import place
 from bench.core.threat import format_eps
 from bench.errors import BadValue
+from bench.records.heading import Heading
 from bench.records.record import Record
+
+Of = TypeVar("Of", bound=Heading)
 
 LONGEST = 80
 """How many letters of a data set's name are in the names of files."""
@@ -157,3 +161,28 @@ def require_same_images(records: Sequence[Record], kind: str, any_radius: bool =
                 f"{told(record)}, expected the same of all",
                 f"--data {first.data} --eps {first.eps} --examples {first.examples}",
             )
+
+
+def require_same_ground(
+    found: Sequence[Of],
+    what: str,
+    ground: Callable[[Of], object],
+    told: Callable[[Of], str],
+    choose: str,
+) -> Of:
+    """The first of the results of a study, after all were found to stand on its ground.
+
+    `what` they are, as a sentence names them; `told` of each where it stands, and `choose` is what to type.
+
+    Raises:
+        BadValue: one stands elsewhere.
+    """
+    first = found[0]
+    for one in found:
+        if ground(one) != ground(first):
+            raise BadValue(
+                f"{what} cannot be compared: {first.id} is of {told(first)}, {one.id} of {told(one)}, "
+                "expected the same of all",
+                f"{choose} --data {first.data} --examples {first.examples}",
+            )
+    return first

@@ -192,7 +192,7 @@ SENTENCES = {
     ("--eps", "0"): ("leaves nothing to prove", "--eps 0.05"),
     ("--at", "0.1,x"): ("--at is '0.1,x', expected radii above 0", "--at 0.1,0.2"),
     ("--at", "2"): ("--at is '2', expected at most 1 under Linf", ""),
-    ("--suite", "blackbox"): ("whose attackers own networks of their own", "--suite fast@2"),
+    ("--suite", "blackbox"): ("whose attackers own networks of their own", "--suite fast"),
     ("--suite", "detection"): ("has a command of its own", "bench detect"),
     ("--suite", "smoke", "--attack", "pgd"): ("expected one of them", ""),
     ("--attack", "pgd", "--attack", "pgd"): ("--attack gives 'pgd' twice", ""),

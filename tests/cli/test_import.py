@@ -157,3 +157,26 @@ def test_other_mistakes_are_one_sentence(bench, store, tmp_path, linear_data):
     ]:
         refused = bench("import", *words, *given)
         assert refused.code == 2 and told in refused.err and len(refused.err.splitlines()) == 1, refused.err
+
+
+def test_without_a_suite_the_only_one_is_meant(bench, linear, linear_data, arrays, tmp_path):
+    """A defense that only `smoke` attacked needs no --suite; with `fast` beside it, that is the usual one."""
+    given = ("--data", linear_data, "--store", tmp_path)
+    run = ("run", "--defense", linear, *given, "--eps", EPS, "--examples", N)
+    assert bench(*run, "--suite", "smoke").code == 0
+    np.save(tmp_path / "adv.npy", arrays["x_test"])
+    words = (
+        "import",
+        tmp_path / "adv.npy",
+        "--defense",
+        "linear_defense.py:Linear",
+        *given,
+        "--code",
+        LINEAR,
+    )
+    (ours,) = tmp_path.glob("*/record.json")
+    told = bench(*words, "--json")
+    assert told.code == 0 and json.loads(told.out)["run"] == ours.parent.name, told.err
+    assert bench(*run, "--suite", "fast").code == 0
+    told = bench(*words, "--json")
+    assert told.code == 0 and json.loads(told.out)["run"] != ours.parent.name, told.err

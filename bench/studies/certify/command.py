@@ -11,6 +11,7 @@ from __future__ import annotations
 import click
 
 from bench.core.counts import Count
+from bench.core.listing import DEFAULT
 
 OPTIONS = (
     click.option(
@@ -32,7 +33,7 @@ OPTIONS = (
     click.option(
         "--suite",
         metavar="NAME",
-        help="Suite that attacks from above.  [default: fast@2; of votes climbs@1, APGD and PGD of 40 steps]",
+        help=f"Suite that attacks from above.  [default: {DEFAULT}; of votes climbs@1, APGD and PGD]",
     ),
     click.option(
         "--attack",

@@ -14,7 +14,7 @@ from bench.attacks.others.signature import column_of
 from bench.attacks.pgd import PGD
 from bench.core.encoding import encode
 from bench.core.exact import exact
-from bench.core.listing import listing
+from bench.core.listing import DEFAULT, listing
 from bench.core.threat import WHITE_BOX, Budget, Norm, Source, parse_eps
 from bench.data.catalog import source
 from bench.errors import BadValue
@@ -22,9 +22,6 @@ from bench.plan import OF_ATTACKS, Request, RunSpec, attack_named, plan_each
 from bench.registry import suite_named
 from bench.studies.certify.record import BoundsName, MethodName
 from bench.studies.spec import StudySpec
-
-SUITE = "fast@2"
-"""What attacks a network that answers the same each time, where a user says nothing."""
 
 CLIMBS = Suite(
     name="climbs",
@@ -107,7 +104,7 @@ def plan(
     radii = _radii(budget, at)
     sampling = _sampling(sigma, samples, alpha)
     chosen = None if suite is None and not attacks else _suite(suite, attacks)
-    runs = plan_each(names, request, chosen or _usual(SUITE))
+    runs = plan_each(names, request, chosen or _usual(DEFAULT))
     specs = [_spec(run, method, bounds, sampling, radii) for run in runs]
     return specs if chosen is not None else [_attacked_by_climbs(spec) for spec in specs]
 
@@ -216,7 +213,7 @@ def _suite(name: str | None, attacks: Sequence[str]) -> Suite:
         if len(trials) < len(attacks):
             raise BadValue(f"--attack gives {attacks[-1]!r} twice, expected every attack once")
         return Suite(OF_ATTACKS, 1, tuple(trials.values()), chunk=CHUNK)
-    found = suite_named(name or SUITE)
+    found = suite_named(name or DEFAULT)
     if (command := listing(found.name).command) is not None:
         raise BadValue(
             f"the suite is {name!r}, which has a command of its own, expected one of attacks", command
@@ -226,6 +223,6 @@ def _suite(name: str | None, attacks: Sequence[str]) -> Suite:
         raise BadValue(
             f"the suite is {name!r}, whose attackers own networks of their own, expected one that attacks "
             "the network itself",
-            f"--suite {SUITE}",
+            f"--suite {DEFAULT}",
         )
-    return _usual(name or SUITE)
+    return _usual(name or DEFAULT)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from bench.core.threat import parse_eps
-from bench.errors import BadValue
 from bench.records.record import Interval
 from bench.records.store import write_atomically
 from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, GRAY, MARKERS, Drawing, paper, plain, require_few, sheet
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, markdown
+from bench.report.setting import require_same_ground
 from bench.studies.certify.record import Bracket, Certificate, Certified
 
 NUMBERS = (
@@ -220,16 +220,8 @@ def _four(held: Interval) -> tuple[object, ...]:
 
 
 def _same_setting(found: Sequence[Certificate]) -> Certificate:
-    first = found[0]
-    for one in found[1:]:
-        if _ground(one) != _ground(first):
-            raise BadValue(
-                f"certificates cannot be compared: {first.id} is of {_told(first)}, {one.id} of "
-                f"{_told(one)}, expected the same of all",
-                f"bench plot certify NAME... --data {first.data} --eps {first.eps} "
-                f"--examples {first.examples}",
-            )
-    return first
+    choose = f"bench plot certify NAME... --eps {found[0].eps}"
+    return require_same_ground(found, "certificates", _ground, _told, choose)
 
 
 def _told(one: Certificate) -> str:

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from bench.core.threat import format_eps, parse_eps
-from bench.errors import BadValue
 from bench.records.store import write_atomically
 from bench.report.names import labels
 from bench.report.paper import (
@@ -28,6 +27,7 @@ from bench.report.paper import (
 )
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, markdown
+from bench.report.setting import require_same_ground
 from bench.studies.curve.record import Curve, CurvePoint
 
 TITLES = {
@@ -252,20 +252,12 @@ def _numbers(found: Sequence[Curve]) -> list[tuple[object, ...]]:
 
 
 def _same_setting(found: Sequence[Curve]) -> Curve:
-    first = found[0]
-    for curve in found[1:]:
-        if _ground(curve) != _ground(first):
-            raise BadValue(
-                f"curves cannot be compared: {first.id} is over {_told(first)}, {curve.id} over "
-                f"{_told(curve)}, expected the same of all",
-                f"bench plot {first.axis} NAME... --data {first.data} --eps {first.eps} "
-                f"--examples {first.examples}",
-            )
-    return first
+    choose = f"bench plot {found[0].axis} NAME... --eps {found[0].eps}"
+    return require_same_ground(found, "curves", _ground, _told, choose)
 
 
 def _told(curve: Curve) -> str:
-    return f"{curve.axis}, of {curve.data}, {curve.budget}, {curve.examples} examples, {curve.knowledge}"
+    return f"{curve.data} over {curve.axis}, {curve.budget}, {curve.examples} examples, {curve.knowledge}"
 
 
 def _ground(curve: Curve) -> tuple[object, ...]:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from bench.errors import BadValue
 from bench.records.record import Interval
 from bench.records.store import write_atomically
 from bench.report.names import labels
 from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, require_few, sheet
 from bench.report.paper import write as write_figure
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown, percent
+from bench.report.setting import require_same_ground
 from bench.studies.shift.record import MAIN, SEQUENCES, Mean, Shift, mce
 
 NUMBERS = (
@@ -284,15 +284,7 @@ def _three(held: Mean) -> tuple[object, ...]:
 
 
 def _same_setting(found: Sequence[Shift]) -> Shift:
-    first = found[0]
-    for one in found[1:]:
-        if _ground(one) != _ground(first):
-            raise BadValue(
-                f"shifts cannot be compared: {first.id} is of {_told(first)}, {one.id} of {_told(one)}, "
-                "expected the same of all",
-                f"bench plot shift NAME... --data {first.data} --examples {first.examples}",
-            )
-    return first
+    return require_same_ground(found, "shifts", _ground, _told, "bench plot shift NAME...")
 
 
 def _told(one: Shift) -> str:
