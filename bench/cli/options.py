@@ -11,7 +11,7 @@ import click
 
 from bench.core.counts import Count
 from bench.core.exact import whole
-from bench.core.listing import typed_as
+from bench.core.listing import DEFAULT, typed_as
 from bench.core.places import STORE
 from bench.errors import BadValue, UnknownName, near, unknown
 
@@ -264,7 +264,7 @@ suite = click.option(
     multiple=True,
     metavar="NAME,...",
     callback=_suites,
-    help="Suite of attacks, or several for one training: whitebox,graybox,blackbox.  [default: fast, "
+    help=f"Suite of attacks, or several for one training: whitebox,graybox,blackbox.  [default: {DEFAULT}, "
     "unless --attack names attacks]",
 )
 attack = click.option(
