@@ -17,7 +17,7 @@ from bench.errors import BadData, BadValue
 if TYPE_CHECKING:
     from bench.core.outcomes import Outcomes
     from bench.records.record import Record
-    from bench.report.networks import ComparedNetwork, Method
+    from bench.report.networks import ComparedNetwork
     from bench.report.render import Table
 
 
@@ -105,17 +105,21 @@ def compare(
 
 def held_together(networks: Sequence[ComparedNetwork]) -> tuple[list[Table], list[str]]:
     """What tables and sentences say of networks on the same examples."""
-    from bench.report.compare import column_table, matrix_table, pair_table, told
+    from bench.report.compare import READ, column_table, matrix_table, pair_table, told, told_of_methods
     from bench.report.networks import all_pairs, methods
 
     groups = methods(networks)
     found = all_pairs(groups)
     if len(networks) > 2:
-        tables = [matrix_table(groups, found), *([pair_table(groups, found)] if found else [])]
+        tables = [matrix_table(groups, found)] if len(networks) <= READ else []
+        tables += [pair_table(groups, found)] if found else []
     else:
         known = all(network.held is not None for network in networks)
         tables = [column_table(*networks)] if known else []
-    return tables, told(groups, found) if len(networks) <= SEVERAL else _of_methods(groups)
+    lines = told(groups, found) if len(networks) <= SEVERAL else told_of_methods(groups)
+    if len(networks) > READ:
+        lines.append(f"{len(networks):,} networks are too many for a matrix; bench board ranks them all")
+    return tables, lines
 
 
 def networks_of(records: Sequence[Record], stores: Mapping[str, Path]) -> list[ComparedNetwork]:
@@ -168,13 +172,3 @@ def _outcomes(record: Record, store: Path | None) -> Mapping[str, Outcomes]:
     except BadData as error:
         left_out(error)
         return {}
-
-
-def _of_methods(groups: Sequence[Method]) -> list[str]:
-    """What tables do not say, where pairs are too many to be told one by one."""
-    from bench.report.compare import METHODS, over_seeds
-    from bench.report.networks import contests
-
-    several = contests(groups)
-    lines = [over_seeds(contest, len(several)) for contest in several]
-    return lines + ([METHODS] if any(len(group.networks) == 1 for group in groups) else [])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from heapq import nsmallest
+from itertools import islice
 from typing import Any
 
 from bench.core.paired import holm, mcnemar, paired_difference
@@ -17,6 +19,9 @@ METHODS = (
     "of each (Dietterich, Neural Computation 1998; Bouthillier et al., MLSys 2021)"
 )
 """What a reader must know where a method has one seed."""
+
+READ = 100
+"""How many networks a matrix shows, and pairs a list or sentences tell: JSON has all of them."""
 
 
 def sentence(pair: Pair, n_pairs: int) -> str:
@@ -108,7 +113,7 @@ def column_table(one: ComparedNetwork, other: ComparedNetwork) -> Table:
 
 
 def pair_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
-    """All pairs, the surest difference first."""
+    """The pairs, the surest difference first; of many the surest hundred."""
     columns = (
         TableColumn("one", "one"),
         TableColumn("other", "other"),
@@ -118,14 +123,25 @@ def pair_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
         TableColumn("p", "p", dispensable=1),
         TableColumn("p by Holm", "p_holm"),
     )
-    ordered = sorted(found, key=lambda pair: (pair.p, -abs(pair.difference.value), pair.one, pair.other))
+    ordered = surest(found)
     rows = tuple(
         (p.one, p.other, p.difference.won, p.difference.lost, p.difference, f"{p.p:.2g}", _mark(p.adjusted))
         for p in ordered
     )
     networks = [network for group in groups for network in group.networks]
-    notes = (f"p: exact McNemar on the same examples; by Holm over {len(found)} pairs; *: under {LEVEL}",)
-    return Table("all pairs in the worst case", columns, rows, _facts(networks), notes)
+    notes = [f"p: exact McNemar on the same examples; by Holm over {len(found):,} pairs; *: under {LEVEL}"]
+    if len(found) > READ:
+        sure = sum(pair.significant for pair in found)
+        notes.append(f"the surest {READ} of {len(found):,} pairs, of which {sure:,} have a *; --json has all")
+    title = (
+        "all pairs in the worst case" if len(found) <= READ else f"the surest {READ} pairs in the worst case"
+    )
+    return Table(title, columns, rows, _facts(networks), tuple(notes))
+
+
+def surest(found: Sequence[Pair]) -> list[Pair]:
+    """The pairs of the least p values, at most a hundred; of equal ones the larger difference first."""
+    return nsmallest(READ, found, lambda pair: (pair.p, -abs(pair.difference.value), pair.one, pair.other))
 
 
 def matrix_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
@@ -158,15 +174,24 @@ def matrix_table(groups: Sequence[Method], found: Sequence[Pair]) -> Table:
 
 
 def told(groups: Sequence[Method], found: Sequence[Pair]) -> list[str]:
-    """Every sentence that the tables rest on, and what they leave open."""
-    lines = [sentence(pair, len(found)) for pair in found]
+    """The sentences that the tables rest on, and what they leave open; of many pairs the surest hundred."""
+    lines = [sentence(pair, len(found)) for pair in (found if len(found) <= READ else surest(found))]
+    if len(found) > READ:
+        lines.append(f"the surest {READ} of {len(found):,} pairs are told")
     networks = {network.name: network for group in groups for network in group.networks}
-    there = {(pair.one, pair.other) for pair in found}
-    for first, second in asked(groups):
-        if (first, second) not in there and (second, first) not in there:
-            lines.append(untested(networks[first], networks[second]))
+    unknown = {name for name, network in networks.items() if network.held is None}
+    open_pairs = ((a, b) for a, b in asked(groups) if a in unknown or b in unknown) if unknown else ()
+    lines += [untested(networks[a], networks[b]) for a, b in islice(open_pairs, READ)]
+    return lines + told_of_methods(groups)
+
+
+def told_of_methods(groups: Sequence[Method]) -> list[str]:
+    """Sentences on methods of several seeds, of many pairs the surest hundred; and what one seed is worth."""
     several = contests(groups)
-    lines += [over_seeds(contest, len(several)) for contest in several]
+    clear = nsmallest(READ, several, lambda contest: 2.0 if contest.p is None else contest.p)
+    lines = [over_seeds(contest, len(several)) for contest in (several if len(several) <= READ else clear)]
+    if len(several) > READ:
+        lines.append(f"the surest {READ} of {len(several):,} pairs of methods are told; --json has all")
     if any(len(group.networks) == 1 for group in groups) and len(groups) > 1:
         lines.append(METHODS)
     return lines
@@ -215,13 +240,14 @@ def _plain(contest: Contest) -> dict[str, Any]:
 def _facts(networks: Sequence[ComparedNetwork]) -> tuple[tuple[str, str], ...]:
     first = networks[0].record
     recipes = {network.record.recipe for network in networks}
+    runs = [network.record.run_id for network in networks]
     return (
         ("data", f"{first.data}, {first.examples:,} examples, the same for all"),
         ("budget", setting(first).label.split(", ")[1]),
         ("suite", first.suite + (" (custom)" if first.custom else "")),
         ("architecture", ", ".join(sorted({network.record.architecture for network in networks}))),
         ("recipe", ", ".join(sorted(recipes))),
-        ("runs", ", ".join(network.record.run_id for network in networks)),
+        ("runs", ", ".join(runs) if len(runs) <= READ else f"{len(runs):,}, in --json"),
     )
 
 

@@ -6,6 +6,7 @@ import io
 import re
 import textwrap
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 
 JOINTS = "-_/@=,[+"
@@ -102,6 +103,7 @@ def fold(text: str, width: int, indent: str = "") -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
 
 
+@lru_cache(maxsize=10_000)
 def least(text: str, enough: int = 16) -> int:
     """The width below which words of a text would break; longer ones than is enough break at joints.
 

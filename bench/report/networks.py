@@ -88,12 +88,9 @@ def asked(groups: Sequence[Method]) -> Iterator[tuple[str, str]]:
 
 def all_pairs(groups: Sequence[Method]) -> list[Pair]:
     """Every two networks of different methods (of one alone: every two), with Holm over all of them."""
-    held = {network.name: network.held for group in groups for network in group.networks}
-    wanted = set(asked(groups))
-    known = {name: kept for name, kept in held.items() if kept is not None}
-    found = [pair for pair in pairs(known) if (pair.one, pair.other) in wanted]
-    adjusted = holm([pair.p for pair in found])
-    return [Pair(p.one, p.other, p.difference, p.p, value) for p, value in zip(found, adjusted, strict=True)]
+    networks = [network for group in groups for network in group.networks]
+    known = {network.name: network.held for network in networks if network.held is not None}
+    return pairs(known, [names for names in asked(groups) if all(name in known for name in names)])
 
 
 def contests(groups: Sequence[Method]) -> list[Contest]:
@@ -101,14 +98,16 @@ def contests(groups: Sequence[Method]) -> list[Contest]:
 
     The unit is a training, the examples are the same for all: this is what says something of methods.
     """
-    from scipy.stats import ttest_ind
+    from scipy.stats import ttest_ind_from_stats
 
     found: list[tuple[Method, Method, float, float | None]] = []
     for one, other in combinations([group for group in groups if len(group.networks) > 1], 2):
         ours, theirs = ([n.accuracy / 100 for n in group.networks] for group in (one, other))
-        varies = len(set(ours)) > 1 or len(set(theirs)) > 1
-        p = float(ttest_ind(ours, theirs, equal_var=False).pvalue) if varies else None
-        found.append((one, other, statistics.mean(ours) - statistics.mean(theirs), p))
+        spread = statistics.stdev(ours), statistics.stdev(theirs)
+        means = statistics.mean(ours), statistics.mean(theirs)
+        welch = (means[0], spread[0], len(ours), means[1], spread[1], len(theirs))
+        p = float(ttest_ind_from_stats(*welch, equal_var=False).pvalue) if any(spread) else None
+        found.append((one, other, means[0] - means[1], p))
     adjusted = iter(holm([p for *_, p in found if p is not None]))
     return [
         Contest(one, other, difference, p, None if p is None else next(adjusted))

@@ -7,6 +7,7 @@ import io
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from bench.core.paired import Difference
 from bench.core.text import in_a_spreadsheet, one_line
@@ -256,7 +257,7 @@ class _Shown:
         """Whether it holds words, which begin at its left and may take several lines."""
         return self.column.kind is ColumnKind.TEXT
 
-    @property
+    @cached_property
     def least(self) -> int:
         """The width below which words or figures would break."""
         return max(least(self.column.title), *(map(least if self.is_text else len, self.cells)))

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.core.paired import Difference, holm, mcnemar, paired_difference
+from bench.core.paired import Difference, holm, mcnemar, paired_differences
 from bench.errors import BadValue
 from bench.records.record import Record
 from bench.records.verdicts import worst_case_of
@@ -50,9 +50,21 @@ class Best:
         return len(self.rows) == 1 and not self.untested
 
 
-def pairs(held: Mapping[str, Held]) -> list[Pair]:
-    """Every two of these methods, each with what it kept [n], with Holm over all of them."""
-    return _tested(held, list(combinations(held, 2)))
+def pairs(held: Mapping[str, Held], wanted: Sequence[tuple[str, str]] | None = None) -> list[Pair]:
+    """Every two of these methods, or those two that are wanted; with Holm over all of them.
+
+    `held`: name -> what the method kept, [n].
+    """
+    names = list(combinations(held, 2)) if wanted is None else wanted
+    if not names:
+        return []
+    place = {name: number for number, name in enumerate(held)}
+    found = paired_differences(np.stack(list(held.values())), [(place[a], place[b]) for a, b in names])
+    p_values = [mcnemar(difference.won, difference.lost) for difference in found]
+    return [
+        Pair(one, other, difference, p, adjusted)
+        for (one, other), difference, p, adjusted in zip(names, found, p_values, holm(p_values), strict=True)
+    ]
 
 
 def best(held: Mapping[str, Held | None]) -> Best:
@@ -66,7 +78,7 @@ def best(held: Mapping[str, Held | None]) -> Best:
     if len(known) < 2:
         return Best(frozenset(), untested)
     first = max(known, key=lambda name: int(known[name].sum()))
-    tested = _tested(known, [(first, name) for name in known if name != first])
+    tested = pairs(known, [(first, name) for name in known if name != first])
     worse = {pair.other for pair in tested if pair.significant}
     return Best(frozenset(known) - worse, untested)
 
@@ -81,12 +93,3 @@ def best_records(records: Sequence[Record]) -> Best:
         if told := unlike(records[0], other):
             raise BadValue(f"records {records[0].run_id} and {other.run_id} cannot be compared: {told}")
     return best({record.run_id: worst_case_of(record) for record in records})
-
-
-def _tested(held: Mapping[str, Held], names: Sequence[tuple[str, str]]) -> list[Pair]:
-    found = [paired_difference(held[one], held[other]) for one, other in names]
-    p_values = [mcnemar(difference.won, difference.lost) for difference in found]
-    return [
-        Pair(one, other, difference, p, adjusted)
-        for (one, other), difference, p, adjusted in zip(names, found, p_values, holm(p_values), strict=True)
-    ]

@@ -272,3 +272,25 @@ def test_two_seeds_at_another_radius_are_two_seeds(bench, stored):
         stored(letter, "ours", kept((0, last)), seed=seed, spec=trained_at("4/255"))
     told = json.loads(bench("compare", "ours", "--store", stored.store, "--json").out)
     assert [method["seeds"] for method in told["methods"]] == [[0, 1]]
+
+
+def test_of_many_pairs_the_surest_are_printed_and_json_has_all(bench, stored):
+    for number in range(15):  # 105 pairs
+        stored(f"r{number}", f"d{number}", kept((0, 100 - 3 * number)))
+    printed = bench("compare", stored.store, "--suite", "whitebox").out
+    assert "differences in the worst case" in printed, "so few networks have a matrix"
+    assert "the surest 100 of 105 pairs" in printed and "by Holm over 105 pairs" in printed
+    rows = [line for line in printed.splitlines() if line.startswith("d") and "[" in line]
+    assert len(rows) == 100 and {*rows[0].split()[:2]} == {"d0", "d14"}, (
+        "the largest difference is the surest"
+    )
+    told = json.loads(bench("compare", stored.store, "--suite", "whitebox", "--json").out)
+    assert len(told["pairs"]) == 105 and "the surest 100 of 105 pairs are told" in told["told"]
+
+
+def test_too_many_networks_for_a_matrix_are_told_so(bench, stored):
+    for number in range(101):
+        stored(f"r{number}", f"d{number}", kept((0, 100)))
+    printed = bench("compare", stored.store, "--suite", "whitebox").out
+    assert "101 networks are too many for a matrix; bench board ranks them all" in printed
+    assert "differences in the worst case" not in printed and "runs: 101, in --json" in printed

@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from bench.core.paired import Difference, holm, mcnemar, paired_difference
+from bench.core.paired import Difference, holm, mcnemar, paired_difference, paired_differences
 
 Z = 1.959963984540054
 
@@ -126,3 +127,17 @@ def test_mcnemar_under_the_null_is_never_too_bold() -> None:
     for n in range(1, 40):
         chance = sum(math.comb(n, k) for k in range(n + 1) if mcnemar(k, n - k) < 0.05) / 2**n
         assert chance < 0.05
+
+
+def test_many_pairs_at_once_are_those_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    held = rng.random((5, 40)) < np.array([[0.0], [0.2], [0.5], [0.9], [1.0]])
+    pairs = [(i, j) for i in range(5) for j in range(5)]
+    assert paired_differences(held, pairs) == [paired_difference(held[i], held[j]) for i, j in pairs]
+    assert paired_differences(held, []) == []
+
+
+def test_mcnemars_test_is_scipys_binomial_test() -> None:
+    for won in range(0, 60, 7):
+        for lost in range(1, 200, 13):
+            assert mcnemar(won, lost) == pytest.approx(binomtest(won, won + lost).pvalue, rel=1e-12)
