@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # the harness is no part of the 
 
 import click
 import harness.workers as teams
-from harness.damage import FILLING, Ward, cases
+from harness.damage import FILLING, WAYS, Ward, cases
 from harness.damage import few as few_cases
 from harness.faults import KINDS
 from harness.injections import Bed, Injection, few, spread, table
@@ -38,8 +38,12 @@ Done = dict[tuple[str, str, int], Injection]
 @click.option("--race", "races", multiple=True, type=click.Choice([*RACES]), help="One alone.  [all]")
 @click.option("--workers", is_flag=True, help="Kills of workers and of their driver alone.  [all]")
 @click.option("--damage", is_flag=True, help="Damage alone: every file of a store, in every way.  [all]")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="One kind alone.  [all]")
-@click.option("--each", type=int, default=10**9, help="At most so many of each scenario and kind.  [all]")
+@click.option(
+    "--kind", "kinds", multiple=True, type=click.Choice([*KINDS, *WAYS]), help="One kind alone.  [all]"
+)
+@click.option(
+    "--each", type=int, default=10**9, help="At most so many of each scenario (or file) and kind.  [all]"
+)
 @click.option("--rounds", type=int, default=20, show_default=True, help="How often each race is run.")
 @click.option(
     "--short", is_flag=True, help="One fault of every other kind: what continuous integration does."
@@ -60,6 +64,7 @@ def torture(
     everything = not (names or races or workers or damage)
     chosen, run = (tuple(SCENARIOS), tuple(RACES)) if everything else (names, races)
     gang, harm = workers or everything, damage or everything
+    injected = [kind for kind in KINDS if not kinds or kind in kinds]
     done = _done(report)
     warm_up([*chosen, *(("run", "train", "curve") if run or gang else ()), *(FILLING if harm else ())])
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
@@ -67,7 +72,7 @@ def torture(
         for number, name in enumerate(chosen):
             with _told(name, done):
                 bed = Bed(SCENARIOS[name], place)
-                faults = few(bed, KINDS, number) if short else spread(bed, kinds or KINDS, each)
+                faults = few(bed, KINDS, number) if short else spread(bed, injected, each)
                 for kind, at in faults:
                     if (name, kind, at) not in done:
                         _keep(bed.inject(kind, at), done, report)
@@ -86,7 +91,7 @@ def torture(
         if harm:
             with _told("damage", done):
                 ward, met = Ward(place), {at for name, _, at in done if name.startswith("damage")}
-                for at, (file, how) in few_cases(ward) if short else cases(ward, each):
+                for at, (file, how) in few_cases(ward) if short else cases(ward, kinds or WAYS, each):
                     if at not in met:
                         _keep(ward.harm(at, file, how), done, report)
     print(table(list(done.values())))

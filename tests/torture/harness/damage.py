@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,9 @@ from harness.children import End, act_in, steps
 from harness.injections import Injection
 from harness.scenarios import SCENARIOS, TWO, Words, call, write_data
 from harness.snapshot import content, snapshot
+
+WAYS = ("removed", "emptied", "truncated", "flipped", "exchanged", "of another run")
+"""Kinds of damage: two files exchanged are neighbours of one kind; another run's has the same role there."""
 
 FLIPS = 6
 """Places of a file, evenly spread, in which one bit is turned."""
@@ -104,8 +106,9 @@ class Ward:
         faults += _crash("fsck", looked)
         seen |= looked.code == 1
         faults += self._mended(file)
-        kind = re.sub(r" at .*", "", how)
-        return Injection(kind_of(file), kind, number, f"{how}: {file}", tuple(dict.fromkeys(faults)), seen)
+        return Injection(
+            kind_of(file), kind_of_damage(how), number, f"{how}: {file}", tuple(dict.fromkeys(faults)), seen
+        )
 
     def _reset(self, file: Path, how: str) -> None:
         shutil.rmtree(self.base)
@@ -229,12 +232,22 @@ def kind_of(file: Path) -> str:
     return f"damage: {'/'.join(kept)}"
 
 
-def cases(ward: Ward, most: int) -> Iterator[tuple[int, tuple[Path, str]]]:
-    """All cases with their numbers, or so many of each kind of file."""
-    met: Counter[str] = Counter()
+def kind_of_damage(how: str) -> str:
+    """Which of the kinds it is, wherever in the file.
+
+    >>> kind_of_damage("flipped at 3/6")
+    'flipped'
+    """
+    return how.partition(" at ")[0]
+
+
+def cases(ward: Ward, kinds: Sequence[str], most: int) -> Iterator[tuple[int, tuple[Path, str]]]:
+    """The cases of these kinds with their numbers, at most so many of each kind of file and of damage."""
+    met: Counter[tuple[str, str]] = Counter()
     for number, (file, how) in enumerate(ward.cases()):
-        met[kind_of(file)] += 1
-        if met[kind_of(file)] <= most:
+        kind = kind_of_damage(how)
+        met[kind_of(file), kind] += 1
+        if kind in kinds and met[kind_of(file), kind] <= most:
             yield number, (file, how)
 
 
