@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from bench.core.files import read_bytes, read_text, why
 from bench.core.json_file import MOST
+from bench.core.text import is_id
 from bench.errors import BadData
 from bench.records.arrays import Arrays, unpacked
 from bench.records.files import write_atomically
@@ -55,6 +56,17 @@ def beside(path: Path, digest: str, unpack: Callable[[Arrays], T], again: str) -
         return unpack(unpacked(content))
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise BadData(f"{path} cannot be read ({error}), expected the arrays of its record", again) from None
+
+
+def require_own(ident: str, path: Path, again: str) -> None:
+    """A result in a folder that is named by an id is that id's: a file of another is never taken for it.
+
+    Raises:
+        BadData: it is another's.
+    """
+    name = path.parent.name
+    if is_id(name) and name != ident:
+        raise BadData(f"{path} holds the result {ident}, expected that of {name}", again)
 
 
 def read(

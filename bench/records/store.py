@@ -21,6 +21,7 @@ from bench.core.outcomes import Outcomes
 from bench.core.succession import changed_modules
 from bench.errors import BadData, BadValue
 from bench.records.arrays import LIMIT, Arrays, packed, reason, unpacked
+from bench.records.documents import require_own
 from bench.records.files import require_writable, write_atomically, writing
 from bench.records.locks import locked
 from bench.records.reading import from_json
@@ -283,10 +284,10 @@ def _changed(held: Mapping[str, Any], sources: Mapping[str, str]) -> list[str]:
 
 
 def read_record(path: Path) -> Record:
-    """The record in a file.
+    """The record in a file, or in the folder of a run.
 
     Raises:
-        BadData: it is missing, unreadable, or not a record.
+        BadData: it is missing, unreadable, not a record, or that of another run than its folder's.
     """
     try:
         text = read_text(path, MOST)
@@ -294,7 +295,9 @@ def read_record(path: Path) -> Record:
         raise BadData(
             f"{path} cannot be read ({why(error)}), expected a record.json", "bench list runs"
         ) from None
-    return from_json(text, origin=str(path))
+    record = from_json(text, origin=str(path))
+    require_own(record.run_id, path, "bench run again with --rerun")
+    return record
 
 
 def read_examples(path: Path) -> dict[str, Outcomes]:

@@ -62,15 +62,18 @@ class Study:
         """The result in a file; None: there is none.
 
         Raises:
-            BadData: it is unreadable, of a newer bench, contradicts itself, or is not what the study's record
-                says.
+            BadData: it is unreadable, of a newer bench, contradicts itself, is not what the study's record
+                says, or lies in the folder of another.
         """
         from bench.records import documents
 
         record = self.module("record")
-        return documents.read(
+        found = documents.read(
             path, record.RECORD, record.SCHEMA, self.again, record.UPGRADES, record.contradictions
         )
+        if found is not None:
+            documents.require_own(found.id, path, self.again)
+        return found
 
     def whole(self, found: Any, store: Path) -> Any:
         """A result together with what lies beside its file, as reports take it."""

@@ -165,3 +165,17 @@ def test_a_leftover_of_a_killed_process_is_swept(run, tmp_path):
     os.utime(old, (1, 1))
     assert run().code == 0 and not old.exists()
     assert not list(Path(tmp_path / "runs").rglob(".*.????????"))
+
+
+def test_the_record_of_another_run_is_never_taken_for_this_one(bench, run, tmp_path):
+    for seed in (0, 1):
+        assert run(seed=seed).code == 0
+    ours, theirs = sorted((tmp_path / "runs").glob("*/record.json"))
+    wanted = comparable(ours)
+    shutil.copy(theirs, ours)
+    asked = [run(seed=seed) for seed in (0, 1)]
+    (refused,) = [told for told in asked if told.code]
+    assert refused.code == 2 and refused.out == "" and f"expected that of {ours.parent.name}" in refused.err
+    assert "--rerun" in refused.err
+    assert bench("fsck", tmp_path / "runs", "--repair").code in (0, 1)
+    assert all(run(seed=seed).code == 0 for seed in (0, 1)) and comparable(ours) == wanted

@@ -8,6 +8,7 @@ import click
 import pytest
 
 from bench.cli.main import bench as group
+from bench.errors import BadData
 from bench.records import documents
 from bench.records.seal import seal
 from bench.studies.table import NAMES, study
@@ -44,6 +45,11 @@ def test_it_is_computed_once_and_refused_once_its_code_is_another(bench, asked, 
     path = row.where(tmp_path / "runs", held["id"])
     assert documents.to_json(row.read(path)) == path.read_text(encoding="utf-8"), "it reads what it wrote"
     assert held["examples"] == 30 and held["networks"][0]["clean"]["n"] == 30
+    elsewhere = path.parent.with_name("0123456789ab") / path.name
+    elsewhere.parent.mkdir()
+    elsewhere.write_bytes(path.read_bytes())
+    with pytest.raises(BadData, match=f"holds the result {held['id']}, expected that of 0123456789ab"):
+        row.read(elsewhere)
     again = bench(*asked, "--json")
     assert (again.code, again.out) == (0, told.out) and "nothing was computed" in again.err
     text = path.read_text(encoding="utf-8")

@@ -84,11 +84,12 @@ def test_an_older_one_that_lacks_something_is_one_sentence(name, tmp_path):
 )
 def test_an_older_one_is_found_under_the_name_of_then(name, former, tmp_path, bench):
     row = study(name)
-    place = tmp_path / row.folder / "0123456789ab"
+    content = (SCHEMAS / f"{row.result}-1.json").read_bytes()
+    place = tmp_path / row.folder / json.loads(content)["id"]
     place.mkdir(parents=True)
-    (place / former).write_bytes((SCHEMAS / f"{row.result}-1.json").read_bytes())
+    (place / former).write_bytes(content)
     assert row.files(tmp_path) == [place / former]
     told = bench("list", "runs", "--store", tmp_path)
     assert told.code == 0 and row.read(place / former).id in told.out and told.err == ""
-    (place / row.file).write_bytes((SCHEMAS / f"{row.result}-1.json").read_bytes())
+    (place / row.file).write_bytes(content)
     assert row.files(tmp_path) == [place / row.file], "once it is there in the newer form"
