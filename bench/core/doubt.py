@@ -1,9 +1,17 @@
 """What several attackers may all have missed, told by how often only one of them succeeded.
 
-Good (Biometrika 1953), after Turing: of what is drawn again and again, the share of what was seen exactly
-once tells how much has never been seen. Here an attacker that looks by itself is a draw, and an example that
-it breaks is what it sees: where many examples fell to one of k attackers only, one more attacker would break
-others still; where each fell to all of them, none is to be expected.
+Good (Biometrika 1953), after Turing, and Good & Toulmin (Biometrika 1956): of what is drawn again and again,
+that which was seen exactly once tells how much has not been seen yet. Here an attacker that looks by itself
+is a draw, and an example that it breaks is what it sees. Where many examples fell to one of k attackers only,
+the same k with other random numbers would break others still; where each fell to all, none is to be expected.
+
+No example need be as hard as another, and no attacker as strong. Let attacker j break example i with the
+chance p_ij, by random numbers of its own. All k miss it, and break it when they look again, with the chance
+
+    prod_j (1 - p_ij) (1 - prod_j (1 - p_ij)) <= sum_j p_ij prod_(l != j) (1 - p_il),
+
+and on the right is the chance that exactly one of them breaks it. So no more than so many are to be expected.
+Another attack may break what none of these can: of that nothing is told.
 """
 
 from __future__ import annotations
@@ -16,7 +24,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 SHARE, IMAGES = 0.002, 1.0
-"""The doubt that is good enough: so much of all examples, or so many of them."""
+"""What may be expected where that is good enough: so much of all examples, or so many of them."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +37,21 @@ class Missed:
     alone: int  # of those, examples that only one of them broke
 
     @property
-    def expected(self) -> float:
-        """Examples that one more such attacker would break: the estimate of Good and Turing."""
-        return self.alone / self.attackers
-
-    @property
     def at_most(self) -> float:
-        """The same, not exceeded with 95 % confidence: by Clopper and Pearson's bound for `alone` of `met`.
+        """What the same attackers again are expected to break, at most, with 95 % confidence.
 
-        No more than are left to break.
+        By Clopper and Pearson's bound for `alone` of `met`; no more than are left to break.
 
         >>> round(Missed(attackers=3, met=500, broke=0, alone=0).at_most, 2)
-        1.0
+        2.99
         >>> round(Missed(attackers=3, met=500, broke=9, alone=2).at_most, 2)
-        2.09
+        6.27
         """
-        return min(self.met * most(self.alone, self.met) / self.attackers, self.met - self.broke)
+        return min(self.met * most(self.alone, self.met), self.met - self.broke)
 
     def settled(self, n: int) -> bool:
-        """Whether at most 0.2 points of n examples, or one example, may be missing."""
-        return self.at_most <= max(IMAGES, SHARE * n)
+        """Whether no more than 0.2 points of n examples, or one example, are expected to be missing."""
+        return min(self.alone, self.met - self.broke) <= max(IMAGES, SHARE * n)
 
 
 def missed(broke: Sequence[NDArray[np.bool_]], met: int) -> Missed:

@@ -170,7 +170,7 @@ class Doubt:
     met: int  # those
     broke: int  # of them, broken by any
     alone: int  # of those, broken by only one
-    at_most: float  # the share of all n examples that one more would break, at most, with 95 % confidence
+    at_most: float  # the share of all n examples that the same again would break, with 95 % confidence
 
 
 @dataclass(frozen=True)

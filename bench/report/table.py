@@ -147,8 +147,8 @@ def doubt_note(doubt: Doubt) -> str:
     """
     return (
         f"may be up to {100 * doubt.at_most:.1f} points too kind: of {doubt.met} examples {doubt.broke} fell "
-        f"to the last {doubt.attackers} attackers, {doubt.alone} to only one of them, so one more of their "
-        "kinds would break no more than that, with 95 % confidence"
+        f"to the last {doubt.attackers} attackers, {doubt.alone} to only one of them, so the same attackers "
+        "again would break no more than that, with 95 % confidence"
     )
 
 

@@ -302,5 +302,5 @@ def _settled(trial: Scout, cells: ColumnCells, trials: Sequence[Trial]) -> str |
         return None
     return (
         f"of {doubt.met} examples, {doubt.alone} fell to only one of the {doubt.attackers} attackers before: "
-        f"one more would break at most {doubt.at_most:.1f}, with 95 % confidence"
+        f"the same again would break at most {doubt.at_most:.1f}, with 95 % confidence"
     )

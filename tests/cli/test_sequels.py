@@ -148,11 +148,11 @@ def test_scouts_go_on_from_the_ladder_each_by_itself_and_leave_no_doubt(bench):
         told = columns[name]
         assert (told["after"], told["met"], told["broke"]) == ("ladder", left, 0)
         assert re.fullmatch(
-            rf"of {left} examples, 0 fell to only one of the 3 attackers before: one more would break "
+            rf"of {left} examples, 0 fell to only one of the 3 attackers before: the same again would break "
             r"at most [\d.]+, with 95 % confidence",
             columns[f"{name}_2"]["skipped"],
         )
-    doubt, bound = record["doubt"], binomtest(0, left).proportion_ci(0.90).high * left / 3
+    doubt, bound = record["doubt"], binomtest(0, left).proportion_ci(0.90).high * left
     assert doubt == {"attackers": 3, "met": left, "broke": 0, "alone": 0, "at_most": round(bound / 60, 6)}
     assert (
         f"may be up to {100 * doubt['at_most']:.1f} points too kind"

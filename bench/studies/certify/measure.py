@@ -296,11 +296,14 @@ def _all_of(held: Mapping[str, Outcomes]) -> Outcomes | None:
 
 
 def _settled(trial: Trial, trials: Sequence[Trial], held: Mapping[str, Outcomes]) -> bool:
-    """Whether the sweep before a scout's left no doubt on these examples, so that it need not look again."""
+    """Whether the sweep before a scout's left no doubt on these examples, so that it need not look again.
+
+    They are one chunk of many, so not even one may have fallen to a single attacker.
+    """
     if not isinstance(trial, Scout) or trial.sweep == 1:
         return False
     doubt = in_doubt(trials, held, trial.sweep - 1)
-    return doubt is not None and doubt.settled(len(next(iter(held.values()))))
+    return doubt is not None and doubt.alone == 0
 
 
 def _without_more(held: Arrays) -> dict[str, Any]:

@@ -187,6 +187,7 @@ def _command_of(file: Path, trained: str) -> Words:
         "detection": "detect",
         "detectors": "detect",
         "diagnostics": "diagnose",
+        "certificates": "certify",
     }
     name = named.get(file.parts[1])
     if name is None and file.parts[1] == "models":

@@ -15,19 +15,30 @@ def test_examples_are_counted_by_how_many_attackers_broke_them():
     broke = np.array([[1, 1, 1, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 0, 0, 1, 0, 0]], dtype=bool)
     found = missed(list(broke), met=5)
     assert found == Missed(attackers=3, met=5, broke=4, alone=2)
-    assert found.expected == pytest.approx(2 / 3)
 
 
-@pytest.mark.parametrize("chances", [(0.5, 0.1), (0.3, 0.3), (0.9, 0.02)])
+CHANCES = np.array([[0.5, 0.1, 0.9], [0.3, 0.3, 0.0], [0.02, 1.0, 0.6]])
+"""[attackers, examples]: each attacker has its own chance on each example."""
+
+
 @pytest.mark.parametrize("attackers", [2, 3])
-def test_the_estimate_is_what_the_last_of_the_attackers_newly_finds(chances, attackers):
-    """By all ways in which coins fall: the mean of alone / k is the sum of p (1 - p)^(k - 1)."""
-    mean = 0.0
-    for fell in itertools.product([False, True], repeat=attackers * 2):
-        table = np.array(fell).reshape(attackers, 2)
-        chance = np.prod(np.where(table, chances, 1 - np.array(chances)))
-        mean += chance * missed(list(table), met=2).expected
-    assert mean == pytest.approx(sum(p * (1 - p) ** (attackers - 1) for p in chances))
+def test_so_many_fall_to_one_alone_that_the_same_again_find_no_more(attackers):
+    """By all ways in which coins fall, twice: what a second look newly breaks is no more than fell to one."""
+    chances = CHANCES[:attackers]
+    alone = newly = 0.0
+    tables = [
+        np.array(fell).reshape(chances.shape)
+        for fell in itertools.product([False, True], repeat=chances.size)
+    ]
+    weights = [float(np.prod(np.where(table, chances, 1 - chances))) for table in tables]
+    for table, weight in zip(tables, weights, strict=True):
+        alone += weight * missed(list(table), met=3).alone
+        if weight:
+            for again, chance in zip(tables, weights, strict=True):
+                newly += weight * chance * int((again.any(0) & ~table.any(0)).sum())
+    missing = np.prod(1 - chances, axis=0)
+    assert newly == pytest.approx(float((missing * (1 - missing)).sum()))
+    assert 0 < newly <= alone
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 7), (1, 60), (3, 500), (59, 60)])
@@ -39,13 +50,15 @@ def test_the_bound_is_where_so_few_are_seen_once_in_twenty(count, n):
     ("met", "alone", "n", "settled"),
     [
         (500, 0, 1000, True),
-        (500, 1, 1000, True),
-        (500, 2, 1000, False),  # 2.09 examples, and 0.2 points are two
-        (50, 0, 60, True),  # 0.97 examples
-        (50, 1, 60, False),
+        (500, 2, 1000, True),  # 0.2 points are two
+        (500, 3, 1000, False),
+        (50, 1, 60, True),
+        (50, 2, 60, False),
         (5, 0, 5, True),
         (3, 3, 3, True),  # nothing is left
     ],
 )
-def test_what_is_in_doubt_is_more_than_two_tenths_of_a_point_and_more_than_an_example(met, alone, n, settled):
+def test_what_is_in_doubt_is_expected_to_be_over_two_tenths_of_a_point_and_over_an_example(
+    met, alone, n, settled
+):
     assert Missed(attackers=3, met=met, broke=alone, alone=alone).settled(n) == settled
