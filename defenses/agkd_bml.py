@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Batch, Defense, Deployed, Features, FitContext, Task, Terms
-from bench.attacks.losses import most_confusing
-from bench.attacks.pgd import PGD
+from bench.attacks.ascent import Ascent
+from bench.attacks.losses import most_confusing, towards
 from bench.errors import BadValue
 from bench.nn.architectures import network
 from bench.train.loop import fit_classifier
@@ -45,6 +45,7 @@ class AgkdBml:
 
     steps: int = 7
     step_size: Fraction = Fraction(1, 4)  # of eps: 2/255 of 8/255
+    clip_start: bool = False  # whether starts are cut to [0, 1] before the first gradient; released: after
     label_smoothing: float = 0.5  # on the forward adversarial image only, true class 1 - s
     mart: bool = False  # MART's margin and robust parts
     beta: float = 6.0  # weight of MART's robust part
@@ -79,7 +80,7 @@ class AgkdBml:
     def fit(self, net: nn.Module, context: FitContext) -> None:
         """Train in place."""
         teacher = context.parents["teacher"]
-        towards = self._attack()
+        attack = self._attack()
         self._check_stage(net, context)
         if self.init_from_teacher:
             net.load_state_dict(teacher.state_dict())
@@ -87,9 +88,9 @@ class AgkdBml:
         def step(model: nn.Module, batch: Batch) -> Terms:
             x1, y1 = batch.x, batch.y
             target = most_confusing(context.observe(net, x1).logits, y1)
-            x1_adv = context.attack(net, towards, x1, target)
+            x1_adv = context.attack(net, attack, x1, target)
             x2 = context.like(target).x
-            x2_adv = context.attack(net, towards, x2, y1) if self.negative == "backward" else x2
+            x2_adv = context.attack(net, attack, x2, y1) if self.negative == "backward" else x2
             # one forward over all three: BatchNorm sees their joint statistics
             joint = model.forward_features(torch.cat([x1_adv, x1, x2_adv]))  # type: ignore[operator]
             taught = context.observe(teacher, torch.cat([x1, x2])) if self.agkd else None
@@ -133,8 +134,8 @@ class AgkdBml:
                 "--set defense.attention_stage=-1",
             )
 
-    def _attack(self) -> PGD:
-        return PGD(steps=self.steps, step_size=self.step_size, random_start=True, target="given")
+    def _attack(self) -> Ascent:
+        return Ascent(towards, self.steps, self.step_size, clip_start=self.clip_start)
 
 
 AGKD_BML_7 = AgkdBml()

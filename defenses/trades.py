@@ -40,6 +40,7 @@ class Trades:
     beta: float = 6.0  # weight of the divergence, 1/lambda in the paper; the authors' MNIST: 1
     steps: int = 10  # the authors' MNIST: 40
     step_size: Fraction = Fraction(1, 4)  # of eps; the authors': 0.007 of 0.031
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -84,7 +85,7 @@ class Trades:
 
     def _attack(self) -> Ascent:
         # not from x itself, where the divergence is least and has no gradient
-        return Ascent(loss=away, steps=self.steps, step_size=self.step_size, start="gaussian")
+        return Ascent(away, self.steps, self.step_size, "gaussian", self.clip_start)
 
 
 def away(logits_adv: Tensor, logits: Tensor) -> Tensor:
