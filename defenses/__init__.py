@@ -40,6 +40,7 @@ DEFENSES = {
     "pgd_at": "defenses.pgd_at:PgdAt",
     "standard": "defenses.standard:Standard",
     "tla": "defenses.tla:Tla",
+    "tla_from_at": "defenses.tla:TLA_FROM_AT",
     "tla_rn": "defenses.tla:TLA_RN",
     "tla_sa": "defenses.tla:TLA_SA",
     "trades": "defenses.trades:Trades",
