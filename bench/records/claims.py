@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
+from bench.records.beside import rows
+from bench.records.presets import without_preset
 from bench.records.record import Record
 
 
@@ -45,21 +44,23 @@ def claims() -> tuple[Claim, ...]:
             kind="claimed" if row["kind"] == "claimed" else "measured",
             source=row["source"],
         )
-        for row in _rows("claims.csv")
+        for row in rows("claims.csv")
     )
 
 
 def claim_of(record: Record) -> Claim | None:
     """The authors' own number for this defense, data and budget, else the lowest that others measured.
 
-    None for a variant with overridden fields, and for a reconstruction.
+    None for a variant with overridden fields, and for a reconstruction; with the preset of its own data set a
+    defense is as published.
     """
     if record.reconstruction:
         return None
+    defense = without_preset(record.defense, record.data)
     found = [
         claim
         for claim in claims()
-        if (claim.defense, claim.data, claim.norm) == (record.defense, record.data, record.norm)
+        if (claim.defense, claim.data, claim.norm) == (defense, record.data, record.norm)
         and claim.eps == Fraction(record.eps)
     ]
     claimed = [claim for claim in found if claim.kind == "claimed"]
@@ -77,10 +78,4 @@ def link(defense: str) -> str | None:
 
 @cache
 def _links() -> tuple[tuple[str, str], ...]:
-    return tuple((row["defense"], row["link"]) for row in _rows("papers.csv"))
-
-
-def _rows(name: str) -> Sequence[dict[str, str]]:
-    """A table that lies beside the defenses, whose modules are not imported for it."""
-    text = files("defenses").joinpath(name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+    return tuple((row["defense"], row["link"]) for row in rows("papers.csv"))
