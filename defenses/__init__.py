@@ -18,6 +18,7 @@ DEFENSES = {
     "alp_100": "defenses.alp:ALP_100",
     "alp_plain": "defenses.alp:ALP_PLAIN",
     "ard": "defenses.ard:Ard",
+    "at_awp": "defenses.awp:AT_AWP",
     "awp": "defenses.awp:Awp",
     "bilateral": "defenses.bilateral:Bilateral",
     "clp": "defenses.alp:Clp",
@@ -44,4 +45,5 @@ DEFENSES = {
     "tla_rn": "defenses.tla:TLA_RN",
     "tla_sa": "defenses.tla:TLA_SA",
     "trades": "defenses.trades:Trades",
+    "trades_awp": "defenses.awp:TRADES_AWP",
 }
