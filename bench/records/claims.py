@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from bench.records.beside import rows
 from bench.records.presets import without_preset
 from bench.records.record import Record
 
+ClaimKind = Literal["claimed", "measured", "retrained"]
+"""By its authors; by others on its authors' weights; by others who trained it themselves."""
+
 
 @dataclass(frozen=True)
 class Claim:
-    """One published number; shares in [0, 1]. The network is its authors', so is the training."""
+    """One published number; shares in [0, 1]."""
 
     defense: str
     data: str
@@ -24,7 +27,7 @@ class Claim:
     attack: str
     clean: float | None
     robust: float
-    kind: Literal["claimed", "measured"]  # by its authors, or by others on its authors' weights
+    kind: ClaimKind
     source: str
 
 
@@ -41,7 +44,7 @@ def claims() -> tuple[Claim, ...]:
             attack=row["attack"],
             clean=float(row["clean"]) / 100 if row["clean"] else None,
             robust=float(row["robust"]) / 100,
-            kind="claimed" if row["kind"] == "claimed" else "measured",
+            kind=cast(ClaimKind, row["kind"]),
             source=row["source"],
         )
         for row in rows("claims.csv")
@@ -51,8 +54,8 @@ def claims() -> tuple[Claim, ...]:
 def claim_of(record: Record) -> Claim | None:
     """The authors' own number for this defense, data and budget, else the lowest that others measured.
 
-    None for a variant with overridden fields, and for a reconstruction; with the preset of its own data set a
-    defense is as published.
+    Others measured on the authors' weights, or where nobody did, on weights that they trained themselves.
+    None for a reconstruction, and for a variant with overridden fields that is no preset of this data set.
     """
     if record.reconstruction:
         return None
@@ -63,8 +66,8 @@ def claim_of(record: Record) -> Claim | None:
         if (claim.defense, claim.data, claim.norm) == (defense, record.data, record.norm)
         and claim.eps == Fraction(record.eps)
     ]
-    claimed = [claim for claim in found if claim.kind == "claimed"]
-    return min(claimed or found, key=lambda claim: claim.robust, default=None)
+    by_kind = [[claim for claim in found if claim.kind == kind] for kind in get_args(ClaimKind)]
+    return min(next(filter(None, by_kind), []), key=lambda claim: claim.robust, default=None)
 
 
 def link(defense: str) -> str | None:
