@@ -223,7 +223,12 @@ _CIFAR10 = _named(
             batch_size=60,
             select="last",
         ),
-        "bilateral": _published("Bilateral, released code for CIFAR-10", decayed="kernels"),
+        "bilateral": _published(
+            "Bilateral, released code for CIFAR-10",
+            **_drops(100, 150, of=201),
+            decayed="kernels",
+            select="last",
+        ),
         "ard": _published(
             "ARD, released code for CIFAR-10, whose second decay sets the rate that the first one set",
             milestones=(0.5,),

@@ -90,6 +90,7 @@ def rates_by_epoch(found: Recipe, epochs: range) -> list[float]:
         ("cifar10", "ard", (101,)),
         ("cifar10", "feature_scattering", (61, 91)),
         ("cifar10", "agkd_bml", (101, 151)),
+        ("cifar10", "bilateral", (101, 151)),
     ],
 )
 def test_learning_rates_drop_in_the_epochs_of_the_released_scripts(
@@ -116,7 +117,7 @@ def test_steps_of_scripts_that_count_steps() -> None:
 
 
 def test_the_last_epoch_is_kept_where_authors_keep_it_and_kernels_alone_decay_where_theirs_do() -> None:
-    last = {"trades", "mart", "feature_scattering", "ard", "fast_at", "n_fgsm", "pgd_at"}
+    last = {"trades", "mart", "bilateral", "feature_scattering", "ard", "fast_at", "n_fgsm", "pgd_at"}
     assert all(published("cifar10", name).select == "last" for name in last)
     assert published("cifar10", "agkd_bml").select == published("cifar10", "awp").select == "best"
     every = ("agkd_bml", "trades", "mart", "pgd_at", "tla", "bilateral", "ard", "awp")
