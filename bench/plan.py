@@ -48,6 +48,7 @@ from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import is_architecture, module_of
 from bench.records.labels import is_label
+from bench.records.presets import PRESET, fields_of, presets_of, usual_preset
 from bench.registry import ATTACKS, DEFENSES, suite_named
 from bench.train import brought
 from bench.train.at_hand import AtHand, shelf
@@ -88,15 +89,17 @@ class Named:
     name: str
     defense: Defense
     title: str = ""  # what tables print in the place of all that
+    preset: str = ""  # the data set whose settings it has; empty: its defaults, which nothing else asks for
 
     @property
     def label(self) -> str:
-        """The name as tables print it: agkd_bml[margin=0.05]."""
+        """The name as tables print it: agkd_bml[margin=0.05], trades[preset=mnist]."""
         if self.title:
             return self.title
         changed = _printed(self.defense, differences(self.defense, self._usual))
         told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
-        fields = ",".join(f"{key}={value}" for key, value in sorted(told.items()))
+        shown_first = [f"{PRESET}={self.preset}"] if self.preset else []
+        fields = ",".join(shown_first + [f"{key}={value}" for key, value in sorted(told.items())])
         shown = re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", self.name)  # a file of one's own, wherever it lies
         return f"{shown}[{fields}]" if fields else shown
 
@@ -107,7 +110,7 @@ class Named:
         if is_file and not has_run(Path(f"{path}.py")):  # a label in a record runs no file
             return type(self.defense)()
         try:
-            return _resolved(DEFENSES.get(self.name))
+            return _preset(self.name, _resolved(DEFENSES.get(self.name)), self.preset)
         except UnknownName:
             return type(self.defense)()
 
@@ -305,7 +308,7 @@ def _plan_training(request: Request) -> TrainSpec:
     found = source(request.data)
     architecture = request.architecture or found.architecture
     module_of(architecture)  # says what is wrong with a name
-    named = parse_defense(request.defense, request.settings.get("defense", {}))
+    named = parse_defense(request.defense, request.settings.get("defense", {}), request.data)
     if isinstance(named.defense, Foreign):
         given = _labelled(_as_said(named, request), request)
         return _loaded(
@@ -447,17 +450,24 @@ def parse_network(text: str) -> tuple[str, str | None]:
     return match["defense"].strip(), match["architecture"]
 
 
-def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
+def parse_defense(text: str, settings: Mapping[str, str], data: str = "") -> Named:
     """A defense from `name` or `name[field=value,...]`, with further settings.
+
+    It begins with what its authors have for the data set, where there is such a preset, or with the preset
+    that is typed: `trades[preset=none]`.
+
+    >>> parse_defense("trades[steps=7]", {}, "mnist").label, parse_defense("trades", {}).label
+    ('trades[preset=mnist,steps=7]', 'trades')
 
     Raises:
         UnknownName: no such defense.
         BadValue: no such field, or a value of the wrong type or out of range.
     """
-    name, given = variant(text, "the defense", "bench list defenses")
+    name, typed = variant(text, "the defense", "bench list defenses")
+    given: dict[str, str] = {**typed, **settings}
     held = None if _is_of_a_table(name) else shelf().named(name)
     # a file of the user's own may hold anything
-    defense: Any = _resolved(DEFENSES.get(name)) if held is None else held.defense
+    defense: Any = _resolved(DEFENSES.get(name), data) if held is None else held.defense
     lacking = [verb for verb in ("requires", "build", "fit", "deploy") if not hasattr(defense, verb)]
     if lacking or not dataclasses.is_dataclass(defense):
         wrong = f"has no {lacking[0]}" if lacking else "is not a dataclass"
@@ -465,13 +475,21 @@ def parse_defense(text: str, settings: Mapping[str, str]) -> Named:
             f"the defense {name!r} {wrong}, expected a frozen dataclass with build, fit and deploy",
             f"bench check {name}",
         )
-    typed = {key: _as_defenses(defense, key, value) for key, value in {**given, **settings}.items()}
-    made = Named(name, cast(Defense, _set("defense", defense, typed)))
+    preset = "" if hasattr(defense, PRESET) else given.pop(PRESET, "") or usual_preset(name, data)
+    defense = _preset(name, defense, preset, data)
+    parts = {key: _as_defenses(defense, key, value, data) for key, value in given.items()}
+    made = Named(name, cast(Defense, _set("defense", defense, parts)), preset=preset)
     if held is not None:
-        return _taken(held, made, {**given, **settings})
+        return _taken(held, made, given)
     loaded = [part for part in _parts(made.defense) if isinstance(part, Foreign)]
     is_of_them = any(shelf().given(cast(Defense, part)) for part in loaded)
     return dataclasses.replace(made, title=made.label) if is_of_them else made
+
+
+def _preset(name: str, defense: Any, preset: str, data: str = "") -> Any:
+    """The defense with the settings of a preset of its name."""
+    fields = fields_of(name, preset)
+    return override(defense, {key: _as_defenses(defense, key, text, data) for key, text in fields.items()})
 
 
 def _is_of_a_table(name: str) -> bool:
@@ -520,6 +538,10 @@ def name_of(defense: Defense) -> Named:
     names = [name for name in DEFENSES.names() if DEFENSES.location(name).startswith(f"{kind.__module__}:")]
     usual = {name: _resolved(DEFENSES.get(name)) for name in names}
     known = [name for name in names if usual[name] == defense]
+    for name in names if not known else ():
+        for preset in presets_of(name):
+            if _preset(name, usual[name], preset.data) == defense:
+                return Named(name, defense, preset=preset.data)
     known += [name for name in names if type(usual[name]) is kind]
     path = vars(sys.modules[kind.__module__]).get(FROM_FILE)
     return Named(known[0] if known else f"{path or kind.__module__}:{kind.__qualname__}", defense)
@@ -532,7 +554,7 @@ def _is_from_file(text: str) -> bool:
     return is_file and shelf().given(defense) is None
 
 
-def _resolved(defense: Any) -> Any:
+def _resolved(defense: Any, data: str = "") -> Any:
     """A defense whose fields name no other defense: they hold it."""
     if not dataclasses.is_dataclass(defense) or isinstance(defense, type):
         return defense
@@ -543,7 +565,7 @@ def _resolved(defense: Any) -> Any:
         if re.search(r"\bDefense\b", str(item.type)) is None:
             continue
         several = isinstance(value, tuple)
-        held = [_resolve(part) for part in (value if several else (value,))]
+        held = [_resolve(part, data) for part in (value if several else (value,))]
         changes[item.name] = tuple(held) if several else held[0]
     return dataclasses.replace(defense, **changes) if changes else defense
 
@@ -552,10 +574,10 @@ def _is_defense(value: object) -> bool:
     return dataclasses.is_dataclass(value) and hasattr(value, "deploy")
 
 
-def _resolve(value: Defense | str) -> Defense:
+def _resolve(value: Defense | str, data: str) -> Defense:
     if not isinstance(value, str):
         return value
-    named = parse_defense(value, {})
+    named = parse_defense(value, {}, data)
     held = _only_one(named)
     return named.defense if held is None else held.defense
 
@@ -567,12 +589,12 @@ def _only_one(named: Named) -> AtHand | None:
     return shelf().named(named.name) if named.defense == DEFENSES.get(named.name) else None
 
 
-def _as_defenses(defense: Any, key: str, text: str) -> Any:
+def _as_defenses(defense: Any, key: str, text: str, data: str) -> Any:
     """What a user typed for a field that holds defenses: `trades`, or `pgd_at+trades[beta=3]`."""
     held = getattr(defense, key, None)
     if isinstance(held, tuple) and held and _is_defense(held[0]):
-        return tuple(_resolve(part) for part in split("+", text))
-    return _resolve(text) if _is_defense(held) else text
+        return tuple(_resolve(part, data) for part in split("+", text))
+    return _resolve(text, data) if _is_defense(held) else text
 
 
 def _parts(defense: Any) -> Iterator[Any]:
@@ -602,11 +624,21 @@ def _printed(defense: object, changed: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(held: object, encoded: object) -> str:
     """A field's value as labels print it."""
+    labels = labels_of(held)
+    return _plain(encoded) if labels is None else labels
+
+
+def labels_of(held: object) -> str | None:
+    """How a field's value is typed where it is a defense, or several; None: it is something else.
+
+    >>> labels_of(parse_defense("awp", {}).defense.base), labels_of(0.5)
+    ('pgd_at', None)
+    """
     if _is_defense(held):
         return name_of(cast(Defense, held)).label
     if isinstance(held, tuple) and held and _is_defense(held[0]):
         return "+".join(name_of(part).label for part in held)
-    return _plain(encoded)
+    return None
 
 
 def _other_architecture(architecture: str) -> str:
@@ -617,7 +649,7 @@ def _other_architecture(architecture: str) -> str:
 def _surrogate(victim: TrainSpec, request: Request, seed: int) -> TrainSpec:
     """The network that transfer attackers own: what the user named, else one without a defense."""
     defense, architecture = parse_network(request.surrogate or UNDEFENDED)
-    named = parse_defense(defense, {})
+    named = parse_defense(defense, {}, request.data)
     architecture = architecture or _other_architecture(victim.architecture)
     if isinstance(named.defense, Foreign):  # nothing of it is drawn: so it is found where it was judged
         seed = request.seed
@@ -653,7 +685,7 @@ def _training(
                 f"bench run --defense {inner}",
             )
     parents = tuple(
-        (role, _training(_parent(parent), request, content, architecture, seed))
+        (role, _training(_parent(parent, request.data), request, content, architecture, seed))
         for role, parent in sorted(named.defense.requires.items())
     )
     return TrainSpec(
@@ -801,8 +833,8 @@ def _recipe(named: Named, request: Request) -> Recipe:
     return published(request.data, named.name, type(named.defense).__module__.rpartition(".")[2])
 
 
-def _parent(parent: Defense | str) -> Named:
-    return parse_defense(parent, {}) if isinstance(parent, str) else name_of(parent)
+def _parent(parent: Defense | str, data: str) -> Named:
+    return parse_defense(parent, {}, data) if isinstance(parent, str) else name_of(parent)
 
 
 def _suite(request: Request) -> Suite:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from torch import nn
 
 from bench.api import Defense
-from bench.plan import parse_defense
+from bench.plan import name_of, parse_defense
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Formula:
     looks: tuple[int, ...] = ()  # forwards in eval mode, without gradients
     pool: str | None = None  # the field with the number P of images that the last look sees besides
     trains: tuple[tuple[int, ...], ...] = ((1,),)  # forwards in train mode, by the backward that they share
+    passing: tuple[int, ...] = ()  # forwards in train mode, without gradients: BatchNorm's statistics alone
     taught: Mapping[str, int] = field(default_factory=dict)  # role -> what that fixed network looks at
     purifier: bool = False  # what trains is a purifier, and what is attacked the classifier behind it
 
@@ -34,7 +35,8 @@ class Formula:
         if self.pool:
             looks[-1] += " + P/B"
         trains = [str(size) for sizes in self.trains for size in sizes]
-        own = [*([] if self.purifier else climbs), *looks, *trains]
+        passing = [str(size) for size in self.passing]
+        own = [*([] if self.purifier else climbs), *looks, *trains, *passing]
         texts = {
             "forwards": own,
             "classifier_forwards": climbs if self.purifier else [],
@@ -60,6 +62,7 @@ FORMULAS: Mapping[str, Formula] = {
     "alp_100": _PAIR,
     "alp_plain": _PAIR,
     "ard": Formula(attacks=1, taught={"teacher": 1}),
+    "at_awp": Formula(attacks=1, trains=((1,), (1,)), passing=(1,)),
     "awp": Formula(attacks=1, trains=((1,), (1,))),  # around pgd_at: the weights are attacked, too
     "bilateral": Formula(attacks=1, looks=(1,)),
     "clp": Formula(),
@@ -79,16 +82,18 @@ FORMULAS: Mapping[str, Formula] = {
     "pgd_at": _PGD,
     "standard": Formula(),
     "tla": _TLA,
+    "tla_from_at": _TLA,
     "tla_rn": Formula(attacks=1, trains=((1, 1, 1, 1),)),
     "tla_sa": _TLA,
-    "trades": Formula(attacks=1, looks=(1,), trains=((1, 1),)),
+    "trades": Formula(attacks=1, looks=(1,), trains=((1, 1),), passing=(1,)),
+    "trades_awp": Formula(attacks=1, looks=(1,), trains=((1, 1), (1, 1)), passing=(1, 1)),
 }
 """By name; a defense that is not here trains nothing."""
 
 SAME = (
     ("agkd_bml", "agkd_bml_7", "agkd_bml_paper", "agkd_bml_released"),
     ("alp", "alp_100", "alp_plain", "m_pgd"),
-    ("tla", "tla_sa"),
+    ("tla", "tla_from_at", "tla_sa"),
 )
 """Names of one class and one formula: the first is measured for all."""
 
@@ -125,7 +130,8 @@ def defense_of(name: str, steps: int | None = None) -> Defense:
     if steps is None:
         return plain
     if hasattr(plain, "base"):
-        return parse_defense(name, {"base": f"pgd_at[steps={steps}]"}).defense
+        base = name_of(plain.base).name
+        return parse_defense(name, {"base": f"{base}[steps={steps}]"}).defense
     return parse_defense(name, {"steps": str(steps)}).defense if hasattr(plain, "steps") else plain
 
 
@@ -164,7 +170,7 @@ def expected(formula: Formula, defense: Defense, batch: int) -> Passes:
     looks = sum(formula.looks) + Fraction(pooled(formula, defense), batch)
     trains = sum(sum(sizes) for sizes in formula.trains)
     return Passes(
-        forwards=looks + trains + (0 if formula.purifier else climbs),
+        forwards=looks + trains + sum(formula.passing) + (0 if formula.purifier else climbs),
         parent_forwards=sum(formula.taught.values()),
         backwards_to_images=climbs,
         backwards_to_weights=trains,

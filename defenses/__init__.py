@@ -18,6 +18,7 @@ DEFENSES = {
     "alp_100": "defenses.alp:ALP_100",
     "alp_plain": "defenses.alp:ALP_PLAIN",
     "ard": "defenses.ard:Ard",
+    "at_awp": "defenses.awp:AT_AWP",
     "awp": "defenses.awp:Awp",
     "bilateral": "defenses.bilateral:Bilateral",
     "clp": "defenses.alp:Clp",
@@ -40,7 +41,9 @@ DEFENSES = {
     "pgd_at": "defenses.pgd_at:PgdAt",
     "standard": "defenses.standard:Standard",
     "tla": "defenses.tla:Tla",
+    "tla_from_at": "defenses.tla:TLA_FROM_AT",
     "tla_rn": "defenses.tla:TLA_RN",
     "tla_sa": "defenses.tla:TLA_SA",
     "trades": "defenses.trades:Trades",
+    "trades_awp": "defenses.awp:TRADES_AWP",
 }

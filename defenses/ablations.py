@@ -18,7 +18,7 @@ AGKD_BML: Mapping[str, Rows] = {
         "no BML": {"bml": "false"},
         "neither AGKD nor BML": {"agkd": "false", "bml": "false"},
         "single direction (SML)": {"negative": "clean"},
-        "with MART": {"mart": "true"},
+        "no MART": {"mart": "false"},
     },
     "attention": {
         "attention of the last stage but one": {"attention_stage": "-2"},
@@ -42,7 +42,7 @@ AGKD_BML: Mapping[str, Rows] = {
     "inner attack": {
         "1 step": {"steps": "1", "step_size": "1"},
         "2 steps": {"steps": "2", "step_size": "1/2"},
-        "10 steps": {"steps": "10"},
+        "7 steps": {"steps": "7"},
     },
 }
 

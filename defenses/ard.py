@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
-from bench.attacks.pgd import PGD
+from bench.attacks.ascent import Ascent
+from bench.attacks.losses import cross_entropy
 from bench.errors import BadValue
 from bench.nn.architectures import network
 from bench.train.loop import fit_classifier
@@ -43,6 +44,7 @@ class Ard:
     reduction: Reduction = "batch"  # batch: mean over examples; elements: over classes, too (released code)
     steps: int = 10
     step_size: Fraction = Fraction(1, 4)  # of eps: 2/255 of 8/255
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
     teacher: str = "pgd_at"  # a robust one
 
     def __post_init__(self) -> None:
@@ -90,8 +92,8 @@ class Ard:
             terms["clean"] = (1 - self.alpha) * F.cross_entropy(logits.float(), y)
         return terms
 
-    def _attack(self) -> PGD:
-        return PGD(steps=self.steps, step_size=self.step_size, random_start=True)
+    def _attack(self) -> Ascent:
+        return Ascent(cross_entropy, self.steps, self.step_size, clip_start=self.clip_start)
 
 
 _: Defense = Ard()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import ClassVar
 
 import torch
@@ -18,7 +19,8 @@ class Awp:
     """min_w max_v L(w + v): the weights, too, are attacked before each step, within gamma of their length.
 
     L is the whole loss of the base, on the adversarial images that it made with w; the step is taken from w
-    with the gradient at w + v (Algorithm 1, with one step for v).
+    with the gradient at w + v (Algorithm 1, with one step for v). The released AT-AWP makes its images in
+    train mode; here, as everywhere, attacks are made in eval mode.
     """
 
     paper: ClassVar[str] = "Wu et al., Adversarial Weight Perturbation, NeurIPS 2020"
@@ -26,8 +28,12 @@ class Awp:
 
     base: Defense | str = "pgd_at"  # what is trained: its step, its attack, its loss
     gamma: float = 0.01  # ||v_l|| / ||w_l|| in each layer; the paper's 5e-3 is for TRADES
+    warmup: Fraction = Fraction(0)  # share of the steps in which the weights are not attacked yet
+    clean_forward: bool = False  # whether clean images go through in train mode, too: BatchNorm's statistics
 
     def __post_init__(self) -> None:
+        if not 0 <= self.warmup < 1:
+            raise BadValue(f"warmup is {self.warmup}, expected a share in [0, 1)", "warmup=9/200")
         if not 0 <= self.gamma < 1:
             raise BadValue(f"gamma is {self.gamma}, expected a share in [0, 1)", "gamma=0.01")
 
@@ -42,7 +48,7 @@ class Awp:
 
     def fit(self, net: nn.Module, context: FitContext) -> None:
         """Train in place."""
-        context.around(Perturbation(context, self.gamma))
+        context.around(Perturbation(context, self.gamma, self.warmup, self.clean_forward))
         self._base.fit(net, context)
 
     def deploy(self, net: nn.Module) -> Deployed:
@@ -62,10 +68,16 @@ class Perturbation:
 
     context: FitContext
     gamma: float
+    warmup: Fraction = Fraction(0)
+    clean_forward: bool = False
+    _clean: tuple[nn.Module, Tensor] | None = None  # the model of the step and its clean images
     _held: list[tuple[Tensor, Tensor]] = field(default_factory=list)  # parameter, its weights before
 
     def terms(self, net: nn.Module, step: Step, model: nn.Module, batch: Batch) -> Terms:
         """The loss at w + v, on the images that were made at w."""
+        self._clean = (model, batch.x) if self.clean_forward else None
+        if self.context.elapsed < self.warmup:
+            return step(model, batch)
         # as in the released code, biases and BatchNorm's weights are not moved
         moved = [weight for weight in net.parameters() if weight.requires_grad and weight.dim() > 1]
         statistics = [(buffer, buffer.clone()) for buffer in net.buffers()]
@@ -90,6 +102,9 @@ class Perturbation:
         with torch.no_grad():
             for weight, before in self._held:
                 weight.copy_(before)
+            if self._clean is not None:
+                model, x = self._clean
+                model(x)
         self._held = []
 
 
@@ -103,6 +118,12 @@ def perturbation(weight: Tensor, gradient: Tensor, gamma: float) -> Tensor:
     share: Tensor = gamma * weight.norm() / gradient.norm().clamp_min(tiny)
     return gradient * share
 
+
+AT_AWP = Awp(clean_forward=True)
+"""AT-AWP as released: PGD training with gamma 0.01, whose script forwards the clean images, too."""
+
+TRADES_AWP = Awp(base="trades", gamma=0.005, warmup=Fraction(9, 200))
+"""TRADES-AWP as released: gamma 0.005, from the tenth of 200 epochs on."""
 
 _: Defense = Awp()
 __: type[Wrapper] = Perturbation

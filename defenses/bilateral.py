@@ -15,8 +15,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
-from bench.attacks.losses import most_confusing
-from bench.attacks.pgd import PGD
+from bench.attacks.ascent import Ascent
+from bench.attacks.losses import most_confusing, towards
 from bench.errors import BadValue
 from bench.nn.architectures import network
 from bench.nn.head import head
@@ -48,6 +48,7 @@ class Bilateral:
     gamma: float = 0.01  # keeps the likeliest wrong class, whose -log p is least, from getting nothing
     steps: int = 1
     step_size: Fraction = Fraction(1)  # of eps
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -104,8 +105,8 @@ class Bilateral:
         delta = 1 / (1 + self.mu * share.amax(dim=1, keepdim=True) / total)
         return (delta * share / total).scatter(1, true, 1 - delta)
 
-    def _attack(self) -> PGD:
-        return PGD(steps=self.steps, step_size=self.step_size, random_start=True, target="given")
+    def _attack(self) -> Ascent:
+        return Ascent(towards, self.steps, self.step_size, clip_start=self.clip_start)
 
 
 def nearest_boundary(logits: Tensor, y: Tensor, weight: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 
 from bench.api import Attack, Batch, Defense, Deployed, FitContext, Oracle, Task, Terms
 from bench.attacks import geometry
-from bench.attacks.fgsm import FGSM
+from bench.attacks.ascent import Ascent
 from bench.attacks.losses import cross_entropy
 from bench.attacks.parameters import require_fraction_of_eps
 from bench.core.threat import Budget
@@ -48,6 +48,7 @@ class FastAt:
     variant: Variant = "fgsm_rs"
     step_size: Fraction | None = None  # of eps; None: the authors', 5/4 for fgsm_rs and 1 for n_fgsm
     noise: Fraction = Fraction(2)  # k of n_fgsm: it starts from x + U(-k eps, k eps); fgsm_rs: always 1
+    clip_start: bool = True  # whether fgsm_rs starts at valid pixels, as on CIFAR-10; on MNIST it does not
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -78,7 +79,8 @@ class FastAt:
     def _attack(self) -> Attack:
         if self.variant == "n_fgsm":
             return NoisyFGSM(Fraction(1) if self.step_size is None else self.step_size, self.noise)
-        return FGSM(Fraction(5, 4) if self.step_size is None else self.step_size, random_start=True)
+        step_size = Fraction(5, 4) if self.step_size is None else self.step_size
+        return Ascent(cross_entropy, 1, step_size, clip_start=self.clip_start)
 
 
 @dataclass(frozen=True)

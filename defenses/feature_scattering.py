@@ -6,6 +6,7 @@ NeurIPS 2019, arXiv 1907.10764. Formulas follow the authors' released code, whic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,15 +23,18 @@ from bench.nn.architectures import network
 from bench.train.loop import fit_classifier
 from defenses.losses import smoothed_cross_entropy
 
+_LEAST_SUM = 1e-6
+"""Keeps the logarithm of a sum of masses finite, as in the released code."""
+
 
 @dataclass(frozen=True)
 class FeatureScattering:
     """Minimise the smoothed CE(z(x'), y), x' one step from a random start that no label has a say in.
 
-    The step climbs the entropic optimal-transport distance between the logits of the clean batch and those of
-    the perturbed one, jointly over the batch (over each device's share of it, if there are several). By the
-    envelope theorem the transport plan is a constant in its gradient; the released code differentiates
-    through the plan's iterations, too, and ends them early by a threshold, where here their number is fixed.
+    The step climbs the transport cost <T, C> between the logits of the clean batch and those of the perturbed
+    one, jointly over the batch (over each device's share of it, if there are several). As in the released
+    code the gradient passes through the iterations that find the plan T, which end when little changes. With
+    `detach_plan` T is a constant: that is the gradient of <T, C> - entropy H(T), another direction.
     """
 
     paper: ClassVar[str] = "Zhang & Wang, Feature Scattering-based Adversarial Training, NeurIPS 2019"
@@ -38,9 +42,12 @@ class FeatureScattering:
 
     label_smoothing: float = 0.5  # true class 1 - s
     entropy: float = 0.01  # weight of the plan's entropy
-    iterations: int = 20  # of Sinkhorn's algorithm; the authors': until little changes, at most 100
+    iterations: int = 100  # of Sinkhorn's algorithm, at most
+    tolerance: float = 0.1  # they end when the rows' potentials change by less in sum; 0: never
+    detach_plan: bool = False  # whether the plan is a constant in the gradient
     steps: int = 1
     step_size: Fraction = Fraction(1)  # of eps
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -50,6 +57,8 @@ class FeatureScattering:
             raise BadValue(f"entropy is {self.entropy}, expected a number above 0")
         if self.iterations < 1:
             raise BadValue(f"iterations is {self.iterations}, expected a whole number of at least 1")
+        if self.tolerance < 0:
+            raise BadValue(f"tolerance is {self.tolerance}, expected a number of at least 0")
 
     @property
     def requires(self) -> Mapping[str, str]:
@@ -80,38 +89,65 @@ class FeatureScattering:
         return {"adversarial": smoothed_cross_entropy(logits_adv, y, self.label_smoothing, "shared")}
 
     def _attack(self) -> Ascent:
-        loss = partial(scattering, entropy=self.entropy, iterations=self.iterations)
-        return Ascent(loss=loss, steps=self.steps, step_size=self.step_size, start="uniform")
+        loss = partial(
+            scattering,
+            entropy=self.entropy,
+            iterations=self.iterations,
+            tolerance=self.tolerance,
+            detach_plan=self.detach_plan,
+        )
+        return Ascent(loss, self.steps, self.step_size, clip_start=self.clip_start)
 
 
-def scattering(logits_adv: Tensor, logits: Tensor, *, entropy: float, iterations: int) -> Tensor:
-    """What each perturbed image [n] adds to the transport distance between two batches of logits [n, K].
+def scattering(
+    logits_adv: Tensor,
+    logits: Tensor,
+    *,
+    entropy: float,
+    iterations: int,
+    tolerance: float = 0.0,
+    detach_plan: bool = False,
+) -> Tensor:
+    """What each perturbed image [n] adds to the transport cost between two batches of logits [n, K].
 
-    The sum is the distance; its gradient is that of the least value of <plan, cost> - entropy H(plan).
+    The sum is <T, C>. With a constant plan its gradient is that of the least value of
+    <T, C> - entropy H(T), by the envelope theorem; without, it is its own.
     """
     cost = cosine_cost(logits, logits_adv)
-    return (transport_plan(cost.detach(), entropy, iterations) * cost).sum(dim=0)
+    plan = transport_plan(cost.detach() if detach_plan else cost, entropy, iterations, tolerance)
+    return (plan * cost).sum(dim=0)
 
 
 def cosine_cost(a: Tensor, b: Tensor) -> Tensor:
-    """1 - cos(a_i, b_j) of the rows of [n, K] and [m, K] -> [n, m]."""
-    return 1 - F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T
+    """1 - cos(a_i, b_j) of the rows of [n, K] and [m, K] -> [n, m]; never below 0, whatever is rounded."""
+    return (1 - F.normalize(a.float(), dim=1) @ F.normalize(b.float(), dim=1).T).clamp(min=0)
 
 
-def transport_plan(cost: Tensor, entropy: float, iterations: int) -> Tensor:
-    """The plan [n, n] between equal masses 1/n that minimises <plan, cost> - entropy H(plan) (Cuturi, 2013).
+def transport_plan(cost: Tensor, entropy: float, iterations: int, tolerance: float = 0.0) -> Tensor:
+    """The plan [n, n] between equal masses 1/n that minimises <T, cost> - entropy H(T) (Cuturi, 2013).
 
-    Sinkhorn's algorithm in the log domain: rows and columns are scaled in turn, so columns sum to 1/n
-    exactly, rows the closer the more iterations. Nothing waits for the device.
+    Sinkhorn's algorithm on the potentials u of rows and v of columns, T = exp((u + v - cost) / entropy): both
+    are corrected in turn, so columns sum to 1/n, rows the closer the more iterations. It ends early when u
+    changes by less than the tolerance in sum. As in the released code sums are kept from 0 by 1e-6.
 
     >>> transport_plan(Tensor([[0.0, 1.0], [1.0, 0.0]]), entropy=1.0, iterations=9)
     tensor([[0.3655, 0.1345],
             [0.1345, 0.3655]])
     """
-    log_plan = -cost / entropy
+    mass = math.log(1 / len(cost))
+    u = v = cost.new_zeros(len(cost))
+
+    def missing(dim: int) -> Tensor:
+        sums = ((u[:, None] + v[None, :] - cost) / entropy).exp().sum(dim)
+        return entropy * (mass - (sums + _LEAST_SUM).log())
+
     for _ in range(iterations):
-        log_plan = log_plan.log_softmax(dim=1).log_softmax(dim=0)
-    return log_plan.exp() / len(cost)
+        before = u
+        u = u + missing(dim=1)
+        v = v + missing(dim=0)
+        if tolerance and float((u - before).detach().abs().sum()) < tolerance:
+            break
+    return ((u[:, None] + v[None, :] - cost) / entropy).exp()
 
 
 _: Defense = FeatureScattering()

@@ -40,6 +40,7 @@ class Mart:
     lam: float = 5.0  # lambda, weight of the divergence; the authors' wide networks: 6
     steps: int = 10
     step_size: Fraction = Fraction(1, 4)  # of eps; the authors': 0.007 of 0.031
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -83,7 +84,7 @@ class Mart:
         return terms
 
     def _attack(self) -> Ascent:
-        return Ascent(loss=cross_entropy, steps=self.steps, step_size=self.step_size, start="gaussian")
+        return Ascent(cross_entropy, self.steps, self.step_size, "gaussian", self.clip_start)
 
 
 _: Defense = Mart()

@@ -202,6 +202,9 @@ _DISTANCES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "kl": symmetric_divergence,
 }
 
+TLA_FROM_AT = Tla(init_from_at=True)
+"""TLA as its released configuration for CIFAR-10 runs it: training goes on from a network trained by PGD."""
+
 TLA_SA = Tla(anchor="clean")
 """TLA-SA, the switched anchor: the clean image is the anchor, the adversarial one its positive."""
 

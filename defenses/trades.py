@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,8 +29,9 @@ class Trades:
 
     Labels play no part in the attack. Clean and adversarial images are forwarded separately, so BatchNorm
     sees the statistics of each alone. The released code forwards the clean images once more for the
-    divergence: without dropout that gives the same logits, and only updates running statistics again.
-    With beta = 0 this is natural training, and no attack is made.
+    divergence: without dropout that gives the same logits and gradients, and only moves running statistics,
+    which are then two thirds of clean images and one of adversarial ones. With beta = 0 this is natural
+    training, and no attack is made.
     """
 
     paper: ClassVar[str] = (
@@ -40,6 +42,8 @@ class Trades:
     beta: float = 6.0  # weight of the divergence, 1/lambda in the paper; the authors' MNIST: 1
     steps: int = 10  # the authors' MNIST: 40
     step_size: Fraction = Fraction(1, 4)  # of eps; the authors': 0.007 of 0.031
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
+    second_forward: bool = True  # whether clean images move BatchNorm's running statistics twice, as released
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -64,7 +68,11 @@ class Trades:
                 return self.terms(model(batch.x), None, batch.y)
             clean = context.observe(net, batch.x).logits
             x_adv = context.attack(net, attack, batch.x, clean)
-            return self.terms(model(batch.x), model(x_adv), batch.y)
+            logits, logits_adv = model(batch.x), model(x_adv)
+            if self.second_forward:
+                with torch.no_grad():
+                    model(batch.x)
+            return self.terms(logits, logits_adv, batch.y)
 
         fit_classifier(net, context, step)
 
@@ -84,7 +92,7 @@ class Trades:
 
     def _attack(self) -> Ascent:
         # not from x itself, where the divergence is least and has no gradient
-        return Ascent(loss=away, steps=self.steps, step_size=self.step_size, start="gaussian")
+        return Ascent(away, self.steps, self.step_size, "gaussian", self.clip_start)
 
 
 def away(logits_adv: Tensor, logits: Tensor) -> Tensor:

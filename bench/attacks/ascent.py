@@ -26,7 +26,8 @@ class Ascent(Attack):
 
     `loss(logits, y, *more)` gives one loss for each example; `y` and what follows it are the tensors handed
     to the attack, of any type and shape [n, ...]: TRADES climbs against the logits of the clean images.
-    The Gaussian start is x + 0.001 N(0, 1), clipped to the box (TRADES, MART).
+    The Gaussian start is x + 0.001 N(0, 1) (TRADES, MART). With `clip_start` the start is clipped to the box
+    before the first gradient, without it only what a step makes of it is: released code has both forms.
     """
 
     norms: ClassVar[tuple[Norm, ...]] = EVERY_NORM
@@ -36,6 +37,7 @@ class Ascent(Attack):
     steps: int = 10
     step_size: Fraction = Fraction("1/4")  # of eps
     start: Start = "uniform"
+    clip_start: bool = True  # whether the first gradient is taken at valid pixels
 
     def __post_init__(self) -> None:
         require_count("Ascent", "steps", self.steps)
@@ -52,9 +54,11 @@ class Ascent(Attack):
         return x_adv
 
     def _start(self, x: Tensor, budget: Budget, generator: Generator) -> Tensor:
+        if self.start == "none":
+            return x
         if self.start == "uniform":
-            return geometry.random_start(x, budget, generator)
-        if self.start == "gaussian":
+            start = geometry.unclipped_start(x, budget, generator)
+        else:
             noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-            return torch.add(x, noise, alpha=_SIGMA).clamp_(0, 1)
-        return x
+            start = torch.add(x, noise, alpha=_SIGMA)
+        return start.clamp_(0, 1) if self.clip_start else start

@@ -46,16 +46,21 @@ def projector(x: Tensor, budget: Budget) -> Callable[[Tensor], Tensor]:
 
 
 def random_start(x: Tensor, budget: Budget, generator: Generator) -> Tensor:
-    """Images drawn uniformly from the ball around each of x [n, C, H, W], then clipped to the box.
+    """Images drawn uniformly from the ball around each of x [n, C, H, W], then clipped to the box."""
+    return unclipped_start(x, budget, generator).clamp_(0, 1)
+
+
+def unclipped_start(x: Tensor, budget: Budget, generator: Generator) -> Tensor:
+    """The same before they are clipped: pixels may be outside of [0, 1] by as much as the budget allows.
 
     Under L0: as many values as may change, chosen at random, each anything from 0 to 1.
     Noise is drawn for all n at once, so that nobody's draw depends on who else still stands.
     """
     if budget.norm is Norm.LINF:
         noise = torch.rand(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-        return noise.mul_(2).sub_(1).mul_(budget.radius).add_(x).clamp_(0, 1)
+        return noise.mul_(2).sub_(1).mul_(budget.radius).add_(x)
     if budget.norm is Norm.L1:
-        return (x + _in_l1_ball(x, generator) * budget.radius).clamp_(0, 1)
+        return x + _in_l1_ball(x, generator) * budget.radius
     if budget.norm is Norm.L0:
         order, values = torch.rand((2, *x.shape), generator=generator, device=x.device, dtype=x.dtype)
         return torch.where(_largest(order, int(budget.eps)), values, x)
@@ -63,7 +68,7 @@ def random_start(x: Tensor, budget: Budget, generator: Generator) -> Tensor:
     depth = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device, dtype=x.dtype)
     dimension = x[0].numel() if len(x) else 1
     radius = budget.radius * depth ** (1 / dimension)  # the volume within r grows as r ** dimension
-    return (x + radius * steepest_direction(gaussian, Norm.L2)).clamp_(0, 1)
+    return x + radius * steepest_direction(gaussian, Norm.L2)
 
 
 def steepest_step(x_adv: Tensor, gradient: Tensor, budget: Budget, step_size: float) -> Tensor:

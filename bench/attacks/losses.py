@@ -57,6 +57,11 @@ def targeted_cross_entropy(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return -cross_entropy(logits, target)
 
 
+def towards(logits: Tensor, target: Tensor) -> Tensor:
+    """log p_target, [n], where the labels that an attack is given are its targets: for training."""
+    return -cross_entropy(logits, target)
+
+
 def targeted_margin(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     """The logit of the target minus that of y, [n]."""
     return _of(logits, target) - _of(logits, y)

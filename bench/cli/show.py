@@ -10,7 +10,7 @@ import json
 import tokenize
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -81,32 +81,40 @@ def suite(name: str, as_json: bool) -> None:
 
 
 @show.command()
-@click.argument("name")
+@click.argument("text", metavar="NAME")
+@click.option(
+    "--data", default="", metavar="NAME", help="With its settings for a data set.  [default: for none]"
+)
 @options.as_json
-def defense(name: str, as_json: bool) -> None:
-    """Show a defense: its paper, what had to be guessed, and every parameter with its default."""
+def defense(text: str, data: str, as_json: bool) -> None:
+    """Show a defense: its paper, what had to be guessed, and every parameter.
+
+    NAME may have settings in brackets, such as "awp[base=trades]".
+    """
     from bench.plan import name_of, parse_defense
     from bench.registry import DEFENSES
 
-    found: Any = DEFENSES.get(name)
-    whole = parse_defense(name, {}).defense  # where fields name other defenses, it holds them
+    named = parse_defense(text, {}, data)
+    name, found = named.name, cast(Any, named.defense)
     requires = {
         role: parent if isinstance(parent, str) else name_of(parent).label
-        for role, parent in whole.requires.items()
+        for role, parent in found.requires.items()
     }
     fields = _fields(found, field_comments(type(found)))
     told = {
         "paper": found.paper,
         "reconstruction": found.reconstruction or "no: the method's text or code was at hand",
+        **_presets(name),
         "requires": ", ".join(f"{role}: {parent}" for role, parent in requires.items()) or "nothing",
         "defined": DEFENSES.location(name),
-        **_traits(name),
+        **_traits(text),
     }
     if as_json:
         told["reconstruction"] = found.reconstruction
-        click.echo(json.dumps({"name": name, **told, "requires": requires, "fields": fields}, indent=1))
+        shown = {"name": named.label, **told, "requires": requires, "fields": fields}
+        click.echo(json.dumps(shown, indent=1))
         return
-    click.echo(f"{name}: {DEFENSES.summary(name)}")
+    click.echo(f"{named.label}: {DEFENSES.summary(name)}")
     _pairs(told)
     about = inspect.getdoc(type(found))
     if about:
@@ -236,6 +244,18 @@ def record(run: str, store: Path, shape: str, wide: bool, by_class: bool, as_jso
             click.echo(f"\n{terminal(audit_table(found), width())}\n{tally(found.audit)}")
 
 
+def _presets(name: str) -> dict[str, str]:
+    """What it has on data sets for which its authors state other settings."""
+    from bench.records.presets import PRESET, presets_of
+
+    told = {}
+    for found in presets_of(name):
+        fields = ", ".join(f"{key}={value}" for key, value in found.fields.items())
+        where = ", ".join((found.data, *found.beside))
+        told[f"{PRESET}={found.data}"] = f"on {where}: {fields} ({found.source})"
+    return told
+
+
 def _traits(name: str) -> dict[str, str]:
     """What a defense is made of, and the attacks that it therefore owes."""
     from bench.check import traits_of
@@ -287,12 +307,13 @@ def _comments_of(attack: Any) -> dict[str, str]:
 
 def _fields(found: Any, comments: Mapping[str, str]) -> list[dict[str, Any]]:
     from bench.core.encoding import encode
+    from bench.plan import labels_of
 
     return [
         {
             "name": field.name,
             "type": field.type.__name__ if isinstance(field.type, type) else str(field.type),
-            "value": encode(getattr(found, field.name)),
+            "value": labels_of(getattr(found, field.name)) or encode(getattr(found, field.name)),
             "about": comments.get(field.name, ""),
         }
         for field in dataclasses.fields(found)
@@ -300,13 +321,18 @@ def _fields(found: Any, comments: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _print_fields(found: Any, fields: list[dict[str, Any]], part: str) -> None:
-    from bench.core.encoding import describe
-
     click.echo(f"\nparameters (--set {part}.NAME=VALUE)" if fields else "\nno parameters")
-    room = max((len(f"{f['name']} = {describe(getattr(found, f['name']))}") for f in fields), default=0)
-    for field in fields:
-        stated = f"{field['name']} = {describe(getattr(found, field['name']))}"
-        click.echo(f"  {stated:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
+    stated = [f"{field['name']} = {_shown(getattr(found, field['name']))}" for field in fields]
+    room = max((len(text) for text in stated), default=0)
+    for text, field in zip(stated, fields, strict=True):
+        click.echo(f"  {text:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
+
+
+def _shown(held: object) -> str:
+    from bench.core.encoding import describe
+    from bench.plan import labels_of
+
+    return labels_of(held) or describe(held)
 
 
 def _protocol() -> Protocol:

@@ -42,6 +42,7 @@ PLACES: Mapping[str, str] = {
     "budget": "bench.core.threat:Budget",
     "defense/aalp": "defenses.aalp:Aalp",
     "defense/agkd_bml": "defenses.agkd_bml:AgkdBml",
+    "defense/agkd_bml_in_tables": "defenses.agkd_bml:AgkdBmlInTables",
     "defense/alp": "defenses.alp:Alp",
     "defense/ard": "defenses.ard:Ard",
     "defense/awp": "defenses.awp:Awp",

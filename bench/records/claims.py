@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from importlib.resources import files
-from typing import Literal
+from typing import Literal, cast, get_args
 
+from bench.records.beside import rows
+from bench.records.presets import without_preset
 from bench.records.record import Record
+
+ClaimKind = Literal["claimed", "measured", "retrained"]
+"""By its authors; by others on its authors' weights; by others who trained it themselves."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One published number; shares in [0, 1]. The network is its authors', so is the training."""
+    """One published number; shares in [0, 1]."""
 
     defense: str
     data: str
@@ -25,7 +27,7 @@ class Claim:
     attack: str
     clean: float | None
     robust: float
-    kind: Literal["claimed", "measured"]  # by its authors, or by others on its authors' weights
+    kind: ClaimKind
     source: str
 
 
@@ -42,28 +44,30 @@ def claims() -> tuple[Claim, ...]:
             attack=row["attack"],
             clean=float(row["clean"]) / 100 if row["clean"] else None,
             robust=float(row["robust"]) / 100,
-            kind="claimed" if row["kind"] == "claimed" else "measured",
+            kind=cast(ClaimKind, row["kind"]),
             source=row["source"],
         )
-        for row in _rows("claims.csv")
+        for row in rows("claims.csv")
     )
 
 
 def claim_of(record: Record) -> Claim | None:
     """The authors' own number for this defense, data and budget, else the lowest that others measured.
 
-    None for a variant with overridden fields, and for a reconstruction.
+    Others measured on the authors' weights, or where nobody did, on weights that they trained themselves.
+    None for a reconstruction, and for a variant with overridden fields that is no preset of this data set.
     """
     if record.reconstruction:
         return None
+    defense = without_preset(record.defense, record.data)
     found = [
         claim
         for claim in claims()
-        if (claim.defense, claim.data, claim.norm) == (record.defense, record.data, record.norm)
+        if (claim.defense, claim.data, claim.norm) == (defense, record.data, record.norm)
         and claim.eps == Fraction(record.eps)
     ]
-    claimed = [claim for claim in found if claim.kind == "claimed"]
-    return min(claimed or found, key=lambda claim: claim.robust, default=None)
+    by_kind = [[claim for claim in found if claim.kind == kind] for kind in get_args(ClaimKind)]
+    return min(next(filter(None, by_kind), []), key=lambda claim: claim.robust, default=None)
 
 
 def link(defense: str) -> str | None:
@@ -77,10 +81,4 @@ def link(defense: str) -> str | None:
 
 @cache
 def _links() -> tuple[tuple[str, str], ...]:
-    return tuple((row["defense"], row["link"]) for row in _rows("papers.csv"))
-
-
-def _rows(name: str) -> Sequence[dict[str, str]]:
-    """A table that lies beside the defenses, whose modules are not imported for it."""
-    text = files("defenses").joinpath(name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text.splitlines()))
+    return tuple((row["defense"], row["link"]) for row in rows("papers.csv"))

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from bench.core.digest import canonical
 from bench.errors import BadValue
+from bench.records.presets import without_preset
 from bench.records.record import LOADED, Record
 
 LABEL = r"[A-Za-z0-9_.-]{1,40}"
@@ -50,10 +51,13 @@ def label_of(name: str, loaded: Iterable[str]) -> str:
 
 
 def named_so(name: str, records: Iterable[Record]) -> list[Record]:
-    """The records of the network that a name means; empty: it means none of them."""
+    """The records of the network that a name means; empty: it means none of them.
+
+    `trades` means what is `trades[preset=mnist]` on MNIST, too.
+    """
     held = list(records)
     label = label_of(name, loaded_labels(held))
-    return [record for record in held if record.defense == label]
+    return [r for r in held if label in (r.defense, without_preset(r.defense, r.data))]
 
 
 def network_named(name: str, records: Iterable[Record]) -> list[Record]:

@@ -64,7 +64,7 @@ def claims(records: Sequence[Record], width: float = COLUMN) -> Drawing:
         Line2D([], [], color=COLOURS[0], marker="o", linewidth=1.0, label="measured here"),
         *(
             Line2D([], [], color=COLOURS[1], mfc="none", marker=look, linestyle="none", label=label)
-            for look, label in (("D", "claimed"), ("s", "measured by others"))
+            for look, label in (("D", "claimed"), ("s", "measured by others"), ("^", "retrained by others"))
         ),
     ]
     across = 2 if width == COLUMN else 3
@@ -72,11 +72,11 @@ def claims(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     return Drawing("claims", figure, COLUMNS, rows, _caption(held))
 
 
-_LOOKS = {"claimed": "D", "measured": "s"}
+_LOOKS = {"claimed": "D", "measured": "s", "retrained": "^"}
 
 
 def _published(record: Record) -> list[Claim]:
-    """The authors' number, and the lowest that others measured on their networks."""
+    """The authors' number, and the lowest that others measured on their networks, and on their own."""
     same = claim_of(record)
     assert same is not None
     ground_of = (same.defense, same.data, same.norm, same.eps)

@@ -10,6 +10,12 @@ from bench.records.claims import Claim
 from bench.report.render import percent
 from bench.report.rows import BoardRow
 
+_WHO = {
+    "claimed": "claimed by its authors",
+    "measured": "measured by others",
+    "retrained": "trained and measured by others",
+}
+
 
 def footnotes(
     rows: Sequence[BoardRow],
@@ -34,7 +40,7 @@ def footnotes(
     notes += [_told_of_more(row) for row in rows if row.met_more]
     notes += [f"{row.masked.code}: {row.name}: {row.masked.detail}" for row in rows if row.masked]
     for defense, claim in sorted(claims.items()):
-        who = "claimed by its authors" if claim.kind == "claimed" else "measured by others"
+        who = _WHO[claim.kind]
         notes.append(
             f"published: {defense} keeps {100 * claim.robust:.1f} % under {claim.attack} on "
             f"{claim.architecture}, {who} ({claim.source})"

@@ -322,16 +322,20 @@ class _Fitting:
 
 
 def _optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> Optimizer:
+    groups = _groups(recipe, parameters)
     if recipe.optimizer == "adam":
-        betas = (recipe.momentum, 0.999)
-        return Adam(parameters, recipe.learning_rate, betas, weight_decay=recipe.weight_decay)
-    return SGD(
-        parameters,
-        recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-    )
+        return Adam(groups, recipe.learning_rate, (recipe.momentum, 0.999))
+    return SGD(groups, recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+
+
+def _groups(recipe: Recipe, parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+    """The parameters by their weight decay."""
+    if recipe.decayed == "all":
+        return [{"params": parameters, "weight_decay": recipe.weight_decay}]
+    kernels = [parameter for parameter in parameters if parameter.dim() > 1]
+    others = [parameter for parameter in parameters if parameter.dim() <= 1]
+    decays = ((kernels, recipe.weight_decay), (others, 0.0))
+    return [{"params": group, "weight_decay": decay} for group, decay in decays if group]
 
 
 def _check_terms(terms: dict[str, Tensor]) -> None:

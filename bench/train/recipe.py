@@ -9,7 +9,8 @@ from typing import Literal, get_args
 from bench.errors import BadValue
 
 OptimizerName = Literal["sgd", "adam"]
-ScheduleName = Literal["constant", "step", "cosine", "one_cycle"]
+ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "triangle"]
+Decayed = Literal["all", "kernels"]
 Precision = Literal["fp32", "bf16", "fp16"]
 Select = Literal["best", "last"]
 
@@ -30,10 +31,12 @@ class Recipe:
     learning_rate: float = 0.1  # the largest that the schedule reaches
     momentum: float = 0.9  # Adam: its first beta
     nesterov: bool = False
-    weight_decay: float = 5e-4  # on every parameter
+    weight_decay: float = 5e-4
+    decayed: Decayed = "all"  # kernels: convolutions and linear layers alone, no bias and no BatchNorm
     schedule: ScheduleName = "step"
     milestones: tuple[float, ...] = (0.5, 0.75)  # fractions of the epochs, for "step"
     gamma: float = 0.1  # what a milestone multiplies the learning rate with
+    peak: float = 0.3  # fraction of the epochs after which "one_cycle" and "triangle" are at their largest
     eps_warmup: float = 0.0  # fraction of the epochs in which the inner attack's radius rises from 0 to full
     clip_norm: float | None = None  # largest L2 norm of the whole gradient
     ema_decay: float = 0.0  # of the averaged weights; 0: no averaging
@@ -51,6 +54,7 @@ class Recipe:
         _require(self, "learning_rate", self.learning_rate > 0, "a positive number", 0.1)
         _require(self, "momentum", 0 <= self.momentum < 1, "a number from 0 to below 1", 0.9)
         _require(self, "weight_decay", self.weight_decay >= 0, "a number of at least 0", 5e-4)
+        _require(self, "peak", 0 < self.peak < 1, "a fraction between 0 and 1", 0.3)
         _require(self, "gamma", 0 < self.gamma <= 1, "a number above 0 and at most 1", 0.1)
         _require(self, "eps_warmup", 0 <= self.eps_warmup <= 1, "a fraction from 0 to 1", 0.3)
         _require(self, "ema_decay", 0 <= self.ema_decay < 1, "a number from 0 to below 1", 0.999)
@@ -69,6 +73,7 @@ class Recipe:
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": get_args(OptimizerName),
     "schedule": get_args(ScheduleName),
+    "decayed": get_args(Decayed),
     "precision": get_args(Precision),
     "select": get_args(Select),
 }

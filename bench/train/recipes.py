@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from bench.data.catalog import MEMORY, PREFIXES, kind
-from bench.errors import unknown
+from bench.errors import BadValue, unknown
 from bench.train.recipe import Recipe
 
 
 def recipe(data: str, name: str = "short") -> Recipe:
     """The named recipe of a data set; `folder:PATH`, `npz:PATH` and their like share those of their kind.
 
-    >>> recipe("cifar10", "paper").epochs, recipe("folder:flowers").schedule
-    (200, 'one_cycle')
-    >>> recipe("cifar10", "papr")
+    >>> recipe("cifar10", "paper_mart").epochs, recipe("folder:flowers").schedule
+    (120, 'one_cycle')
+    >>> recipe("cifar10", "shrt")
     Traceback (most recent call last):
-    bench.errors.UnknownName: cifar10 has no recipe 'papr'; did you mean 'paper'?
+    bench.errors.UnknownName: cifar10 has no recipe 'shrt'; did you mean 'short'?
     """
     known = "npz" if kind(data) == MEMORY.name else kind(data)  # arrays in memory are as those of a file
     if known not in RECIPES:
@@ -35,8 +35,8 @@ def of_attackers(data: str, name: str) -> str:
     Nobody knows the user's own images, and what a short schedule makes of them with large steps: there
     attackers take smaller ones.
 
-    >>> of_attackers("npz:mine.npz", "short"), of_attackers("npz:mine.npz", "paper")
-    ('gentle', 'paper')
+    >>> of_attackers("npz:mine.npz", "short"), of_attackers("npz:mine.npz", "finetune")
+    ('gentle', 'finetune')
     >>> of_attackers("mnist", "short")
     'short'
     """
@@ -44,14 +44,32 @@ def of_attackers(data: str, name: str) -> str:
 
 
 def published(data: str, *names: str) -> Recipe:
-    """The schedule of a defense's own publication, `paper_NAME` of the first such, else `paper`.
+    """The schedule that a defense's own publication has for this data set: `paper_NAME` of the first such.
 
-    >>> published("cifar10", "trades").epochs, published("cifar10", "bilateral").name
-    (76, 'paper')
+    >>> published("cifar10", "trades").epochs, published("cifar10", "no_such", "bilateral").name
+    (76, 'paper_bilateral')
+    >>> published("svhn", "trades")
+    Traceback (most recent call last):
+    bench.errors.BadValue: no publication states a schedule of trades for svhn, expected another recipe; \
+try: --recipe paper_trades for that on cifar10, or --recipe short
     """
-    known = RECIPES.get(kind(data), {})
-    own = [f"paper_{name}" for name in names if f"paper_{name}" in known]
-    return recipe(data, own[0] if own else "paper")
+    own = [held for name in names if (held := _OWN.get(kind(data), {}).get(name))]
+    if own:
+        return own[0]
+    raise BadValue(
+        f"no publication states a schedule of {names[0]} for {data}, expected another recipe",
+        f"{_elsewhere(data, names)}--recipe short",
+    )
+
+
+def _elsewhere(data: str, names: Sequence[str]) -> str:
+    """What to type for the schedule that a publication has for other data, where these have it, too."""
+    at_hand = RECIPES.get(kind(data), {})
+    for name in names:
+        others = [other for other, theirs in _OWN.items() if theirs.get(name) == at_hand.get(f"paper_{name}")]
+        if f"paper_{name}" in at_hand and others:
+            return f"--recipe paper_{name} for that on {others[0]}, or "
+    return ""
 
 
 _ONE_CYCLE = Recipe(
@@ -81,15 +99,6 @@ _FINETUNE = Recipe(
     channels_last=True,
     source="chosen for this benchmark: a network trained on clean images made robust (--init FILE)",
 )
-_PAPER = Recipe(
-    "paper",
-    epochs=200,
-    learning_rate=0.1,
-    weight_decay=2e-4,
-    schedule="step",
-    milestones=(0.5, 0.75),
-    source="released code of AGKD-BML, Wang et al., ICCV 2021",
-)
 _GREY = Recipe(
     "short",
     epochs=10,
@@ -109,16 +118,7 @@ _FOUR_MINUTES = Recipe(
     schedule="one_cycle",
     eps_warmup=0.4,  # at the full 0.3 from the start, the loss stays at chance
     channels_last=True,
-    source="chosen for this benchmark: the dearest defense trains small_cnn in about 4 minutes of 2 cores",
-)
-_GREY_PAPER = Recipe(
-    "paper",
-    epochs=100,
-    learning_rate=0.01,
-    weight_decay=0.0,
-    schedule="step",
-    milestones=(0.55, 0.75, 0.9),
-    source="released MNIST code of TRADES, Zhang et al., ICML 2019",
+    source="chosen for this benchmark: with 10 attack steps small_cnn takes about 4 minutes of 2 cores",
 )
 _DIGITS = Recipe(
     "short",
@@ -151,100 +151,218 @@ LOADED = Recipe(
 """What stands in the place of a recipe where weights are loaded; no data set has it."""
 
 
-def _published(paper: str, source: str, **changes: Any) -> Recipe:
+_USUAL = Recipe(
+    "paper",
+    epochs=200,
+    learning_rate=0.1,
+    weight_decay=2e-4,
+    schedule="step",
+    milestones=(0.5, 0.75),
+)
+
+
+def _published(source: str, **changes: Any) -> Recipe:
     """A publication's own schedule, as it differs from the most usual one."""
-    return replace(_PAPER, name=f"paper_{paper}", source=source, **changes)
+    return replace(_USUAL, source=source, **changes)
 
 
-_PUBLISHED = {
-    found.name: found
-    for found in (
-        _published("pgd_at", "Madry et al., released configuration: 80 thousand steps of 128", epochs=205),
-        _published("trades", "TRADES, released code", epochs=76, milestones=(75 / 76,)),
-        _published(
-            "mart",
-            "MART, released code for ResNet-18",
-            epochs=120,
+def _drops(*epochs: int, of: int) -> dict[str, Any]:
+    """So many epochs, after some of which the learning rate is divided by ten."""
+    return {"epochs": of, "milestones": tuple(epoch / of for epoch in epochs)}
+
+
+_MEMBERS = _published(
+    "nothing is trained: the members have the schedules of their own publications", epochs=1
+)
+
+
+def _named(found: Mapping[str, Recipe]) -> Mapping[str, Recipe]:
+    return {name: replace(held, name=f"paper_{name}") for name, held in found.items()}
+
+
+_CIFAR10 = _named(
+    {
+        "standard": _published("the natural teacher of AGKD-BML, named after its decays 100 and 150"),
+        "agkd_bml": _published("AGKD-BML, released code; it keeps the best clean test accuracy"),
+        "pgd_at": _published(
+            "Madry et al., released configuration for CIFAR-10: 80 thousand steps of 128",
+            epochs=205,
+            decayed="kernels",
+            select="last",
+        ),
+        "trades": _published(
+            "TRADES, released code for CIFAR-10: epochs 75 and 76, counted from 1, at a tenth",
+            **_drops(74, of=76),
+            select="last",
+        ),
+        "mart": _published(
+            "MART, released code for ResNet-18 on CIFAR-10: drops at 75, 90 and 100, counted from 1",
+            **_drops(74, 89, 99, of=120),
             learning_rate=0.01,
             weight_decay=3.5e-3,
-            milestones=(75 / 120, 90 / 120, 100 / 120),
+            select="last",
         ),
-        _published(
-            "tla",
-            "TLA, released configuration for CIFAR-10: 80 thousand steps of 50",
-            epochs=80,
+        "tla": _published(
+            "TLA, the schedule from fresh weights in the released configuration for CIFAR-10: 80 thousand "
+            "steps of 50; as released it goes on from a network trained by PGD (tla_from_at)",
+            **_drops(50, 60, of=80),
             batch_size=50,
-            milestones=(50 / 80, 60 / 80),
+            decayed="kernels",
         ),
-        _published("alp", "no schedule for CIFAR-10 in the paper: that of the port in MTandHJ"),
-        _published("feature_scattering", "FS, released code", batch_size=60, milestones=(60 / 200, 90 / 200)),
-        _published("awp", "AWP, Wu et al., NeurIPS 2020; not checked against its text", weight_decay=5e-4),
-        _published(
-            "fast_at",
-            "Fast is better than free, Wong et al., ICLR 2020; not checked against its text",
+        "tla_from_at": _published(
+            "TLA, released configuration for CIFAR-10: 0.1 for 1,000 steps of 50, 0.01 to 5,000, 0.001 to "
+            "80,000, from a network trained by PGD",
+            **_drops(1, 5, of=80),
+            batch_size=50,
+            decayed="kernels",
+        ),
+        "alp": _published("no schedule for CIFAR-10 in the paper: that of the port in MTandHJ"),
+        "feature_scattering": _published(
+            "Feature Scattering, released code for CIFAR-10",
+            **_drops(60, 90, of=200),
+            batch_size=60,
+            select="last",
+        ),
+        "bilateral": _published(
+            "Bilateral, released code for CIFAR-10",
+            **_drops(100, 150, of=201),
+            decayed="kernels",
+            select="last",
+        ),
+        "ard": _published(
+            "ARD, released code for CIFAR-10, whose second decay sets the rate that the first one set",
+            milestones=(0.5,),
+            select="last",
+        ),
+        "awp": _published(
+            "AT-AWP, released code for CIFAR-10; it keeps the best robust test accuracy", weight_decay=5e-4
+        ),
+        "trades_awp": _published(
+            "TRADES-AWP, released code for CIFAR-10: drops at 100 and 150, counted from 1",
+            **_drops(99, 149, of=200),
+            weight_decay=5e-4,
+            select="last",
+        ),
+        "gaussian": _published(
+            "Cohen et al., released code for CIFAR-10: divided by ten every 30 epochs",
+            **_drops(30, 60, of=90),
+            batch_size=256,
+            weight_decay=1e-4,
+            select="last",
+        ),
+        "ensemble": _MEMBERS,
+        "fast_at": _published(
+            "Fast is better than free, released code for CIFAR-10",
             epochs=15,
             learning_rate=0.2,
             weight_decay=5e-4,
-            schedule="one_cycle",
+            schedule="triangle",
+            peak=0.5,
             select="last",
         ),
-        _published(
-            "n_fgsm",
-            "Make some noise, de Jorge et al., NeurIPS 2022; not checked against its text",
+        "n_fgsm": _published(
+            "Make some noise, released code for CIFAR-10",
             epochs=30,
             learning_rate=0.2,
             weight_decay=5e-4,
-            schedule="one_cycle",
+            schedule="triangle",
+            peak=0.5,
             select="last",
         ),
-    )
-}
-_PUBLISHED_GREY = {
-    found.name: found
-    for found in (
-        _published(
-            "pgd_at",
-            "Madry et al., released MNIST configuration: 100 thousand steps of 50; Adam not checked",
+    }
+)
+_CIFAR100 = _named(
+    {
+        "feature_scattering": replace(
+            _CIFAR10["feature_scattering"], source="Feature Scattering, released code for CIFAR-100"
+        ),
+        "ard": replace(
+            _CIFAR10["ard"],
+            batch_size=256,
+            source="ARD, released code for CIFAR-100; its second decay is none",
+        ),
+        "awp": replace(_CIFAR10["awp"], source="AT-AWP, released code for CIFAR-100"),
+        "trades_awp": replace(_CIFAR10["trades_awp"], source="TRADES-AWP, released code for CIFAR-100"),
+        "ensemble": _MEMBERS,
+    }
+)
+_ADAM: Mapping[str, Any] = {"optimizer": "adam", "weight_decay": 0.0, "schedule": "constant"}
+_MNIST = _named(
+    {
+        "standard": _published(
+            "natural training in the steps of Madry et al.'s MNIST network",
             epochs=83,
             batch_size=50,
-            optimizer="adam",
             learning_rate=1e-4,
-            weight_decay=0.0,
-            schedule="constant",
+            select="last",
+            **_ADAM,
         ),
-        _published(
-            "tla",
-            "TLA, released MNIST configuration: at most 600 thousand steps of 50",
+        "pgd_at": _published(
+            "Madry et al., released code for MNIST: 100 thousand steps of 50",
+            epochs=83,
+            batch_size=50,
+            learning_rate=1e-4,
+            select="last",
+            **_ADAM,
+        ),
+        "trades": _published(
+            "TRADES, released code for MNIST: drops at 55, 75 and 90, counted from 1",
+            **_drops(54, 74, 89, of=100),
+            learning_rate=0.01,
+            weight_decay=0.0,
+            select="last",
+        ),
+        "tla": _published(
+            "TLA, released configuration for MNIST: at most 600 thousand steps of 50",
             epochs=500,
             batch_size=50,
-            optimizer="adam",
             learning_rate=1e-4,
-            schedule="constant",
+            decayed="kernels",
+            **{**_ADAM, "weight_decay": 2e-4},
         ),
-        _published(
-            "alp",
+        "alp": _published(
             "no schedule for MNIST in the paper: that of Mosbach et al., 2018",
             epochs=100,
             batch_size=256,
-            optimizer="adam",
             learning_rate=1e-3,
-            weight_decay=0.0,
-            schedule="constant",
+            **_ADAM,
         ),
-    )
-}
+        "ensemble": _MEMBERS,
+        "fast_at": _published(
+            "Fast is better than free, released code for MNIST",
+            epochs=10,
+            batch_size=100,
+            learning_rate=5e-3,
+            select="last",
+            **{**_ADAM, "schedule": "triangle", "peak": 0.4},
+        ),
+    }
+)
+
+_OWN: Mapping[str, Mapping[str, Recipe]] = {"cifar10": _CIFAR10, "cifar100": _CIFAR100, "mnist": _MNIST}
+"""data set -> defense -> the schedule that its publication has for it."""
 
 _COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "imagenet")
+
+
+def _as_recipes(own: Mapping[str, Recipe]) -> Mapping[str, Recipe]:
+    return {held.name: held for held in own.values()}
+
 
 RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
     {
         "digits": {"short": _DIGITS},
         **{
-            data: {"short": _GREY, "four_minutes": _FOUR_MINUTES, "paper": _GREY_PAPER, **_PUBLISHED_GREY}
+            data: {"short": _GREY, "four_minutes": _FOUR_MINUTES, **_as_recipes(_MNIST)}
             for data in ("mnist", "fashion_mnist")
         },
         **{
-            data: {"short": _ONE_CYCLE, "finetune": _FINETUNE, "paper": _PAPER, **_PUBLISHED}
+            data: {
+                "short": _ONE_CYCLE,
+                "finetune": _FINETUNE,
+                **_as_recipes(_CIFAR10),
+                **_as_recipes(_OWN.get(data, {})),
+            }
             for data in _COLOUR
         },
         **{
@@ -252,11 +370,15 @@ RECIPES: Mapping[str, Mapping[str, Recipe]] = MappingProxyType(
                 "short": _ONE_CYCLE,
                 "gentle": _GENTLE,
                 "finetune": _FINETUNE,
-                "paper": _PAPER,
-                **_PUBLISHED,
+                **_as_recipes(_CIFAR10),
             }
             for data in PREFIXES
         },
         "synthetic": {"short": _SYNTHETIC},
     }
 )
+"""data set -> name -> recipe.
+
+`paper_NAME` stands beside data that its publication did not use, too: its source says of which data it is,
+and `published` gives it to nobody who did not name it.
+"""

@@ -7,7 +7,6 @@ from fractions import Fraction
 
 from bench.train.recipe import Recipe
 
-_WARM_UP = 0.3  # of a one-cycle run, as in Smith & Topin, 2018
 _START = 25.0  # one-cycle starts at 1/25 of its largest learning rate
 _END = 1e4  # and ends at 1/10,000 of its start
 
@@ -27,8 +26,11 @@ def learning_rate(recipe: Recipe, step: int, total: int) -> float:
         return float(largest * recipe.gamma**passed)
     if recipe.schedule == "cosine":
         return _between(largest, 0.0, step / total)
+    if recipe.schedule == "triangle":  # as torch's CyclicLR from 0 and back
+        share = step / total
+        return largest * min(share / recipe.peak, (1 - share) / (1 - recipe.peak))
     first, last = largest / _START, largest / _START / _END
-    peak = max(_WARM_UP * total - 1, 0.0)
+    peak = max(recipe.peak * total - 1, 0.0)
     if step <= peak:
         return _between(first, largest, step / peak if peak else 1.0)
     return _between(largest, last, (step - peak) / max(total - 1 - peak, 1.0))

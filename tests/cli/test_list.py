@@ -298,6 +298,21 @@ def test_show_defense_prints_every_parameter(capsys: pytest.CaptureFixture[str])
     assert [field["name"] for field in json.loads(out)["fields"]] == ["steps", "step_size"]
 
 
+def test_show_defense_knows_brackets_and_the_settings_of_a_data_set(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, out, _ = run(capsys, "show", "defense", "awp")
+    assert "base = pgd_at" in out
+    _, out, _ = run(capsys, "show", "defense", "awp[base=trades[beta=3]]")
+    assert out.startswith("awp[base=trades[beta=3.0]]: ") and "base = trades[beta=3.0]" in out
+    _, out, _ = run(capsys, "show", "defense", "trades")
+    assert "beta = 6.0" in out and "on mnist, fashion_mnist: beta=1" in out
+    _, out, _ = run(capsys, "show", "defense", "trades", "--data", "mnist")
+    assert out.startswith("trades[preset=mnist]: ") and "beta = 1.0" in out and "steps = 40" in out
+    _, out, _ = run(capsys, "show", "defense", "awp", "--data", "mnist", "--json")
+    assert json.loads(out)["name"] == "awp[base=pgd_at[preset=mnist]]"
+
+
 def test_show_record_by_the_beginning_of_its_id(
     capsys: pytest.CaptureFixture[str], alike: tuple[Record, Record], tmp_path: Path
 ) -> None:

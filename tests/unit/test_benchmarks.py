@@ -132,7 +132,9 @@ def test_every_registered_defense_has_a_formula_or_trains_nothing(module):
 @pytest.mark.parametrize(
     "name, steps, forwards, teachers, to_images, to_weights, classifier",
     [  # written out from the papers' steps, not from the table
-        ("trades", 3, 1 + 3 + 2, 0, 3, 2, 0),  # clean logits, the attack, x and x'
+        ("trades", 3, 1 + 3 + 3, 0, 3, 2, 0),  # clean logits, the attack, x, x' and x for BatchNorm again
+        ("trades_awp", 3, 1 + 3 + 2 * 3, 0, 3, 4, 0),
+        ("at_awp", 3, 3 + 1 + 1 + 1, 0, 3, 2, 0),
         ("mart", 3, 3 + 2, 0, 3, 2, 0),
         ("alp", 4, 4 + 2, 0, 4, 2, 0),
         ("tla", 2, 2 + 1 + Fraction(500, 6) + 4, 0, 2, 4, 0),  # 500 candidates, then x', A, A1, B
@@ -153,7 +155,7 @@ def test_formulas_are_what_the_papers_steps_add_up_to(
     assert found == formulas.Passes(forwards, teachers, to_images, to_weights, classifier)
 
 
-@pytest.mark.parametrize("name", ["pgd_at", "agkd_bml", "dbp", "tla", "awp", "mart"])
+@pytest.mark.parametrize("name", ["pgd_at", "agkd_bml", "dbp", "tla", "awp", "mart", "trades"])
 def test_the_bare_passes_of_a_defense_are_those_of_its_formula(module, name):
     """What a step's time is divided by: exactly the passes that it is allowed, and no more."""
     formulas, passes, training = module("formulas"), module("passes"), module("training")
@@ -296,8 +298,8 @@ def test_the_command_prints_counts_as_json_and_progress_elsewhere():
     found = json.loads(done.stdout)
     counts = {row["what"]: row["value"] for row in found["rows"]}
     assert [counts[f"pgd_at K=10: {kind}"] for kind in KINDS] == [11, 10, 1]
-    assert [counts[f"agkd_bml K=7: {kind}"] for kind in KINDS] == [18, 14, 3]
-    assert counts["agkd_bml K=7: teachers' forwards"] == 2
+    assert [counts[f"agkd_bml K=10: {kind}"] for kind in KINDS] == [24, 20, 3]
+    assert counts["agkd_bml K=10: teachers' forwards"] == 2
     assert counts["dbp K=10: classifier's forwards"] == 10
     assert all(row["held"] for row in found["rows"])
     assert found["setting"]["threads"] >= 1

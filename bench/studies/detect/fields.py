@@ -16,6 +16,7 @@ from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import format_eps
 from bench.data.catalog import source
 from bench.records.documents import sha256
+from bench.records.presets import without_preset
 from bench.runner.subject import Subject
 from bench.runner.summary import interval_of, training_of
 from bench.studies.detect.plan import DetectSpec
@@ -160,7 +161,8 @@ def _plain(found: Found, attack: str) -> NDArray[np.bool_]:
 def _claim(found: Found) -> Claimed | None:
     """What was published of this defense on this data set, at its customary budget."""
     run = found.subject.spec
-    claim = PUBLISHED.get((found.subject.data.name, run.training.named.label))
+    data = found.subject.data.name
+    claim = PUBLISHED.get((data, without_preset(run.training.named.label, data)))
     if claim is None or run.budget != source(run.training.data).budget:
         return None
     detector, attack, task = COMPARED

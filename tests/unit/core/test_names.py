@@ -96,6 +96,7 @@ def test_a_class_has_the_name_that_it_is_registered_by(kind, table):
             assert held[where] == f"{kind}/{name}"
     assert {where for where in held if where not in classes} <= {
         "bench.attacks.others.autoattack:AutoAttackComponent",  # autoattack:NAME
+        "defenses.agkd_bml:AgkdBmlInTables",  # agkd_bml_7 and agkd_bml_paper are its values
         "defenses.fast_at:FastAt",  # fast_at and n_fgsm are its values
     }
 

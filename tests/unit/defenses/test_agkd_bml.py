@@ -95,7 +95,8 @@ def test_the_named_variants():
     assert (released.steps, released.step_size, released.mart) == (10, Fraction(1, 4), True)
     assert (paper.steps, paper.mart) == (2, False)
     assert (seven.steps, seven.step_size, seven.mart) == (7, Fraction(1, 4), False)
-    assert DEFENSES.get("agkd_bml") == seven
+    assert DEFENSES.get("agkd_bml") == released, "what agrees with code has the method's name"
+    assert released.reconstruction is None and seven.reconstruction and paper.reconstruction
     assert seven.requires == {"teacher": "standard[label_smoothing=0.5]"}
 
 

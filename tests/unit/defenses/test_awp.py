@@ -1,6 +1,7 @@
 """AWP: the perturbation by hand, what it moves, and that everything is back before the optimizer."""
 
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 import defenses.pgd_at
+from bench.api import Batch
 from bench.core.encoding import decode, encode
 from bench.errors import BadValue, UnknownName
 from bench.plan import Request, name_of, parse_defense, plan_training
@@ -18,6 +20,7 @@ from bench.runner.weights import build_trained, fit, load_data
 from bench.train.checkpoints import weights_of
 from defenses.awp import Awp, Perturbation, perturbation
 from defenses.pgd_at import PgdAt
+from defenses.trades import Trades
 
 
 def test_the_perturbation_has_gammas_share_of_the_weights_length_along_the_gradient():
@@ -49,6 +52,8 @@ class Line(nn.Module):
 class Rehearsal:
     """The part of a context that AWP needs."""
 
+    elapsed = Fraction(0)
+
     def rehearse(self, step, model, batch):
         return step(model, batch), lambda: step(model, batch)
 
@@ -70,6 +75,51 @@ def test_the_loss_is_that_of_the_worst_weights_nearby_by_hand():
     around.after_backward(net)
     assert net.linear.weight.tolist() == [[3.0, 3.0]]
     assert net.linear.weight.grad.tolist() == [[1.0, 0.0]]
+
+
+def test_before_the_warmup_is_over_weights_are_not_attacked():
+    net, context = Line(), Rehearsal()
+    around = Perturbation(context, gamma=0.1, warmup=Fraction(9, 200))
+    losses = []
+    for done in (Fraction(0), Fraction(89, 2000), Fraction(9, 200), Fraction(1, 2)):
+        context.elapsed = done
+        terms = around.terms(net, lambda model, x: {"clean": model(x).sum()}, net, torch.tensor([[1.0, 0.0]]))
+        losses.append(terms["clean"].item())
+        around.after_backward(net)
+    assert losses[:2] == [3, 3] and min(losses[2:]) > 3.1, "from the tenth of 200 epochs on"
+    assert net.linear.weight.tolist() == [[3.0, 3.0]]
+
+
+def test_the_clean_forward_goes_through_batchnorm_after_each_step(short, passes):
+    def tracked(defense):
+        state = short(defense, steps=2).state_dict()
+        return {state[key].item() for key in state if key.endswith("num_batches_tracked")}
+
+    assert tracked(Awp(PgdAt(1))) == {2} and tracked(Awp(PgdAt(1), clean_forward=True)) == {4}
+    forwards, *others = passes(Awp(PgdAt(3)))
+    assert passes(Awp(PgdAt(3), clean_forward=True)) == (forwards + 1, *others)
+
+
+def test_the_clean_forward_is_made_with_the_weights_that_were_put_back():
+    net = Line()
+    around = Perturbation(Rehearsal(), gamma=0.1, clean_forward=True)
+    batch = Batch(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), torch.tensor([0]))
+    seen = []
+    net.register_forward_hook(lambda module, inputs, logits: seen.append(logits.item()))
+    around.terms(net, lambda model, batch: {"clean": model(batch.x).sum()}, net, batch)["clean"].backward()
+    gradient = net.linear.weight.grad.clone()
+    around.after_backward(net)
+    assert seen == [3.0, pytest.approx(3 + 0.1 * math.sqrt(18)), 3.0]
+    assert torch.equal(net.linear.weight.grad, gradient)
+
+
+def test_the_released_variants_are_registered():
+    assert DEFENSES.get("at_awp") == Awp(base="pgd_at", gamma=0.01, warmup=Fraction(0), clean_forward=True)
+    released = parse_defense("trades_awp", {}).defense
+    assert released == Awp(base=Trades(beta=6), gamma=0.005, warmup=Fraction(9, 200))
+    paper = plan_training(Request("trades_awp", data="cifar10", recipe="paper")).recipe
+    assert (paper.epochs, paper.weight_decay) == (200, 5e-4) and 9 / paper.epochs == 9 / 200
+    assert plan_training(Request("at_awp", data="cifar10", recipe="paper")).recipe.name == "paper_awp"
 
 
 def trained(tmp_path, name):

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bench.attacks.ascent import Ascent
+from bench.attacks.losses import towards
 from bench.core.encoding import override
 from bench.errors import BadValue
 from bench.registry import DEFENSES
@@ -142,7 +144,7 @@ def test_it_is_registered_with_the_published_figures():
         target="most_confusing", mu=9.0, gamma=0.01, steps=1, step_size=Fraction(1)
     )
     attack = registered._attack()
-    assert attack.random_start and attack.target == "given" and attack.loss == "cross_entropy"
+    assert attack == Ascent(towards, 1, Fraction(1), "uniform", clip_start=False)
 
 
 @pytest.mark.parametrize(

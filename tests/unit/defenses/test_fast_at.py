@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 import bench.train.loop
+from bench.attacks.ascent import Ascent
 from bench.attacks.fgsm import FGSM
+from bench.attacks.losses import cross_entropy
 from bench.core.encoding import override
 from bench.core.threat import Budget, Norm
 from bench.errors import BadValue, TrainingFailed
@@ -66,6 +68,12 @@ def test_under_l2_lengths_add_up_the_same_way():
     assert (lengths <= 3 * 0.5 + 1e-5).all() and lengths.max() > 0.5
 
 
+def test_the_first_step_is_that_of_the_evaluations_fgsm():
+    x = torch.rand(16, 3, 8, 8).round()
+    rs = FGSM(step_size=Fraction(5, 4), random_start=True)
+    assert torch.equal(attacked(FGSM_RS._attack(), x)[0], attacked(rs, x)[0])
+
+
 def test_the_noise_comes_from_the_generator_alone():
     x = torch.rand(4, 3, 8, 8)
     first, again, other = (attacked(NoisyFGSM(), x, seed)[0] for seed in (1, 1, 2))
@@ -106,7 +114,7 @@ def test_catastrophic_overfitting_stops_the_training(name, tmp_path, monkeypatch
 
 def test_the_variants_are_registered_with_the_published_figures():
     assert DEFENSES.get("fast_at") == FGSM_RS and DEFENSES.get("n_fgsm") == N_FGSM
-    assert FGSM_RS._attack() == FGSM(step_size=Fraction(5, 4), random_start=True)
+    assert FGSM_RS._attack() == Ascent(cross_entropy, 1, Fraction(5, 4), "uniform", clip_start=True)
     assert N_FGSM._attack() == NoisyFGSM(step_size=Fraction(1), noise=Fraction(2))
     typed = override(FGSM_RS, {"variant": "n_fgsm"})
     assert typed == N_FGSM, "the step size follows the variant"

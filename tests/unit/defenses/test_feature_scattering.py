@@ -61,15 +61,23 @@ def test_marginals_hold(cost):
     assert torch.allclose(plan.sum(0), torch.full((20,), 1 / 20), atol=1e-6)
     assert torch.allclose(plan.sum(1), torch.full((20,), 1 / 20), atol=1e-4)
     few = transport_plan(cost, 0.01, FeatureScattering().iterations)
-    assert torch.allclose(few.sum(0), torch.full((20,), 1 / 20), atol=1e-6) and (few >= 0).all()
+    assert torch.allclose(few.sum(0), torch.full((20,), 1 / 20), atol=1e-5) and (few >= 0).all()
 
 
 def test_it_is_stable_where_a_kernel_would_underflow():
-    cost = 2 * torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
+    cost = 2 * torch.rand(30, 30, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert math.exp(-2 / 0.01) < torch.finfo(torch.float32).tiny
-    plan = transport_plan(cost + 5, 0.001, 200)
+    plan = transport_plan(cost, 0.01, 200)
     assert plan.isfinite().all()
-    assert torch.allclose(plan, transport_plan(cost, 0.001, 200), atol=1e-4), "constants play no part"
+    (gradient,) = torch.autograd.grad((plan * cost).sum(), cost)
+    assert gradient.isfinite().all()
+
+
+def test_it_ends_when_the_potentials_change_little(cost):
+    early = transport_plan(cost, 0.1, 100, tolerance=0.1)
+    assert not torch.equal(early, transport_plan(cost, 0.1, 100))
+    few = [number for number in range(1, 100) if torch.equal(early, transport_plan(cost, 0.1, number))]
+    assert few and few[0] < 20
 
 
 def test_the_distance_knows_no_order():
@@ -92,19 +100,23 @@ def test_the_cost_is_a_cosine():
     assert torch.allclose(cosine_cost(a, b), expected, atol=1e-6)
 
 
-def test_the_gradient_is_that_of_the_regularised_distance():
+@pytest.mark.parametrize("detach_plan", [False, True])
+def test_the_gradient_is_that_of_the_cost_or_with_a_constant_plan_of_the_regularised_distance(detach_plan):
     torch.manual_seed(0)
     z, z_adv = torch.randn(5, 4), torch.randn(5, 4, requires_grad=True)
-    scattering(z_adv, z, entropy=0.1, iterations=2000).sum().backward()
+    settings = {"entropy": 0.1, "iterations": 2000, "detach_plan": detach_plan}
+    scattering(z_adv, z, **settings).sum().backward()
     h = 1e-3
     for i, k in ((0, 0), (2, 3), (4, 1)):
         up, down = z_adv.detach().clone(), z_adv.detach().clone()
         up[i, k] += h
         down[i, k] -= h
-        values = [
-            regularised(cosine_cost(z.double(), moved.double()).numpy(), 0.1)[1] for moved in (up, down)
-        ]
-        assert z_adv.grad[i, k].item() == pytest.approx((values[0] - values[1]) / (2 * h), abs=2e-4)
+        values = []
+        for moved in (up, down):
+            cost = cosine_cost(z.double(), moved.double()).numpy()
+            plan, distance = regularised(cost, 0.1)
+            values.append(distance if detach_plan else float((plan * cost).sum()))
+        assert z_adv.grad[i, k].item() == pytest.approx((values[0] - values[1]) / (2 * h), abs=3e-4)
 
 
 def test_the_step_scatters_the_batch_within_the_budget(short, attacks):
@@ -141,13 +153,17 @@ def test_smoothing_leaves_the_true_class_its_half_exactly():
 
 def test_it_is_registered_with_the_published_figures():
     registered = DEFENSES.get("feature_scattering")
-    assert registered == FeatureScattering(0.5, entropy=0.01, steps=1, step_size=Fraction(1))
-    assert registered._attack().start == "uniform"
+    assert registered == FeatureScattering(0.5, entropy=0.01, iterations=100, tolerance=0.1, steps=1)
+    assert registered == FeatureScattering(detach_plan=False, step_size=Fraction(1), clip_start=False)
+    assert registered._attack().start == "uniform" and not registered._attack().clip_start
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": "0"}, {"label_smoothing": "1"}, {"entropy": "0"}, {"iterations": "0"}, {"step_size": "0"}],
+    [
+        *({"steps": "0"}, {"step_size": "0"}, {"label_smoothing": "1"}),
+        *({"entropy": "0"}, {"iterations": "0"}, {"tolerance": "-1"}),
+    ],
 )
 def test_values_out_of_range_are_one_sentence(settings):
     with pytest.raises(BadValue, match=next(iter(settings))):

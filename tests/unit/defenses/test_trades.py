@@ -81,11 +81,12 @@ def test_the_attack_starts_beside_the_image_and_not_anywhere_in_the_ball():
 
 def test_clean_and_adversarial_images_have_their_own_batch_statistics(short):
     state = short(Trades(steps=1), steps=3).state_dict()
-    assert {state[key].item() for key in state if key.endswith("num_batches_tracked")} == {2 * 3}
+    assert {state[key].item() for key in state if key.endswith("num_batches_tracked")} == {3 * 3}
 
 
 def test_a_step_makes_no_pass_too_many(passes):
-    assert passes(Trades(steps=3)) == (1 + 3 + 2, 0, 3, 2)
+    assert passes(Trades(steps=3, second_forward=False)) == (1 + 3 + 2, 0, 3, 2)
+    assert passes(Trades(steps=3)) == (1 + 3 + 3, 0, 3, 2)
 
 
 def test_it_is_registered_with_the_published_figures():

@@ -57,7 +57,7 @@ def test_the_file_has_their_keys_and_types_and_our_numbers(trades):
     assert info["clean_acc"] == "95.00" and info["autoattack_acc"] == "82.40" and info["eps"] == "0.3"
     assert info["external"] == "82.00"  # Square of blackbox@1 went lower
     assert info["link"] == "https://arxiv.org/abs/1901.08573" and info["reported"] == "95.60"
-    assert "reported: PGD-40 on small CNN" in info["footnote"]
+    assert "reported: PGD-1000 on small CNN" in info["footnote"]
     assert "black-box" not in info["autoattack_acc"] and "aaaaaaaaaaaa" in info["footnote"]
     assert [held["run_id"] for held in json.loads(whole)] == sorted(r.run_id for r in [reference, *trades])
 

@@ -92,7 +92,7 @@ def test_papers_are_linked_and_published_numbers_told(records, page):
     record = next(r for r in records if r.defense == "trades" and r.data == "mnist")
     text = str(page[f"records/{record.run_id}.html"])
     assert 'href="https://arxiv.org/abs/1901.08573"' in text
-    assert "95.6 % under PGD-40" in text and "claimed by its authors" in text
+    assert "95.6 % under PGD-1000" in text and "claimed by its authors" in text
 
 
 def test_who_was_trained_at_another_radius_is_made_again_at_that_one(records, page):

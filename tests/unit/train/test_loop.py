@@ -72,6 +72,26 @@ def test_as_a_loop_written_in_plain_torch(
         torch.testing.assert_close(tensor, other.state_dict()[name], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("decayed", ["all", "kernels"])
+def test_weight_decay_acts_on_what_the_recipe_names(
+    make_context: Make, make_net: MakeNet, decayed: str, optimizer: str
+) -> None:
+    """Without a gradient of its own a weight moves by its decay alone."""
+    net = make_net()
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    settings: dict[str, Any] = {"epochs": 1, "weight_decay": 0.1, "ema_decay": 0.0, "select": "last"}
+
+    def step(model: nn.Module, batch: Batch) -> Terms:
+        return {"clean": 0 * model(batch.x).sum()}
+
+    fit_classifier(net, make_context(net, decayed=decayed, optimizer=optimizer, **settings), step)
+    moved = {name for name, weight in net.named_parameters() if not torch.equal(weight, before[name])}
+    kernels = {"conv.weight", "linear.weight"}
+    some = {name for name, weight in before.items() if weight.abs().sum() > 0}
+    assert moved == (some if decayed == "all" else kernels)
+
+
 def test_clipping_bounds_the_first_step(make_context: Make, make_net: MakeNet) -> None:
     net = make_net()
     before = nn.utils.parameters_to_vector(net.parameters()).detach().clone()

@@ -13,7 +13,8 @@ from bench.data.catalog import CATALOG
 from bench.errors import BadValue, UnknownName
 from bench.plan import Request, plan_training
 from bench.train.recipe import Recipe
-from bench.train.recipes import RECIPES, recipe
+from bench.train.recipes import RECIPES, published, recipe
+from bench.train.schedule import learning_rate
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,8 @@ from bench.train.recipes import RECIPES, recipe
         ("milestones", (0.75, 0.5)),
         ("milestones", (0.5, 1.0)),
         ("gamma", 0.0),
+        ("peak", 1.0),
+        ("decayed", "some"),
         ("eps_warmup", 1.5),
         ("clip_norm", 0.0),
         ("ema_decay", 1.0),
@@ -66,10 +69,60 @@ def test_every_recipe_survives_json_and_overrides() -> None:
 
 
 def test_the_paper_recipe_is_the_released_code() -> None:
-    found = recipe("cifar10", "paper")
+    found = published("cifar10", "agkd_bml")
     assert (found.epochs, found.learning_rate, found.momentum, found.weight_decay) == (200, 0.1, 0.9, 2e-4)
     assert [round(milestone * found.epochs) for milestone in found.milestones] == [100, 150]
     assert (found.batch_size, found.gamma, found.optimizer) == (128, 0.1, "sgd")
+
+
+def rates_by_epoch(found: Recipe, epochs: range) -> list[float]:
+    """The learning rate in the middle of each epoch, counted from 1 as the authors' scripts do."""
+    return [learning_rate(found, 100 * epoch - 50, 100 * found.epochs) for epoch in epochs]
+
+
+@pytest.mark.parametrize(
+    ("data", "defense", "drops"),
+    [  # the epochs, counted from 1, at whose beginning the released scripts divide by ten
+        ("cifar10", "trades", (75,)),
+        ("mnist", "trades", (55, 75, 90)),
+        ("cifar10", "mart", (75, 90, 100)),
+        ("cifar10", "trades_awp", (100, 150)),
+        ("cifar10", "ard", (101,)),
+        ("cifar10", "feature_scattering", (61, 91)),
+        ("cifar10", "agkd_bml", (101, 151)),
+        ("cifar10", "bilateral", (101, 151)),
+    ],
+)
+def test_learning_rates_drop_in_the_epochs_of_the_released_scripts(
+    data: str, defense: str, drops: tuple[int, ...]
+) -> None:
+    found = published(data, defense)
+    expected = [
+        found.learning_rate * 0.1 ** sum(epoch >= drop for drop in drops)
+        for epoch in range(1, found.epochs + 1)
+    ]
+    assert rates_by_epoch(found, range(1, found.epochs + 1)) == pytest.approx(expected)
+
+
+def test_steps_of_scripts_that_count_steps() -> None:
+    tla = published("cifar10", "tla_from_at")
+    at = [0, 999, 1000, 4999, 5000, 79_999]
+    rates = [learning_rate(tla, step, 80_000) for step in at]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert tla.epochs * 50_000 == 80_000 * tla.batch_size
+    wong = published("mnist", "fast_at")
+    at_epochs = [learning_rate(wong, round(epoch * 600), 6000) for epoch in (0, 2, 4, 7, 10)]
+    assert at_epochs == pytest.approx([0, 2.5e-3, 5e-3, 2.5e-3, 0])
+    assert (wong.optimizer, wong.batch_size, wong.epochs) == ("adam", 100, 10)
+
+
+def test_the_last_epoch_is_kept_where_authors_keep_it_and_kernels_alone_decay_where_theirs_do() -> None:
+    last = {"trades", "mart", "bilateral", "feature_scattering", "ard", "fast_at", "n_fgsm", "pgd_at"}
+    assert all(published("cifar10", name).select == "last" for name in last)
+    assert published("cifar10", "agkd_bml").select == published("cifar10", "awp").select == "best"
+    every = ("agkd_bml", "trades", "mart", "pgd_at", "tla", "bilateral", "ard", "awp")
+    kernels = {name for name in every if published("cifar10", name).decayed == "kernels"}
+    assert kernels == {"pgd_at", "tla", "bilateral"}
 
 
 def test_unknown_names_get_a_suggestion() -> None:
@@ -84,21 +137,33 @@ def test_recipes_do_not_load_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("defense", "epochs", "last_decay"),
-    [("trades", 76, 75), ("mart", 120, 100), ("feature_scattering", 200, 90), ("tla", 80, 60)],
-)
-def test_paper_is_the_schedule_of_the_defenses_own_publication(
-    defense: str, epochs: int, last_decay: int
-) -> None:
-    found = plan_training(Request(defense, data="cifar10", recipe="paper")).recipe
-    assert (found.name, found.epochs) == (f"paper_{defense}", epochs)
-    assert found.milestones[-1] * epochs == pytest.approx(last_decay)
+def test_paper_is_the_schedule_of_the_defenses_own_publication() -> None:
+    for defense in ("trades", "mart", "feature_scattering", "tla", "bilateral", "ard", "tla_from_at"):
+        found = plan_training(Request(defense, data="cifar10", recipe="paper")).recipe
+        assert found.name == f"paper_{defense}"
+    for variant, owner in (("m_pgd", "alp"), ("agkd_bml_released", "agkd_bml"), ("tla_sa", "tla")):
+        found = plan_training(Request(variant, data="cifar10", recipe="paper")).recipe
+        assert found.name == f"paper_{owner}"
+
+
+@pytest.mark.parametrize("data", ["svhn", "fashion_mnist", "npz:mine.npz", "digits"])
+def test_paper_refuses_data_that_the_publication_did_not_use(data: str) -> None:
+    with pytest.raises(BadValue, match=f"no publication states a schedule of trades for {data}"):
+        published(data, "trades")
+
+
+def test_another_papers_schedule_is_had_by_its_name_and_says_whose_it_is() -> None:
+    assert recipe("svhn", "paper_trades").source.startswith("TRADES, released code for CIFAR-10")
+    assert recipe("fashion_mnist", "paper_trades").source.startswith("TRADES, released code for MNIST")
+    with pytest.raises(BadValue, match="--recipe paper_trades for that on mnist, or --recipe short"):
+        published("fashion_mnist", "trades")
 
 
 def test_a_teacher_keeps_its_own_schedule_and_other_recipes_are_everyones() -> None:
     spec = plan_training(Request("ard", data="cifar10", recipe="paper"))
-    assert (spec.recipe.name, spec.parents[0][1].recipe.name) == ("paper", "paper_pgd_at")
+    assert (spec.recipe.name, spec.parents[0][1].recipe.name) == ("paper_ard", "paper_pgd_at")
+    taught = plan_training(Request("agkd_bml", data="cifar10", recipe="paper"))
+    assert taught.parents[0][1].recipe.name == "paper_standard"
     assert plan_training(Request("trades", data="cifar10")).recipe.name == "short"
 
 

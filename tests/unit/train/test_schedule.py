@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 import torch
 from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from bench.train.recipe import Recipe
 from bench.train.schedule import attack_strength, learning_rate
@@ -18,6 +18,9 @@ def _torchs(kind: str, total: int) -> list[float]:
     scheduler: LRScheduler
     if kind == "one_cycle":
         scheduler = OneCycleLR(optimizer, max_lr=0.3, total_steps=total, cycle_momentum=False)
+    elif kind == "triangle":
+        up = total // 2
+        scheduler = CyclicLR(optimizer, 0.0, 0.3, step_size_up=up, step_size_down=up, cycle_momentum=False)
     elif kind == "cosine":
         scheduler = CosineAnnealingLR(optimizer, T_max=total)
     else:
@@ -31,9 +34,10 @@ def _torchs(kind: str, total: int) -> list[float]:
 
 
 @pytest.mark.parametrize("total", [10, 40, 100])
-@pytest.mark.parametrize("kind", ["one_cycle", "cosine", "step"])
+@pytest.mark.parametrize("kind", ["one_cycle", "cosine", "step", "triangle"])
 def test_as_torch(kind: str, total: int) -> None:
-    recipe = Recipe("toy", learning_rate=0.3, schedule=kind, milestones=(0.5, 0.7))  # type: ignore[arg-type]
+    peak = 0.5 if kind == "triangle" else 0.3
+    recipe = Recipe("toy", learning_rate=0.3, schedule=kind, milestones=(0.5, 0.7), peak=peak)  # type: ignore[arg-type]
     ours = [learning_rate(recipe, step, total) for step in range(total)]
     assert ours == pytest.approx(_torchs(kind, total), rel=1e-6, abs=1e-12)
 
