@@ -590,7 +590,7 @@ def _modules_of(defense: Any) -> list[str]:
     return [
         module
         for part in _parts(defense)
-        for module in (type(part).__module__, *(part.modules if isinstance(part, Foreign) else ()))
+        for module in (type(part).__module__, *getattr(part, "modules", ()))
     ]
 
 
@@ -653,7 +653,7 @@ def _training(
                 f"bench run --defense {inner}",
             )
     parents = tuple(
-        (role, _training(_parent(parent), request, content, architecture, seed))
+        (role, _parent(parent, request, content, architecture, seed))
         for role, parent in sorted(named.defense.requires.items())
     )
     return TrainSpec(
@@ -801,8 +801,14 @@ def _recipe(named: Named, request: Request) -> Recipe:
     return published(request.data, named.name, type(named.defense).__module__.rpartition(".")[2])
 
 
-def _parent(parent: Defense | str) -> Named:
-    return parse_defense(parent, {}) if isinstance(parent, str) else name_of(parent)
+def _parent(
+    parent: Defense | str, request: Request, content: str | None, architecture: str, seed: int
+) -> TrainSpec:
+    """The training of what a defense requires: a defense, its name or NAME@ARCH."""
+    if not isinstance(parent, str):
+        return _training(name_of(parent), request, content, architecture, seed)
+    name, own = parse_network(parent)
+    return _training(parse_defense(name, {}), request, content, own or architecture, seed)
 
 
 def _suite(request: Request) -> Suite:

@@ -99,7 +99,8 @@ def bare_passes(
     attacked = own.classifier if formula.purifier else watched
     optimizer = SGD(training.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     sizes = [size for sizes in formula.trains for size in sizes]
-    images = {size: _laid_out(x.repeat(size, 1, 1, 1)) for size in {1, *sizes, *formula.looks}}
+    forwards = {1, *sizes, *formula.looks, *formula.moves}
+    images = {size: _laid_out(x.repeat(size, 1, 1, 1)) for size in forwards}
     images |= {look: _laid_out(x.repeat(look, 1, 1, 1)) for look in formula.taught.values()}
     labels = {size: y.repeat(size) for size in images}
     looks = [images[look] for look in formula.looks]
@@ -119,6 +120,9 @@ def bare_passes(
             asked = images[1].detach().requires_grad_()
             torch.autograd.grad(F.cross_entropy(folded(asked).float(), y, reduction="sum"), asked)
         training.train()
+        with torch.no_grad():
+            for size in formula.moves:
+                training(images[size])
         optimizer.zero_grad(set_to_none=True)
         for together in formula.trains:
             losses = [_loss(training(images[size]), images[size], labels[size]) for size in together]

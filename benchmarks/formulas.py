@@ -20,7 +20,9 @@ class Formula:
     looks: tuple[int, ...] = ()  # forwards in eval mode, without gradients
     pool: str | None = None  # the field with the number P of images that the last look sees besides
     trains: tuple[tuple[int, ...], ...] = ((1,),)  # forwards in train mode, by the backward that they share
+    moves: tuple[int, ...] = ()  # forwards in train mode of which BatchNorm's statistics alone learn
     taught: Mapping[str, int] = field(default_factory=dict)  # role -> what that fixed network looks at
+    counted: int = 1  # the step that is looked at; the first, 0, also checks the folded copy of the network
     purifier: bool = False  # what trains is a purifier, and what is attacked the classifier behind it
 
     def texts(self) -> dict[str, str]:
@@ -34,7 +36,7 @@ class Formula:
         if self.pool:
             looks[-1] += " + P/B"
         trains = [str(size) for sizes in self.trains for size in sizes]
-        own = [*([] if self.purifier else climbs), *looks, *trains]
+        own = [*([] if self.purifier else climbs), *looks, *trains, *map(str, self.moves)]
         texts = {
             "forwards": own,
             "classifier_forwards": climbs if self.purifier else [],
@@ -67,16 +69,22 @@ FORMULAS: Mapping[str, Formula] = {
     "dbp_teacher_adversarial": Formula(attacks=1, purifier=True),
     "dbp_teacher_restoring": Formula(purifier=True),
     "dbp_undistilled": Formula(attacks=1, trains=((2,),), purifier=True),
+    # whichever network is drawn is attacked: in this step, as in the first, the one that trains
+    "ensemble_at": Formula(attacks=1, trains=((1, 1),), counted=3),
     "fast_at": _PGD,
     "fdml": Formula(attacks=1, looks=(1,), trains=((3,),), taught={"teacher": 1}),
     "feature_scattering": Formula(attacks=1, looks=(1,)),
+    "free_at": Formula(),  # what reaches the images is a by-product
     "gaussian": Formula(),
     "ibp": Formula(trains=((1, 1, 1),)),  # the images, the centres and the radii of their boxes
+    "ikl_at": Formula(attacks=1, looks=(1,), trains=((1, 1),)),
+    "lbgat": Formula(attacks=1, looks=(1,), trains=((1, 1),), moves=(1,)),  # x', the guide's x; the student's
     "lsq": Formula(),
     "m_pgd": _PAIR,
     "mart": Formula(attacks=1, trains=((1, 1),)),
     "n_fgsm": _PGD,
     "pgd_at": _PGD,
+    "score": Formula(attacks=1, looks=(1,), trains=((1, 1),)),
     "standard": Formula(),
     "tla": _TLA,
     "tla_rn": Formula(attacks=1, trains=((1, 1, 1, 1),)),
@@ -147,6 +155,12 @@ def trained(net: nn.Module) -> nn.Module:
     return purifier if isinstance(purifier, nn.Module) else net
 
 
+def passed(net: nn.Module) -> nn.Module:
+    """The network that one pass goes through: of two that train together, one."""
+    student = getattr(net, "student", None)
+    return student if isinstance(student, nn.Module) else net
+
+
 @dataclass(frozen=True)
 class Passes:
     """Passes of a training step, in units of its batch."""
@@ -161,7 +175,7 @@ class Passes:
 def expected(formula: Formula, defense: Defense, batch: int) -> Passes:
     """What the formula says of this defense's own K and P."""
     climbs = formula.attacks * attack_steps(defense)
-    looks = sum(formula.looks) + Fraction(pooled(formula, defense), batch)
+    looks = sum(formula.looks + formula.moves) + Fraction(pooled(formula, defense), batch)
     trains = sum(sum(sizes) for sizes in formula.trains)
     return Passes(
         forwards=looks + trains + (0 if formula.purifier else climbs),

@@ -19,7 +19,7 @@ from bench.attacks.ascent import Ascent
 from bench.errors import BadValue
 from bench.nn.architectures import network
 from bench.train.loop import fit_classifier
-from defenses.losses import divergence
+from defenses.losses import away, divergence
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,6 @@ class Trades:
     def _attack(self) -> Ascent:
         # not from x itself, where the divergence is least and has no gradient
         return Ascent(loss=away, steps=self.steps, step_size=self.step_size, start="gaussian")
-
-
-def away(logits_adv: Tensor, logits: Tensor) -> Tensor:
-    """What the attack climbs, [n]: KL(p(x) || p(x')), for logits [n, K] of x' and the fixed ones of x."""
-    return divergence(logits, logits_adv)
 
 
 _: Defense = Trades()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.plan import parse_defense
 from bench.publish import read_records
 from bench.records.claims import claim_of, claims, link
 from bench.records.record import Record
@@ -22,7 +23,8 @@ def records() -> list[Record]:
 
 def test_every_claim_is_of_a_defense_that_there_is_and_names_its_source():
     for claim in claims():
-        assert claim.defense in DEFENSES.names()
+        assert claim.defense.partition("[")[0] in DEFENSES.names()
+        assert parse_defense(claim.defense, {}).label == claim.defense, "as records name it"
         assert 0 <= claim.robust <= (claim.clean if claim.clean is not None else 1) <= 1
         assert claim.source and claim.attack and claim.architecture
 

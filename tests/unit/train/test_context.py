@@ -12,7 +12,7 @@ from torch import nn
 from bench.api import Batch
 from bench.attacks.pgd import PGD
 from bench.data.dataset import Dataset
-from bench.errors import BadData
+from bench.errors import BadData, BadValue
 from bench.train.context import TrainContext
 
 Make = Callable[..., TrainContext]
@@ -55,6 +55,32 @@ def test_an_epoch_depends_on_its_number_alone(make_context: Make, make_net: Call
     drawn = torch.rand(3)
     list(context.epoch(0))
     assert torch.equal(torch.rand(3), drawn), "dropout's stream starts with the epoch, too"
+
+
+def test_replayed_minibatches_come_in_a_row_and_the_next_epoch_goes_on_with_others(
+    make_context: Make, make_net: Callable[[], nn.Module], data: Dataset
+) -> None:
+    few = replace(data, train=data.train.take(torch.arange(40)))
+    context = make_context(make_net(), few, batch_size=8)
+    epochs = [list(context.epoch(number, 2)) for number in range(5)]
+    assert all(len(epoch) == 5 for epoch in epochs), "as many steps as ever"
+    for epoch in epochs:
+        assert _equal(epoch[0:4:2], epoch[1:4:2]) and not torch.equal(epoch[1].ids, epoch[2].ids)
+    seen = torch.cat([batch.ids for epoch in epochs for batch in epoch[::2]])
+    assert seen.bincount().tolist() == [3] * 40, "three turns through all images"
+    assert _equal(list(context.epoch(3, 2)), epochs[3]), "an epoch depends on nothing before it"
+
+
+def test_only_one_thing_goes_around_training_steps(
+    make_context: Make, make_net: Callable[[], nn.Module]
+) -> None:
+    class Wraps:
+        terms = after_backward = None
+
+    context = make_context(make_net())
+    context.around(Wraps())  # type: ignore[arg-type]
+    with pytest.raises(BadValue, match="Wraps would go around training steps that Wraps goes around already"):
+        context.around(Wraps())  # type: ignore[arg-type]
 
 
 def test_augmentation_moves_images(
