@@ -67,7 +67,7 @@ class Batch:
 
     x: Tensor  # [B, C, H, W] float32, pixels in [0, 1]
     y: Tensor  # [B] int64 labels
-    ids: Tensor  # [B] int64 positions in the training set
+    ids: Tensor  # [B] int64 positions in the training set; those of extra images come after its end
 
     def __len__(self) -> int:
         return len(self.y)

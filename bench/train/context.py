@@ -85,6 +85,8 @@ class TrainContext:
         self.identity = (identity, seed)
         self.train = data.train.to(self.device)
         self.validation = data.validation.to(self.device)
+        self.extra = None if data.extra is None else data.extra.to(self.device)
+        self.own = recipe.batch_size - int(recipe.batch_size * data.extra_share)  # images of each batch
         self.stage = 0
         self.strength = Fraction(1)  # share of the budget that inner attacks may use: the recipe's warm-up
         self.elapsed = Fraction(0)  # share of this stage's steps that lie behind
@@ -129,7 +131,8 @@ class TrainContext:
 
         A last batch of a single image is left out: BatchNorm has no statistics of one. Of each batch every
         device gets its share. With `replays` each comes as often in a row, the last as often as there is
-        room, and the next epoch goes on where this one came to.
+        room, and the next epoch goes on where this one came to. With extra images a batch is whole, its own
+        share of them drawn with replacement, and the steps of an epoch stay as many.
         """
         self._require_images()
         new = -(-self.batches // replays)
@@ -138,11 +141,22 @@ class TrainContext:
             turn, place = divmod(number * new + fresh, self.batches)
             if fresh == 0 or place == 0:
                 rows = self._order(turn)
-            start = place * self.recipe.batch_size
-            share = rows[start : start + self.recipe.batch_size]
-            batch = self._batch(share[self.fabric.global_rank :: self.fabric.world_size])
+            batch = self._minibatch(rows[place * self.own : (place + 1) * self.own])
             for _ in range(min(replays, self.batches - fresh * replays)):
                 yield batch
+
+    def _minibatch(self, rows: Tensor) -> Batch:
+        """This device's share of a minibatch with these images, filled up with extra ones."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        own = self._batch(rows[rank::world])
+        if self.extra is None:
+            return own
+        missing = len(range(rank, self.recipe.batch_size - len(rows), world))
+        drawn = torch.randint(len(self.extra), (missing,), generator=self.generator, device=self.device)
+        x, y = self.extra.batch(drawn)
+        more = self._augment(x), y, drawn + len(self.train)
+        order = torch.randperm(len(own) + missing, generator=self.generator, device=self.device)
+        return Batch(*(torch.cat(both)[order] for both in zip((own.x, own.y, own.ids), more, strict=True)))
 
     def _order(self, turn: int) -> Tensor:
         """The shuffle of all training images that a turn through them goes by."""
@@ -310,7 +324,10 @@ class TrainContext:
 
     def _batch(self, rows: Tensor) -> Batch:
         x, y = self.train.batch(rows)
-        return Batch(crop_flip(x, self.generator) if self._augmented else x, y, rows)
+        return Batch(self._augment(x), y, rows)
+
+    def _augment(self, x: Tensor) -> Tensor:
+        return crop_flip(x, self.generator) if self._augmented else x
 
     def _index(self) -> tuple[Tensor, Tensor, Tensor]:
         """Training rows sorted by class, where each class starts, and how many it has."""
