@@ -67,7 +67,7 @@ class Batch:
 
     x: Tensor  # [B, C, H, W] float32, pixels in [0, 1]
     y: Tensor  # [B] int64 labels
-    ids: Tensor  # [B] int64 positions in the training set
+    ids: Tensor  # [B] int64 positions in the training set; those of extra images come after its end
 
     def __len__(self) -> int:
         return len(self.y)
@@ -124,15 +124,23 @@ class FitContext(Protocol):
     generator: Generator  # on the device, seeded for each epoch
     parents: Mapping[str, nn.Module]  # role -> frozen network, in eval mode
     elapsed: Fraction  # share of the steps of this stage that lie behind, in [0, 1)
+    epochs_done: int  # epochs of this stage that lie behind
+    strength: Fraction  # share of the budget that `attack` uses now, in (0, 1]: the recipe's warm-up
 
-    def epoch(self, number: int) -> Iterable[Batch]:
-        """Shuffled, augmented minibatches on the device; the same number, the same order."""
+    def epoch(self, number: int, replays: int = 1) -> Iterable[Batch]:
+        """Shuffled, augmented minibatches on the device; the same number, the same order.
+
+        Each comes `replays` times in a row; the number of minibatches stays, so fewer images are seen.
+        """
 
     def like(self, labels: Tensor) -> Batch:
         """One random training image, augmented, of each of the given classes [B]; with replacement."""
 
     def draw(self, n: int) -> Batch:
         """That many random training images, augmented; with replacement."""
+
+    def part(self, part: nn.Module) -> nn.Module:
+        """A part of what trains as a step's model is: in the recipe's precision, with logits in float32."""
 
     def observe(self, net: nn.Module, x: Tensor) -> Features:
         """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision."""
@@ -218,7 +226,7 @@ class Defense(Protocol):
 
     @property
     def requires(self) -> Mapping[str, str] | Mapping[str, Defense | str]:
-        """Role -> a defense trained before this one: itself, `name` or `name[field=value]`."""
+        """Role -> a defense trained before this one: itself, `name`, `name[field=value]` or `name@ARCH`."""
 
     def build(self, task: Task) -> nn.Module:
         """All modules, with fresh weights, ready for a strict load_state_dict."""

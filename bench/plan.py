@@ -39,6 +39,7 @@ from bench.core.threat import (
 )
 from bench.data import folder
 from bench.data.catalog import at_usual_size, kind, source, user_path, with_parameters
+from bench.data.extra import Extra
 from bench.data.identity import identity
 from bench.data.load import load
 from bench.data.outputs import outputs_of
@@ -151,6 +152,7 @@ class TrainSpec:
     parents: tuple[tuple[str, TrainSpec], ...]  # (role, what is trained before)
     init: Init | None = None  # weights to begin with; None: fresh ones
     devices: int = 1  # that train together: each draws for itself, so they come to other weights
+    extra: Extra | None = None  # images that are mixed into the training set's
 
     def encoded(self) -> dict[str, Any]:
         """As JSON; the defense's registered name is no part of its identity, its type and fields are."""
@@ -165,6 +167,7 @@ class TrainSpec:
             "parents": {role: spec.id for role, spec in self.parents},
             **({"init": self.init.sha256} if self.init else {}),
             **({"devices": self.devices} if self.devices > 1 else {}),
+            **({"extra": self.extra.encoded()} if self.extra else {}),
         }
 
     @property
@@ -288,6 +291,7 @@ class Request:
     foreign: Mapping[str, str] = field(default_factory=dict)  # what else is said of it, field -> text
     label: str | None = None  # what tables call a network that is loaded; None: what it is made of
     devices: int = 1  # that train together
+    extra: Extra | None = None  # images to mix into the training set's
     data_root: Path | None = None  # where weights of others are kept, besides data
     download: bool = True  # whether weights of others may be fetched
 
@@ -612,7 +616,7 @@ def _modules_of(defense: Any) -> list[str]:
     return [
         module
         for part in _parts(defense)
-        for module in (type(part).__module__, *(part.modules if isinstance(part, Foreign) else ()))
+        for module in (type(part).__module__, *getattr(part, "modules", ()))
     ]
 
 
@@ -685,7 +689,7 @@ def _training(
                 f"bench run --defense {inner}",
             )
     parents = tuple(
-        (role, _training(_parent(parent, request.data), request, content, architecture, seed))
+        (role, _parent(parent, request, content, architecture, seed))
         for role, parent in sorted(named.defense.requires.items())
     )
     return TrainSpec(
@@ -699,6 +703,7 @@ def _training(
         parents=parents,
         init=init,
         devices=request.devices,
+        extra=request.extra,
     )
 
 
@@ -764,6 +769,11 @@ def _as_said(named: Named, request: Request) -> Named:
         raise BadValue(
             f"--init is {str(request.init)!r}, but nothing of {named.label} is trained, expected no --init",
             "bench run --defense loaded --checkpoint FILE",
+        )
+    if request.extra is not None:
+        raise BadValue(
+            f"--extra is {request.extra.source!r}, but nothing of {named.label} is trained, expected none",
+            "a defense that is trained here, such as --defense trades",
         )
     if request.factory is not None and request.architecture is not None:
         raise BadValue(
@@ -833,8 +843,14 @@ def _recipe(named: Named, request: Request) -> Recipe:
     return published(request.data, named.name, type(named.defense).__module__.rpartition(".")[2])
 
 
-def _parent(parent: Defense | str, data: str) -> Named:
-    return parse_defense(parent, {}, data) if isinstance(parent, str) else name_of(parent)
+def _parent(
+    parent: Defense | str, request: Request, content: str | None, architecture: str, seed: int
+) -> TrainSpec:
+    """The training of what a defense requires: a defense, its name or NAME@ARCH."""
+    if not isinstance(parent, str):
+        return _training(name_of(parent), request, content, architecture, seed)
+    name, own = parse_network(parent)
+    return _training(parse_defense(name, {}, request.data), request, content, own or architecture, seed)
 
 
 def _suite(request: Request) -> Suite:

@@ -22,6 +22,7 @@ class Formula:
     trains: tuple[tuple[int, ...], ...] = ((1,),)  # forwards in train mode, by the backward that they share
     passing: tuple[int, ...] = ()  # forwards in train mode, without gradients: BatchNorm's statistics alone
     taught: Mapping[str, int] = field(default_factory=dict)  # role -> what that fixed network looks at
+    counted: int = 1  # the step that is looked at; the first, 0, also checks the folded copy of the network
     purifier: bool = False  # what trains is a purifier, and what is attacked the classifier behind it
 
     def texts(self) -> dict[str, str]:
@@ -70,16 +71,22 @@ FORMULAS: Mapping[str, Formula] = {
     "dbp_teacher_adversarial": Formula(attacks=1, purifier=True),
     "dbp_teacher_restoring": Formula(purifier=True),
     "dbp_undistilled": Formula(attacks=1, trains=((2,),), purifier=True),
+    # whichever network is drawn is attacked: in this step, as in the first, the one that trains
+    "ensemble_at": Formula(attacks=1, trains=((1, 1),), counted=3),
     "fast_at": _PGD,
     "fdml": Formula(attacks=1, looks=(1,), trains=((3,),), taught={"teacher": 1}),
     "feature_scattering": Formula(attacks=1, looks=(1,)),
+    "free_at": Formula(),  # what reaches the images is a by-product
     "gaussian": Formula(),
     "ibp": Formula(trains=((1, 1, 1),)),  # the images, the centres and the radii of their boxes
+    "ikl_at": Formula(attacks=1, looks=(1,), trains=((1, 1),)),
+    "lbgat": Formula(attacks=1, looks=(1,), trains=((1, 1),), passing=(1,)),  # x', the guide's x; the student's
     "lsq": Formula(),
     "m_pgd": _PAIR,
     "mart": Formula(attacks=1, trains=((1, 1),)),
     "n_fgsm": _PGD,
     "pgd_at": _PGD,
+    "score": Formula(attacks=1, looks=(1,), trains=((1, 1),)),
     "standard": Formula(),
     "tla": _TLA,
     "tla_from_at": _TLA,
@@ -151,6 +158,12 @@ def trained(net: nn.Module) -> nn.Module:
     """The part of a defense's modules that trains."""
     purifier = getattr(net, "purifier", None)
     return purifier if isinstance(purifier, nn.Module) else net
+
+
+def passed(net: nn.Module) -> nn.Module:
+    """The network that one pass goes through: of two that train together, one."""
+    student = getattr(net, "student", None)
+    return student if isinstance(student, nn.Module) else net
 
 
 @dataclass(frozen=True)

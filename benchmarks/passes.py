@@ -20,6 +20,7 @@ from benchmarks.formulas import (
     defense_of,
     expected,
     measured,
+    passed,
     trained,
 )
 from benchmarks.timing import Row, Settings
@@ -32,8 +33,8 @@ BATCH = 6
 Part = Literal["own", "parent", "classifier"]
 
 
-def passes_of_a_step(defense: Defense, parents: Mapping[str, nn.Module]) -> Passes:
-    """The passes of the second training step; the first also checks the folded copy of the network.
+def passes_of_a_step(defense: Defense, parents: Mapping[str, nn.Module], counted: int = 1) -> Passes:
+    """The passes of one training step, by default the second: 0 also checks the folded copy of the network.
 
     All are zero of a defense that trains nothing.
     """
@@ -41,7 +42,7 @@ def passes_of_a_step(defense: Defense, parents: Mapping[str, nn.Module]) -> Pass
     counter = _Convolutions(net, parents)
 
     def around(number: int) -> AbstractContextManager[object]:
-        return _counting(counter) if number == 1 else nullcontext()
+        return _counting(counter) if number == counted else nullcontext()
 
     fit_paced(
         defense,
@@ -49,7 +50,7 @@ def passes_of_a_step(defense: Defense, parents: Mapping[str, nn.Module]) -> Pass
         net=net,
         parents=parents,
         batch=BATCH,
-        steps=2,
+        steps=counted + 1,
         precision="fp32",
         device=torch.device("cpu"),
         around=around,
@@ -64,7 +65,8 @@ def measure(settings: Settings) -> list[Row]:
     for name in settings.defenses or measured():
         settings.say(name)
         formula, defense = FORMULAS[name], defense_of(name)
-        found, wanted = passes_of_a_step(defense, parents_of(defense, of)), expected(formula, defense, BATCH)
+        found = passes_of_a_step(defense, parents_of(defense, of), formula.counted)
+        wanted = expected(formula, defense, BATCH)
         title = f"{name} K={attack_steps(defense)}" if formula.attacks else name
         for what, text in formula.texts().items():
             count, bar = float(getattr(found, what)), float(getattr(wanted, what))
@@ -137,4 +139,5 @@ class _Convolutions(TorchDispatchMode):
 
 
 def _convolutions(network: nn.Module) -> int:
-    return sum(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in network.modules())
+    """Of one pass."""
+    return sum(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in passed(network).modules())

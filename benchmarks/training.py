@@ -18,7 +18,7 @@ from bench.core.progress import Silent
 from bench.core.threat import Budget, Norm
 from bench.data.dataset import Dataset, Images
 from bench.nn.architectures import network
-from bench.plan import parse_defense
+from bench.plan import parse_defense, parse_network
 from bench.train.checkpoints import Checkpoints
 from bench.train.context import TrainContext
 from bench.train.recipe import Recipe
@@ -49,9 +49,11 @@ def built(defense: Defense, of: Task) -> nn.Module:
 
 
 def parents_of(defense: Defense, of: Task) -> dict[str, nn.Module]:
-    """The networks that a defense requires, with fresh weights."""
+    """The networks that a defense requires, with fresh weights, all of the task's architecture."""
     return {
-        role: built(parse_defense(parent, {}).defense if isinstance(parent, str) else parent, of)
+        role: built(
+            parse_defense(parse_network(parent)[0], {}).defense if isinstance(parent, str) else parent, of
+        )
         for role, parent in defense.requires.items()
     }
 
@@ -128,9 +130,9 @@ class _Paced(TrainContext):
         self._around = around
         self._steps = steps
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, replays: int = 1) -> Iterator[Batch]:
         """The batches, each within what `around` gives for its number."""
-        for step, batch in zip(range(self._steps), super().epoch(number), strict=False):
+        for step, batch in zip(range(self._steps), super().epoch(number, replays), strict=False):
             with self._around(step):
                 yield batch
 

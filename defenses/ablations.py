@@ -224,12 +224,72 @@ AALP: Mapping[str, Rows] = {
     },
 }
 
+LBGAT: Mapping[str, Rows] = {
+    "weights": {
+        "with TRADES' divergence, 1": {"beta": "1"},
+        "with TRADES' divergence, 6 (LBGAT6)": {"beta": "6"},
+    },
+    "inner attack": {
+        "1 step": {"steps": "1", "step_size": "1"},
+        "5 steps": {"steps": "5"},
+    },
+}
+
+IKL_AT: Mapping[str, Rows] = {
+    "divergence": {
+        "wMSE reaches z(x) alone, as in KL": {"symmetric": "false"},
+        "weights of each image, as in KL": {"weights": "sample"},
+        "neither (KL, decoupled)": {"symmetric": "false", "weights": "sample"},
+    },
+    "weights": {
+        "no wMSE": {"beta": "0"},
+        "beta 5": {"beta": "5"},
+        "beta 10": {"beta": "10"},
+        "no cross-entropy of x'": {"alpha": "0"},
+        "alpha 1": {"alpha": "1"},
+        "t 1": {"t": "1"},
+        "t 2": {"t": "2"},
+    },
+    "inner attack": {
+        "2 steps": {"steps": "2", "step_size": "1"},
+        "10 steps of 1/4": {"steps": "10", "step_size": "1/4"},
+    },
+}
+
+SCORE: Mapping[str, Rows] = {
+    "weights": {
+        "beta 2": {"beta": "2"},
+        "beta 4": {"beta": "4"},
+        "beta 6": {"beta": "6"},
+    },
+    "what is punished": {
+        "distances above 0.1 only": {"clip": "0.1"},
+        "distances above 0.2 only": {"clip": "0.2"},
+        "label smoothing 0.1": {"label_smoothing": "0.1"},
+    },
+}
+
+FREE_AT: Mapping[str, Rows] = {
+    "replays": {
+        "no replays": {"replays": "1"},
+        "2 replays": {"replays": "2"},
+        "8 replays": {"replays": "8"},
+    },
+    "inner attack": {
+        "steps of 1/4": {"step_size": "1/4"},
+    },
+}
+
 ABLATIONS: Mapping[str, Mapping[str, Rows]] = {
     "aalp": AALP,
     "agkd_bml": AGKD_BML,
     "alp": ALP,
     "dbp": DBP,
     "fdml": FDML,
+    "free_at": FREE_AT,
+    "ikl_at": IKL_AT,
+    "lbgat": LBGAT,
+    "score": SCORE,
     "tla": TLA,
 }
 """By the name of the defense."""

@@ -130,6 +130,11 @@ def divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 
+def away(logits_adv: Tensor, logits: Tensor) -> Tensor:
+    """What TRADES and its kin climb, [n]: KL(p(x) || p(x')), for logits [n, K] of x' and fixed ones of x."""
+    return divergence(logits, logits_adv)
+
+
 def logit_pairing(a: Tensor, b: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
     """Squared distance of logits [B, K]: mean over the batch, mean or sum over the classes (ALP).
 

@@ -20,7 +20,7 @@ from bench.attacks.ascent import Ascent
 from bench.errors import BadValue
 from bench.nn.architectures import network
 from bench.train.loop import fit_classifier
-from defenses.losses import divergence
+from defenses.losses import away, divergence
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,6 @@ class Trades:
     def _attack(self) -> Ascent:
         # not from x itself, where the divergence is least and has no gradient
         return Ascent(away, self.steps, self.step_size, "gaussian", self.clip_start)
-
-
-def away(logits_adv: Tensor, logits: Tensor) -> Tensor:
-    """What the attack climbs, [n]: KL(p(x) || p(x')), for logits [n, K] of x' and the fixed ones of x."""
-    return divergence(logits, logits_adv)
 
 
 _: Defense = Trades()

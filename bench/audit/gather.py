@@ -124,7 +124,9 @@ def _which(record: Record, origin: Origin) -> list[str]:
     if name != "short":
         words += ["--recipe", name]
     for key, value in changed.items():
-        if key != "init":
+        if key == "extra":
+            words += ["--extra", "npz:FILE", "--extra-share", value.partition("*")[2]]
+        elif key != "init":
             words += ["--set", f"recipe.{key}={value}"]
         elif origin.checkpoint is not None:
             words += ["--init", origin.checkpoint]

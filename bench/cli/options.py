@@ -293,6 +293,14 @@ init = click.option(
     metavar="FILE",
     help="Weights to begin training with (safetensors or a pickle of tensors).  [default: fresh ones]",
 )
+extra = click.option(
+    "--extra",
+    metavar="npz:FILE",
+    help="Images with labels, such as generated ones, to mix into each batch of training.  [default: none]",
+)
+extra_share = click.option(
+    "--extra-share", metavar="SHARE", help="Their share of each batch.  [default: 0.7]"
+)
 examples = click.option(
     "--examples", metavar="N|all", help="Test images, the first N of a fixed shuffle.  [default: the suite's]"
 )
@@ -394,7 +402,7 @@ def several(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 network = several(
-    *(data, resize, crop, data_root, arch_here, recipe, train_eps, init, label),
+    *(data, resize, crop, data_root, arch_here, recipe, train_eps, init, extra, extra_share, label),
     *(seed, device, devices, store, settings, rerun, accept_stale, offline),
 )
 """What decides how a network is trained, and where it is kept."""

@@ -56,6 +56,8 @@ def as_request(
     surrogate: str | None = None,
     devices: int = 1,
     init: Path | None = None,
+    extra: str | None = None,
+    extra_share: str | None = None,
     label: str | None = None,
     data_root: Path | None = None,
     offline: bool = False,
@@ -76,6 +78,7 @@ def as_request(
     overridden, wanted = parse_settings(settings), _examples(examples)
     inside = None if train_eps is None else _radius(train_eps, "--train-eps", customary.norm)
 
+    from bench.data.extra import extra_of
     from bench.plan import Request
     from bench.runner.named import shelf_of
     from bench.train.at_hand import open_shelf
@@ -100,6 +103,7 @@ def as_request(
         surrogate=surrogate,
         devices=devices,
         init=init,
+        extra=extra_of(extra, extra_share),
         label=label,
         weights=None if is_epoch else at_home(checkpoint),
         factory=factory,

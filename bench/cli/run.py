@@ -142,7 +142,9 @@ def _question(words: Mapping[str, Any]) -> Question | None:
     """What was asked, as far as it decides the record."""
     from bench.records.asked import Question
 
-    files = any(words[name] for name in ("init", "label", "factory", "classes", "attackable"))
+    files = any(
+        words[name] for name in ("init", "extra", "extra_share", "label", "factory", "classes", "attackable")
+    )
     if files or words["checkpoint"] not in ("best", "last"):
         return None  # files of the user's own, whose content decides, or what they are called
     return Question.of({name: words[name] for name in DECIDES})

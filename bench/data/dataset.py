@@ -72,6 +72,8 @@ class Dataset:
     validation: Images
     test: Images
     digest: str  # names the images and labels before they were split
+    extra: Images | None = None  # that training mixes into its batches
+    extra_share: float = 0.0  # of each batch
 
     def task(self, architecture: str | None = None) -> Task:
         """What a defense is trained for, with another architecture if one is named."""
@@ -103,8 +105,8 @@ def assemble(source: DataSource, splits: Splits) -> Dataset:
     class in proportion. Where there are no training images, the test images tell the shape, the classes up to
     the largest label, and mean and standard deviation. Raises BadData.
     """
-    all_train = _images(splits.x_train, splits.y_train, f"{source.name}, training set")
-    test = _images(splits.x_test, splits.y_test, f"{source.name}, test set")
+    all_train = as_images(splits.x_train, splits.y_train, f"{source.name}, training set")
+    test = as_images(splits.x_test, splits.y_test, f"{source.name}, test set")
     num_classes = source.num_classes or _num_classes(all_train, test, splits.classes, source.name)
     if len(all_train):
         check(all_train, f"{source.name}, training set", num_classes, source.image_shape)
@@ -180,7 +182,8 @@ def test_subset(dataset: Dataset, n: int | None) -> Tensor:
     return order[:n].clone()
 
 
-def _images(x: NDArray[Any], y: NDArray[Any], place: str) -> Images:
+def as_images(x: NDArray[Any], y: NDArray[Any], place: str) -> Images:
+    """Arrays that a reader found, as images; BadData where they can be none."""
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise BadData(
             f"{place}: the labels are {y.dtype} of shape {list(y.shape)}, expected integers of shape [N]"

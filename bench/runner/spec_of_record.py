@@ -12,6 +12,7 @@ from bench.core.encoding import decode
 from bench.core.json_file import read_json
 from bench.core.threat import Budget, Source
 from bench.data.catalog import PREFIXES, source
+from bench.data.extra import Extra
 from bench.data.identity import identity
 from bench.data.reading import parted
 from bench.errors import BadCheckpoint, BadValue, BenchError
@@ -68,6 +69,7 @@ def _training(store: Store, name: str, data: str | None, label: str | None = Non
         parents=tuple((role, _training(store, parent, data)) for role, parent in spec["parents"].items()),
         init=Init(Path(), spec["init"]) if "init" in spec else None,  # trained: nobody reads it again
         devices=spec.get("devices", 1),
+        extra=Extra("", **spec["extra"]) if "extra" in spec else None,
     )
     if training.id != name:
         raise BadValue(

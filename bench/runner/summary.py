@@ -233,6 +233,8 @@ def training_of(spec: RunSpec, trained: Trained, net: nn.Module) -> Training:
         changed = differences(training.recipe, recipe(training.data, training.recipe.name))
         if training.init is not None:
             changed["init"] = training.init.sha256[:12]
+        if training.extra is not None:
+            changed["extra"] = f"{training.extra.content}*{training.extra.share:g}"
     overrides = ",".join(f"{key}={value}" for key, value in sorted(changed.items()))
     known = spec.checkpoint == "best" or trained.epoch == trained.epochs  # it was measured of the kept epoch
     return Training(

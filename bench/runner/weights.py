@@ -14,6 +14,7 @@ from torch import nn
 from bench.core.digest import source_digests
 from bench.core.threat import Source
 from bench.data.dataset import Dataset
+from bench.data.extra import mixed
 from bench.data.identity import identity
 from bench.data.load import load
 from bench.errors import BadCheckpoint, BadData, BadValue, BenchError
@@ -85,7 +86,7 @@ def _fitted(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[s
         with _weights_to_begin_with(spec, folder) as init:
             return train(
                 spec.named.defense,
-                data,
+                mixed(data, spec.extra),
                 data.task(spec.architecture),
                 budget=spec.budget,
                 recipe=spec.recipe,

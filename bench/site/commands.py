@@ -54,6 +54,10 @@ def _lines(record: Record) -> Iterator[str]:
             if field == "init":
                 words += ["--init", "FILE"]
                 comments.append(f"# FILE: weights whose SHA-256 begins with {value}")
+            elif field == "extra":
+                content, _, share = value.partition("*")
+                words += ["--extra", "npz:FILE", "--extra-share", share]
+                comments.append(f"# FILE: images whose SHA-256 begins with {content}")
             else:
                 words += ["--set", f"recipe.{field}={value}"]
         if trained.checkpoint == "last":

@@ -18,11 +18,11 @@ from bench.core.seeds import seed_for
 from bench.core.threat import Budget
 from bench.data.augment import crop_flip
 from bench.data.dataset import Dataset
-from bench.errors import BadCheckpoint, BadData
+from bench.errors import BadCheckpoint, BadData, BadValue
 from bench.nn.fold import fold
 from bench.train.checkpoints import Checkpoints, Row, Weights, weights_of
 from bench.train.inner import attack_network, frozen
-from bench.train.model import Autocast, observed, unwrap
+from bench.train.model import Autocast, observed, training_model, unwrap
 from bench.train.recipe import Recipe
 
 if TYPE_CHECKING:  # it loads torch's compiler
@@ -85,9 +85,12 @@ class TrainContext:
         self.identity = (identity, seed)
         self.train = data.train.to(self.device)
         self.validation = data.validation.to(self.device)
+        self.extra = None if data.extra is None else data.extra.to(self.device)
+        self.own = recipe.batch_size - int(recipe.batch_size * data.extra_share)  # images of each batch
         self.stage = 0
         self.strength = Fraction(1)  # share of the budget that inner attacks may use: the recipe's warm-up
         self.elapsed = Fraction(0)  # share of this stage's steps that lie behind
+        self.epochs_done = 0  # of this stage
         self.attacked = False  # whether this stage's steps asked for attacks
         self.hook: Wrapper | None = None  # what steps go through
         self._tape: _Tape | None = None
@@ -123,20 +126,42 @@ class TrainContext:
         """How many training images an epoch sees, of all devices together."""
         return min(len(self.train), self.batches * self.recipe.batch_size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int, replays: int = 1) -> Iterator[Batch]:
         """Shuffled, augmented minibatches on the device; the same number, the same order.
 
         A last batch of a single image is left out: BatchNorm has no statistics of one. Of each batch every
-        device gets its share.
+        device gets its share. With `replays` each comes as often in a row, the last as often as there is
+        room, and the next epoch goes on where this one came to. With extra images a batch is whole, its own
+        share of them drawn with replacement, and the steps of an epoch stay as many.
         """
         self._require_images()
-        order = Generator().manual_seed(self._seed("order", self.stage, number))
-        rows = torch.randperm(len(self.train), generator=order).to(self.device)
+        new = -(-self.batches // replays)
         self.reseed("epoch", self.stage, number, self.fabric.global_rank)
-        for batch in range(self.batches):
-            start = batch * self.recipe.batch_size
-            share = rows[start : start + self.recipe.batch_size]
-            yield self._batch(share[self.fabric.global_rank :: self.fabric.world_size])
+        for fresh in range(new):
+            turn, place = divmod(number * new + fresh, self.batches)
+            if fresh == 0 or place == 0:
+                rows = self._order(turn)
+            batch = self._minibatch(rows[place * self.own : (place + 1) * self.own])
+            for _ in range(min(replays, self.batches - fresh * replays)):
+                yield batch
+
+    def _minibatch(self, rows: Tensor) -> Batch:
+        """This device's share of a minibatch with these images, filled up with extra ones."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        own = self._batch(rows[rank::world])
+        if self.extra is None:
+            return own
+        missing = len(range(rank, self.recipe.batch_size - len(rows), world))
+        drawn = torch.randint(len(self.extra), (missing,), generator=self.generator, device=self.device)
+        x, y = self.extra.batch(drawn)
+        more = self._augment(x), y, drawn + len(self.train)
+        order = torch.randperm(len(own) + missing, generator=self.generator, device=self.device)
+        return Batch(*(torch.cat(both)[order] for both in zip((own.x, own.y, own.ids), more, strict=True)))
+
+    def _order(self, turn: int) -> Tensor:
+        """The shuffle of all training images that a turn through them goes by."""
+        order = Generator().manual_seed(self._seed("order", self.stage, turn))
+        return torch.randperm(len(self.train), generator=order).to(self.device)
 
     def _require_images(self) -> None:
         if len(self.train) < 2 * self.fabric.world_size:
@@ -166,6 +191,10 @@ class TrainContext:
             )
         )
 
+    def part(self, part: nn.Module) -> nn.Module:
+        """A part of what trains as a step's model is: in the recipe's precision, with logits in float32."""
+        return training_model(part, self.autocast, self.recipe.channels_last)
+
     def observe(self, net: nn.Module, x: Tensor) -> Features:
         """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision.
 
@@ -189,7 +218,13 @@ class TrainContext:
         )
 
     def around(self, around: Wrapper) -> None:
-        """From now on training steps go through this."""
+        """From now on training steps go through this; only one thing can be around them."""
+        if self.hook is not None:
+            raise BadValue(
+                f"{type(around).__name__} would go around training steps that {type(self.hook).__name__} "
+                "goes around already, expected one of the two",
+                "a base without one of its own, such as awp[base=pgd_at]",
+            )
         self.hook = around
 
     def rehearse(self, step: Step, model: nn.Module, batch: Batch) -> tuple[Terms, Callable[[], Terms]]:
@@ -289,7 +324,10 @@ class TrainContext:
 
     def _batch(self, rows: Tensor) -> Batch:
         x, y = self.train.batch(rows)
-        return Batch(crop_flip(x, self.generator) if self._augmented else x, y, rows)
+        return Batch(self._augment(x), y, rows)
+
+    def _augment(self, x: Tensor) -> Tensor:
+        return crop_flip(x, self.generator) if self._augmented else x
 
     def _index(self) -> tuple[Tensor, Tensor, Tensor]:
         """Training rows sorted by class, where each class starts, and how many it has."""

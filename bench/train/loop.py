@@ -35,13 +35,15 @@ def fit_classifier(
     *,
     judge: nn.Module | None = None,
     keep: Keep | None = None,
+    replays: int = 1,
 ) -> None:
     """Train a network in place by the recipe; the sum of the step's terms is minimised over its parameters.
 
     `judge` is what is validated, images to logits, where `net` is only a part of it. `keep` says which
     epoch's weights stay: of the best robust or clean validation accuracy, or the last; None chooses "clean"
     if no step asks for attacks, else "robust" among the epochs since the first that did. A recipe that
-    selects the last overrules it. May be called several times, once for each stage of a training.
+    selects the last overrules it. Each minibatch comes `replays` times in a row, so an epoch, which has as
+    many steps as ever, sees fewer of them. May be called several times, once for each stage of a training.
     """
     if not isinstance(context, TrainContext):
         raise TypeError(
@@ -58,7 +60,7 @@ def fit_classifier(
         net.to(context.device).load_state_dict(finished["weights"])
         _next_stage(context)
         return
-    fitting = _Fitting(net, context, step, judge or net, keep)
+    fitting = _Fitting(net, context, step, judge or net, keep, replays)
     if saved is not None:
         fitting.resume(saved)
     fitting.run()
@@ -76,9 +78,16 @@ class _Fitting:
     """One stage on its way."""
 
     def __init__(
-        self, net: nn.Module, context: TrainContext, step: Step, judge: nn.Module, keep: Keep | None
+        self,
+        net: nn.Module,
+        context: TrainContext,
+        step: Step,
+        judge: nn.Module,
+        keep: Keep | None,
+        replays: int,
     ) -> None:
         self.net, self.context, self.step, self.judge = net, context, step, judge
+        self.replays = replays
         recipe = context.recipe
         self.recipe = recipe
         self.keep: Keep | None = "last" if recipe.select == "last" else keep
@@ -179,7 +188,8 @@ class _Fitting:
         lost = torch.zeros((), dtype=torch.bool, device=context.device)
         seen = reported = 0
         rate = 0.0
-        for number, batch in enumerate(context.epoch(self.done)):
+        context.epochs_done = self.done
+        for number, batch in enumerate(context.epoch(self.done, self.replays)):
             now, total = self.done * batches + number, self.recipe.epochs * batches
             rate = learning_rate(self.recipe, now, total)
             context.strength = attack_strength(self.recipe, now, total)
@@ -308,7 +318,7 @@ class _Fitting:
             )
             for row in rows[self.calm if self.context.attacked else 0 :]  # what went before had another loss
         ]
-        adversarial = self.context.attacked and self.keep in (None, "robust")
+        adversarial = self.keep == "robust" or (self.context.attacked and self.keep is None)
         check_history(figures, adversarial, self.recipe.learning_rate)
         self._warn(figures)
 

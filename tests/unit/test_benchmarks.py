@@ -112,7 +112,7 @@ def test_every_defense_makes_the_passes_of_its_formula(module):
     of = training.task(passes.ARCHITECTURE, passes.SIDE)
     for name, formula in formulas.FORMULAS.items():
         defense = formulas.defense_of(name, 2)
-        found = passes.passes_of_a_step(defense, training.parents_of(defense, of))
+        found = passes.passes_of_a_step(defense, training.parents_of(defense, of), formula.counted)
         assert found == formulas.expected(formula, defense, passes.BATCH), name
 
 
@@ -120,7 +120,7 @@ def test_every_registered_defense_has_a_formula_or_trains_nothing(module):
     formulas, passes, training = module("formulas"), module("passes"), module("training")
     of = training.task(passes.ARCHITECTURE, passes.SIDE)
     idle = sorted(set(DEFENSES.names()) - set(formulas.FORMULAS))
-    assert idle == [name for name in ("dbp_none", "ensemble", "loaded") if name in DEFENSES.names()]
+    assert idle == ["bit_depth", "dbp_none", "ensemble", "jpeg", "loaded", "random_resize", "total_variation"]
     assert set(formulas.FORMULAS) <= set(DEFENSES.names())
     for name in ("dbp_none", "ensemble"):
         defense = formulas.defense_of(name)
@@ -144,6 +144,11 @@ def test_every_registered_defense_has_a_formula_or_trains_nothing(module):
         ("fast_at", 1, 1 + 1, 0, 1, 1, 0),
         ("dbp", 3, 2, 2, 3, 2, 3),  # S sees x' and x, each teacher one of them; f is attacked
         ("standard", 1, 1, 0, 0, 1, 0),
+        ("lbgat", 3, 1 + 3 + 3, 0, 3, 2, 0),  # clean logits, the attack; x', x and the guide's x, two learn
+        ("ikl_at", 3, 1 + 3 + 2, 0, 3, 2, 0),
+        ("score", 3, 1 + 3 + 2, 0, 3, 2, 0),
+        ("free_at", 1, 1, 0, 0, 1, 0),  # what reaches the images costs no pass
+        ("ensemble_at", 1, 1 + 2, 0, 1, 2, 0),
     ],
 )
 def test_formulas_are_what_the_papers_steps_add_up_to(
@@ -155,7 +160,7 @@ def test_formulas_are_what_the_papers_steps_add_up_to(
     assert found == formulas.Passes(forwards, teachers, to_images, to_weights, classifier)
 
 
-@pytest.mark.parametrize("name", ["pgd_at", "agkd_bml", "dbp", "tla", "awp", "mart", "trades"])
+@pytest.mark.parametrize("name", ["pgd_at", "agkd_bml", "dbp", "tla", "awp", "mart", "trades", "lbgat"])
 def test_the_bare_passes_of_a_defense_are_those_of_its_formula(module, name):
     """What a step's time is divided by: exactly the passes that it is allowed, and no more."""
     formulas, passes, training = module("formulas"), module("passes"), module("training")
@@ -168,8 +173,9 @@ def test_the_bare_passes_of_a_defense_are_those_of_its_formula(module, name):
     with counted:
         bare()
     allowed = formulas.expected(formula, defense, passes.BATCH)
-    unit = passes.BATCH * convolutions(formulas.trained(net))
-    attacked = passes.BATCH * convolutions(getattr(net, "classifier", net))
+    one = formulas.passed(formulas.trained(net))
+    unit = passes.BATCH * convolutions(one)
+    attacked = passes.BATCH * convolutions(getattr(net, "classifier", one))
     assert counted.to_weights == unit * allowed.backwards_to_weights
     assert counted.to_images == attacked * allowed.backwards_to_images
     assert counted.forwards == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -43,6 +44,17 @@ def attacks(monkeypatch: pytest.MonkeyPatch) -> list[Attacked]:
 
     monkeypatch.setattr(TrainContext, "attack", watched)
     return seen
+
+
+@pytest.fixture
+def waves() -> Callable[..., Tensor]:
+    """scale sin(0.7 i + phase), i = 0, 1, ..., in rows: what the authors' own code was run on."""
+
+    def made(*shape: int, phase: float, scale: float = 2.0) -> Tensor:
+        places = torch.arange(math.prod(shape), dtype=torch.float32)
+        return ((0.7 * places + phase).sin() * scale).view(shape)
+
+    return made
 
 
 @pytest.fixture

@@ -60,7 +60,8 @@ def test_labels_are_names(name):
 
 
 def test_the_six_papers_are_there_and_the_table_is_sorted():
-    assert NAMES == sorted(NAMES) == ["aalp", "agkd_bml", "alp", "dbp", "fdml", "tla"]
+    assert sorted(NAMES) == NAMES
+    assert {"aalp", "agkd_bml", "alp", "dbp", "fdml", "tla"} < set(NAMES)
     assert set(NAMES) <= set(DEFENSES.names())
 
 

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from bench.plan import parse_defense
 from bench.publish import read_records
 from bench.records.claims import ClaimKind, claim_of, claims, link
 from bench.records.record import Record
@@ -23,14 +24,15 @@ def records() -> list[Record]:
 
 def test_every_claim_is_of_a_defense_that_there_is_and_names_its_source():
     for claim in claims():
-        assert claim.defense in DEFENSES.names()
+        assert claim.defense.partition("[")[0] in DEFENSES.names()
+        assert parse_defense(claim.defense, {}).label == claim.defense, "as records name it"
         assert 0 <= claim.robust <= (claim.clean if claim.clean is not None else 1) <= 1
         assert claim.source and claim.attack and claim.architecture
         assert claim.kind in get_args(ClaimKind)
 
 
 def test_no_claim_is_of_a_reconstruction():
-    for name in {claim.defense for claim in claims()}:
+    for name in {claim.defense.partition("[")[0] for claim in claims()}:
         source = DEFENSES.get(name)
         if name not in ("clp", "lsq", "alp_plain"):  # settings of others, chosen again: told on boards
             assert source.reconstruction is None, name

@@ -11,8 +11,8 @@ from torch import nn
 
 from bench.api import Batch
 from bench.attacks.pgd import PGD
-from bench.data.dataset import Dataset
-from bench.errors import BadData
+from bench.data.dataset import Dataset, Images
+from bench.errors import BadData, BadValue
 from bench.train.context import TrainContext
 
 Make = Callable[..., TrainContext]
@@ -55,6 +55,54 @@ def test_an_epoch_depends_on_its_number_alone(make_context: Make, make_net: Call
     drawn = torch.rand(3)
     list(context.epoch(0))
     assert torch.equal(torch.rand(3), drawn), "dropout's stream starts with the epoch, too"
+
+
+def test_replayed_minibatches_come_in_a_row_and_the_next_epoch_goes_on_with_others(
+    make_context: Make, make_net: Callable[[], nn.Module], data: Dataset
+) -> None:
+    few = replace(data, train=data.train.take(torch.arange(40)))
+    context = make_context(make_net(), few, batch_size=8)
+    epochs = [list(context.epoch(number, 2)) for number in range(5)]
+    assert all(len(epoch) == 5 for epoch in epochs), "as many steps as ever"
+    for epoch in epochs:
+        assert _equal(epoch[0:4:2], epoch[1:4:2]) and not torch.equal(epoch[1].ids, epoch[2].ids)
+    seen = torch.cat([batch.ids for epoch in epochs for batch in epoch[::2]])
+    assert seen.bincount().tolist() == [3] * 40, "three turns through all images"
+    assert _equal(list(context.epoch(3, 2)), epochs[3]), "an epoch depends on nothing before it"
+
+
+def test_of_each_batch_a_share_is_extra_images(
+    make_context: Make, make_net: Callable[[], nn.Module], data: Dataset
+) -> None:
+    """As in the released code of Wang et al.: int(B * share) of them, as many batches as without."""
+    more = Images(torch.full((30, 1, 8, 8), 255, dtype=torch.uint8), torch.full((30,), 2), torch.arange(30))
+    plain = replace(data, augmentation="none", train=data.train.take(torch.arange(100)))
+    context = make_context(make_net(), replace(plain, extra=more, extra_share=0.7), batch_size=16)
+    batches = list(context.epoch(0))
+    assert [len(batch) for batch in batches] == [16] * 7, "100 / 16, the last one filled up"
+    for batch in batches:
+        extra = batch.ids >= 100
+        assert int(extra.sum()) == 11
+        assert batch.x[extra].eq(1).all() and batch.y[extra].eq(2).all()
+        x, y = plain.train.batch(batch.ids[~extra])
+        assert torch.equal(batch.x[~extra], x) and torch.equal(batch.y[~extra], y)
+    own = torch.cat([batch.ids[batch.ids < 100] for batch in batches])
+    assert len(own.unique()) == len(own) == 35, "without replacement"
+    assert any(not (batch.ids[:5] < 100).all() for batch in batches), "in no order"
+    assert _equal(batches, list(context.epoch(0)))
+    assert not set(context.draw(50).ids.tolist()) - set(range(100)), "partners are the data set's own"
+
+
+def test_only_one_thing_goes_around_training_steps(
+    make_context: Make, make_net: Callable[[], nn.Module]
+) -> None:
+    class Wraps:
+        terms = after_backward = None
+
+    context = make_context(make_net())
+    context.around(Wraps())  # type: ignore[arg-type]
+    with pytest.raises(BadValue, match="Wraps would go around training steps that Wraps goes around already"):
+        context.around(Wraps())  # type: ignore[arg-type]
 
 
 def test_augmentation_moves_images(
