@@ -80,7 +80,9 @@ FORMULAS: Mapping[str, Formula] = {
     "gaussian": Formula(),
     "ibp": Formula(trains=((1, 1, 1),)),  # the images, the centres and the radii of their boxes
     "ikl_at": Formula(attacks=1, looks=(1,), trains=((1, 1),)),
-    "lbgat": Formula(attacks=1, looks=(1,), trains=((1, 1),), passing=(1,)),  # x', the guide's x; the student's
+    "lbgat": Formula(
+        attacks=1, looks=(1,), trains=((1, 1),), passing=(1,)
+    ),  # x', the guide's x; the student's
     "lsq": Formula(),
     "m_pgd": _PAIR,
     "mart": Formula(attacks=1, trains=((1, 1),)),
