@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bench.core.outcomes import Outcomes, concatenate, worst_case
 from bench.plan import Request, plan_run
 from bench.records.record import Record
 from bench.records.store import Store
+from bench.records.verdicts import worst_case_of
 from bench.runner.options import Options
 from bench.runner.run import run
 from benchmarks.timing import Row, Settings
@@ -84,7 +85,7 @@ def _rows(text: str, store: Store, settings: Settings) -> Iterator[Row]:
 
 def _beside(reference: Judged, fast: Judged, title: str) -> Iterator[Row]:
     """Passes of the first sweep and of all, and verdicts."""
-    is_long = len([column for column in fast.record.columns if column.robust is not None]) > FIRST["fast@2"]
+    is_long = _is_long(fast.record)
     whole = reference.passes()
     bar = 1.0 if not reference.robust.any() else SOME if is_long else FEW
     first = _ratio(fast.passes(FIRST["fast@2"]), whole)
@@ -144,8 +145,11 @@ def _named(text: str, settings: Settings) -> Request:
 
 
 def _typed(text: str, store: Store, settings: Settings) -> Request:
-    words = command.make_context("bench run", shlex.split(text)).params | {"store": store.root, "suite": None}
-    return as_request(**{"data_root": settings.data_root, **words})
+    given = shlex.split(text)
+    if settings.data_root and "--data-root" not in given:
+        given += ["--data-root", str(settings.data_root)]
+    words = command.make_context("bench run", given).params | {"store": store.root, "suite": None}
+    return as_request(**words)
 
 
 FIRST = {"fast@1": 2, "fast@2": 4}
@@ -153,20 +157,59 @@ FIRST = {"fast@1": 2, "fast@2": 4}
 
 
 def figures(reference: Record, fast: Record) -> tuple[str, ...]:
-    """What the page shows of two records: eps, n, both accuracies, passes over the reference's in percent.
+    """What the page shows of `fast@1` beside its reference: eps, n, both accuracies, passes in percent.
 
-    Passes of the first column, of those that are played always, and of all.
+    Passes over the reference's, of the first column, of those that are played always, and of all.
     """
     judged, whole = Judged(fast, ()), Judged(reference, ()).passes()
     always = FIRST[fast.suite]
     shares = [f"{100 * judged.passes(columns) / whole:.1f}" for columns in (1, always, None)]
-    if sum(column.robust is not None for column in fast.columns) <= always:
-        shares[2] = "no siege" if fast.suite == "fast@1" else "settled"
+    if not _is_long(fast):
+        shares[2] = "no siege"
     worst = [record.worst_case for record in (reference, fast)]
     accuracies = [f"{100 * share.value:.1f}" if share else "-" for share in worst]
-    doubt = "-" if fast.doubt is None else f"{100 * fast.doubt.at_most:.1f}"
-    stated = (doubt,) if fast.suite != "fast@1" else ()
-    return (reference.eps, str(reference.examples), *accuracies, *shares, *stated)
+    return (reference.eps, str(reference.examples), *accuracies, *shares)
+
+
+def over_seeds(reference: Record, runs: Sequence[Record]) -> tuple[str, ...]:
+    """What the page shows of `fast@2` under several seeds beside its reference; all from the records alone.
+
+    Norm and eps, n, the reference's accuracy, that of each seed, the most points by which one of them is
+    above it; passes of the first sweep and of all over the reference's, in percent; and of each seed the
+    images that any of the others or the reference broke besides, over how many it said there may be.
+    """
+    held = [worst_case_of(record) for record in (reference, *runs)]
+    verdicts = np.stack([kept for kept in held if kept is not None])
+    known = verdicts.all(axis=0)
+    shares = [100 * float(kept.mean()) for kept in verdicts]
+    missed = [int((kept & ~known).sum()) for kept in verdicts[1:]]
+    stated = [round(run.examples * run.doubt.at_most, 1) if run.doubt else 0.0 for run in runs]
+    whole = Judged(reference, ()).passes()
+    first, all_ = (
+        [100 * Judged(run, ()).passes(columns) / whole for run in runs] for columns in (FIRST["fast@2"], None)
+    )
+    long = sum(map(_is_long, runs))
+    return (
+        f"{reference.norm} {reference.eps}",
+        str(reference.examples),
+        f"{shares[0]:.1f}",
+        ", ".join(f"{share:.1f}" for share in shares[1:]),
+        f"{max(shares[1:]) - shares[0]:+.1f}",
+        _range(first),
+        f"{_range(all_)}" + ("" if long == len(runs) else f" ({long} of {len(runs)} went on)"),
+        ", ".join(f"{count}/{most:g}" for count, most in zip(missed, stated, strict=True)),
+    )
+
+
+def _is_long(record: Record) -> bool:
+    """Whether more was played than what always is."""
+    return sum(column.robust is not None for column in record.columns) > FIRST[record.suite]
+
+
+def _range(values: Sequence[float]) -> str:
+    """The least and the largest, where they differ."""
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _ratio(one: float, below: float) -> float | None:
