@@ -40,6 +40,7 @@ def test_a_linear_network_breaks_exactly_where_its_closed_form_says(problem, see
         (TargetScout(targets=3, steps=7), 1 + 7 + 2, 7),
         (RestartScout(restarts=2, steps=5), 2 * (5 + 1), 10),
         (SearchScout(steps=4, queries=20), 4 + 1 + 20 + 1, 4),
+        (SearchScout(steps=4, climbs=3, queries=20), 3 * (4 + 1) + 20 + 1, 12),
     ],
     ids=lambda value: str(value) if not isinstance(value, int) else "",
 )
@@ -50,7 +51,7 @@ def test_it_costs_what_it_says(problem, seeded, attack, forwards, backwards):
     assert oracle.backwards.tolist() == [backwards] * len(problem.y)
 
 
-def test_each_round_gives_twice_the_queries_to_the_nearer_half(problem):
+def test_each_round_gives_three_times_the_queries_to_the_nearer_half(problem):
     """The worst margin of a linear network is known: the nearer, the more rounds, and nobody else."""
     network = problem.network.requires_grad_(False)
     chunk = Chunk(0, problem.x, problem.y, torch.arange(len(problem.y)))
@@ -59,13 +60,23 @@ def test_each_round_gives_twice_the_queries_to_the_nearer_half(problem):
         arena, Trial("a", SearchScout(steps=2, queries=10, rounds=3), WHITE_BOX), chunk, 0
     ).outcomes
     n, spent = len(problem.y), torch.as_tensor(outcomes.forwards)
-    first, second, third = 2 + 1 + 10 + 1, 20 + 1, 40 + 1
+    first, second, third = 2 + 1 + 10 + 1, 30 + 1, 90 + 1
     plays = [first, first + second, first + second + third]
     assert set(spent.tolist()) == set(plays)
     assert [int((spent >= cost).sum()) for cost in plays] == [n, n // 2, n // 4]
     worst = problem.worst_margin(FAINT)
     for cost in plays[1:]:
         assert worst[spent >= cost].min() > worst[spent < cost].max() - 1e-3
+
+
+def test_a_later_round_begins_at_more_points_by_climbs_as_short(problem):
+    network = problem.network.requires_grad_(False)
+    chunk = Chunk(0, problem.x, problem.y, torch.arange(len(problem.y)))
+    arena = Arena(Deployed(network), FAINT, 2, {}, Numerics(), Batches(64), seed=0)
+    scout = RestartScout(restarts=1, steps=5, rounds=3)
+    outcomes = play(arena, Trial("a", scout, WHITE_BOX), chunk, 0).outcomes
+    assert set(outcomes.backwards.tolist()) == {5, 5 + 3 * 5, 5 + 3 * 5 + 9 * 5}
+    assert set(outcomes.forwards.tolist()) == {6, 6 + 3 * 6, 6 + 3 * 6 + 9 * 6}
 
 
 def test_targets_move_on_from_round_to_round_and_begin_again(monkeypatch, seeded):
