@@ -73,12 +73,12 @@ def compare(
     takes a folder of published records, leaderboards.
     """
     from bench.cli.board import width
-    from bench.cli.select import Wanted, alike, selected
+    from bench.cli.select import RecordFilter, alike, selected
     from bench.report.compare import comparison_json
     from bench.report.networks import all_pairs, methods
     from bench.report.render import markdown, terminal
 
-    wanted = Wanted.of(
+    wanted = RecordFilter.of(
         suite,
         data=data,
         norm=norm,

@@ -76,13 +76,13 @@ def import_(
     TRADES have it. An image beyond the budget is counted, and its clean one judged in its place.
     """
     from bench.cli.requests import as_options
-    from bench.cli.select import Wanted, selected
+    from bench.cli.select import RecordFilter, selected
     from bench.data.catalog import PREFIXES, source
     from bench.runner.imported import import_images
 
     own = data if data is not None and data.partition(":")[0] in PREFIXES else None
     held = None if data is None else source(data).name
-    wanted = Wanted.of(
+    wanted = RecordFilter.of(
         suite,
         data=held,
         norm=norm,

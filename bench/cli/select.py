@@ -20,7 +20,7 @@ from bench.report.setting import require_alike, setting, suite_label
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RecordFilter:
     """What the records of a defense that is given by name are to be of; None: whatever there is."""
 
     suite: str | None  # without its version: the newest that all defenses have
@@ -42,7 +42,7 @@ class Wanted:
         recipe: str | None = None,
         train_eps: str | None = None,
         seed: int | None = None,
-    ) -> Wanted:
+    ) -> RecordFilter:
         """What was typed.
 
         Raises:
@@ -86,7 +86,7 @@ def _radius_in_training(record: Record) -> Fraction | None:
     return None if record.train_budget is None else record.train_budget.eps
 
 
-def selected(names: Sequence[str], store: Path, wanted: Wanted) -> dict[str, list[Record]]:
+def selected(names: Sequence[str], store: Path, wanted: RecordFilter) -> dict[str, list[Record]]:
     """The records behind each name, as it was typed: a run id's or a file's own, else those that are wanted.
 
     Raises:
@@ -133,7 +133,7 @@ def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:
     return records
 
 
-def _of_one_version(found: dict[str, list[Record]], wanted: Wanted) -> dict[str, list[Record]]:
+def _of_one_version(found: dict[str, list[Record]], wanted: RecordFilter) -> dict[str, list[Record]]:
     """Of defenses with several versions of one suite, the newest that all have; else what there is.
 
     Where no suite was asked for, the usual one of a run is, if all have it.
