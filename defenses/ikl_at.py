@@ -34,8 +34,8 @@ class IklAt:
     p of the image's class, softened by t and taken over the epoch before, and wMSE reaches z(x'), too. p(x)
     is fixed in the cross-entropy. x' are the images that make KL(p(x) || p(x')) largest.
 
-    The published network was trained under adversarial weight perturbation, from its tenth epoch of 200 on,
-    and its radius rises over all of them: `awp[base=ikl_at,gamma=0.005]`, `--set recipe.eps_warmup=1`.
+    The published network was trained under adversarial weight perturbation from its tenth epoch of 200 on:
+    `awp[base=ikl_at,gamma=0.005,warmup=9/200]`. Its radius rises over all of them: `--recipe paper_ikl_at`.
     """
 
     paper: ClassVar[str] = "Cui et al., Decoupled Kullback-Leibler Divergence Loss, NeurIPS 2024"
@@ -48,6 +48,7 @@ class IklAt:
     symmetric: bool = True  # whether wMSE reaches z(x'), too; in KL it does not
     steps: int = 5  # what the released script comes to; its --train_budget low: 2
     step_size: Fraction = Fraction(1, 2)  # of eps; with --train_budget low: 1
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -95,7 +96,7 @@ class IklAt:
         }
 
     def _attack(self) -> Ascent:
-        return Ascent(loss=away, steps=self.steps, step_size=self.step_size, start="gaussian")
+        return Ascent(away, self.steps, self.step_size, "gaussian", self.clip_start)
 
 
 class WithClassMeans(nn.Module):

@@ -41,6 +41,7 @@ class Lbgat:
     guide: str = ""  # the guide's architecture, the authors': resnet18; empty: the student's
     steps: int = 10
     step_size: Fraction = Fraction(1, 4)  # of eps; the authors': 0.007 of 0.031
+    clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -94,7 +95,7 @@ class Lbgat:
         return terms
 
     def _attack(self) -> Ascent:
-        return Ascent(loss=away, steps=self.steps, step_size=self.step_size, start="gaussian")
+        return Ascent(away, self.steps, self.step_size, "gaussian", self.clip_start)
 
 
 class Guided(nn.Module):

@@ -42,6 +42,7 @@ class Score:
     label_smoothing: float = 0.0  # share of the label that the other classes get together
     steps: int = 10
     step_size: Fraction = Fraction(1, 4)  # of eps: 2/255 of 8/255
+    clip_start: bool = True  # whether the start is cut to [0, 1] before the first gradient, as released
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -83,7 +84,7 @@ class Score:
         return {"clean": clean.mean(), "robust": self.beta * robust.mean()}
 
     def _attack(self) -> Ascent:
-        return Ascent(loss=squared_distance, steps=self.steps, step_size=self.step_size, start="uniform")
+        return Ascent(squared_distance, self.steps, self.step_size, "uniform", self.clip_start)
 
 
 def squared_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -125,11 +125,11 @@ def _which(record: Record, origin: Origin) -> list[str]:
         words += ["--recipe", name]
     for key, value in changed.items():
         if key == "extra":
-            words += ["--extra", "npz:FILE", "--extra-share", value.partition("*")[2]]
-        elif key != "init":
+            words += ["--extra", origin.extra or "npz:FILE", "--extra-share", value.partition("*")[2]]
+        elif key == "init":
+            words += ["--init", origin.checkpoint or "FILE"]
+        else:
             words += ["--set", f"recipe.{key}={value}"]
-        elif origin.checkpoint is not None:
-            words += ["--init", origin.checkpoint]
     inside, usual = record.train_budget, _usual(record.data)
     if inside is not None and (usual is None or inside != usual.budget):
         words += ["--train-eps", format_eps(inside.eps)]

@@ -31,6 +31,7 @@ class Origin:
 
     data: str | None = None  # as --data takes it: npz:PATH or folder:PATH
     checkpoint: str | None = None
+    extra: str | None = None  # as --extra takes it
     code: tuple[str, ...] = ()  # each the path of a Python file, or the name of a module in a package
 
     def factory(self, target: str) -> str:
@@ -74,7 +75,7 @@ def origin_of(folder: Path) -> Origin:
     """What was noted beside the weights in a folder; nothing, where it is damaged or of another account."""
     try:
         held = read_json(folder / FILE)
-        found = Origin(held["data"], held["checkpoint"], tuple(held["code"]))
+        found = Origin(held["data"], held["checkpoint"], held.get("extra"), tuple(held["code"]))
         is_ours = hmac.compare_digest(str(held["signature"]), _signature(found, folder.name))
     except (OSError, ValueError, KeyError, TypeError):
         return Origin()
@@ -94,7 +95,10 @@ def note_origin(folder: Path, origin: Origin) -> None:
 
 
 def _signature(origin: Origin, name: str) -> str:
-    return hmac.digest(_key(), canonical([name, asdict(origin)]).encode(), "sha256").hex()
+    held = asdict(origin)
+    if origin.extra is None:  # notes of before have no such entry
+        del held["extra"]
+    return hmac.digest(_key(), canonical([name, held]).encode(), "sha256").hex()
 
 
 def _key() -> bytes:

@@ -40,6 +40,7 @@ def note_training(spec: TrainSpec, folder: Path) -> None:
     origin = Origin(
         data=absolute(spec.data) if prefix in PREFIXES else None,
         checkpoint=_weights(spec),
+        extra=absolute(spec.extra.source) if spec.extra is not None and spec.extra.source else None,
         code=tuple(dict.fromkeys(map(_place, spec.given_code))),
     )
     if origin != Origin() and folder.is_dir():

@@ -269,6 +269,42 @@ _CIFAR10 = _named(
             peak=0.5,
             select="last",
         ),
+        "lbgat": _published(
+            "LBGAT, released script, which is for CIFAR-100: drops at 76 and 91, counted from 1; its first "
+            "epoch is at 0.02, here at 0.1",
+            **_drops(75, 90, of=100),
+            select="last",
+        ),
+        "ikl_at": _published(
+            "IKL, released script for CIFAR-10: the radius rises to the end; weights are averaged after each "
+            "epoch by 0.9, here after each of its 391 steps by the root of that",
+            learning_rate=0.2,
+            weight_decay=5e-4,
+            schedule="cosine",
+            eps_warmup=1.0,
+            ema_decay=0.99973,
+            select="last",
+        ),
+        "score": _published(
+            "SCORE, released example for CIFAR-10, 0.7 of each batch generated (--extra); its momentum moves "
+            "from 0.95 to 0.85 and back, here it is 0.9",
+            epochs=400,
+            batch_size=512,
+            learning_rate=0.2,
+            nesterov=True,
+            weight_decay=5e-4,
+            decayed="kernels",
+            schedule="one_cycle",
+            peak=0.025,
+            ema_decay=0.995,
+        ),
+        "free_at": _published(
+            "Free adversarial training, released code for CIFAR-10 (replays=8): 80 thousand steps of 128, "
+            "each replay is one",
+            epochs=205,
+            decayed="kernels",
+            select="last",
+        ),
     }
 )
 _CIFAR100 = _named(
@@ -283,6 +319,21 @@ _CIFAR100 = _named(
         ),
         "awp": replace(_CIFAR10["awp"], source="AT-AWP, released code for CIFAR-100"),
         "trades_awp": replace(_CIFAR10["trades_awp"], source="TRADES-AWP, released code for CIFAR-100"),
+        "lbgat": replace(
+            _CIFAR10["lbgat"],
+            source="LBGAT, released script for CIFAR-100: drops at 76 and 91, counted from 1; its first "
+            "epoch is at 0.02, here at 0.1",
+        ),
+        "ikl_at": replace(
+            _CIFAR10["ikl_at"],
+            source="IKL, released script for CIFAR-100: the radius rises to the end; weights are averaged "
+            "after each epoch by 0.9, here after each of its 391 steps by the root of that",
+        ),
+        "free_at": replace(
+            _CIFAR10["free_at"],
+            source="Free adversarial training, released code for CIFAR-100 (replays=8): 80 thousand steps of "
+            "128, each replay is one",
+        ),
         "ensemble": _MEMBERS,
     }
 )
@@ -336,10 +387,35 @@ _MNIST = _named(
             select="last",
             **{**_ADAM, "schedule": "triangle", "peak": 0.4},
         ),
+        "ensemble_at": _published(
+            "Ensemble adversarial training, released code for MNIST",
+            epochs=12,
+            batch_size=64,
+            learning_rate=1e-3,
+            select="last",
+            **_ADAM,
+        ),
+    }
+)
+_IMAGENET = _named(
+    {
+        "free_at": _published(
+            "Free adversarial training, released code for ImageNet: 23 epochs of 4 replays, each of which is "
+            "one here; drops after 8 and 16",
+            **_drops(32, 64, of=92),
+            batch_size=256,
+            weight_decay=1e-4,
+            select="last",
+        ),
     }
 )
 
-_OWN: Mapping[str, Mapping[str, Recipe]] = {"cifar10": _CIFAR10, "cifar100": _CIFAR100, "mnist": _MNIST}
+_OWN: Mapping[str, Mapping[str, Recipe]] = {
+    "cifar10": _CIFAR10,
+    "cifar100": _CIFAR100,
+    "imagenet": _IMAGENET,
+    "mnist": _MNIST,
+}
 """data set -> defense -> the schedule that its publication has for it."""
 
 _COLOUR = ("cifar10", "cifar100", "svhn", "tiny_imagenet", "imagenet")

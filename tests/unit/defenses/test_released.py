@@ -27,9 +27,13 @@ from defenses.awp import Perturbation
 from defenses.bilateral import Bilateral
 from defenses.fast_at import FGSM_RS, N_FGSM
 from defenses.feature_scattering import FeatureScattering, scattering
+from defenses.free_at import Perturbed
+from defenses.ikl_at import IklAt
+from defenses.lbgat import Lbgat
 from defenses.losses import soft_cross_entropy
 from defenses.mart import Mart
 from defenses.pgd_at import PgdAt
+from defenses.score import Score
 from defenses.tla import Tla
 from defenses.trades import Trades
 
@@ -73,11 +77,16 @@ def learnt(terms: Any) -> float:
     return loss.item()
 
 
-def trades() -> dict[str, list[float]]:
-    defense, net, x = Trades(beta=6, **THREE), Formula(), images()
+def of_pairs(defense: Any, *more: Tensor) -> dict[str, list[float]]:
+    """Of a defense whose attack leaves the clean logits, and whose loss takes clean and adversarial ones."""
+    net, x = Formula(), images()
     x_adv = attacked(defense, net(x).detach())
-    loss = learnt(defense.terms(net(x), net(x_adv), Y))
+    loss = learnt(defense.terms(net(x), net(x_adv), Y, *more))
     return {"inner attack": pixels(x_adv), "loss": [loss], "gradient": of_both(net)}
+
+
+def trades() -> dict[str, list[float]]:
+    return of_pairs(Trades(beta=6, **THREE))
 
 
 def mart() -> dict[str, list[float]]:
@@ -168,6 +177,34 @@ def n_fgsm() -> dict[str, list[float]]:
     return {"inner attack": pixels(attacked(N_FGSM, Y))}
 
 
+def lbgat() -> dict[str, list[float]]:
+    defense, net, guide, x = Lbgat(beta=6, **THREE), Formula(), Formula(1.5), images()
+    x_adv = attacked(defense, net(x).detach())
+    loss = learnt(defense.terms(net(x_adv), net(x), guide(x), Y))
+    return {"inner attack": pixels(x_adv), "loss": [loss], "gradient": of_both(net) + of_weights(guide)[:4]}
+
+
+def ikl_at() -> dict[str, list[float]]:
+    return of_pairs(IklAt(**THREE), wave(4, 4, pace=1.4).softmax(1))
+
+
+def score() -> dict[str, list[float]]:
+    return of_pairs(Score(**THREE))
+
+
+def free_at() -> dict[str, list[float]]:
+    """Two minibatches, three replays of each, steps of 0.1; the perturbation afterwards, and each loss."""
+    net, perturbed, losses = Formula(), Perturbed(step_size=1 / 3), []
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    for x in [images()] * 3 + [images().flip(0)] * 3:
+        optimizer.zero_grad()
+        x_adv = perturbed.added(x, BUDGET, epoch=0)
+        losses.append(learnt({"adversarial": nn.functional.cross_entropy(net(x_adv), Y)}))
+        optimizer.step()
+    perturbed.added(x, BUDGET, epoch=0)  # moves by what the last pass got
+    return {"inner attack": pixels(perturbed.delta), "loss": losses, "gradient": of_both(net)}
+
+
 class Rehearsal:
     """The part of a context that AWP needs."""
 
@@ -202,7 +239,7 @@ OURS = {
     made.__name__: made
     for made in (
         *(trades, mart, agkd_bml, feature_scattering, ard, pgd_at, bilateral, tla, fast_at, n_fgsm),
-        *(at_awp, trades_awp),
+        *(at_awp, trades_awp, lbgat, ikl_at, score, free_at),
     )
 }
 
@@ -230,3 +267,32 @@ def test_other_forms_are_told_apart() -> None:
     clipped = attacked(FeatureScattering(clip_start=True), Formula()(images()).detach())
     assert pixels(clipped) != pytest.approx(held["feature_scattering", "inner attack"], abs=1e-3)
     assert pixels(attacked(FGSM_RS, Y)) != pytest.approx(held["fast_at", "inner attack on MNIST"], abs=1e-3)
+    free = attacked(Score(clip_start=False, **THREE), Formula()(images()).detach())
+    assert pixels(free) != pytest.approx(held["score", "inner attack"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "defense, cut",  # whether released code clamps its start before the first gradient
+    [
+        *((name, False) for name in ("trades", "mart", "lbgat", "ikl_at", "agkd_bml", "bilateral", "ard")),
+        *(("feature_scattering", False), ("score", True), ("fast_at", True)),
+    ],
+)
+def test_starts_are_cut_to_valid_pixels_where_released_code_cuts_them(defense: str, cut: bool) -> None:
+    seen: list[Tensor] = []
+
+    class Seen(Formula):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.detach())
+            return super().forward(x)
+
+    made: Any = parse_defense(defense, {}).defense
+    labels = (
+        Y if defense in ("mart", "ard", "fast_at", "agkd_bml", "bilateral") else Formula()(images()).detach()
+    )
+    attack_network(
+        Seen(), made._attack(), images(), labels, budget=BUDGET, generator=torch.Generator(), num_classes=4
+    )
+    inside = bool((seen[0] >= 0).all() and (seen[0] <= 1).all())
+    assert inside == made.clip_start == cut
+    assert not torch.equal(seen[0], images())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from fractions import Fraction
 from typing import Any
 
 import pytest
+import torch
 
 from bench.core.encoding import decode, encode, override
 from bench.data.catalog import CATALOG
@@ -14,7 +17,7 @@ from bench.errors import BadValue, UnknownName
 from bench.plan import Request, plan_training
 from bench.train.recipe import Recipe
 from bench.train.recipes import RECIPES, published, recipe
-from bench.train.schedule import learning_rate
+from bench.train.schedule import attack_strength, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,8 @@ def rates_by_epoch(found: Recipe, epochs: range) -> list[float]:
         ("cifar10", "feature_scattering", (61, 91)),
         ("cifar10", "agkd_bml", (101, 151)),
         ("cifar10", "bilateral", (101, 151)),
+        ("cifar100", "lbgat", (76, 91)),
+        ("imagenet", "free_at", (33, 65)),  # its own 9 and 17, each of four replays
     ],
 )
 def test_learning_rates_drop_in_the_epochs_of_the_released_scripts(
@@ -116,13 +121,32 @@ def test_steps_of_scripts_that_count_steps() -> None:
     assert (wong.optimizer, wong.batch_size, wong.epochs) == ("adam", 100, 10)
 
 
+def test_rates_that_fall_with_each_epoch_are_those_of_the_released_scripts_near_enough() -> None:
+    ikl = published("cifar10", "ikl_at")
+    theirs = [0.2 * 0.5 * (1 + math.cos(math.pi * epoch / 201)) for epoch in range(1, 201)]
+    assert rates_by_epoch(ikl, range(1, 201)) == pytest.approx(theirs, abs=1e-3)
+    assert ikl.ema_decay ** math.ceil(50_000 / ikl.batch_size) == pytest.approx(0.9, abs=1e-3)
+    assert [attack_strength(ikl, step, 200) for step in (0, 99, 199)] == [Fraction(1, 200), Fraction(1, 2), 1]
+    score = published("cifar10", "score")
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.2, momentum=0.9, nesterov=True)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, pct_start=0.025, total_steps=400)
+    for epoch in range(400):
+        assert learning_rate(score, epoch, 400) == pytest.approx(cycle.get_last_lr()[0], rel=1e-6)
+        optimizer.step()
+        if epoch < 399:
+            cycle.step()
+
+
 def test_the_last_epoch_is_kept_where_authors_keep_it_and_kernels_alone_decay_where_theirs_do() -> None:
     last = {"trades", "mart", "bilateral", "feature_scattering", "ard", "fast_at", "n_fgsm", "pgd_at"}
+    last |= {"lbgat", "ikl_at", "free_at"}
     assert all(published("cifar10", name).select == "last" for name in last)
     assert published("cifar10", "agkd_bml").select == published("cifar10", "awp").select == "best"
     every = ("agkd_bml", "trades", "mart", "pgd_at", "tla", "bilateral", "ard", "awp")
+    every += ("lbgat", "ikl_at", "score", "free_at")
     kernels = {name for name in every if published("cifar10", name).decayed == "kernels"}
-    assert kernels == {"pgd_at", "tla", "bilateral"}
+    assert kernels == {"pgd_at", "tla", "bilateral", "score", "free_at"}
 
 
 def test_unknown_names_get_a_suggestion() -> None:
@@ -141,6 +165,8 @@ def test_paper_is_the_schedule_of_the_defenses_own_publication() -> None:
     for defense in ("trades", "mart", "feature_scattering", "tla", "bilateral", "ard", "tla_from_at"):
         found = plan_training(Request(defense, data="cifar10", recipe="paper")).recipe
         assert found.name == f"paper_{defense}"
+    for data, defense in (("cifar100", "lbgat"), ("imagenet", "free_at"), ("mnist", "ensemble_at")):
+        assert plan_training(Request(defense, data=data, recipe="paper")).recipe == published(data, defense)
     for variant, owner in (("m_pgd", "alp"), ("agkd_bml_released", "agkd_bml"), ("tla_sa", "tla")):
         found = plan_training(Request(variant, data="cifar10", recipe="paper")).recipe
         assert found.name == f"paper_{owner}"
