@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-SHARE, IMAGES = 0.002, 1.0
-"""What may be expected where that is good enough: so much of all examples, or so many of them."""
+SHARE = 0.005
+"""So much of all examples may be in doubt where that is good enough: 600 without a sign can say so."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Missed:
         return min(self.met * most(self.alone, self.met), self.met - self.broke)
 
     def settled(self, n: int) -> bool:
-        """Whether no more than 0.2 points of n examples, or one example, are expected to be missing."""
-        return min(self.alone, self.met - self.broke) <= max(IMAGES, SHARE * n)
+        """Whether it is said with 95 % confidence that at most half a point of n examples is missing."""
+        return self.at_most <= SHARE * n
 
 
 def missed(broke: Sequence[NDArray[np.bool_]], met: int) -> Missed:

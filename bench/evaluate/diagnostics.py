@@ -21,7 +21,7 @@ SLACK = 0.01
 
 ONE_STEP, ITERATIVE = ("fgsm", "noise"), ("pgd", "cw", "apgd", "mi_fgsm")
 AT_LEAST = 3
-"""Examples that random search must break alone, besides SLACK of what it met, before gradients are blamed."""
+"""Examples that must fall so, besides SLACK of what was met, before gradients are blamed: one may be luck."""
 
 QUERYING = ("square", "nes", "simba", "hop_skip_jump", "rays", "transfer")
 
@@ -80,10 +80,10 @@ def from_order(outcomes: Mapping[str, Outcomes], classes: int, of_others: bool =
 
 
 def from_gates(gates: Iterable[str], outcomes: Mapping[str, Outcomes]) -> Iterable[Finding]:
-    """Where a probe broke what a sure attack had left: gradients from the clean image mislead."""
+    """Where a probe broke much that a sure attack had left: gradients from the clean image mislead."""
     for name in gates:
         probed, broke = broken_by(name, outcomes) if name in outcomes else (0, 0)
-        if broke:
+        if broke >= AT_LEAST and broke > SLACK * probed:
             detail = f"{name} breaks {broke} of {probed} examples that the steps before it left"
             yield Finding("gradients-mislead", "warn", detail)
 

@@ -225,6 +225,8 @@ def test_teacher_and_student_are_both_looked_at(bench, tmp_path):
     assert figures["attention"]["teacher"] == figures["weights"]["parents"]["teacher"]
     assert figures["training"]["terms"] == [
         "smoothed",
+        "mart_margin",
+        "mart_robust",
         "attention_forward",
         "attention_backward",
         "triplet",

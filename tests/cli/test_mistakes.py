@@ -377,7 +377,7 @@ def test_a_training_state_of_another_run_is_refused(bench, tmp_path):
     [
         ("show data digts", ["'digts'", "did you mean 'digits'?"]),
         ("show defense pgdat", ["'pgdat'", "did you mean 'pgd_at'?"]),
-        ("show recipe mnist papr", ["'papr'", "did you mean 'paper'?"]),
+        ("show recipe mnist papr", ["'papr'", "did you mean 'paper"]),
         ("show record gone", ["'gone'", "bench list runs"]),
         ("board gone", ["'gone'", "bench list runs"]),
         ("board --format tabel", ["'tabel'", "'table'"]),

@@ -205,7 +205,7 @@ HONEST = (
         of="pgd_at",
         eps=WITH_ROOM,
     ),
-    _cheat("honest_and_sure", "none: logits five times as large", HARMLESS, of="pgd_at", eps=WITH_ROOM),
+    _cheat("honest_and_sure", "none: logits twice as large", HARMLESS, of="pgd_at", eps=WITH_ROOM),
     _plain("pooling", "convolutions and average pooling"),
     _plain("layer_norm", "LayerNorm and GELU"),
     _plain("group_norm", "convolutions and GroupNorm"),
@@ -451,6 +451,7 @@ BROKEN = (
         "refuses whatever is doubtful, a good part of the clean images too",
         TRAMER,
         "refuses-clean-images",
+        also=("silent-success", "black-box-beats-white-box"),  # what Square raises further, it refuses
         more=(AWARE,),
     ),
     _cheat(

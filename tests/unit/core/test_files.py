@@ -118,6 +118,7 @@ OWN = {
     "bench/cli/doctor.py": "files of installed packages",
     "bench/check.py": "what the check has trained",
     "bench/train/memory.py": "what is in memory",
+    "bench/records/beside.py": "the tables beside the defenses",
     "bench/train/lookalike.py": "what weights_file.py has opened before",
     "bench/studies/shift/corruptions.py": "what is in memory",
 }
