@@ -162,7 +162,7 @@ def _of_results(folder: Path) -> Iterator[Reader]:
     spec = ((run / "spec.json").read_bytes(),)
     yield Reader("spec.json of a run", spec, mutate.of_json, _spec)
     yield Reader(
-        "sweep", (_SWEEP,), mutate.of_text, lambda path: every_point(read_blocks(path)), ending=".toml"
+        "sweep", (_SWEEP,), mutate.of_bytes, lambda path: every_point(read_blocks(path)), ending=".toml"
     )
 
 
