@@ -1,9 +1,9 @@
 """An adversarial-robustness benchmark for defenses, and for those who must believe their numbers.
 
-From Python: `evaluate` attacks a network that a program holds, `run` does what the command `bench run` does,
-`attack` gives adversarial images; `compare`, `board` and `load_records` read results. Whatever a caller can
-get wrong is a `bench.errors.BenchError`, one sentence that says what to type. Nothing is imported before it
-is needed.
+From Python: `evaluate` attacks a network that a program holds, `run` and `sweep` do what the commands of
+these names do, `attack` gives adversarial images; `compare`, `board` and `load_records` read results.
+Whatever a caller can get wrong is a `bench.errors.BenchError`, one sentence that says what to type. Nothing
+is imported before it is needed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from bench import errors as errors
     from bench.interface.result import Given, Result, Results, SuiteResults
     from bench.interface.shown import Shown
+    from bench.interface.sweep import SweepResults
 
 __version__ = "0.1.0"
 
 import_module("bench.errors")
-import_module("bench.evaluate")  # the room of that name, now, so that the name below stays the function's
+for _room in (
+    "evaluate",
+    "sweep",
+):  # the rooms of these names, now, so that the names below stay the functions'
+    import_module(f"bench.{_room}")
 
 
 def evaluate(
@@ -170,6 +175,86 @@ def run(
         init=init,
         extra=extra,
         extra_share=None if extra_share is None else str(extra_share),
+        store=store,
+        data_root=data_root,
+        device=device,
+        devices=devices,
+        batch_size=batch_size,
+        compiled=compiled,
+        workers=workers,
+        no_evidence=no_evidence,
+        rerun=rerun,
+        accept_stale=accept_stale,
+        offline=offline,
+        progress=progress,
+    )
+    return found
+
+
+def sweep(
+    file: str | Path | None = None,
+    *,
+    defense: str | Sequence[str] | None = None,
+    suite: str | Sequence[str] | None = None,
+    seed: int | Sequence[int] | None = None,
+    data: str | Sequence[str] | None = None,
+    norm: str | Sequence[str] | None = None,
+    eps: str | float | Fraction | Sequence[str | float | Fraction] | None = None,
+    arch: str | Sequence[str] | None = None,
+    recipe: str | Sequence[str] | None = None,
+    train_eps: str | float | Fraction | Sequence[str | float | Fraction] | None = None,
+    examples: int | str | None = None,
+    checkpoint: str | None = None,
+    surrogate: str | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    init: str | Path | None = None,
+    extra: str | None = None,
+    extra_share: str | float | None = None,
+    settings: Mapping[str, object] | None = None,
+    store: str | Path | None = None,
+    data_root: str | Path | None = None,
+    device: str | None = None,
+    devices: int | None = None,
+    batch_size: int | None = None,
+    compiled: bool = False,
+    workers: int | None = None,
+    no_evidence: bool = False,
+    rerun: bool = False,
+    accept_stale: bool = False,
+    offline: bool = False,
+    progress: bool = True,
+) -> SweepResults:
+    """Run every combination of defenses, suites, seeds and more, as `bench sweep` does, to the same records.
+
+    `file` is a TOML file of axes (docs/sweep.md); or the axes are given here, each as one value or a list:
+    `bench.sweep(defense=["pgd_at", "trades"], seed=[0, 1, 2])`. All else is the same for all runs, and as in
+    `run`. The result is the sequence of the runs' results, with `.table`, and `.failures` of those that have
+    no worst case: one that fails stops no other.
+
+    Raises:
+        bench.errors.BenchError: what the command would say before it computes anything.
+    """
+    found: SweepResults = _interface("sweep").sweep(
+        file,
+        defense=defense,
+        suite=suite,
+        seed=seed,
+        data=data,
+        norm=norm,
+        eps=eps,
+        arch=arch,
+        recipe=recipe,
+        train_eps=train_eps,
+        examples=examples,
+        checkpoint=checkpoint,
+        surrogate=surrogate,
+        resize=resize,
+        crop=crop,
+        init=init,
+        extra=extra,
+        extra_share=None if extra_share is None else str(extra_share),
+        settings=settings,
         store=store,
         data_root=data_root,
         device=device,

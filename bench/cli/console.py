@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import click
@@ -94,6 +96,16 @@ class Console:
             console=self._terminal,
             transient=True,
         )
+
+
+@contextmanager
+def tidy(progress: Progress) -> Iterator[None]:
+    """What is drawn within is taken down at the end, so that an error starts on a clean line."""
+    try:
+        yield
+    finally:
+        if isinstance(progress, Console):
+            progress.close()
 
 
 def _is_notebook(stream: object) -> bool:

@@ -17,6 +17,7 @@ import click
 
 from bench import __version__
 from bench.cli.options import Commands
+from bench.core.disk import FAILING, FULL
 from bench.core.files import IsNotRegular
 from bench.core.imports import one_file_each
 from bench.core.text import one_line
@@ -25,6 +26,7 @@ from bench.studies.table import studies
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("bench.cli.run:run", "Train a defense, attack it with a suite, print the table."),
+    "sweep": ("bench.cli.sweep:sweep", "Many runs, defenses x suites x seeds and more, in one table."),
     "train": ("bench.cli.train:train", "Train a defense and keep its weights."),
     "list": ("bench.cli.list_:list_", "Defenses, attacks, suites, data, architectures, recipes, runs."),
     "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Stopped as stop:
         _fail(f"stopped by {stop}; the same command goes on from where it stopped", 128 + stop.number)
     except OSError as error:
-        if error.errno in _FULL:  # told by a write, which knows no name
+        if error.errno in FULL:  # told by a write, which knows no name
             _fail(
                 f"the disk is full ({error.strerror}), expected room for what is written; what is stored is "
                 "whole, and the same command goes on from there",
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             )
         if isinstance(error, IsNotRegular):
             _fail(f"{str(error.filename)!r} cannot be used ({error.strerror}), expected another path", USAGE)
-        if error.errno in _FAILING:
+        if error.errno in FAILING:
             where = f" at {str(error.filename)!r}" if error.filename else ""
             _fail(
                 f"the file system failed{where} ({error.strerror}), expected one that reads and writes; what "
@@ -169,10 +171,6 @@ class LazyGroup(Commands):
 def bench() -> None:
     """Measure how robust defenses of image classifiers are, and doubt the numbers."""
 
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-_FAILING = {errno.EIO, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO}
 
 _UNWRITABLE = {
     errno.EACCES,

@@ -111,14 +111,14 @@ def answered(words: Mapping[str, Any], how: Options) -> list[Record]:
     if len(answers) == len(asked):
         require_one_ground((a.record.suite, a.record.data, a.record.examples) for a in answers)
         return [_told_again(answer, how) for answer in answers]
-    specs = [_planned(one.words) for one in asked]
+    specs = [planned(one.words) for one in asked]
     require_one_ground((spec.suite.id, spec.training.data, spec.suite.examples) for spec in specs)
     if len(specs) == 1:
-        return [_computed(asked[0], specs[0], how)]
+        return [asked[0].computed(specs[0], how)]
     found = []
     for place, (one, spec) in enumerate(zip(asked, specs, strict=True), 1):
         how.progress.say(f"suite {place} of {len(specs)}: {spec.suite.id}")
-        found.append(_told_again(one.answer, how) if one.answer else _computed(one, spec, how))
+        found.append(_told_again(one.answer, how) if one.answer else one.computed(spec, how))
         how.progress.say(came_to(found[-1]))
     return found
 
@@ -136,6 +136,9 @@ class _Asked:
         question = _question(words)
         answer = None if question is None or how.stale == "rerun" else question.answer(how.store)
         return cls(words, question, answer)
+
+    def computed(self, spec: RunSpec, how: Options) -> Record:
+        return computed(self.words, spec, how, self.question)
 
 
 def _question(words: Mapping[str, Any]) -> Question | None:
@@ -159,7 +162,7 @@ def _told_again(answer: Answer, how: Options) -> Record:
     return answer.record
 
 
-def _planned(words: Mapping[str, Any]) -> RunSpec:
+def planned(words: Mapping[str, Any]) -> RunSpec:
     """What will be done for the words of one run."""
     from bench.cli.requests import as_request
 
@@ -170,9 +173,10 @@ def _planned(words: Mapping[str, Any]) -> RunSpec:
     return plan_run(request)
 
 
-def _computed(asked: _Asked, spec: RunSpec, how: Options) -> Record:
-    """The record of the planned run, and a note of what it answers."""
-    words, question = asked.words, asked.question
+def computed(
+    words: Mapping[str, Any], spec: RunSpec, how: Options, question: Question | None = None
+) -> Record:
+    """The record of the planned run, and a note of the question that it answers, if there is one."""
     said = list(_worth_saying(spec, words["surrogate"] is not None))
     for sentence in said:
         how.progress.say(sentence)

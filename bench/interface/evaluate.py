@@ -13,17 +13,19 @@ from typing import Any
 
 import torch
 
+from bench.cli.console import tidy
 from bench.cli.requests import as_options, as_request
 from bench.cli.run import answered
 from bench.cli.run import run as command
 from bench.cli.suites import require_one_ground
+from bench.cli.words import words_of
 from bench.data import memory as arrays
 from bench.data.load import load
 from bench.data.memory import HeldArrays
 from bench.errors import BadData, BadValue
 from bench.interface.given import arrays_of, first_images, name_of, network_of
 from bench.interface.result import Result, SuiteResults
-from bench.interface.words import progress_of, radius, settings_of, tidy, words_of
+from bench.interface.words import progress_of, radius, settings_of
 from bench.plan import RunSpec, plan_run
 from bench.runner.options import pick_device
 from bench.runner.run import run as compute

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.cli.console import tidy
 from bench.core.json_file import parse_json
 from bench.errors import BadData
 from bench.interface.shown import Shown
-from bench.interface.words import tidy
 from bench.records.evidence import images
 from bench.records.record import Interval, Record
 from bench.report.frame import frame

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bench.core.paired import holm
 from bench.records.record import Record
+from bench.report.over_seeds import OverSeeds
 from bench.report.significance import Pair, pairs
 
 Held = NDArray[np.bool_]
@@ -49,8 +50,7 @@ class Method:
         each = ", ".join(f"{value:.1f}" for value in values)
         if len(values) < 2:
             return f"{each} (one seed)"
-        spread = statistics.stdev(values)
-        return f"{statistics.mean(values):.1f} ± {spread:.1f} ({len(values)} seeds: {each})"
+        return f"{OverSeeds.of([value / 100 for value in values])} ({len(values)} seeds: {each})"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from bench.core.paired import Difference
 from bench.core.text import in_a_spreadsheet, one_line
 from bench.records.record import Balanced, Interval
 from bench.report.layout import drawn, fold, least, rooms_of, total
+from bench.report.over_seeds import OverSeeds
 
 
 class ColumnKind(Enum):
@@ -41,7 +42,7 @@ WEB = ("https://", "http://")
 
 _THREE = (ColumnKind.INTERVAL, ColumnKind.DIFFERENCE)  # value, low, high in CSV
 
-Cell = str | int | float | Interval | Balanced | Difference | Marked | None
+Cell = str | int | float | Interval | Balanced | Difference | OverSeeds | Marked | None
 """None is shown as a dash and is an empty field in CSV; a float among intervals is a share without one."""
 
 
@@ -191,6 +192,8 @@ def read_cell(column: TableColumn, cell: Cell) -> str:
         return percent(cell)
     if isinstance(cell, Difference):
         return points(cell)
+    if isinstance(cell, OverSeeds):
+        return str(cell)
     if isinstance(cell, Marked):
         return one_line(f"{cell.text}{cell.mark}")
     if isinstance(cell, str):
@@ -228,9 +231,16 @@ def _values(table: Table, row: tuple[Cell, ...]) -> list[str | int | float | Non
         if isinstance(cell, (Interval, Balanced, Difference)):
             found += [cell.value, cell.low, cell.high]
         else:
-            found.append(cell.text if isinstance(cell, Marked) else cell)
+            found.append(_plain_value(cell))
             found += [None, None] if column.kind in _THREE else []
     return found
+
+
+def _plain_value(cell: str | int | float | OverSeeds | Marked | None) -> str | int | float | None:
+    """What CSV has of a cell without bounds: of several seeds their mean, without the deviation."""
+    if isinstance(cell, Marked):
+        return cell.text
+    return cell.value if isinstance(cell, OverSeeds) else cell
 
 
 def _escaped(column: TableColumn, cell: Cell) -> str:

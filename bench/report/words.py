@@ -25,6 +25,7 @@ ROOMS = {
     "suites": "Suites",
     "plan.py": "Plans",
     "runner": "Runs",
+    "sweep": "Sweeps",
     "studies": "Studies",
     "audit": "The audit",
     "report": "Tables and figures",

@@ -92,7 +92,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "told"),
     [
         (["lst"], "did you mean 'list'?"),
-        (["quux"], "expected one of run, train"),
+        (["quux"], "expected one of run, sweep, train"),
         (["list", "--jsn"], "--json"),
         (["list", "defences"], "expected one of defenses"),
         (["show", "siute", "smoke"], "did you mean 'suite'?"),

@@ -42,7 +42,8 @@ READERS = (
     *("record", "record of transfer", "record of curve", "record of detect", "record of shift"),
     *("record of diagnose", "record of certify", "arrays of detect", "arrays of diagnose"),
     *("arrays of certify", "spec", "cell", "examples", "evidence"),
-    *("training.json", "spec.json of weights", "origin", "spec.json of a run", "npz", "pt", "npy images"),
+    *("training.json", "spec.json of weights", "origin", "spec.json of a run", "sweep"),
+    *("npz", "pt", "npy images"),
     *("npy labels", "idx", "idx.gz", "p.png", "p.jpg", "p.bmp", "p.webp", "p.tif", "p.ppm", "grey.png"),
     *(
         "palette.png",

@@ -60,6 +60,7 @@ FOLDERS = ("", ".", "gone/x", "pipe", "few.npz", "few.npz/x", "~nobody_here/x", 
 
 BEGIN: dict[str, tuple[str, ...]] = {
     "run": ("--defense", "standard", "--suite", "smoke"),
+    "sweep": ("--defense", "standard", "--suite", "smoke"),
     "train": ("--defense", "standard"),
     "ablate": ("agkd_bml",),
     "transfer": ("standard", "pgd_at"),

@@ -35,6 +35,8 @@ from bench.records.record import to_json
 from bench.records.store import RunFolder, read_examples, read_record
 from bench.runner.stale import _note
 from bench.studies.table import studies
+from bench.sweep.axes import every_point
+from bench.sweep.file import read_blocks
 from bench.train.checkpoints import Checkpoints, load_weights
 from bench.train.weights_file import load_foreign
 from fuzzing import genuine, mutate
@@ -98,6 +100,20 @@ def check_sentence(text: str) -> None:
     assert text.isprintable(), f"no letters: {text!r}"
 
 
+_SWEEP = b"""seed = [0, 1]
+examples = 20
+[set]
+recipe.epochs = [1, 2]
+[[sweep]]
+defense = ["standard", "pgd_at[steps=3]"]
+suite = "smoke"
+eps = [0.1, "8/255"]
+[[sweep]]
+defense = "trades"
+set.defense.beta = 6.0
+"""
+
+
 def readers(folder: Path) -> dict[str, Reader]:
     """All of them, for the genuine files in a folder, by name."""
     found = [*_of_results(folder), *_of_data(folder), *_of_weights(folder), *_of_texts(folder), *_of_words()]
@@ -145,6 +161,9 @@ def _of_results(folder: Path) -> Iterator[Reader]:
     yield Reader("origin", ((model / "origin.json").read_bytes(),), mutate.of_json, _origin)
     spec = ((run / "spec.json").read_bytes(),)
     yield Reader("spec.json of a run", spec, mutate.of_json, _spec)
+    yield Reader(
+        "sweep", (_SWEEP,), mutate.of_bytes, lambda path: every_point(read_blocks(path)), ending=".toml"
+    )
 
 
 def _of_data(folder: Path) -> Iterator[Reader]:

@@ -1,0 +1,1 @@
+"""Many runs in one command: which, in what order, and one table of them."""
