@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 import_module("bench.errors")
-for _room in (
-    "evaluate",
-    "sweep",
-):  # the rooms of these names, now, so that the names below stay the functions'
-    import_module(f"bench.{_room}")
+import_module("bench.evaluate")  # the room of that name, now, so that the name below stays the function's
 
 
 def evaluate(

@@ -13,14 +13,14 @@ from bench.cli import options
 from bench.cli.console import tidy
 from bench.core.text import listed, one_line
 from bench.errors import BadValue
-from bench.sweep.axes import AXES, FIXED, SET, every_point, told_of
+from bench.sweeps.axes import AXES, FIXED, SET, every_point, told_of
 
 if TYPE_CHECKING:  # a mistake is told before torch is loaded
     from bench.runner.options import Options
-    from bench.sweep.axes import SweepPoint
-    from bench.sweep.cost import SweepCost
-    from bench.sweep.plan import SweepJob, SweepPlan
-    from bench.sweep.runs import SweepRun
+    from bench.sweeps.axes import SweepPoint
+    from bench.sweeps.cost import SweepCost
+    from bench.sweeps.plan import SweepJob, SweepPlan
+    from bench.sweeps.runs import SweepRun
 
 DECIDING = (*AXES, *FIXED, "settings")
 """The options that say what runs; with a file, it alone says that."""
@@ -124,7 +124,7 @@ def planned_sweep(words: Mapping[str, Any], how: Options) -> SweepPlan:
             typed.append(words_of(run, {**shared, **point.words, "settings": _settings(words, point)}))
             _require_one_suite(typed[-1])
 
-    from bench.sweep.plan import plan_sweep
+    from bench.sweeps.plan import plan_sweep
 
     return plan_sweep([_job(*pair) for pair in zip(points, typed, strict=True)], how)
 
@@ -138,7 +138,7 @@ def swept(plan: SweepPlan, how: Options) -> list[SweepRun]:
     from bench.cli.run import computed
     from bench.runner.options import pick_device
     from bench.runner.weights import fit
-    from bench.sweep.walk import walk
+    from bench.sweeps.walk import walk
 
     for line in _told(plan, how):
         how.progress.say(line)
@@ -161,14 +161,14 @@ def shown(runs: Sequence[SweepRun], shape: str) -> str:
     """The table of a sweep as it is printed: table, markdown, csv or json."""
     from bench.cli.board import width
     from bench.report.render import terminal
-    from bench.sweep.table import FORMS, sweep_table
+    from bench.sweeps.table import FORMS, sweep_table
 
     return terminal(sweep_table(runs), width()) if shape == "table" else FORMS[shape][1](runs)
 
 
 def _blocks(words: Mapping[str, Any]) -> list[tuple[str, Mapping[str, object]]]:
     """The blocks of the file, or the one that the options make."""
-    from bench.sweep.file import read_blocks
+    from bench.sweeps.file import read_blocks
 
     usual = {option.name: option.default for option in sweep.params}
     given = [name for name in DECIDING if words.get(name) not in (None, (), usual.get(name))]
@@ -205,7 +205,7 @@ def _require_one_suite(words: Mapping[str, Any]) -> None:
 
 def _job(point: SweepPoint, words: Mapping[str, Any]) -> SweepJob:
     from bench.cli.run import planned, typed
-    from bench.sweep.plan import SweepJob
+    from bench.sweeps.plan import SweepJob
 
     (suite,) = words["suite"] or (None,)
     with told_of(point.place):
@@ -215,7 +215,7 @@ def _job(point: SweepPoint, words: Mapping[str, Any]) -> SweepJob:
 
 def _told(plan: SweepPlan, how: Options) -> list[str]:
     """A plan in a few sentences: what there is, what is done, and what the rest may cost."""
-    from bench.sweep.cost import cost_of
+    from bench.sweeps.cost import cost_of
 
     todo, left = len(plan.open_jobs), len(plan.to_train)
     lines = [
@@ -232,7 +232,7 @@ def _told(plan: SweepPlan, how: Options) -> list[str]:
 
 
 def _told_cost(cost: SweepCost) -> list[str]:
-    from bench.sweep.walk import in_words
+    from bench.sweeps.walk import in_words
 
     whole = f", and {_count(cost.whole, 'run')} of whole test sets" if cost.whole else ""
     lines = [f"to attack: {cost.queries:,} examples x columns{whole}"]
@@ -256,7 +256,7 @@ def _told_plan(plan: SweepPlan, how: Options, as_json: bool) -> str:
     """What --dry-run prints: the sentences, and a row for each run."""
     from bench.cli.board import width
     from bench.report.render import terminal
-    from bench.sweep.table import plan_json, plan_table
+    from bench.sweeps.table import plan_json, plan_table
 
     told, runs = _told(plan, how), [job.run for job in plan.jobs]
     states = [_state(plan, job) for job in plan.jobs]
@@ -274,7 +274,7 @@ def _state(plan: SweepPlan, job: SweepJob) -> str:
 
 def _write(runs: Sequence[SweepRun], out: Path) -> None:
     from bench.records.store import write_atomically
-    from bench.sweep.table import FORMS
+    from bench.sweeps.table import FORMS
 
     for name, text in FORMS.values():
         write_atomically(out / name, text(runs).encode())

@@ -15,8 +15,8 @@ from bench.cli.words import words_of
 from bench.interface.result import Result, Results
 from bench.interface.shown import Shown
 from bench.interface.words import progress_of, radius, settings_of
-from bench.sweep.runs import SweepRun
-from bench.sweep.table import sweep_table
+from bench.sweeps.runs import SweepRun
+from bench.sweeps.table import sweep_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)

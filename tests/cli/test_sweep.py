@@ -21,8 +21,8 @@ from bench.cli.sweep import DECIDING
 from bench.cli.sweep import sweep as command
 from bench.errors import BadValue
 from bench.records.store import read_record
-from bench.sweep.axes import points_of
-from bench.sweep.file import blocks_of
+from bench.sweeps.axes import points_of
+from bench.sweeps.file import blocks_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -166,8 +166,8 @@ def test_mean_and_deviation_are_those_of_the_records(sweep, linear, tmp_path):
 def test_the_mean_of_seeds_that_differ(genuine):
     """From records that say 41.2, 45.1 and 38 %: by hand, a mean of 41.43 and a deviation of 3.56 points."""
     from bench.report.render import csv, markdown
-    from bench.sweep.runs import SweepRun
-    from bench.sweep.table import sweep_table
+    from bench.sweeps.runs import SweepRun
+    from bench.sweeps.table import sweep_table
 
     records = [genuine(seed=seed, worst=worst) for seed, worst in enumerate((412, 451, 380))]
     runs = [
@@ -190,8 +190,8 @@ def test_the_mean_of_seeds_that_differ(genuine):
 
 def test_suites_of_other_numbers_of_examples_have_no_worst_case_in_common(genuine):
     from bench.report.render import markdown
-    from bench.sweep.runs import SweepRun
-    from bench.sweep.table import sweep_table
+    from bench.sweeps.runs import SweepRun
+    from bench.sweeps.table import sweep_table
 
     one, other = genuine(suite="whitebox@1"), genuine(suite="blackbox@1")
     few = dataclasses.replace(other, examples=other.examples // 2)
@@ -243,7 +243,7 @@ def test_the_guess_is_the_mean_of_what_was_measured(linear, linear_data, tmp_pat
     from bench.cli.sweep import planned_sweep
     from bench.cli.words import words_of
     from bench.records.seal import seal, sealed, unsealed
-    from bench.sweep.cost import cost_of
+    from bench.sweeps.cost import cost_of
 
     store = tmp_path / "runs"
     given = {"data": linear_data, "eps": "1/20", "examples": "30", "suite": "smoke", "store": store}

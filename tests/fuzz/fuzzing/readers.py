@@ -35,8 +35,8 @@ from bench.records.record import to_json
 from bench.records.store import RunFolder, read_examples, read_record
 from bench.runner.stale import _note
 from bench.studies.table import studies
-from bench.sweep.axes import every_point
-from bench.sweep.file import read_blocks
+from bench.sweeps.axes import every_point
+from bench.sweeps.file import read_blocks
 from bench.train.checkpoints import Checkpoints, load_weights
 from bench.train.weights_file import load_foreign
 from fuzzing import genuine, mutate

@@ -11,7 +11,7 @@ from bench.records.seal import sealed
 from bench.records.verdicts import held_in_all
 from bench.report.over_seeds import OverSeeds
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown
-from bench.sweep.runs import SweepRun, axes_of, rows_of_sweep, varied
+from bench.sweeps.runs import SweepRun, axes_of, rows_of_sweep, varied
 
 KIND, SCHEMA = "sweep", 1
 """What the JSON document says that it is."""

@@ -14,8 +14,8 @@ from bench.errors import BenchError
 from bench.plan import TrainSpec
 from bench.records.record import Record
 from bench.report.render import percent
-from bench.sweep.plan import SweepJob, SweepPlan, with_parents
-from bench.sweep.runs import SweepRun
+from bench.sweeps.plan import SweepJob, SweepPlan, with_parents
+from bench.sweeps.runs import SweepRun
 
 Train = Callable[[TrainSpec], object]
 Attack = Callable[[SweepJob], Record]

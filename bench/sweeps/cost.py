@@ -14,7 +14,7 @@ from bench.plan import RunSpec
 from bench.records.gathering import read_records
 from bench.records.record import Record
 from bench.records.store import Store
-from bench.sweep.plan import SweepPlan
+from bench.sweeps.plan import SweepPlan
 
 
 @dataclass(frozen=True)

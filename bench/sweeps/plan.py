@@ -15,8 +15,8 @@ from bench.errors import BadValue, StaleRecord
 from bench.plan import RunSpec, TrainSpec
 from bench.runner.options import Options
 from bench.runner.stale import stored_record
-from bench.sweep.axes import FIXED, SweepPoint
-from bench.sweep.runs import SweepRun
+from bench.sweeps.axes import FIXED, SweepPoint
+from bench.sweeps.runs import SweepRun
 from bench.train.recipes import LOADED
 
 
