@@ -41,6 +41,11 @@ def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
     return q * (1 + share) - 1
 
 
+def lead_of_all(logits: Tensor, y: Tensor) -> Tensor:
+    """log sum exp of the wrong logits minus that of y, [n]: the logit of 1 - p_y."""
+    return _wrong(logits, y).logsumexp(1) - _of(logits, y)
+
+
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """The difference of logits ratio: the margin over the gap between first and third logit, [n].
 

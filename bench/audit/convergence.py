@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from bench.api import Attack, Climb, Loss, Oracle, Trial
+from bench.attacks.losses import cross_entropy, lead_of_all
 from bench.attacks.streams import seeded
 from bench.audit.case import broken, kept, percent, unknown
 from bench.audit.examined import Examined, Undone
@@ -136,8 +138,17 @@ class _Watching:
 
     def climb(self, loss: Loss | None, x: Tensor, *labels: Tensor) -> Climb:
         answer = self._oracle.climb(loss, x, *labels)
-        self._watched.note(loss, x, labels, answer.loss)
+        self._watched.note(loss, x, labels, _unrounded(loss, answer, labels))
         return answer
+
+
+def _unrounded(loss: Loss | None, answer: Climb, labels: tuple[Tensor, ...]) -> Tensor:
+    """The losses [n]; cross-entropy as log(1 + exp(m)), m how far all wrong logits together are ahead.
+
+    As log-sum-exp minus the logit it is 0 in float32 wherever a network is sure enough, though its gradient
+    is not, and the attack climbs.
+    """
+    return F.softplus(lead_of_all(answer.logits, *labels)) if loss is cross_entropy else answer.loss
 
 
 def _moving(watched: Watched, rows: Tensor, subject: Examined) -> Tensor:

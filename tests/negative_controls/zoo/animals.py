@@ -205,7 +205,7 @@ HONEST = (
         of="pgd_at",
         eps=WITH_ROOM,
     ),
-    _cheat("honest_and_sure", "none: logits twice as large", HARMLESS, of="pgd_at", eps=WITH_ROOM),
+    _cheat("honest_and_sure", "none: logits five times as large", HARMLESS, of="pgd_at", eps=WITH_ROOM),
     _plain("pooling", "convolutions and average pooling"),
     _plain("layer_norm", "LayerNorm and GELU"),
     _plain("group_norm", "convolutions and GroupNorm"),

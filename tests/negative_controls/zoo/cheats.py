@@ -193,7 +193,7 @@ CHEATS: Mapping[str, Cheat] = {
     "honest_smoothing": lambda net: Deployed(tuned.Averages(net, 0.05, 4), randomized=True, eot_samples=2),
     "honest_detector": partial(tuned.doubting, 0.3),
     "honest_bfloat16": lambda net: Deployed(tuned.InBfloat16(net)),
-    "honest_and_sure": _around(after=lambda logits: 2 * logits),
+    "honest_and_sure": _around(after=lambda logits: 5 * logits),
 }
 """Name -> what is deployed."""
 

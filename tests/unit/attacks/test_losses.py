@@ -33,6 +33,16 @@ def test_probability_margin_by_hand() -> None:
     assert losses.probability_margin(LOGITS, Y).tolist() == pytest.approx(expected, rel=1e-5)
 
 
+def test_the_lead_of_all_is_the_logit_of_being_wrong() -> None:
+    shares = LOGITS.double().softmax(1)[torch.arange(len(Y)), Y]
+    assert losses.lead_of_all(LOGITS, Y).tolist() == pytest.approx(torch.logit(1 - shares).tolist(), rel=1e-5)
+    sure = torch.tensor([[40.0, 0.0, 1.0]])
+    exact = math.log1p(math.exp(-40) + math.exp(-39))
+    assert losses.cross_entropy(sure, torch.tensor([0])).item() == 0.0
+    lead = losses.lead_of_all(sure, torch.tensor([0]))
+    assert torch.nn.functional.softplus(lead).item() == pytest.approx(exact, rel=1e-5)
+
+
 def test_dlr_by_hand() -> None:
     # row 0: -(2 - 1) / (2 - 0); row 1: -(2 - 3) / (3 - 1)
     assert losses.dlr(LOGITS, Y).tolist() == pytest.approx([-0.5, 0.5])

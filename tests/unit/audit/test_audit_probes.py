@@ -157,6 +157,17 @@ def test_an_attack_that_stops_early_is_seen_by_its_loss() -> None:
     assert convergence.convergence(subject(attack=PGD(steps=10))).verdict == "warn", "too few to tell"
 
 
+def test_a_sure_network_is_not_stuck_because_its_loss_rounds_to_zero() -> None:
+    """Logits 40 times as large: float32 has no loss for what stands, but a slope, and PGD climbs it."""
+    sure = Deployed(Changed(linear(), lambda net, x: 40 * net(x)))
+    looked = subject(sure, eps=EPS)
+    logits = sure.predict(looked.chunk.x)
+    rounded = nn.functional.cross_entropy(logits, looked.chunk.y, reduction="none") == 0
+    assert int(rounded.sum()) > N / 2
+    check = convergence.convergence(looked)
+    assert check.verdict == "pass" and "never rises" not in check.detail, check.detail
+
+
 @pytest.mark.parametrize("steps", [10, 20])
 def test_a_number_that_rests_on_other_attacks_is_not_accused_of_a_short_pgd(steps: int) -> None:
     looked = subject(attack=PGD(steps=steps, step_size=Fraction(1, 1000)))
