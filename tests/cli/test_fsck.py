@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import time
 import zipfile
 from pathlib import Path
@@ -42,10 +43,25 @@ def store(made, tmp_path):
 
 
 def flip(path):
-    """Turn one bit in the middle of a file."""
+    """Turn one bit in the middle of what a file holds."""
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[_middle(path, len(data))] ^= 1
     path.write_bytes(bytes(data))
+
+
+def _middle(path, size):
+    """Of archives, of the largest member's data: elsewhere are dates, which nothing follows from."""
+    if not zipfile.is_zipfile(path):
+        return size // 2
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.compress_size)
+    begins = largest.header_offset + 30 + sum(_lengths(path, largest.header_offset))
+    return begins + largest.compress_size // 2
+
+
+def _lengths(path, offset):
+    """Of a local header's name and extra field, after its 26 bytes of fixed fields."""
+    return struct.unpack("<HH", path.read_bytes()[offset + 26 : offset + 30])
 
 
 DAMAGES = {
