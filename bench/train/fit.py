@@ -305,12 +305,18 @@ def _end(processes: list[BaseProcess]) -> None:
 
 
 def _run_rank(fabric: Fabric, job: _Job, messages: Any) -> BenchError | None:
-    """What every process does; a user's mistake is the same in all of them and is returned, not raised."""
+    """What every process does; a user's mistake is the same in all of them and is returned, not raised.
+
+    They part together: a process that leaves while another still listens to it makes Gloo's threads abort.
+    """
     try:
         _run(fabric, job, _Sent(messages) if fabric.is_global_zero else Silent())
-    except BenchError as error:
-        return error
-    return None
+        error = None
+    except BenchError as mistake:
+        error = mistake
+    fabric.barrier()
+    torch.distributed.destroy_process_group()
+    return error
 
 
 def _relay(messages: Any, progress: Progress) -> None:
