@@ -40,6 +40,7 @@ class TargetScout(Attack):
     """Auto-PGD on the targeted DLR loss, each target from another random point.
 
     The first round takes the `targets` likeliest wrong classes of the clean image, each later one the next.
+    The last of several rounds, the longest, takes those that the best image so far is nearest to.
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
@@ -60,9 +61,11 @@ class TargetScout(Attack):
         clean, others = oracle.logits(x), oracle.num_classes - 1
 
         def climb(held: Oracle, rows: Tensor, number: int, best: BestSoFar) -> BestSoFar:
+            is_last = 0 < number == self.rounds - 1
+            logits, first = (held.logits(best.x), 0) if is_last else (clean[rows], number * self.targets)
             for turn in range(min(self.targets, others)):
-                rank = (number * self.targets + turn) % others + 1
-                labels = (y[rows], most_confusing(clean[rows], y[rows], rank))
+                rank = (first + turn) % others + 1
+                labels = (y[rows], most_confusing(logits, y[rows], rank))
                 start = geometry.random_start(x[rows], budget, generator)
                 found = ascend(held, targeted_dlr, labels, start, x[rows], budget, self.steps * MORE**number)
                 best = best.after(found, margin(held.logits(found), y[rows]))

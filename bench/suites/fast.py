@@ -29,10 +29,10 @@ FAST_1 = Suite(
 )
 
 LONGER = (
-    TargetScout(targets=1, steps=10, rounds=3),
+    TargetScout(targets=1, steps=10, rounds=4),
     RestartScout(restarts=1, steps=10, rounds=4),
-    SearchScout(climbs=4, queries=24, share=0.8, rounds=5),
-    SearchScout(steps=0, queries=24, share=0.8, rounds=5),
+    SearchScout(climbs=4, queries=20, share=0.8, rounds=5),
+    SearchScout(steps=0, queries=20, share=0.8, rounds=5),
 )
 """Those who look at what is hard to break; the last asks for scores alone."""
 
