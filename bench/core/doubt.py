@@ -47,11 +47,24 @@ class Missed:
         >>> round(Missed(attackers=3, met=500, broke=9, alone=2).at_most, 2)
         6.27
         """
-        return min(self.met * most(self.alone, self.met), self.met - self.broke)
+        return min(self._bound, self.left)
+
+    @property
+    def left(self) -> int:
+        """How many examples none of them broke."""
+        return self.met - self.broke
+
+    @property
+    def _bound(self) -> float:
+        return self.met * most(self.alone, self.met)
 
     def settled(self, n: int) -> bool:
-        """Whether it is said with 95 % confidence that at most half a point of n examples is missing."""
-        return self.at_most <= SHARE * n
+        """Whether it is said with 95 % confidence that at most half a point of n examples is missing.
+
+        Said by what fell to one attacker alone, not by how few are left: where most of what they met fell,
+        and to one of them only, the next look may break all the others.
+        """
+        return self.left == 0 or self._bound <= SHARE * n
 
 
 def missed(broke: Sequence[NDArray[np.bool_]], met: int) -> Missed:

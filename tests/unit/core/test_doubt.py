@@ -60,3 +60,8 @@ def test_the_bound_is_where_so_few_are_seen_once_in_twenty(count, n):
 )
 def test_what_is_in_doubt_may_be_over_half_a_point(met, alone, n, settled):
     assert Missed(attackers=3, met=met, broke=alone, alone=alone).settled(n) == settled
+
+
+def test_few_that_are_left_are_looked_at_again_where_the_others_fell_to_one_attacker():
+    assert not Missed(attackers=3, met=15, broke=10, alone=6).settled(1000)
+    assert Missed(attackers=3, met=15, broke=10, alone=0).settled(1000)
