@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from bench.api import Attack, Loss, Needs, Oracle
 from bench.attacks import geometry
-from bench.attacks.apgd import ascend
+from bench.attacks.apgd import TargetedAPGD, ascend
 from bench.attacks.fast import BestSoFar, climbed
 from bench.attacks.losses import margin, most_confusing, probability_margin, targeted_dlr
 from bench.attacks.norms import require_norm
@@ -31,6 +31,9 @@ Round = Callable[[Oracle, Tensor, int, BestSoFar], BestSoFar]
 MORE = 3
 """How many times the effort of a round the next one gives to each of its examples."""
 
+LAST = 300
+"""Steps of the last climb of all: some mistakes are so small that shorter ones pass them by."""
+
 LEAST = 4
 """Examples that a round keeps where half of those before would be fewer."""
 
@@ -40,7 +43,8 @@ class TargetScout(Attack):
     """Auto-PGD on the targeted DLR loss, each target from another random point.
 
     The first round takes the `targets` likeliest wrong classes of the clean image, each later one the next.
-    The last of several rounds, the longest, takes those that the best image so far is nearest to.
+    Afterwards the `finalists` nearest to a mistake get what AutoAttack gives to all: every target, 100 steps;
+    and those that still stand go on from their best image for 300 steps, towards the class it is nearest to.
     """
 
     norms: ClassVar[tuple[Norm, ...]] = LINF_L2
@@ -49,11 +53,13 @@ class TargetScout(Attack):
     targets: int = 3
     steps: int = 15  # for each target, in the first round
     rounds: int = 1
+    finalists: int = 0
 
     def __post_init__(self) -> None:
         require_count("TargetScout", "targets", self.targets)
         require_count("TargetScout", "steps", self.steps)
         require_count("TargetScout", "rounds", self.rounds)
+        require_count("TargetScout", "finalists", self.finalists, least=0)
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]."""
@@ -61,17 +67,28 @@ class TargetScout(Attack):
         clean, others = oracle.logits(x), oracle.num_classes - 1
 
         def climb(held: Oracle, rows: Tensor, number: int, best: BestSoFar) -> BestSoFar:
-            is_last = 0 < number == self.rounds - 1
-            logits, first = (held.logits(best.x), 0) if is_last else (clean[rows], number * self.targets)
             for turn in range(min(self.targets, others)):
-                rank = (first + turn) % others + 1
-                labels = (y[rows], most_confusing(logits, y[rows], rank))
+                rank = (number * self.targets + turn) % others + 1
+                labels = (y[rows], most_confusing(clean[rows], y[rows], rank))
                 start = geometry.random_start(x[rows], budget, generator)
                 found = ascend(held, targeted_dlr, labels, start, x[rows], budget, self.steps * MORE**number)
                 best = best.after(found, margin(held.logits(found), y[rows]))
             return best
 
-        return halved(oracle, x, self.rounds, climb)
+        def reach(held: Oracle, rows: Tensor, number: int, best: BestSoFar) -> BestSoFar:
+            if number == 0:
+                found = TargetedAPGD()(held, x[rows], y[rows], budget, generator)
+            else:
+                labels = (y[rows], most_confusing(held.logits(best.x), y[rows], 1))
+                found = ascend(held, targeted_dlr, labels, best.x, x[rows], budget, LAST)
+            return best.after(found, margin(held.logits(found), y[rows]))
+
+        best = halved(oracle, x, self.rounds, climb)
+        for number in range(2 if self.finalists else 0):
+            rows = nearest(oracle, best, self.finalists)
+            if len(rows):
+                best = best.with_rows(rows, reach(oracle.only(rows), rows, number, best.of(rows)))
+        return best.x
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,7 @@ class RestartScout(Attack):
                 held, probability_margin, clean, labels, best, budget, generator, times, self.steps
             )
 
-        return halved(oracle, x, self.rounds, climb)
+        return halved(oracle, x, self.rounds, climb).x
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,7 @@ class SearchScout(Attack):
             )
             return best.after(found, margin(held.logits(found), labels))
 
-        return halved(oracle, x, self.rounds, search)
+        return halved(oracle, x, self.rounds, search).x
 
 
 def restarted(
@@ -172,18 +189,23 @@ def restarted(
     return best
 
 
-def halved(oracle: Oracle, x: Tensor, rounds: int, play: Round) -> Tensor:
-    """The best image of each example [n, C, H, W] after rounds of which each plays on half as many of them.
+def halved(oracle: Oracle, x: Tensor, rounds: int, play: Round) -> BestSoFar:
+    """The best images [n, C, H, W] after rounds of which each plays on half as many examples.
 
     Those stay whose best image has the highest margin, broken ones left out; at least four where there are.
     """
     best, rows = BestSoFar.before(x), torch.arange(len(x), device=x.device)
     for number in range(rounds):
         if number:
-            rows = rows[~oracle.broken()[rows]]
-            kept = max(LEAST, len(x) >> number)
-            rows = rows[best.margin[rows].argsort(descending=True, stable=True)[:kept]]
+            rows = nearest(oracle, best, max(LEAST, len(x) >> number), rows)
         if len(rows) == 0:
             break
         best = best.with_rows(rows, play(oracle.only(rows), rows, number, best.of(rows)))
-    return best.x
+    return best
+
+
+def nearest(oracle: Oracle, best: BestSoFar, count: int, among: Tensor | None = None) -> Tensor:
+    """The rows of at most `count` examples that are not broken and whose best image has the highest margin."""
+    rows = torch.arange(len(best.x), device=best.x.device) if among is None else among
+    rows = rows[~oracle.broken()[rows]]
+    return rows[best.margin[rows].argsort(descending=True, stable=True)[:count]]

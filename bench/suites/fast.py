@@ -29,7 +29,7 @@ FAST_1 = Suite(
 )
 
 LONGER = (
-    TargetScout(targets=1, steps=10, rounds=4),
+    TargetScout(targets=1, steps=10, rounds=3, finalists=16),
     RestartScout(restarts=1, steps=10, rounds=4),
     SearchScout(climbs=4, queries=20, share=0.8, rounds=5),
     SearchScout(steps=0, queries=20, share=0.8, rounds=5),
