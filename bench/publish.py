@@ -22,6 +22,7 @@ from bench.records.origin import for_others
 from bench.records.record import Record, to_json
 from bench.records.store import RunFolder
 from bench.records.tally import differing as differing_from_examples
+from bench.records.weights import LIMIT, WEIGHTS
 from bench.report.board import board_files
 from bench.report.exchange import Published
 
@@ -29,6 +30,9 @@ Digests = Callable[[Mapping[str, str]], Mapping[str, str]]
 """What was behind a record -> what is now."""
 
 NOWHERE: Mapping[str, RunFolder] = MappingProxyType({})
+
+NO_FILES: Mapping[str, bytes] = MappingProxyType({})
+NO_WEIGHTS: Mapping[str, Mapping[str, bytes]] = MappingProxyType({})
 
 LEAST = 200
 """Fewer examples say too little: half the width of an interval is then more than 7 points."""
@@ -45,11 +49,13 @@ def publish(
     sources: Digests = digests_now,
     runs: Mapping[str, RunFolder] = NOWHERE,
     replace: bool = False,
+    weights: Mapping[str, Mapping[str, bytes]] = NO_WEIGHTS,
 ) -> list[Path]:
     """Add records to the boards of a folder and write what changed; gives the paths of all its files.
 
     `runs`: run id -> the folder in which it was computed, where that is at hand: what follows from its
-    examples is counted again. With `replace` a record takes the place of another of the same run.
+    examples is counted again. With `replace` a record takes the place of another of the same run. `weights`:
+    run id -> the files of its networks, name below the folder -> content.
 
     Raises BenchError for a record that is stale, custom, failed, blocked, too weak, contradicted by its
     examples, or made from uncommitted code, and for one that is published with other content; then nothing is
@@ -78,8 +84,22 @@ def publish(
         if known.get(record.run_id) != record
     }
     paths = [folder / RECORDS / f"{record.run_id}.json" for record in records]
+    _add_weights(folder, [weights[record.run_id] for record in records if record.run_id in weights])
     written = _write(folder, {**board_files(list(merged.values())), **files})
     return list(dict.fromkeys([*written, *paths]))
+
+
+def _add_weights(folder: Path, found: Sequence[Mapping[str, bytes]]) -> None:
+    """Write those that are not there; they come before the records that name them."""
+    files = {folder / name: content for held in found for name, content in held.items()}
+    write_all({path: content for path, content in files.items() if not path.exists()})
+
+
+def room_for(files: Mapping[str, bytes], folder: Path, taken: Mapping[str, bytes] = NO_FILES) -> bool:
+    """Whether the weights of a folder stay within `LIMIT` with these files and those that are to come."""
+    there = {f"{WEIGHTS}/{path.name}": path.stat().st_size for path in (folder / WEIGHTS).glob("*")}
+    there |= {name: len(content) for name, content in {**taken, **files}.items()}
+    return sum(there.values()) <= LIMIT
 
 
 def objections(record: Record, sources: Digests = digests_now, run: RunFolder | None = None) -> list[str]:

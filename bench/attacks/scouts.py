@@ -205,7 +205,7 @@ def halved(oracle: Oracle, x: Tensor, rounds: int, play: Round) -> BestSoFar:
 
 
 def nearest(oracle: Oracle, best: BestSoFar, count: int, among: Tensor | None = None) -> Tensor:
-    """The rows of at most `count` examples that are not broken and whose best image has the highest margin."""
+    """The rows of at most `count` examples that stand and whose best image has the highest margin."""
     rows = torch.arange(len(best.x), device=best.x.device) if among is None else among
     rows = rows[~oracle.broken()[rows]]
     return rows[best.margin[rows].argsort(descending=True, stable=True)[:count]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +32,20 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Take the place of what is published of the same runs with other content.  [default: no]",
 )
-def publish(records: tuple[str, ...], store: Path, folder: Path, replace: bool) -> None:
+@click.option(
+    "--no-weights",
+    is_flag=True,
+    help="Publish records alone.  [default: their weights, too, while there is room]",
+)
+def publish(records: tuple[str, ...], store: Path, folder: Path, replace: bool, no_weights: bool) -> None:
     """Put records on the published boards; refuses what a reader could not trust.
 
     Refused are records of changed or uncommitted code, custom suites, failed columns, runs with a finding or
     an audit that blocks them, the suite smoke, fewer than 200 examples, and what the examples and images of
     its run contradict. A published record is never replaced by another of the same run without --replace.
+
+    Weights go to weights/ beside the boards, at most 25 MB in all, so that `bench verify` works for whoever
+    has the boards alone.
     """
     from bench.cli.board import records_of
     from bench.publish import publish as put
@@ -45,8 +54,44 @@ def publish(records: tuple[str, ...], store: Path, folder: Path, replace: bool) 
     for record in found:
         _require_published_suite(record)
     runs = {record.run_id: run for record in found if (run := _folder_of(record, records, store)) is not None}
-    for path in put(found, folder, runs=runs, replace=replace):
+    weights = {} if no_weights else _weights_of(found, folder, records, store)
+    for path in put(found, folder, runs=runs, replace=replace, weights=weights):
         click.echo(path)
+
+
+def _weights_of(
+    records: Sequence[Record], folder: Path, names: Sequence[str], store: Path
+) -> dict[str, dict[str, bytes]]:
+    """Run id -> the files of its networks, where they are at hand and find room; others are told."""
+    from bench.errors import BadCheckpoint
+    from bench.publish import room_for
+    from bench.records.store import Store
+    from bench.records.weights import LIMIT, are_published, files_of, published_files
+
+    found: dict[str, dict[str, bytes]] = {}
+    taken: dict[str, bytes] = {}
+    for record in records:
+        if are_published(record, folder):
+            continue
+        run = _folder_of(record, tuple(names), store)
+        beside = next((Path(n).parent.parent for n in names if Path(n).stem == record.run_id), folder)
+        try:
+            if are_published(record, beside):
+                files = published_files(record, beside)
+            else:
+                files = files_of(record, Store(run.path.parent if run is not None else store))
+        except BadCheckpoint as error:
+            click.echo(f"without weights: run {record.run_id}: {error.message}", err=True)
+            continue
+        if room_for(files, folder, taken):
+            found[record.run_id] = files
+            taken |= files
+        else:
+            told = (
+                f"{sum(map(len, files.values())) / 1e6:.1f} MB would be more than {LIMIT / 1e6:.0f} MB in all"
+            )
+            click.echo(f"without weights: run {record.run_id}: {told}", err=True)
+    return found
 
 
 def _folder_of(record: Record, names: tuple[str, ...], store: Path) -> RunFolder | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli import options
 from bench.errors import BadValue
+
+if TYPE_CHECKING:
+    from bench.records.record import Record
+    from bench.runner.verify import Proof
 
 
 @options.command()
@@ -55,6 +59,9 @@ def verify(
     differs, the first example is named and what else is not as it was. The exit code is then 1. Elsewhere
     verdicts are compared, and borderline images are named and held against nobody (--tolerance). With
     --accept-stale a run of other code is checked, too: so a change of code is shown to change nothing.
+
+    A published record (leaderboards/records/ID.json) whose weights are published, too, is computed again from
+    them: some columns, or with --cells all the whole run.
     """
     from bench.cli.board import records_of
     from bench.cli.requests import as_options
@@ -68,22 +75,48 @@ def verify(
             f"{run!r} leads to {len(found)} records ({ids}), expected one run",
             f"bench verify {found[0].run_id}",
         )
-    told = []
-    for proof in proofs(found[0], how, _count(cells), data, code, tolerance):
-        told.append(proof)
-        if not as_json:
-            mark = {True: "ok  ", False: "FAIL", None: "-   "}[proof.holds]
-            click.echo(f"{mark} {proof.what}: {proof.detail}")
-    failed = [proof for proof in told if proof.holds is False]
+    boards = _weights_beside(run, found[0], store)
+    if boards is None:
+        proved = proofs(found[0], how, wanted(cells), data, code, tolerance)
+    else:
+        from bench.runner.from_weights import verify_from_weights
+
+        proved = verify_from_weights(found[0], how, boards, wanted(cells), data, code)
+    seen = [proof if as_json else told(proof) for proof in proved]
+    failed = [proof for proof in seen if proof.holds is False]
     if as_json:
-        plain = [dataclasses.asdict(proof) for proof in told]
+        plain = [dataclasses.asdict(proof) for proof in seen]
         click.echo(json.dumps({"run": found[0].run_id, "holds": not failed, "proofs": plain}, indent=1))
     else:
-        kept = sum(proof.holds is True for proof in told)
-        though = ", though its code changed since" if not failed and "code" in {p.what for p in told} else ""
+        kept = sum(proof.holds is True for proof in seen)
+        though = ", though its code changed since" if not failed and "code" in {p.what for p in seen} else ""
         click.echo(f"run {found[0].run_id}: {kept} of {kept + len(failed)} hold{though}")
     return 1 if failed else 0
 
 
-def _count(text: str) -> int | None:
+def _weights_beside(name: str, record: Record, store: Path) -> Path | None:
+    """The boards whose weights stand behind a record, if no store has its cells; None: use the store."""
+    from bench.records.gathering import RECORDS
+    from bench.records.weights import are_published
+
+    if (store / record.run_id).is_dir() and any((store / record.run_id).glob("cells/*/*.npz")):
+        return None
+    given = Path(name)
+    places = [given.parent.parent] if given.parent.name == RECORDS else [given, store]
+    return next((place for place in places if are_published(record, place)), None)
+
+
+def told(proof: Proof) -> Proof:
+    """Print one thing that was proved or not; the thing itself."""
+    mark = {True: "ok  ", False: "FAIL", None: "-   "}[proof.holds]
+    click.echo(f"{mark} {proof.what}: {proof.detail}")
+    return proof
+
+
+def wanted(text: str) -> int | None:
+    """How many cells --cells asks for; None: all.
+
+    Raises:
+        BadValue: it is no number above zero and not `all`.
+    """
     return None if text == "all" else options.positive(text, "--cells", "all", "3")

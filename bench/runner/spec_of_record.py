@@ -56,6 +56,14 @@ def spec_of(record: Record, store: Store, data: str | None = None, code: tuple[s
 
 def _training(store: Store, name: str, data: str | None, label: str | None = None) -> TrainSpec:
     folder = store.model(name)
+    if not (folder / "training.json").is_file():
+        raise _no_weights(folder)
+    return _described(store, name, data, label)
+
+
+def _described(store: Store, name: str, data: str | None, label: str | None = None) -> TrainSpec:
+    """A training as the store describes it; the weights of its parents need not be there."""
+    folder = store.model(name)
     spec = spec_of_training(folder)
     defense: Any = decode(spec["defense"])
     training = TrainSpec(
@@ -66,7 +74,7 @@ def _training(store: Store, name: str, data: str | None, label: str | None = Non
         budget=decode(spec["budget"], kind=Budget),
         recipe=decode(spec["recipe"], kind=Recipe),
         seed=spec["seed"],
-        parents=tuple((role, _training(store, parent, data)) for role, parent in spec["parents"].items()),
+        parents=tuple((role, _described(store, parent, data)) for role, parent in spec["parents"].items()),
         init=Init(Path(), spec["init"]) if "init" in spec else None,  # trained: nobody reads it again
         devices=spec.get("devices", 1),
         extra=Extra("", **spec["extra"]) if "extra" in spec else None,
@@ -84,18 +92,24 @@ def spec_of_training(folder: Path) -> Mapping[str, Any]:
     Raises:
         BadCheckpoint: it is not there, not whole, or damaged.
     """
-    hint = "bench run, which trains what is not there"
-    if not (folder / "training.json").is_file():
-        raise BadCheckpoint(f"the weights {folder.name} are not in {str(folder.parent)!r}", hint)
+    if not (folder / "spec.json").is_file():
+        raise _no_weights(folder)
     try:
         found: dict[str, Any] = read_json(folder / "spec.json")["spec"]
         if content_id(found) != folder.name:
             raise ValueError("it is of another training")
     except (OSError, ValueError, KeyError, TypeError):
         raise BadCheckpoint(
-            f"{folder / 'spec.json'} is missing, damaged or of another training", hint
+            f"{folder / 'spec.json'} is missing, damaged or of another training", _TRAINS
         ) from None
     return found
+
+
+_TRAINS = "bench run, which trains what is not there"
+
+
+def _no_weights(folder: Path) -> BadCheckpoint:
+    return BadCheckpoint(f"the weights {folder.name} are not in {str(folder.parent)!r}", _TRAINS)
 
 
 def _named(defense: Any, label: str | None) -> Named:

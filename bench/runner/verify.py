@@ -75,7 +75,7 @@ def verify(
     if changed:
         yield Proof("code", None, f"{listed(changed)} changed since")
     subject = open_subject(spec, options)
-    yield _weights(record, subject)
+    yield weights_proof(record, subject)
     yield Proof(
         "data", subject.data.digest == record.data_digest, f"{subject.data.name}, {subject.data.digest}"
     )
@@ -83,7 +83,7 @@ def verify(
     kept = stored_cells(folder, subject)
     stored = kept.outcomes
     if tolerance is None:
-        tolerance = agreement.TOLERANCE if [*_circumstances(record, subject)] else 0.0
+        tolerance = agreement.TOLERANCE if [*circumstances(record, subject)] else 0.0
     if subject.deployed.randomized:
         tolerance = 0.0  # no one image decides
     yield from _told(record, subject, folder, kept)
@@ -91,7 +91,8 @@ def verify(
     yield from _again(record, subject, folder, stored, cells, options, tolerance)
 
 
-def _weights(record: Record, subject: Subject) -> Proof:
+def weights_proof(record: Record, subject: Subject) -> Proof:
+    """Whether the weights that are attacked are those of the record."""
     if record.training is None:
         return Proof("weights", None, "nothing was trained")
     sha256 = file_sha256(subject.trained.weights)
@@ -201,7 +202,7 @@ def _again(
         if told is None:
             yield Proof(what, True, f"all arrays of {sizes[number]} examples are equal")
             continue
-        why = [*_circumstances(record, subject)]
+        why = [*circumstances(record, subject)]
         if not tolerance:
             hint = f"on another processor of this kind: --tolerance {agreement.TOLERANCE:g}"
             yield Proof(what, False, "; ".join([told, *(why or [hint])]))
@@ -228,7 +229,7 @@ def _difference(then: Outcomes, now: Outcomes) -> str | None:
     return None
 
 
-def _circumstances(record: Record, subject: Subject) -> Iterator[str]:
+def circumstances(record: Record, subject: Subject) -> Iterator[str]:
     """What is not as it was when the record was made, and may be why."""
     made = record.provenance
     if made.threads != torch.get_num_threads():
