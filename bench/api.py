@@ -37,6 +37,15 @@ Step = Callable[[nn.Module, "Batch"], Terms]
 """(model as it trains, minibatch) -> loss terms; call the given model, it may be wrapped for several GPUs."""
 
 
+AttackMode = Literal["eval", "train", "batch"]
+"""What a network does while its training images are crafted.
+
+eval: BatchNorm with its running statistics, no dropout, nothing moves. train: all modules as they train,
+so BatchNorm has the statistics of the batch, and each pass moves the running ones. batch: as train, but the
+running statistics stay as they were.
+"""
+
+
 class Wrapper(Protocol):
     """What a defense that wraps others does around each of their training steps."""
 
@@ -45,6 +54,9 @@ class Wrapper(Protocol):
 
     def after_backward(self, net: nn.Module) -> None:
         """The gradients are there and the optimizer is next: put back what was moved."""
+
+    def after_step(self, net: nn.Module) -> None:
+        """The optimizer has moved the weights."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +154,15 @@ class FitContext(Protocol):
     def part(self, part: nn.Module) -> nn.Module:
         """A part of what trains as a step's model is: in the recipe's precision, with logits in float32."""
 
-    def observe(self, net: nn.Module, x: Tensor) -> Features:
-        """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision."""
+    def observe(self, net: nn.Module, x: Tensor, mode: AttackMode = "eval") -> Features:
+        """What a network makes of x [B, C, H, W]: no gradients, the recipe's precision."""
 
-    def attack(self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor) -> Tensor:
-        """Adversarial images [B, C, H, W] of a network, made in eval mode with its parameters frozen.
+    def attack(
+        self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor, mode: AttackMode = "eval"
+    ) -> Tensor:
+        """Adversarial images [B, C, H, W] of a network, made with its parameters frozen.
 
-        No BatchNorm statistic changes and no gradient of a weight is computed.
+        No gradient of a weight is computed, and unless the mode is "train" no BatchNorm statistic changes.
         """
 
     def around(self, around: Wrapper) -> None:
@@ -158,7 +172,7 @@ class FitContext(Protocol):
         """A step's terms, and a function that computes them again with the weights as they are then.
 
         The second time, whatever the step asks of this context is answered as the first time: the same
-        adversarial images, draws and random numbers, at no cost.
+        adversarial images, draws, random numbers and BatchNorm statistics afterwards, at no cost.
         """
 
 

@@ -49,7 +49,7 @@ from bench.evaluate.nearest import Nearest, goes_on
 from bench.evaluate.numerics import Numerics
 from bench.nn.architectures import is_architecture, module_of
 from bench.records.labels import is_label
-from bench.records.presets import PRESET, fields_of, presets_of, usual_preset
+from bench.records.presets import NONE, PRESET, fields_of, presets_of, usual_preset
 from bench.registry import ATTACKS, DEFENSES, suite_named
 from bench.train import brought
 from bench.train.at_hand import AtHand, shelf
@@ -91,27 +91,35 @@ class Named:
     defense: Defense
     title: str = ""  # what tables print in the place of all that
     preset: str = ""  # the data set whose settings it has; empty: its defaults, which nothing else asks for
+    data: str = ""  # what it is for, so what its parts would have by themselves; empty: not known
 
     @property
     def label(self) -> str:
-        """The name as tables print it: agkd_bml[margin=0.05], trades[preset=mnist]."""
+        """The name as tables print it: agkd_bml[margin=0.05], trades[preset=mnist].
+
+        Typed again, with the data set or without, it is the same defense.
+        """
         if self.title:
             return self.title
-        changed = _printed(self.defense, differences(self.defense, self._usual))
-        told = {key: _told(getattr(self.defense, key, value), value) for key, value in changed.items()}
+        usual = {data: self._usual(data) for data in ("", self.data)}
+        changed = {key: value for each in usual.values() for key, value in self._changed(each).items()}
+        held = {key: (getattr(self.defense, key, value), value) for key, value in changed.items()}
+        told = {key: _told(*both, self.data) for key, both in held.items()}
         shown_first = [f"{PRESET}={self.preset}"] if self.preset else []
         fields = ",".join(shown_first + [f"{key}={value}" for key, value in sorted(told.items())])
         shown = re.sub(r".*[/\\](?=[^/\\]+\.py:)", "", self.name)  # a file of one's own, wherever it lies
         return f"{shown}[{fields}]" if fields else shown
 
-    @property
-    def _usual(self) -> Any:
+    def _changed(self, usual: Any) -> dict[str, Any]:
+        return _printed(self.defense, differences(self.defense, usual))
+
+    def _usual(self, data: str) -> Any:
         """What has that name, with nothing changed; for a class of no table and no file, its defaults."""
         path, is_file, _ = self.name.rpartition(".py:")
         if is_file and not has_run(Path(f"{path}.py")):  # a label in a record runs no file
             return type(self.defense)()
         try:
-            return _preset(self.name, _resolved(DEFENSES.get(self.name)), self.preset)
+            return _preset(self.name, _resolved(DEFENSES.get(self.name), data), self.preset, data)
         except UnknownName:
             return type(self.defense)()
 
@@ -482,7 +490,7 @@ def parse_defense(text: str, settings: Mapping[str, str], data: str = "") -> Nam
     preset = "" if hasattr(defense, PRESET) else given.pop(PRESET, "") or usual_preset(name, data)
     defense = _preset(name, defense, preset, data)
     parts = {key: _as_defenses(defense, key, value, data) for key, value in given.items()}
-    made = Named(name, cast(Defense, _set("defense", defense, parts)), preset=preset)
+    made = Named(name, cast(Defense, _set("defense", defense, parts)), preset=preset, data=data)
     if held is not None:
         return _taken(held, made, given)
     loaded = [part for part in _parts(made.defense) if isinstance(part, Foreign)]
@@ -526,9 +534,13 @@ def attack_named(name: str) -> Attack:
     return cast(Attack, found)
 
 
-def name_of(defense: Defense) -> Named:
+def name_of(defense: Defense, data: str = "") -> Named:
     """A defense under the name that it is registered by, else that of its class, else its file's.
 
+    With the data set that it is for, settings that it would not have there by itself are told.
+
+    >>> name_of(parse_defense("trades", {}).defense, "mnist").label
+    'trades[preset=none]'
     >>> name_of(parse_defense("pgd_at[steps=7]", {}).defense).label
     'pgd_at[steps=7]'
     >>> name_of(parse_defense("n_fgsm", {}).defense).label
@@ -545,10 +557,19 @@ def name_of(defense: Defense) -> Named:
     for name in names if not known else ():
         for preset in presets_of(name):
             if _preset(name, usual[name], preset.data) == defense:
-                return Named(name, defense, preset=preset.data)
+                return Named(name, defense, preset=preset.data, data=data)
     known += [name for name in names if type(usual[name]) is kind]
+    if known:
+        return _least_told(known[0], defense, data)
     path = vars(sys.modules[kind.__module__]).get(FROM_FILE)
-    return Named(known[0] if known else f"{path or kind.__module__}:{kind.__qualname__}", defense)
+    return Named(f"{path or kind.__module__}:{kind.__qualname__}", defense, data=data)
+
+
+def _least_told(name: str, defense: Defense, data: str) -> Named:
+    """By its changes from its data set's preset, or from its defaults, whichever are fewer."""
+    preset = usual_preset(name, data)
+    ways = [Named(name, defense, preset=way, data=data) for way in ((preset, NONE) if preset else ("",))]
+    return min(ways, key=lambda named: len(differences(defense, named._usual(data))))
 
 
 def _is_from_file(text: str) -> bool:
@@ -626,22 +647,24 @@ def _printed(defense: object, changed: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in changed.items() if key not in hidden}
 
 
-def _told(held: object, encoded: object) -> str:
+def _told(held: object, encoded: object, data: str) -> str:
     """A field's value as labels print it."""
-    labels = labels_of(held)
+    labels = labels_of(held, data)
     return _plain(encoded) if labels is None else labels
 
 
-def labels_of(held: object) -> str | None:
+def labels_of(held: object, data: str = "") -> str | None:
     """How a field's value is typed where it is a defense, or several; None: it is something else.
+
+    With the data set that it is for, where that is known.
 
     >>> labels_of(parse_defense("awp", {}).defense.base), labels_of(0.5)
     ('pgd_at', None)
     """
     if _is_defense(held):
-        return name_of(cast(Defense, held)).label
+        return name_of(cast(Defense, held), data).label
     if isinstance(held, tuple) and held and _is_defense(held[0]):
-        return "+".join(name_of(part).label for part in held)
+        return "+".join(name_of(part, data).label for part in held)
     return None
 
 
@@ -683,7 +706,7 @@ def _training(
         return _loaded(named, request, content, architecture, seed)
     for part in _parts(named.defense):
         if isinstance(part, Foreign) and cast(Defense, part) not in named.defense.requires.values():
-            inner = name_of(cast(Defense, part)).label
+            inner = name_of(cast(Defense, part), request.data).label
             raise BadValue(
                 f"{named.label} would train {inner}, which is never trained, expected a defense that is",
                 f"bench run --defense {inner}",
@@ -848,7 +871,7 @@ def _parent(
 ) -> TrainSpec:
     """The training of what a defense requires: a defense, its name or NAME@ARCH."""
     if not isinstance(parent, str):
-        return _training(name_of(parent), request, content, architecture, seed)
+        return _training(name_of(parent, request.data), request, content, architecture, seed)
     name, own = parse_network(parent)
     return _training(parse_defense(name, {}, request.data), request, content, own or architecture, seed)
 

@@ -17,6 +17,7 @@ from benchmarks.formulas import (
     FORMULAS,
     Formula,
     attack_steps,
+    attacked_in,
     defense_of,
     measured,
     pooled,
@@ -86,8 +87,8 @@ def bare_passes(
 ) -> Callable[[], None]:
     """The passes of a step with the product's numerics, on networks like its own, from one fixed batch.
 
-    In eval mode forwards without gradients; forwards and gradients of the images on a folded network; in
-    train mode forwards, the backwards that they share, and one step of the optimizer.
+    In eval mode forwards without gradients; forwards and gradients of the images on a folded network, or on
+    one in train mode; in train mode forwards, the backwards that they share, and one step of the optimizer.
     """
     own = copy.deepcopy(net).to(x.device)
     training = trained(own).to(memory_format=torch.channels_last).requires_grad_(True)
@@ -106,7 +107,9 @@ def bare_passes(
     if formula.pool:
         many = pooled(formula, defense)
         looks[-1] = _laid_out(torch.cat([looks[-1], x.repeat(1 + many // len(x), 1, 1, 1)[:many]]))
-    folded = fold(attacked.eval().requires_grad_(False), images[1][:2], channels_last=True)
+    climbed = fold(attacked.eval().requires_grad_(False), images[1][:2], channels_last=True)
+    if attacked_in(defense) != "eval":
+        climbed = copy.deepcopy(attacked).train()
     climbs = formula.attacks * attack_steps(defense)
 
     def work() -> None:
@@ -117,7 +120,7 @@ def bare_passes(
                 taught[role](images[size])
         for _ in range(climbs):
             asked = images[1].detach().requires_grad_()
-            torch.autograd.grad(F.cross_entropy(folded(asked).float(), y, reduction="sum"), asked)
+            torch.autograd.grad(F.cross_entropy(climbed(asked).float(), y, reduction="sum"), asked)
         training.train()
         with torch.no_grad():
             for size in formula.passing:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any, cast
 
 from torch import nn
 
 from bench.api import Defense
-from bench.plan import name_of, parse_defense
+from bench.plan import parse_defense
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ FORMULAS: Mapping[str, Formula] = {
     "alp": _PAIR,
     "alp_100": _PAIR,
     "alp_plain": _PAIR,
-    "ard": Formula(attacks=1, taught={"teacher": 1}),
-    "at_awp": Formula(attacks=1, trains=((1,), (1,)), passing=(1,)),
+    "ard": Formula(attacks=1, passing=(1,), taught={"teacher": 1}),
+    "at_awp": Formula(attacks=1, trains=((1,), (1,)), passing=(1, 1)),  # x' once more, and x
     "awp": Formula(attacks=1, trains=((1,), (1,))),  # around pgd_at: the weights are attacked, too
     "bilateral": Formula(attacks=1, looks=(1,)),
     "clp": Formula(),
@@ -138,15 +139,21 @@ def defense_of(name: str, steps: int | None = None) -> Defense:
     plain = parse_defense(name, {}).defense
     if steps is None:
         return plain
-    if hasattr(plain, "base"):
-        base = name_of(plain.base).name
-        return parse_defense(name, {"base": f"{base}[steps={steps}]"}).defense
+    base: Any = getattr(plain, "base", None)
+    if base is not None:
+        return replace(cast(Any, plain), base=replace(base, steps=steps))
     return parse_defense(name, {"steps": str(steps)}).defense if hasattr(plain, "steps") else plain
 
 
 def attack_steps(defense: Defense) -> int:
     """K: of the defense, of what it is made of, or the one of attacks that have a single step."""
     found: int = getattr(getattr(defense, "base", defense), "steps", 1)
+    return found
+
+
+def attacked_in(defense: Defense) -> str:
+    """The mode of the network while its images are crafted."""
+    found: str = getattr(getattr(defense, "base", defense), "attack_mode", "eval")
     return found
 
 

@@ -64,7 +64,7 @@ def _measure(settings: Settings, precision: Literal["fp32", "bf16"]) -> list[Row
             after[1]()
 
     fit_paced(
-        PgdAt(steps=STEPS),
+        PgdAt(steps=STEPS, attack_mode="eval"),
         of,
         parents={},
         batch=batch,

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
+from bench.api import AttackMode, Batch, Defense, Deployed, FitContext, Task, Terms
 from bench.attacks.ascent import Ascent
 from bench.attacks.losses import cross_entropy
 from bench.errors import BadValue
@@ -30,10 +31,9 @@ class Ard:
     """Minimise alpha t^2 KL(teacher(x) / t || student(x') / t) + (1 - alpha) CE(student(x), y).
 
     The arguments of KL are logits, softened by t; x' are the images that raise the student's own
-    cross-entropy. Three things differ from the released code. It averages KL over examples and classes, K
-    times less than the paper's objective: the paper's is the default. Where alpha is 1 it still forwards
-    clean images through the student, which only moves BatchNorm's running statistics: here they are left
-    out. It attacks in train mode; here, as everywhere, in eval mode.
+    cross-entropy. One thing differs from the released code: it averages KL over examples and classes, K times
+    less than the paper's objective, which is the default here. As released, the student is attacked as it
+    trains, and clean images go through it where alpha is 1, too, which only moves BatchNorm's statistics.
     """
 
     paper: ClassVar[str] = "Goldblum et al., Adversarially Robust Distillation, AAAI 2020"
@@ -45,6 +45,8 @@ class Ard:
     steps: int = 10
     step_size: Fraction = Fraction(1, 4)  # of eps: 2/255 of 8/255
     clip_start: bool = False  # whether the start is cut to [0, 1] before the first gradient; released: after
+    attack_mode: AttackMode = "train"  # as released
+    clean_forward: bool = True  # whether clean images move BatchNorm's statistics if labels play no part
     teacher: str = "pgd_at"  # a robust one
 
     def __post_init__(self) -> None:
@@ -69,10 +71,9 @@ class Ard:
         attack = self._attack()
 
         def step(model: nn.Module, batch: Batch) -> Terms:
-            x_adv = context.attack(net, attack, batch.x, batch.y)
+            x_adv = context.attack(net, attack, batch.x, batch.y, mode=self.attack_mode)
             taught = context.observe(teacher, batch.x).logits
-            logits_adv = model(x_adv)
-            return self.terms(logits_adv, model(batch.x) if self.alpha < 1 else None, taught, batch.y)
+            return self.terms(model(x_adv), self._clean(model, batch.x), taught, batch.y)
 
         fit_classifier(net, context, step)
 
@@ -91,6 +92,16 @@ class Ard:
         if logits is not None:
             terms["clean"] = (1 - self.alpha) * F.cross_entropy(logits.float(), y)
         return terms
+
+    def _clean(self, model: nn.Module, x: Tensor) -> Tensor | None:
+        """Logits [B, K] of clean images, where a term needs them."""
+        if self.alpha < 1:
+            logits: Tensor = model(x)
+            return logits
+        if self.clean_forward:
+            with torch.no_grad():
+                model(x)
+        return None
 
     def _attack(self) -> Ascent:
         return Ascent(cross_entropy, self.steps, self.step_size, clip_start=self.clip_start)

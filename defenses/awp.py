@@ -19,8 +19,8 @@ class Awp:
     """min_w max_v L(w + v): the weights, too, are attacked before each step, within gamma of their length.
 
     L is the whole loss of the base, on the adversarial images that it made with w; the step is taken from w
-    with the gradient at w + v (Algorithm 1, with one step for v). The released AT-AWP makes its images in
-    train mode; here, as everywhere, attacks are made in eval mode.
+    with the gradient at w + v (Algorithm 1, with one step for v). What the base's own attack makes of
+    BatchNorm's running statistics stays, what the ascent to v would is undone.
     """
 
     paper: ClassVar[str] = "Wu et al., Adversarial Weight Perturbation, NeurIPS 2020"
@@ -29,7 +29,7 @@ class Awp:
     base: Defense | str = "pgd_at"  # what is trained: its step, its attack, its loss
     gamma: float = 0.01  # ||v_l|| / ||w_l|| in each layer; the paper's 5e-3 is for TRADES
     warmup: Fraction = Fraction(0)  # share of the steps in which the weights are not attacked yet
-    clean_forward: bool = False  # whether clean images go through in train mode, too: BatchNorm's statistics
+    clean_forward: bool = False  # whether clean images go through after each step: BatchNorm's statistics
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:
@@ -102,10 +102,15 @@ class Perturbation:
         with torch.no_grad():
             for weight, before in self._held:
                 weight.copy_(before)
-            if self._clean is not None:
-                model, x = self._clean
-                model(x)
         self._held = []
+
+    def after_step(self, net: nn.Module) -> None:
+        """Clean images go through the new weights, as in the released code of AT-AWP."""
+        if self._clean is None:
+            return
+        model, x = self._clean
+        with torch.no_grad():
+            model(x)
 
 
 def perturbation(weight: Tensor, gradient: Tensor, gamma: float) -> Tensor:
@@ -119,8 +124,8 @@ def perturbation(weight: Tensor, gradient: Tensor, gamma: float) -> Tensor:
     return gradient * share
 
 
-AT_AWP = Awp(clean_forward=True)
-"""AT-AWP as released: PGD training with gamma 0.01, whose script forwards the clean images, too."""
+AT_AWP = Awp(base="pgd_at[last_look=true]", clean_forward=True)
+"""AT-AWP as released: PGD training with gamma 0.01, whose script looks at x' once more and at x."""
 
 TRADES_AWP = Awp(base="trades", gamma=0.005, warmup=Fraction(9, 200))
 """TRADES-AWP as released: gamma 0.005, from the tenth of 200 epochs on."""

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from bench.api import Attack, Batch, Defense, Deployed, FitContext, Oracle, Task, Terms
+from bench.api import Attack, AttackMode, Batch, Defense, Deployed, FitContext, Oracle, Task, Terms
 from bench.attacks import geometry
 from bench.attacks.ascent import Ascent
 from bench.attacks.losses import cross_entropy
@@ -35,8 +35,8 @@ class FastAt:
     fgsm_rs starts uniformly within the budget and projects back to it; n_fgsm starts from more noise than
     the budget allows and does not project, so x' may lie up to (noise + step) eps away. One-step training can
     overfit catastrophically: it then resists its own attack and no other. The training loop watches for this
-    (`bench.train.guard`) and stops with the weights of the best epoch kept. The authors attack in train mode;
-    here, as everywhere, in eval mode.
+    (`bench.train.guard`) and stops with the weights of the best epoch kept. As in both released codes the
+    network is attacked as it trains, with the statistics of the batch.
     """
 
     paper: ClassVar[str] = (
@@ -49,6 +49,7 @@ class FastAt:
     step_size: Fraction | None = None  # of eps; None: the authors', 5/4 for fgsm_rs and 1 for n_fgsm
     noise: Fraction = Fraction(2)  # k of n_fgsm: it starts from x + U(-k eps, k eps); fgsm_rs: always 1
     clip_start: bool = True  # whether fgsm_rs starts at valid pixels, as on CIFAR-10; on MNIST it does not
+    attack_mode: AttackMode = "train"  # as released
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -67,7 +68,7 @@ class FastAt:
         attack = self._attack()
 
         def step(model: nn.Module, batch: Batch) -> Terms:
-            x_adv = context.attack(net, attack, batch.x, batch.y)
+            x_adv = context.attack(net, attack, batch.x, batch.y, mode=self.attack_mode)
             return {"adversarial": F.cross_entropy(model(x_adv).float(), batch.y)}
 
         fit_classifier(net, context, step)

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.api import Batch, Defense, Deployed, FitContext, Task, Terms
+from bench.api import AttackMode, Batch, Defense, Deployed, FitContext, Task, Terms
 from bench.attacks.ascent import Ascent
 from bench.errors import BadValue
 from bench.nn.architectures import network
@@ -27,9 +27,9 @@ class Score:
     """Minimise |p(x) - e_y|^2 + beta [|p(x') - p(x)|^2 - clip]_+, x' the images that make the latter largest.
 
     Squares are summed over classes, with a mean over the batch; e_y is the label, smoothed if it is asked
-    for. Gradients flow through both arguments. The authors attack in train mode with batch statistics; here,
-    as everywhere, in eval mode. Their networks saw a million generated images (`--extra`) and are averages of
-    weights.
+    for. Gradients flow through both arguments. As released, the attack and the p(x) that it leaves have the
+    statistics of the batch, and the running ones do not move meanwhile. The authors' networks saw a million
+    generated images (`--extra`) and are averages of weights.
     """
 
     paper: ClassVar[str] = (
@@ -43,6 +43,7 @@ class Score:
     steps: int = 10
     step_size: Fraction = Fraction(1, 4)  # of eps: 2/255 of 8/255
     clip_start: bool = True  # whether the start is cut to [0, 1] before the first gradient, as released
+    attack_mode: AttackMode = "batch"  # as released
 
     def __post_init__(self) -> None:
         self._attack()  # says what is out of range
@@ -66,8 +67,8 @@ class Score:
         attack = self._attack()
 
         def step(model: nn.Module, batch: Batch) -> Terms:
-            clean = context.observe(net, batch.x).logits
-            x_adv = context.attack(net, attack, batch.x, clean)
+            clean = context.observe(net, batch.x, self.attack_mode).logits
+            x_adv = context.attack(net, attack, batch.x, clean, mode=self.attack_mode)
             return self.terms(model(batch.x), model(x_adv), batch.y)
 
         fit_classifier(net, context, step)

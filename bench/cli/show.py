@@ -97,10 +97,10 @@ def defense(text: str, data: str, as_json: bool) -> None:
     named = parse_defense(text, {}, data)
     name, found = named.name, cast(Any, named.defense)
     requires = {
-        role: parent if isinstance(parent, str) else name_of(parent).label
+        role: parent if isinstance(parent, str) else name_of(parent, data).label
         for role, parent in found.requires.items()
     }
-    fields = _fields(found, field_comments(type(found)))
+    fields = _fields(found, field_comments(type(found)), data)
     told = {
         "paper": found.paper,
         "reconstruction": found.reconstruction or "no: the method's text or code was at hand",
@@ -119,7 +119,7 @@ def defense(text: str, data: str, as_json: bool) -> None:
     about = inspect.getdoc(type(found))
     if about:
         click.echo("\n" + about)
-    _print_fields(found, fields, "defense")
+    _print_fields(found, fields, "defense", data)
 
 
 @show.command()
@@ -305,7 +305,7 @@ def _comments_of(attack: Any) -> dict[str, str]:
     return comments
 
 
-def _fields(found: Any, comments: Mapping[str, str]) -> list[dict[str, Any]]:
+def _fields(found: Any, comments: Mapping[str, str], data: str = "") -> list[dict[str, Any]]:
     from bench.core.encoding import encode
     from bench.plan import labels_of
 
@@ -313,26 +313,26 @@ def _fields(found: Any, comments: Mapping[str, str]) -> list[dict[str, Any]]:
         {
             "name": field.name,
             "type": field.type.__name__ if isinstance(field.type, type) else str(field.type),
-            "value": labels_of(getattr(found, field.name)) or encode(getattr(found, field.name)),
+            "value": labels_of(getattr(found, field.name), data) or encode(getattr(found, field.name)),
             "about": comments.get(field.name, ""),
         }
         for field in dataclasses.fields(found)
     ]
 
 
-def _print_fields(found: Any, fields: list[dict[str, Any]], part: str) -> None:
+def _print_fields(found: Any, fields: list[dict[str, Any]], part: str, data: str = "") -> None:
     click.echo(f"\nparameters (--set {part}.NAME=VALUE)" if fields else "\nno parameters")
-    stated = [f"{field['name']} = {_shown(getattr(found, field['name']))}" for field in fields]
+    stated = [f"{field['name']} = {_shown(getattr(found, field['name']), data)}" for field in fields]
     room = max((len(text) for text in stated), default=0)
     for text, field in zip(stated, fields, strict=True):
         click.echo(f"  {text:<{min(room, 44)}}  {field['about'] or field['type']}".rstrip())
 
 
-def _shown(held: object) -> str:
+def _shown(held: object, data: str) -> str:
     from bench.core.encoding import describe
     from bench.plan import labels_of
 
-    return labels_of(held) or describe(held)
+    return labels_of(held, data) or describe(held)
 
 
 def _protocol() -> Protocol:

@@ -62,6 +62,17 @@ SUCCESSIONS: tuple[Succession, ...] = (
         shown="the digests of all 459 files by the function before, on 3.11, and by this one on each: equal",
         digests={"bench.core.digest": ("3348807f668d", "40595b6d5251")},
     ),
+    Succession(
+        change="attacks of trainings take a mode; who asks for none has eval mode as before",
+        shown="the weights of seven defenses that ask for none (standard, trades, mart, alp, free_at, "
+        "ensemble_at, agkd_bml) after two epochs on digits, equal",
+        digests={
+            "bench.api": ("adc1c70b2f87", "be8b70c3e8ce"),
+            "bench.train.context": ("61fd148646af", "fe15f7a64f75"),
+            "bench.train.inner": ("1870de065a93", "98e40f970828"),
+            "bench.train.loop": ("a0efaab0ac33", "1b90f4ff1bb9"),
+        },
+    ),
 )
 """In the order in which they were made."""
 

@@ -39,8 +39,8 @@ TAIL = """
 - Networks are ours: the architectures of the authors' names, on pixels in [0, 1] that are normalised inside
   by the data's mean and deviation. Theirs normalise to [-1, 1] (AGKD-BML, Feature Scattering, Bilateral),
   standardise each image (TLA, Madry et al. on CIFAR-10) or do neither (TRADES, MART, ARD).
-- Inner attacks are made in eval mode, and the best epoch is chosen on validation images that are taken from
-  the training set. Where authors choose it on test images, their number is the higher for it.
+- The best epoch is chosen on validation images that are taken from the training set. Where authors choose
+  it on test images, their number is the higher for it.
 - Random streams are ours: equal means equal for the same draws.
 
 Settings for data sets are those of `defenses/presets.csv`, with their sources

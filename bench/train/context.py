@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attack, Batch, Features, FitContext, Step, Task, Terms, Wrapper
+from bench.api import Attack, AttackMode, Batch, Features, FitContext, Step, Task, Terms, Wrapper
 from bench.core.digest import canonical
 from bench.core.encoding import encode
 from bench.core.progress import Progress
@@ -21,7 +21,7 @@ from bench.data.dataset import Dataset
 from bench.errors import BadCheckpoint, BadData, BadValue
 from bench.nn.fold import fold
 from bench.train.checkpoints import Checkpoints, Row, Weights, weights_of
-from bench.train.inner import attack_network, frozen
+from bench.train.inner import attack_network, buffers_of, frozen, put_back
 from bench.train.model import Autocast, observed, training_model, unwrap
 from bench.train.recipe import Recipe
 
@@ -39,12 +39,24 @@ class Finished(TypedDict):
     whole: Weights  # of the defense; empty: it trained all of it
 
 
+RandomState = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a step was answered, and what that left behind."""
+
+    found: Any
+    random: RandomState
+    buffers: list[Tensor] | None  # of the network whose running statistics it may have moved
+
+
 @dataclass
 class _Tape:
-    """What a step was answered, each with the random state that it left; first written, then read."""
+    """All that a step was answered; first written, then read."""
 
-    start: tuple[Tensor, Tensor]
-    answers: list[tuple[Any, tuple[Tensor, Tensor]]] = field(default_factory=list)
+    start: RandomState
+    answers: list[_Answer] = field(default_factory=list)
     next: int | None = None  # None: being written
 
 
@@ -195,26 +207,33 @@ class TrainContext:
         """A part of what trains as a step's model is: in the recipe's precision, with logits in float32."""
         return training_model(part, self.autocast, self.recipe.channels_last)
 
-    def observe(self, net: nn.Module, x: Tensor) -> Features:
-        """What a network makes of x [B, C, H, W]: eval mode, no gradients, the recipe's precision.
+    def observe(self, net: nn.Module, x: Tensor, mode: AttackMode = "eval") -> Features:
+        """What a network makes of x [B, C, H, W]: no gradients, the recipe's precision.
 
         Of a network without `forward_features` it is the logits alone.
         """
-        return self._answered(lambda: self._observe(unwrap(net), x))
+        net = unwrap(net)
+        return self._answered(lambda: self._observe(net, x, mode), net if mode == "train" else None)
 
-    def _observe(self, net: nn.Module, x: Tensor) -> Features:
-        with frozen(net):
+    def _observe(self, net: nn.Module, x: Tensor, mode: AttackMode) -> Features:
+        with frozen(net, mode):
             return observed(net, x, self.autocast, self.recipe.channels_last)
 
-    def attack(self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor) -> Tensor:
-        """Adversarial images [B, C, H, W] of a network, made in eval mode with its parameters frozen.
+    def attack(
+        self, net: nn.Module, attack: Attack, x: Tensor, *labels: Tensor, mode: AttackMode = "eval"
+    ) -> Tensor:
+        """Adversarial images [B, C, H, W] of a network, made with its parameters frozen.
 
         The first of the labels is the attack's y; further ones follow those it gives to its loss.
         """
         self.attacked = True
+        net = unwrap(net)
         budget = Budget(self.budget.norm, self.budget.eps * self.strength)
         return self._answered(
-            lambda: self.inner_attack(net, attack, x, *labels, generator=self.generator, budget=budget)
+            lambda: self.inner_attack(
+                net, attack, x, *labels, generator=self.generator, budget=budget, mode=mode
+            ),
+            net if mode == "train" else None,
         )
 
     def around(self, around: Wrapper) -> None:
@@ -245,25 +264,28 @@ class TrainContext:
         finally:
             self._tape = None
 
-    def _answered(self, answer: Callable[[], T]) -> T:
-        """An answer to a step, from the tape where it is read."""
+    def _answered(self, answer: Callable[[], T], moved: nn.Module | None = None) -> T:
+        """An answer to a step, from the tape where it is read; it may move the buffers of `moved`."""
         tape = self._tape
         if tape is None:
             return answer()
         if tape.next is None:
             found = answer()
-            tape.answers.append((found, self._random_state()))
+            left = None if moved is None else buffers_of(moved)
+            tape.answers.append(_Answer(found, self._random_state(), left))
             return found
-        told: T
-        told, state = tape.answers[tape.next]
+        told = tape.answers[tape.next]
         tape.next += 1
-        self._set_random_state(state)
-        return told
+        self._set_random_state(told.random)
+        if moved is not None:
+            put_back(moved, told.buffers)
+        again: T = told.found
+        return again
 
-    def _random_state(self) -> tuple[Tensor, Tensor]:
+    def _random_state(self) -> RandomState:
         return self.generator.get_state(), torch.get_rng_state()
 
-    def _set_random_state(self, state: tuple[Tensor, Tensor]) -> None:
+    def _set_random_state(self, state: RandomState) -> None:
         self.generator.set_state(state[0])
         torch.set_rng_state(state[1])
 
@@ -275,26 +297,32 @@ class TrainContext:
         *labels: Tensor,
         generator: Generator,
         budget: Budget | None = None,
+        mode: AttackMode = "eval",
     ) -> Tensor:
         """The same from a generator of one's own, with the full budget, and not a part of training."""
         net = unwrap(net)
         if self.recipe.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        with frozen(net):
-            if net not in self._folded:
+        return attack_network(
+            net,
+            attack,
+            x,
+            *labels,
+            budget=budget or self.budget,
+            generator=generator,
+            num_classes=self.task.num_classes,
+            autocast=self.autocast,
+            folded=self._folded_of(net, x) if mode == "eval" else None,
+            loss_scale=1024.0 if self.recipe.precision == "fp16" else 1.0,
+            mode=mode,
+        )
+
+    def _folded_of(self, net: nn.Module, x: Tensor) -> nn.Module:
+        """The network's faster copy for eval mode, made at its first attack; where there is none, itself."""
+        if net not in self._folded:
+            with frozen(net):
                 self._folded[net] = fold(net, x[:2], self.recipe.channels_last)
-            return attack_network(
-                net,
-                attack,
-                x,
-                *labels,
-                budget=budget or self.budget,
-                generator=generator,
-                num_classes=self.task.num_classes,
-                autocast=self.autocast,
-                folded=self._folded[net],
-                loss_scale=1024.0 if self.recipe.precision == "fp16" else 1.0,
-            )
+        return self._folded[net]
 
     def save(self, **state: Any) -> None:
         """Keep the state of this run, from its first device only."""

@@ -1,17 +1,18 @@
-"""The attack inside adversarial training: an oracle without a ledger, on a frozen network in eval mode."""
+"""The attack inside adversarial training: an oracle without a ledger, on a frozen network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from torch import Generator, Tensor, nn
 
-from bench.api import Attack, Climb, Loss, Oracle
+from bench.api import Attack, AttackMode, Climb, Loss, Oracle
 from bench.core.threat import WHITE_BOX, Budget, Knowledge
-from bench.errors import AccessDenied
+from bench.errors import AccessDenied, BadValue
 from bench.nn.fold import Folded
 from bench.train.model import Autocast, unwrap
 
@@ -27,17 +28,18 @@ def attack_network(
     autocast: Autocast = nullcontext,
     folded: nn.Module | None = None,
     loss_scale: float = 1.0,
+    mode: AttackMode = "eval",
 ) -> Tensor:
     """Adversarial images [B, C, H, W] of a network, detached; see `FitContext.attack`.
 
     The first of the labels is the attack's y, which may have any shape [B, ...]; further ones follow those
-    that the attack gives to its loss. `folded`, a faster copy of the network from `bench.nn.fold`, is
-    refreshed and used in its stead.
+    that the attack gives to its loss. `folded`, a faster copy of the network in eval mode from
+    `bench.nn.fold`, is refreshed and used in its stead.
     """
     if not labels:
         raise TypeError("an attack needs at least one tensor of labels")
     net = unwrap(net)
-    with frozen(net):
+    with frozen(net, mode):
         if isinstance(folded, Folded):
             folded.refresh()
         y, *more = labels
@@ -49,11 +51,18 @@ def attack_network(
 
 
 @contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
-    """The network in eval mode without gradients for its parameters; each module's own mode afterwards."""
+def frozen(net: nn.Module, mode: AttackMode = "eval") -> Iterator[None]:
+    """The network without gradients for its parameters, in eval mode or as it trains.
+
+    Each module's own mode comes back afterwards, and in the mode "batch" each buffer.
+    """
+    if mode not in get_args(AttackMode):
+        raise BadValue(f"the mode is {mode!r}, expected one of {', '.join(get_args(AttackMode))}")
     modes = [(module, module.training) for module in net.modules()]
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    net.eval()
+    kept = buffers_of(net) if mode == "batch" else None
+    if mode == "eval":
+        net.eval()
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
@@ -63,13 +72,26 @@ def frozen(net: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
         for module, training in modes:
             module.training = training
+        put_back(net, kept)
+
+
+def buffers_of(net: nn.Module) -> list[Tensor]:
+    """Copies of a network's buffers, BatchNorm's running statistics above all."""
+    return [buffer.clone() for buffer in net.buffers()]
+
+
+def put_back(net: nn.Module, kept: list[Tensor] | None) -> None:
+    """Give a network the buffers that `buffers_of` copied; None: leave them."""
+    for buffer, then in zip(net.buffers(), kept, strict=True) if kept is not None else ():
+        # past autograd: a pass whose backward is to come used the batch's statistics, never these
+        buffer.data.copy_(then)
 
 
 @dataclass
 class InnerOracle:
     """White-box answers of a network that nobody charges for; nothing is ever known to be broken."""
 
-    net: nn.Module  # in eval mode, frozen
+    net: nn.Module  # frozen
     num_classes: int
     unbroken: Tensor  # [n] bool, all False
     autocast: Autocast = nullcontext

@@ -228,6 +228,8 @@ class _Fitting:
                 self.net, self.optimizer, max_norm=self.recipe.clip_norm, error_if_nonfinite=False
             )
         self.optimizer.step()
+        if self.context.hook is not None:
+            self.context.hook.after_step(self.net)
         if self.average is not None:
             self.average.update()
         return terms

@@ -337,6 +337,28 @@ _CIFAR100 = _named(
         "ensemble": _MEMBERS,
     }
 )
+_SVHN = _named(
+    {
+        "awp": replace(_CIFAR10["awp"], learning_rate=0.01, source="AT-AWP, released code for SVHN"),
+        "n_fgsm": replace(
+            _CIFAR10["n_fgsm"],
+            learning_rate=0.05,
+            peak=0.4,
+            eps_warmup=5 / 30,
+            source="Make some noise, released code for SVHN: the radius rises over five epochs",
+        ),
+    }
+)
+_TINY_IMAGENET = _named(
+    {
+        "tla": replace(
+            _CIFAR10["tla"],
+            epochs=16,
+            batch_size=20,
+            source="TLA, released configuration for Tiny ImageNet: 80 thousand steps of 20",
+        ),
+    }
+)
 _ADAM: Mapping[str, Any] = {"optimizer": "adam", "weight_decay": 0.0, "schedule": "constant"}
 _MNIST = _named(
     {
@@ -415,6 +437,8 @@ _OWN: Mapping[str, Mapping[str, Recipe]] = {
     "cifar100": _CIFAR100,
     "imagenet": _IMAGENET,
     "mnist": _MNIST,
+    "svhn": _SVHN,
+    "tiny_imagenet": _TINY_IMAGENET,
 }
 """data set -> defense -> the schedule that its publication has for it."""
 

@@ -295,7 +295,9 @@ def test_show_defense_prints_every_parameter(capsys: pytest.CaptureFixture[str])
     assert "ICLR 2018" in out
     assert "step_size = 1/4" in out and "of eps: 2/255 of 8/255" in out
     _, out, _ = run(capsys, "show", "defense", "pgd_at", "--json")
-    assert [field["name"] for field in json.loads(out)["fields"]] == ["steps", "step_size"]
+    assert [field["name"] for field in json.loads(out)["fields"]] == [
+        *("steps", "step_size", "attack_mode", "last_look")
+    ]
 
 
 def test_show_defense_knows_brackets_and_the_settings_of_a_data_set(

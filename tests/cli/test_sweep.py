@@ -567,3 +567,13 @@ def test_every_word_that_decides_is_one_of_run():
     assert {*DECIDING} <= of_run
     own = {option.name for option in command.params} - of_run
     assert own == {"file", "dry_run", "shape", "out"}
+
+
+def test_the_sweep_of_the_first_look_at_mnist_has_each_defense_with_its_own_settings(sweep):
+    told = json.loads(sweep(ROOT / "leaderboards" / "first-look-mnist.toml", "--dry-run", "--json").out)
+    labels = {run["defense"] for run in told["runs"]}
+    own = {"pgd_at", "trades", "alp", "aalp", "tla"}
+    assert labels == {f"{name}[preset=mnist]" for name in own} | {
+        *("standard", "mart", "agkd_bml", "fdml", "dbp")
+    }
+    assert len(told["runs"]) == 20

@@ -134,12 +134,12 @@ def test_every_registered_defense_has_a_formula_or_trains_nothing(module):
     [  # written out from the papers' steps, not from the table
         ("trades", 3, 1 + 3 + 3, 0, 3, 2, 0),  # clean logits, the attack, x, x' and x for BatchNorm again
         ("trades_awp", 3, 1 + 3 + 2 * 3, 0, 3, 4, 0),
-        ("at_awp", 3, 3 + 1 + 1 + 1, 0, 3, 2, 0),
+        ("at_awp", 3, 3 + 1 + 1 + 2, 0, 3, 2, 0),  # x' is looked at once more, and x afterwards
         ("mart", 3, 3 + 2, 0, 3, 2, 0),
         ("alp", 4, 4 + 2, 0, 4, 2, 0),
         ("tla", 2, 2 + 1 + Fraction(500, 6) + 4, 0, 2, 4, 0),  # 500 candidates, then x', A, A1, B
         ("fdml", 3, 3 + 1 + 3, 1, 3, 3, 0),  # the confused class, then x', x, c; the teacher sees x
-        ("ard", 5, 5 + 1, 1, 5, 1, 0),
+        ("ard", 5, 5 + 1 + 1, 1, 5, 1, 0),  # the clean images move statistics alone
         ("awp", 3, 3 + 1 + 1, 0, 3, 2, 0),  # the weights' ascent, then their descent
         ("fast_at", 1, 1 + 1, 0, 1, 1, 0),
         ("dbp", 3, 2, 2, 3, 2, 3),  # S sees x' and x, each teacher one of them; f is attacked

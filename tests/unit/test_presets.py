@@ -16,6 +16,7 @@ from bench.records.presets import PRESET, presets_of, usual_preset, without_pres
 from bench.records.record import Record
 from bench.registry import DEFENSES
 from defenses.alp import Alp
+from defenses.awp import Awp
 from defenses.fast_at import FastAt
 from defenses.pgd_at import PgdAt
 from defenses.tla import Tla
@@ -40,6 +41,27 @@ RELEASED = {  # as their configurations for MNIST have them; 0.01 of 0.3 is 1/30
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "released"),
+    [  # as the released code has them; Tiny ImageNet's 16/255 of ALP is the budget's, not the defense's
+        ("alp", "tiny_imagenet", Alp(target="least_likely", step_size=Fraction(2, 16), label_smoothing=0.1)),
+        ("tla", "tiny_imagenet", Tla(pool=20, margin=0.02, lam1=0.5, match=0.5, label_smoothing=0.1)),
+        (
+            "at_awp",
+            "svhn",
+            Awp(PgdAt(step_size=Fraction(1, 8), last_look=True), warmup=Fraction(5, 200), clean_forward=True),
+        ),
+    ],
+)
+def test_settings_for_larger_images_are_those_of_released_code(
+    name: str, data: str, released: object
+) -> None:
+    named = parse_defense(name, {}, data)
+    assert named.defense == released and named.label == f"{name}[preset={data}]"
+    assert parse_defense(named.label, {}).defense == released
+    assert parse_defense(name, {}).defense != released
+
+
 @pytest.mark.parametrize("name", RELEASED)
 def test_on_mnist_a_defense_has_its_authors_settings_for_mnist(name: str) -> None:
     named = parse_defense(name, {}, "mnist")
@@ -51,7 +73,7 @@ def test_on_mnist_a_defense_has_its_authors_settings_for_mnist(name: str) -> Non
 
 def test_every_preset_is_of_a_defense_changes_something_and_names_its_source() -> None:
     found = [preset for name in DEFENSES.names() for preset in presets_of(name)]
-    assert len(found) == 11
+    assert len(found) == 16
     for preset in found:
         named = parse_defense(f"{preset.defense}[{PRESET}={preset.data}]", {})
         assert named.defense != parse_defense(preset.defense, {}).defense and preset.source
@@ -67,6 +89,16 @@ LABELS = [
     "awp[base=trades]",
     "ensemble",
     "ensemble[members=trades[beta=3]+mart]",
+    "awp[base=trades[preset=none]]",
+    "awp[base=pgd_at[preset=none]]",
+    "awp[base=trades[preset=none,steps=3],gamma=0.005]",
+    "awp[base=trades[preset=mnist,steps=10]]",
+    "awp[base=trades[preset=none,beta=1,step_size=1/30,steps=40]]",
+    "ensemble[members=trades[preset=none]+alp]",
+    "jpeg[base=tla[preset=none,pool=50]]",
+    "ard[teacher=trades[preset=none]]",
+    "at_awp",
+    "at_awp[base=pgd_at]",
 ]
 
 
@@ -89,12 +121,19 @@ def test_what_is_typed_overrides_the_preset() -> None:
     named = parse_defense("trades[beta=3]", {"steps": "7"}, "mnist")
     assert named.defense == Trades(beta=3, steps=7, step_size=Fraction(1, 30))
     assert named.label == "trades[preset=mnist,beta=3.0,steps=7]"
+    assert (
+        parse_defense("awp[base=trades[steps=7]]", {}, "mnist").label
+        == "awp[base=trades[preset=mnist,steps=7]]"
+    )
     assert parse_defense("trades", {PRESET: "none"}, "mnist").defense == Trades()
 
 
 def test_what_a_defense_is_made_of_and_requires_has_its_settings_too() -> None:
     inside = parse_defense("awp[base=trades]", {}, "mnist")
     assert inside.label == "awp[base=trades[preset=mnist]]"
+    plain = parse_defense("awp[base=trades[preset=none]]", {}, "mnist")
+    assert plain.label == "awp[base=trades[preset=none]]" and plain.defense.base == Trades()  # type: ignore[attr-defined]
+    assert parse_defense("awp[base=trades[preset=none]]", {}, "cifar10").label == "awp[base=trades]"
     assert name_of(RELEASED["trades"]).label == "trades[preset=mnist]"
     teacher = plan_training(Request("ard", data="mnist")).parents[0][1].named
     assert teacher.defense == RELEASED["pgd_at"] and teacher.label == "pgd_at[preset=mnist]"

@@ -36,9 +36,11 @@ def attacks(monkeypatch: pytest.MonkeyPatch) -> list[Attacked]:
     seen: list[Attacked] = []
     attack = TrainContext.attack
 
-    def watched(self: TrainContext, net: nn.Module, how: Any, x: Tensor, *labels: Tensor) -> Tensor:
+    def watched(
+        self: TrainContext, net: nn.Module, how: Any, x: Tensor, *labels: Tensor, **mode: Any
+    ) -> Tensor:
         then = copy.deepcopy(net).eval()
-        x_adv = attack(self, net, how, x, *labels)
+        x_adv = attack(self, net, how, x, *labels, **mode)
         seen.append(Attacked(then, how, x, labels, x_adv))
         return x_adv
 

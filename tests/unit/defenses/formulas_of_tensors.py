@@ -47,6 +47,24 @@ class Formula(nn.Module):
         return logits / 4
 
 
+class FormulaNorm(Formula):
+    """The same with BatchNorm before the ReLU: what it answers depends on its mode."""
+
+    def __init__(self, pace: float = 1.0) -> None:
+        super().__init__(pace)
+        self.norm = nn.BatchNorm2d(4)
+        with torch.no_grad():
+            self.norm.weight.copy_(1 + wave(4, pace=pace + 0.5) / 2)
+            self.norm.bias.copy_(wave(4, pace=pace + 0.6) / 4)
+            self.norm.running_mean.copy_(wave(4, pace=pace + 0.7) / 2)
+            self.norm.running_var.copy_(1 + wave(4, pace=pace + 0.8) / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [n, 4]."""
+        logits: Tensor = self.linear(F.relu(self.norm(self.conv(x))).flatten(1))
+        return logits / 4
+
+
 def logits() -> tuple[Tensor, Tensor]:
     """Of six clean images and of six attacked ones, [6, 4] each, ready for gradients."""
     clean = 2 * wave(6, CLASSES, pace=1.1)

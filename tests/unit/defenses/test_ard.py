@@ -83,7 +83,8 @@ def test_the_student_itself_is_attacked_with_the_true_labels(short, fresh, attac
 
 
 def test_clean_images_are_forwarded_only_for_labels(passes):
-    assert passes(Ard(steps=3)) == (3 + 1, 1, 3, 1)
+    assert passes(Ard(steps=3, clean_forward=False)) == (3 + 1, 1, 3, 1)
+    assert passes(Ard(steps=3)) == (3 + 2, 1, 3, 1), "and for BatchNorm's statistics, as released"
     assert passes(Ard(steps=3, alpha=0.5)) == (3 + 2, 1, 3, 2)
 
 

@@ -95,7 +95,9 @@ def test_the_clean_forward_goes_through_batchnorm_after_each_step(short, passes)
         state = short(defense, steps=2).state_dict()
         return {state[key].item() for key in state if key.endswith("num_batches_tracked")}
 
-    assert tracked(Awp(PgdAt(1))) == {2} and tracked(Awp(PgdAt(1), clean_forward=True)) == {4}
+    apart = PgdAt(1, attack_mode="eval")
+    assert tracked(Awp(apart)) == {2} and tracked(Awp(apart, clean_forward=True)) == {4}
+    assert tracked(Awp(PgdAt(1))) == {4}, "the attack's own pass, made once and not twice"
     forwards, *others = passes(Awp(PgdAt(3)))
     assert passes(Awp(PgdAt(3), clean_forward=True)) == (forwards + 1, *others)
 
@@ -109,12 +111,14 @@ def test_the_clean_forward_is_made_with_the_weights_that_were_put_back():
     around.terms(net, lambda model, batch: {"clean": model(batch.x).sum()}, net, batch)["clean"].backward()
     gradient = net.linear.weight.grad.clone()
     around.after_backward(net)
+    around.after_step(net)
     assert seen == [3.0, pytest.approx(3 + 0.1 * math.sqrt(18)), 3.0]
     assert torch.equal(net.linear.weight.grad, gradient)
 
 
 def test_the_released_variants_are_registered():
-    assert DEFENSES.get("at_awp") == Awp(base="pgd_at", gamma=0.01, warmup=Fraction(0), clean_forward=True)
+    assert DEFENSES.get("at_awp") == Awp("pgd_at[last_look=true]", gamma=0.01, clean_forward=True)
+    assert parse_defense("at_awp", {}).defense.base == PgdAt(attack_mode="train", last_look=True)
     released = parse_defense("trades_awp", {}).defense
     assert released == Awp(base=Trades(beta=6), gamma=0.005, warmup=Fraction(9, 200))
     paper = plan_training(Request("trades_awp", data="cifar10", recipe="paper")).recipe

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from bench.api import Batch, Features
 from bench.attacks.losses import most_confusing
-from bench.core.threat import Budget, Norm
 from bench.plan import parse_defense
 from bench.train.inner import attack_network
 from defenses.agkd_bml import AgkdBml
@@ -38,6 +37,7 @@ from defenses.tla import Tla
 from defenses.trades import Trades
 
 from .formulas_of_tensors import EPS, STEPS, Formula, Y, feature_maps, features, images, logits, noise, wave
+from .one_step import BUDGET, one_step
 
 with (Path(__file__).parent / "released.csv").open(encoding="utf-8") as table:
     RELEASED = [
@@ -46,7 +46,6 @@ with (Path(__file__).parent / "released.csv").open(encoding="utf-8") as table:
     ]
 
 THREE: dict[str, Any] = {"steps": STEPS, "step_size": Fraction(1, 6)}
-BUDGET = Budget(Norm.LINF, Fraction(str(EPS)))
 
 
 def attacked(defense: Any, *labels: Tensor) -> Tensor:
@@ -60,6 +59,13 @@ def attacked(defense: Any, *labels: Tensor) -> Tensor:
 def pixels(x: Tensor) -> list[float]:
     """Some of the images [n, C, H, W], and the mean of all."""
     return [*x[0, 0].flatten()[:6].tolist(), *x[3, 0].flatten()[:6].tolist(), x.mean().item()]
+
+
+def as_it_trains(name: str) -> dict[str, list[float]]:
+    """Of a whole training step: what was crafted in it, and BatchNorm's buffers afterwards."""
+    net, x_adv = one_step(name)
+    statistics = torch.cat([buffer.flatten() for buffer in net.buffers()])
+    return {"inner attack as it trains": pixels(x_adv), "running statistics": statistics.tolist()}
 
 
 def of_weights(net: nn.Module) -> list[float]:
@@ -137,11 +143,13 @@ def ard() -> dict[str, list[float]]:
     defense, net, x = Ard(alpha=0.9, t=30, reduction="elements", **THREE), Formula(), images()
     x_adv = attacked(defense, Y)
     loss = learnt(defense.terms(net(x_adv), net(x), Formula(1.5)(x), Y))
-    return {"inner attack": pixels(x_adv), "loss": [loss], "gradient": of_weights(net)}
+    ours = {"inner attack": pixels(x_adv), "loss": [loss], "gradient": of_weights(net)}
+    return ours | as_it_trains("ard[reduction=elements,steps=3,step_size=1/6]")
 
 
 def pgd_at() -> dict[str, list[float]]:
-    return {"inner attack": pixels(attacked(PgdAt(**THREE), Y))}
+    ours = {"inner attack": pixels(attacked(PgdAt(**THREE), Y))}
+    return ours | as_it_trains("pgd_at[steps=3,step_size=1/6]")
 
 
 def bilateral() -> dict[str, list[float]]:
@@ -167,14 +175,15 @@ def tla() -> dict[str, list[float]]:
 
 def fast_at() -> dict[str, list[float]]:
     on_mnist = parse_defense("fast_at", {}, "mnist").defense
-    return {
+    ours = {
         "inner attack": pixels(attacked(FGSM_RS, Y)),
         "inner attack on MNIST": pixels(attacked(on_mnist, Y)),
     }
+    return ours | as_it_trains("fast_at")
 
 
 def n_fgsm() -> dict[str, list[float]]:
-    return {"inner attack": pixels(attacked(N_FGSM, Y))}
+    return {"inner attack": pixels(attacked(N_FGSM, Y))} | as_it_trains("n_fgsm")
 
 
 def lbgat() -> dict[str, list[float]]:
@@ -189,7 +198,7 @@ def ikl_at() -> dict[str, list[float]]:
 
 
 def score() -> dict[str, list[float]]:
-    return of_pairs(Score(**THREE))
+    return of_pairs(Score(**THREE)) | as_it_trains("score[steps=3,step_size=1/6]")
 
 
 def free_at() -> dict[str, list[float]]:
@@ -228,7 +237,8 @@ def perturbed(name: str, step: Callable[[nn.Module, Batch], Any]) -> dict[str, l
 
 
 def at_awp() -> dict[str, list[float]]:
-    return perturbed("at_awp", lambda net, batch: {"a": nn.functional.cross_entropy(net(batch.x), batch.y)})
+    ours = perturbed("at_awp", lambda net, batch: {"a": nn.functional.cross_entropy(net(batch.x), batch.y)})
+    return ours | as_it_trains("at_awp[base=pgd_at[last_look=true,steps=3,step_size=1/6]]")
 
 
 def trades_awp() -> dict[str, list[float]]:
@@ -269,6 +279,18 @@ def test_other_forms_are_told_apart() -> None:
     assert pixels(attacked(FGSM_RS, Y)) != pytest.approx(held["fast_at", "inner attack on MNIST"], abs=1e-3)
     free = attacked(Score(clip_start=False, **THREE), Formula()(images()).detach())
     assert pixels(free) != pytest.approx(held["score", "inner attack"], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["fast_at", "n_fgsm", "ard", "pgd_at", "score", "at_awp"])
+def test_attacks_in_eval_mode_are_told_apart(name: str) -> None:
+    held = {(defense, part): values for defense, part, values in RELEASED}
+    settings = "attack_mode=eval" + ("" if "fgsm" in name or "fast" in name else ",steps=3,step_size=1/6")
+    base = f"{name}[base=pgd_at[last_look=true,{settings}]]"
+    ours = as_it_trains(base if name == "at_awp" else f"{name}[{settings}]")
+    crafted, moved = "inner attack as it trains", "running statistics"
+    assert ours[crafted] != pytest.approx(held[name, crafted], abs=1e-2)
+    same = name == "score"  # whose attack moves no statistics in either mode: they follow what was crafted
+    assert (ours[moved] == pytest.approx(held[name, moved], abs=1e-2)) == same
 
 
 @pytest.mark.parametrize(

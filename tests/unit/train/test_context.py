@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from bench.api import Batch
+from bench.attacks.fgsm import FGSM
 from bench.attacks.pgd import PGD
 from bench.data.dataset import Dataset, Images
 from bench.errors import BadData, BadValue
@@ -97,7 +99,7 @@ def test_only_one_thing_goes_around_training_steps(
     make_context: Make, make_net: Callable[[], nn.Module]
 ) -> None:
     class Wraps:
-        terms = after_backward = None
+        terms = after_backward = after_step = None
 
     context = make_context(make_net())
     context.around(Wraps())  # type: ignore[arg-type]
@@ -158,6 +160,43 @@ def test_attacks_stay_in_the_budget_and_leave_modes_alone(
     assert x_adv.min() >= 0 and x_adv.max() <= 1
     assert all(module.training for module in net.modules())
     assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_an_attack_in_train_mode_is_made_by_the_network_as_it_trains(
+    make_context: Make, make_net: Callable[[], nn.Module]
+) -> None:
+    """By hand: one step on the gradient that the batch's statistics give; nothing is folded."""
+    net = make_net().train()
+    net.dropout.p = 0.0  # type: ignore[assignment]
+    batch = next(iter((context := make_context(net)).epoch(0)))
+    x = batch.x.clone().requires_grad_()
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    F.cross_entropy(net(x), batch.y, reduction="sum").backward()
+    after = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    expected = (batch.x + context.budget.radius * x.grad.sign()).clamp(0, 1)  # type: ignore[union-attr]
+    for mode, left in (("train", after), ("batch", before), ("eval", before)):
+        net.load_state_dict({**net.state_dict(), **before})
+        found = context.attack(net, FGSM(), batch.x, batch.y, mode=mode)  # type: ignore[arg-type]
+        same = ((found - expected).abs() < 1e-6).float().mean()
+        assert same < 0.95 if mode == "eval" else same > 0.999, mode
+        assert all(torch.equal(buffer, left[name]) for name, buffer in net.named_buffers()), mode
+        assert all(module.training for module in net.modules())
+
+
+def test_what_is_observed_has_the_mode_that_is_asked_for(
+    make_context: Make, make_net: Callable[[], nn.Module]
+) -> None:
+    net = make_net().train()
+    net.dropout.p = 0.0  # type: ignore[assignment]
+    batch = next(iter((context := make_context(net)).epoch(0)))
+    before = [buffer.clone() for buffer in net.buffers()]
+    running, still = (context.observe(net, batch.x, mode).logits for mode in ("eval", "batch"))
+    assert all(map(torch.equal, before, net.buffers()))
+    training = context.observe(net, batch.x, "train").logits
+    assert torch.equal(still, training) and not torch.allclose(running, training, atol=1e-2)
+    assert not all(map(torch.equal, before, net.buffers()))
+    with pytest.raises(BadValue, match="the mode is 'test', expected one of eval, train, batch"):
+        context.observe(net, batch.x, "test")  # type: ignore[arg-type]
 
 
 def test_what_is_observed_is_the_eval_mode_without_gradients(

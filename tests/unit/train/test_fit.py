@@ -169,6 +169,7 @@ from bench.train.recipe import Recipe
 class Toy:
     requires: ClassVar[dict] = {}
     kill_at: int = 0
+    mode: str = "eval"
 
     def build(self, task):
         return nn.Sequential(
@@ -183,12 +184,14 @@ class Toy:
             steps += 1
             if steps == self.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            x_adv = context.attack(model, PGD(steps=1), batch.x, batch.y)
+            x_adv = context.attack(model, PGD(steps=1), batch.x, batch.y, mode=self.mode)
             seen = context.checkpoints.folder.parent / f"seen-{context.fabric.global_rank}"
             seen.write_text(str(batch.ids.tolist()))
             return {"adversarial": F.cross_entropy(model(x_adv), batch.y)}
 
         fit_classifier(net, context, step)
+        left = context.checkpoints.folder.parent / f"left-{context.fabric.global_rank}"
+        left.write_text(str([tensor.tolist() for tensor in net.state_dict().values()]))
 
 
 class Told:
@@ -198,11 +201,11 @@ class Told:
     def finish(self): print("finish", flush=True)
 
 
-def run(folder, epochs, kill_at=0, devices=1):
+def run(folder, epochs, kill_at=0, devices=1, mode="eval"):
     data = load("synthetic")
     recipe = Recipe("toy", epochs=epochs, batch_size=32, learning_rate=0.05, validation_steps=1)
     return train(
-        Toy(kill_at), data, data.task(), budget=data.budget, recipe=recipe, seed=0, identity="test",
+        Toy(kill_at, mode), data, data.task(), budget=data.budget, recipe=recipe, seed=0, identity="test",
         parents={}, folder=Path(folder), device="cpu", devices=devices, progress=Told(),
     )
 
@@ -246,12 +249,13 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked pr
 
 
 @needs_fork
-def test_killed_within_an_epoch(tmp_path: Path) -> None:
-    code = """
-status = die(0, "b", 3, 13)  # in the second epoch of 8 batches
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_killed_within_an_epoch(mode: str, tmp_path: Path) -> None:
+    code = f"""
+status = die(0, "b", 3, 13, 1, "{mode}")  # in the second epoch of 8 batches
 print("died", status, sorted(os.listdir("b")))
-run("b", 3)
-run("a", 3)
+run("b", 3, mode="{mode}")
+run("a", 3, mode="{mode}")
 """
     lines = _run(tmp_path, code)
     assert "died -9 ['best.safetensors', 'log.csv', 'state.ckpt']" in lines
@@ -281,7 +285,7 @@ run("a", 40)
 
 @pytest.mark.slow
 def test_two_processes_share_every_batch(tmp_path: Path) -> None:
-    code = 'print("robust", run("two", 10, devices=2).validation_robust_accuracy)'
+    code = 'print("robust", run("two", 10, devices=2, mode="train").validation_robust_accuracy)'
     lines = _run(tmp_path, code)
     assert lines.count("start") == lines.count("finish") == 1, "one bar, not one for each process"
     assert sum(int(line.split()[1]) for line in lines if line.startswith("advance")) == 10 * 256
@@ -289,6 +293,8 @@ def test_two_processes_share_every_batch(tmp_path: Path) -> None:
     assert len(seen[0]) == len(seen[1]) == 16 and not seen[0] & seen[1]
     assert float(lines[-1].split()[1]) > 0.6, "two processes must learn, too"
     assert len(pd.read_csv(tmp_path / "two" / "log.csv")) == 10
+    one, other = ((tmp_path / f"left-{rank}").read_text() for rank in (0, 1))
+    assert one == other and len(one) > 1000, "weights and BatchNorm's statistics"
 
 
 def test_what_is_left_on_disk(toy: Any, data: Dataset, recipe: Recipe, tmp_path: Path, make_net: Any) -> None:

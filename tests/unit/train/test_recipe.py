@@ -95,6 +95,7 @@ def rates_by_epoch(found: Recipe, epochs: range) -> list[float]:
         ("cifar10", "agkd_bml", (101, 151)),
         ("cifar10", "bilateral", (101, 151)),
         ("cifar100", "lbgat", (76, 91)),
+        ("svhn", "awp", (101, 151)),
         ("imagenet", "free_at", (33, 65)),  # its own 9 and 17, each of four replays
     ],
 )
@@ -115,6 +116,15 @@ def test_steps_of_scripts_that_count_steps() -> None:
     rates = [learning_rate(tla, step, 80_000) for step in at]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert tla.epochs * 50_000 == 80_000 * tla.batch_size
+    tiny = published("tiny_imagenet", "tla")
+    rates = [learning_rate(tiny, step, 80_000) for step in (49_999, 50_000, 60_000)]
+    assert rates == pytest.approx([0.1, 0.01, 0.001]) and tiny.epochs * 100_000 == 80_000 * tiny.batch_size
+    noisy = published("svhn", "n_fgsm")
+    at_epochs = [learning_rate(noisy, round(epoch * 573), 30 * 573) for epoch in (0, 6, 12, 21, 30)]
+    assert at_epochs == pytest.approx([0, 0.025, 0.05, 0.025, 0])
+    assert [attack_strength(noisy, step, 30 * 573) for step in (573, 5 * 573)] == pytest.approx(
+        [0.2, 1], 1e-2
+    )
     wong = published("mnist", "fast_at")
     at_epochs = [learning_rate(wong, round(epoch * 600), 6000) for epoch in (0, 2, 4, 7, 10)]
     assert at_epochs == pytest.approx([0, 2.5e-3, 5e-3, 2.5e-3, 0])
@@ -165,7 +175,7 @@ def test_paper_is_the_schedule_of_the_defenses_own_publication() -> None:
     for defense in ("trades", "mart", "feature_scattering", "tla", "bilateral", "ard", "tla_from_at"):
         found = plan_training(Request(defense, data="cifar10", recipe="paper")).recipe
         assert found.name == f"paper_{defense}"
-    for data, defense in (("cifar100", "lbgat"), ("imagenet", "free_at"), ("mnist", "ensemble_at")):
+    for data, defense in (("cifar100", "lbgat"), ("svhn", "n_fgsm"), ("mnist", "ensemble_at")):
         assert plan_training(Request(defense, data=data, recipe="paper")).recipe == published(data, defense)
     for variant, owner in (("m_pgd", "alp"), ("agkd_bml_released", "agkd_bml"), ("tla_sa", "tla")):
         found = plan_training(Request(variant, data="cifar10", recipe="paper")).recipe

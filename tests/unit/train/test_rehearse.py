@@ -58,6 +58,30 @@ def test_the_second_time_every_answer_and_every_draw_is_the_first(
     assert first["adversarial"].item() != second["adversarial"].item(), "the loss is of the weights now"
 
 
+def test_the_second_time_running_statistics_are_those_that_an_attack_in_train_mode_left(
+    make_context: Make, make_net: MakeNet
+) -> None:
+    """One pass of the step, three of the attack, one that looks; then the step's again."""
+    net = make_net().train()
+    context, passes = make_context(net), list[int]()
+    counter = next(buffer for name, buffer in net.named_buffers() if name.endswith("num_batches_tracked"))
+
+    def step(model: nn.Module, batch: Batch) -> Terms:
+        clean = model(batch.x)  # its backward is to come when statistics are put back
+        x_adv = context.attack(net, PGD(steps=3), batch.x, batch.y, mode="train")
+        context.observe(net, x_adv, "train")
+        passes.append(int(counter))
+        return {"adversarial": F.cross_entropy(model(x_adv), batch.y) + F.cross_entropy(clean, batch.y)}
+
+    batch = next(iter(context.epoch(0)))
+    first, again = context.rehearse(step, net, batch)
+    left = [buffer.clone() for buffer in net.buffers()]
+    first["adversarial"].backward()
+    again()["adversarial"].backward()
+    assert passes == [5, 5] and int(counter) == 6
+    assert all(map(torch.equal, left, net.buffers()))
+
+
 def test_without_a_change_the_second_loss_is_the_first_dropout_included(
     asked: tuple[TrainContext, nn.Module, Asking, Batch],
 ) -> None:
@@ -96,6 +120,11 @@ def test_what_surrounds_the_steps_sees_each_and_may_change_its_terms(
         def after_backward(self, net: nn.Module) -> None:
             order.append("after")
             assert all(weight.grad is not None for weight in net.parameters())
+            self.before = [weight.detach().clone() for weight in net.parameters()]
+
+        def after_step(self, net: nn.Module) -> None:
+            order.append("moved")
+            assert not all(map(torch.equal, self.before, net.parameters()))
 
     def clean(model: nn.Module, batch: Batch) -> Terms:
         order.append("step")
@@ -103,5 +132,5 @@ def test_what_surrounds_the_steps_sees_each_and_may_change_its_terms(
 
     context.around(Doubled())
     fit_classifier(net, context, clean)
-    assert order == ["terms", "step", "after"] * context.batches
+    assert order == ["terms", "step", "after", "moved"] * context.batches
     assert float(context.history[0]["loss"] or 0) > 1.2, "twice the loss of three classes"
