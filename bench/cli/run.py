@@ -47,6 +47,7 @@ MISSED = 3
 @options.surrogate
 @options.batch_size
 @options.compiled
+@options.on
 @options.workers
 @options.no_evidence
 @options.network

@@ -21,7 +21,7 @@ def command(name: str) -> click.Command:
     shared = (
         *((options.norm, options.eps) if study.budgeted else ()),
         *(options.examples_or(study.examples), options.of_others),
-        *(options.batch_size, options.compiled, options.workers, options.network),
+        *(options.batch_size, options.compiled, options.on, options.workers, options.network),
         *(options.also_out(study.writes), options.as_json),
     )
 

@@ -65,6 +65,7 @@ _axes = options.several(
 @options.devices
 @options.batch_size
 @options.compiled
+@options.on
 @options.workers
 @options.no_evidence
 @options.store
