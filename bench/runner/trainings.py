@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -58,7 +59,9 @@ class Trainer:
         """The files of the complete training, by name."""
         folder = fit(self._spec, self._options).folder
         kept = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name[0] != "."]
-        yield {path.name: path.read_bytes() for path in kept if path.suffix != ".ckpt"}
+        files = {path.name: path.read_bytes() for path in kept if path.suffix != ".ckpt"}
+        shutil.rmtree(folder)  # the driver keeps it
+        yield files
 
 
 def fit_on_workers(spec: TrainSpec, options: Options) -> Trained:

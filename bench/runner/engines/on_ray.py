@@ -108,7 +108,7 @@ def _connect(address: str) -> None:
             ray.init(**usual)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BadValue(
-            f"no Ray cluster can be entered at {address or 'this machine'!r} ({in_one_line(error)}), expected "
-            "HOST:PORT of its head, or auto",
+            f"no Ray cluster can be entered at {address or 'this machine'!r} ({in_one_line(error)}), "
+            "expected HOST:PORT of its head, or auto",
             "--on ray:auto",
         ) from None
