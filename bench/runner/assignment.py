@@ -114,7 +114,9 @@ def assigned(work: Workable, options: Options) -> Assigned:
         options=_as_sent(options),
     )
     content = packed(assignment)
-    contents: dict[str, Content] = {file.sha256: Path(file.path).read_bytes for file in files}
+    contents: dict[str, Content] = {}
+    for file in files:  # read now: what was planned is what is computed, whatever is edited meanwhile
+        contents[file.sha256] = partial(bytes, Path(file.path).read_bytes())
     contents |= {one.content: partial(content_of_data, one) for one in data}
     for name, held in weights.items():
         folder = options.store.model(name)
@@ -166,9 +168,8 @@ def versions() -> dict[str, str]:
 
 
 def code_files(modules: Iterable[str]) -> Iterator[CodeFile]:
-    """The user's own files that are behind a result or were run from a path, each once."""
-    run = [name for name, held in [*sys.modules.items()] if "__dict__" in dir(held) and file_of(held)]
-    for name in with_own_imports(dict.fromkeys([*run, *modules])):
+    """The files of the user's own behind a result: run from a path, or imported by such."""
+    for name in with_own_imports(dict.fromkeys(modules)):
         module = sys.modules.get(name)
         given = None if module is None else file_of(module)
         path = given or own_source(name)

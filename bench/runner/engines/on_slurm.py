@@ -119,6 +119,9 @@ class OnSlurm:
         self._thread.join()
         for seat in self._seats:
             seat.end()
+        deadline = time.monotonic() + _SIGN
+        while time.monotonic() < deadline and not all(seat.has_left() for seat in self._seats):
+            time.sleep(_LOOK)
         shutil.rmtree(self._folder, ignore_errors=True)
         with suppress(OSError):  # another driver is there
             self._folder.parent.rmdir()
@@ -186,10 +189,16 @@ class _JobSeat:
         return error.message if isinstance(error, JobGone) else None
 
     def end(self) -> None:
-        """Have it leave, and take it out of the queue."""
+        """Have it leave by itself; one that is busy, or still in the queue, is taken out of it."""
         (self._folder / "stop").touch()
-        with suppress(Exception):  # it is gone already, whatever the queue says of it
-            self._job.cancel(check=False)
+        if self._waiting or not self._asked:
+            (self._folder / "left").touch()
+            with suppress(Exception):  # it is gone already, whatever the queue says of it
+                self._job.cancel(check=False)
+
+    def has_left(self) -> bool:
+        """Whether nobody will look into its folder any more."""
+        return (self._folder / "left").exists()
 
 
 class Serve(submitit.helpers.Checkpointable):  # type: ignore[misc]
@@ -200,7 +209,7 @@ class Serve(submitit.helpers.Checkpointable):  # type: ignore[misc]
         from bench.runner.worker import answer
 
         place, sign, since = Path(folder), b"", time.monotonic()
-        while not (place / "stop").exists():
+        while place.is_dir() and not (place / "stop").exists():
             question = next(iter(sorted(place.glob("question-*"))), None)
             if question is not None:
                 _put(place / question.name.replace("question", "answer"), answer(question.read_bytes()))
@@ -213,6 +222,8 @@ class Serve(submitit.helpers.Checkpointable):  # type: ignore[misc]
             if time.monotonic() - since > _PATIENCE:
                 return
             time.sleep(_LOOK)
+        with suppress(OSError):  # the driver has removed the folder
+            (place / "left").touch()
 
 
 def _put(path: Path, content: bytes) -> None:
