@@ -23,7 +23,7 @@ PATIENCE = 120.0
 def engine(text: str, options: Options) -> Engine:
     """`ray[:ADDRESS]`: a worker for each GPU of the cluster, or for each `OMP_NUM_THREADS` of its cores.
 
-    Without an address it is the cluster that runs here, or one of this machine that is started and ended.
+    Without an address it is one of this machine alone, started and ended with the command.
     """
     return OnRay(text, options.device)
 
@@ -99,13 +99,11 @@ def _connect(address: str) -> None:
     Raises:
         BadValue: nobody answers at that address.
     """
-    usual: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "include_dashboard": False}
+    usual: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     try:
-        if address:
-            del usual["include_dashboard"]
-            ray.init(address=address, **usual)
-        else:
-            ray.init(**usual)
+        if not address:
+            usual["include_dashboard"] = False
+        ray.init(address=address or "local", **usual)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BadValue(
             f"no Ray cluster can be entered at {address or 'this machine'!r} ({in_one_line(error)}), "
