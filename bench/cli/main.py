@@ -29,6 +29,7 @@ from bench.studies.table import studies
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("bench.cli.run:run", "Train a defense, attack it with a suite, print the table."),
     "sweep": ("bench.cli.sweep:sweep", "Many runs, defenses x suites x seeds and more, in one table."),
+    "jobs": ("bench.cli.jobs:jobs", "What workers do now in a store, of every command with --on."),
     "train": ("bench.cli.train:train", "Train a defense and keep its weights."),
     "list": ("bench.cli.list_:list_", "Defenses, attacks, suites, data, architectures, recipes, runs."),
     "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),

@@ -160,4 +160,4 @@ def opened_pool(options: Options) -> Pool:
             f"{engine.seats} workers with {threads} thread{'s' * (threads > 1)} each share {cores} cores; "
             "OMP_NUM_THREADS sets the threads, on which the last digits of results depend"
         )
-    return Pool(engine)
+    return Pool(engine, options.store.root)

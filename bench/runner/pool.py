@@ -6,20 +6,28 @@ lends it. So a sweep plays several runs at once, and each of them is written as 
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar, cast
 
 from bench.errors import BenchError
+from bench.records.at_work import AtWork, Driver, forget, note
 from bench.runner.assignment import Content
 from bench.runner.wire import Answered, Lacks, Message, Raised, packed, unpacked
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+_NOTED = 2.0
+"""Seconds between two notes of what workers do."""
 
 HANDED_ON = 3
 """How often a lost worker's task is handed to another."""
@@ -104,8 +112,11 @@ class Post:
 class Pool:
     """The workers of one engine, started when there is something to do, and ended when it is closed."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, root: Path | None = None) -> None:
+        """`root`: the store where it is noted what its workers do."""
+        self.engine, self._root = engine, root
+        self._note: Path | None = None
+        self._noted, self._since = 0.0, time.strftime("%Y-%m-%d %H:%M:%S")
         self.turn: threading.Lock | None = None  # set by who plays several at once
         self.posts: list[Post] = []
         self._starting: dict[Future[bytes], Post] = {}
@@ -128,6 +139,9 @@ class Pool:
         for post in [*self.posts]:
             self.drop(post)
         self.engine.close()
+        if self._note is not None:
+            forget(self._note)
+            self._note = None
 
     def play(self, errand: Errand[Task, Result], tasks: Iterable[Task]) -> Iterator[Result]:
         """Every result of every task, in the order in which they are done.
@@ -207,6 +221,7 @@ class Pool:
         """
         if self._closed:
             raise PoolClosed
+        self._tell()
         for future in [future for future in self._starting if future.done()]:
             post = self._starting.pop(future)
             error = _error_of(future)
@@ -226,6 +241,16 @@ class Pool:
                     f"workers of --on {self.engine.name} that start",
                     "--on here, which needs none",
                 )
+
+    def _tell(self) -> None:
+        """Note what the workers do, now and then."""
+        if self._root is None or time.monotonic() - self._noted < _NOTED:
+            return
+        self._noted = time.monotonic()
+        workers = tuple(AtWork(post.named, post.at, post.done, post.computed) for post in self.posts)
+        driver = Driver(self.engine.name, os.getpid(), socket.gethostname(), self._since, workers)
+        with suppress(OSError):  # nobody's result depends on it
+            self._note = note(self._root, driver)
 
     def ring(self) -> None:
         """Wake whoever waits."""

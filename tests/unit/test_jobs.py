@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -9,6 +13,7 @@ from concurrent.futures import Future
 import pytest
 
 from bench.errors import BadValue
+from bench.records.at_work import AtWork, Driver, drivers, note
 from bench.runner.jobs import Failed, Job, play
 from bench.runner.pool import Errand, Pool, WorkerLost
 from bench.runner.wire import Answered, Lacks, Message, Raised, packed, unpacked
@@ -186,3 +191,34 @@ def test_what_ends_a_process_ends_the_graph_and_its_workers():
     with pytest.raises(KeyboardInterrupt):
         list(play(jobs, pool, lambda job: None))
     assert engine.closed and len(engine.computed) < 500
+
+
+def test_what_workers_do_is_noted_in_the_store_and_taken_away(tmp_path, bench):
+    with Pool(ThreadEngine(2), tmp_path) as pool:
+        waiting = pool.play(errand([]), range(14, 200))
+        for _ in waiting:
+            pool._noted = 0.0
+            (driver,) = drivers(tmp_path)
+            if driver.workers:
+                break
+        assert (driver.engine, driver.is_there) == ("threads", True)
+        assert {worker.name for worker in driver.workers} <= {f"thread {n} (thread {n})" for n in (1, 2)}
+        told = bench("jobs", "--store", tmp_path)
+        assert told.code == 0 and "--on threads: process" in told.out and "thread 1" in told.out
+        (row,) = json.loads(bench("jobs", "--store", tmp_path, "--json").out)
+        assert row["is_there"] and row["workers"]
+        list(waiting)
+    assert list(drivers(tmp_path)) == [] and not list(tmp_path.iterdir())
+    assert bench("jobs", "--store", tmp_path).out == f"no workers are at work in {tmp_path}\n"
+
+
+def test_a_driver_that_was_killed_is_told_as_gone(tmp_path, bench):
+    process = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
+    )
+    note(
+        tmp_path,
+        Driver("local:2", int(process.stdout), socket.gethostname(), "today", (AtWork("w", "", 3, 1.5),)),
+    )
+    told = bench("jobs", "--store", tmp_path).out
+    assert "it is gone, and its command goes on from there" in told and "w: idle (3 answers" in told

@@ -23,13 +23,11 @@ import submitit.local.local
 import torch
 
 from bench.errors import BadValue, BenchError
+from bench.records.at_work import FOLDER
 from bench.records.files import write_all
 from bench.runner.engines.named import count
 from bench.runner.options import Options
 from bench.runner.pool import Engine, Seat
-
-FOLDER = ".workers"
-"""The folder of a store where drivers and workers meet."""
 
 _LOOK = 0.05
 """Seconds between two looks for a file."""
