@@ -11,12 +11,14 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from bench import __version__
 from bench.cli.options import Commands
+from bench.cli.usual import usual_words
 from bench.core.disk import FAILING, FULL
 from bench.core.files import IsNotRegular
 from bench.core.imports import one_file_each
@@ -27,6 +29,7 @@ from bench.studies.table import studies
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("bench.cli.run:run", "Train a defense, attack it with a suite, print the table."),
     "sweep": ("bench.cli.sweep:sweep", "Many runs, defenses x suites x seeds and more, in one table."),
+    "jobs": ("bench.cli.jobs:jobs", "What workers do now in a store, of every command with --on."),
     "train": ("bench.cli.train:train", "Train a defense and keep its weights."),
     "list": ("bench.cli.list_:list_", "Defenses, attacks, suites, data, architectures, recipes, runs."),
     "show": ("bench.cli.show:show", "Everything about one suite, defense, data set, recipe or record."),
@@ -173,8 +176,11 @@ class LazyGroup(Commands):
     epilog="Start with: bench run --defense pgd_at --suite smoke --data digits",
 )
 @click.version_option(__version__, prog_name="bench")
-def bench() -> None:
+@click.pass_context
+def bench(context: click.Context) -> None:
     """Measure how robust defenses of image classifiers are, and doubt the numbers."""
+    usual = usual_words(Path.cwd())
+    context.default_map = {name: usual for name in COMMANDS} if usual else None
 
 
 _UNWRITABLE = {

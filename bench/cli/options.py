@@ -232,10 +232,14 @@ compiled = click.option(
 workers = click.option(
     "--workers",
     type=Count(1, PROCESSES),
-    default=1,
-    show_default=True,
     metavar="N",
-    help="Processes that attack together, over all GPUs if there are several; results do not depend on it.",
+    help="Another word for --on local:N; 1 is this process.  [default: what --on says]",
+)
+on = click.option(
+    "--on",
+    metavar="ENGINE",
+    help="What computes: here, local:N, ray[:ADDRESS] or slurm:partition=NAME,gpus=1,minutes=60,jobs=8; "
+    "results do not depend on it.  [default: here]",
 )
 no_evidence = click.option(
     "--no-evidence",

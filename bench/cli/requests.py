@@ -15,6 +15,7 @@ from bench.core.threat import LARGEST_RADIUS, Budget, Norm, parse_eps
 from bench.data.catalog import source, with_parameters
 from bench.errors import BadValue
 from bench.records.store import Store
+from bench.runner.engines.named import HERE, check_engine
 from bench.runner.options import Options
 from bench.train.recipes import recipe as recipe_of
 
@@ -129,7 +130,8 @@ def as_options(
     offline: bool,
     batch_size: str = "auto",
     compiled: bool = False,
-    workers: int = 1,
+    on: str | None = None,
+    workers: int | None = None,
     no_evidence: bool = False,
     progress: Progress | None = None,
     **_: Any,
@@ -143,7 +145,7 @@ def as_options(
         device=device,
         batch_size=_batch_size(batch_size),
         compiled=compiled,
-        workers=workers,
+        on=_engine(on, workers),
         evidence=not no_evidence,
         stale=cast(Any, "rerun" if rerun else "accept" if accept_stale else "refuse"),
         download=not offline,
@@ -194,6 +196,20 @@ def _examples(text: str | None) -> int | Literal["all"] | None:
     if text == "all":
         return "all"
     return positive(text, "--examples", "all", "200")
+
+
+def _engine(on: str | None, workers: int | None) -> str:
+    """The engine: `--workers N` is another word for `--on local:N`, and one worker is this process."""
+    if on is not None and workers is not None:
+        raise BadValue(
+            f"--on is {on!r} and --workers is {workers}, expected one of them", f"--on local:{workers}"
+        )
+    if workers is not None:
+        return HERE if workers == 1 else f"local:{workers}"
+    if on is None:
+        return HERE
+    check_engine(on)
+    return on
 
 
 def _batch_size(text: str) -> int | None:

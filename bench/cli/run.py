@@ -47,6 +47,7 @@ MISSED = 3
 @options.surrogate
 @options.batch_size
 @options.compiled
+@options.on
 @options.workers
 @options.no_evidence
 @options.network
@@ -104,7 +105,7 @@ def answered(words: Mapping[str, Any], how: Options) -> list[Record]:
     Raises:
         BenchError: a word is wrong, or data, weights or store are not as they must be.
     """
-    from bench.cli.suites import came_to, require_one_ground
+    from bench.cli.suites import require_one_ground
 
     asked = [_Asked.of({**words, "suite": suite}, how) for suite in words["suite"] or (None,)]
     answers = [one.answer for one in asked if one.answer is not None]
@@ -113,6 +114,18 @@ def answered(words: Mapping[str, Any], how: Options) -> list[Record]:
         return [_told_again(answer, how) for answer in answers]
     specs = [planned(one.words) for one in asked]
     require_one_ground((spec.suite.id, spec.training.data, spec.suite.examples) for spec in specs)
+
+    from bench.runner.trainings import engaged, train_ahead
+
+    with engaged(how) as engine:
+        train_ahead((spec for one, spec in zip(asked, specs, strict=True) if not one.answer), engine)
+        return _each(asked, specs, engine)
+
+
+def _each(asked: Sequence[_Asked], specs: Sequence[RunSpec], how: Options) -> list[Record]:
+    """The record of each suite, one after the other."""
+    from bench.cli.suites import came_to
+
     if len(specs) == 1:
         return [asked[0].computed(specs[0], how)]
     found = []

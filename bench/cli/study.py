@@ -21,7 +21,7 @@ def command(name: str) -> click.Command:
     shared = (
         *((options.norm, options.eps) if study.budgeted else ()),
         *(options.examples_or(study.examples), options.of_others),
-        *(options.batch_size, options.compiled, options.workers, options.network),
+        *(options.batch_size, options.compiled, options.on, options.workers, options.network),
         *(options.also_out(study.writes), options.as_json),
     )
 
@@ -57,13 +57,16 @@ def _measured(
     from bench.records.documents import to_json
     from bench.records.store import require_writable
     from bench.report.render import terminal
+    from bench.runner.trainings import engaged, train_ahead
     from bench.studies.compute import compute
 
     how = as_options(**typed)
     specs = study.module("plan").plan(names, as_request(names[0], **typed), **given)
     if out is not None:  # known now, not after hours
         require_writable(out, f"folder of the {study.results}", "--out FOLDER")
-    found = [compute(spec, how) for spec in specs]
+    with engaged(how) as engine:
+        train_ahead([run for spec in specs for run in spec.runs], engine)
+        found = [compute(spec, engine) for spec in specs]
     if as_json:
         click.echo("[" + ",\n".join(to_json(one).rstrip() for one in found) + "]")
     else:

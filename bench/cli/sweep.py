@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ _axes = options.several(
 @options.devices
 @options.batch_size
 @options.compiled
+@options.on
 @options.workers
 @options.no_evidence
 @options.store
@@ -137,6 +139,7 @@ def swept(plan: SweepPlan, how: Options) -> list[SweepRun]:
     """
     from bench.cli.run import computed
     from bench.runner.options import pick_device
+    from bench.runner.trainings import Spoken, engaged, fit_on_workers
     from bench.runner.weights import fit
     from bench.sweeps.walk import walk
 
@@ -146,15 +149,20 @@ def swept(plan: SweepPlan, how: Options) -> list[SweepRun]:
         pick_device(how.device)
         how.store.prepare()
 
-    def train(spec: Any) -> object:
-        with tidy(how.progress):
-            return fit(spec, how)
+    with engaged(how) as engine:
+        pool, trained = engine.pool, fit if engine.pool is None else fit_on_workers
+        quiet = engine if pool is None else replace(engine, progress=Spoken(how.progress))
 
-    def attack(job: SweepJob) -> Any:
-        with tidy(how.progress):
-            return computed(job.words, job.spec, how)
+        def train(spec: Any) -> object:
+            with tidy(quiet.progress):
+                return trained(spec, quiet)
 
-    return list(walk(plan, train, attack, how.progress.say))
+        def attack(job: SweepJob) -> Any:
+            with tidy(quiet.progress):
+                return computed(job.words, job.spec, quiet)
+
+        found = {run.run_id: run for run in walk(plan, train, attack, how.progress.say, pool)}
+    return [found[job.spec.id] for job in plan.jobs]
 
 
 def shown(runs: Sequence[SweepRun], shape: str) -> str:

@@ -28,8 +28,10 @@ KEEPING = (
     *("bench.records.labels", "bench.records.origin", "bench.records.files", "bench.records.arrays"),
     *("bench.records.seal", "bench.records.locks"),
     *("bench.runner.options", "bench.runner.origins", "bench.runner.stale"),
+    *("bench.runner.executors", "bench.runner.assignment", "bench.runner.pool", "bench.runner.worker"),
+    *("bench.runner.wire", "bench.runner.jobs", "bench.runner.trainings", "bench.records.at_work"),
 )
-"""What keeps results, tells whether they are stale, and says how they are computed, which changes none."""
+"""What keeps results, tells whether they are stale, and says how and by whom they are computed."""
 
 LEFT_OUT = (*NAMING, *KEEPING)
 """Where import graphs are cut; what a record holds of these from earlier days does not count either."""

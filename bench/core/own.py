@@ -26,10 +26,10 @@ def with_own_imports(modules: Iterable[str]) -> list[str]:
         if name in found:
             continue
         found.append(name)
-        path = None if name.partition(".")[0] in OURS else _own_source(name)
+        path = None if name.partition(".")[0] in OURS else own_source(name)
         if path is not None:
             named = [name.rpartition(".")[0], *_imported(name, path)]  # its package is run before it
-            waiting += [other for other in named if _own_source(other) is not None]
+            waiting += [other for other in named if own_source(other) is not None]
     return found
 
 
@@ -45,8 +45,8 @@ def _imported(name: str, path: Path) -> Iterator[str]:
             yield from (base, *(f"{base}.{alias.name}" for alias in node.names))
 
 
-def _own_source(name: str) -> Path | None:
-    """The file of a module, if it is the user's own."""
+def own_source(name: str) -> Path | None:
+    """The file of a module, if it is the user's own; None: it is ours, installed, or no module."""
     if not name or name.partition(".")[0] in OURS:
         return None
     try:

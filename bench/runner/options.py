@@ -15,6 +15,8 @@ from bench.records.store import Store
 if TYPE_CHECKING:
     import torch
 
+    from bench.runner.pool import Pool
+
 
 @dataclass(frozen=True)
 class Options:
@@ -25,7 +27,8 @@ class Options:
     device: str = "auto"
     batch_size: int | None = None  # of attacks; None: by the device, halved when memory runs out
     compiled: bool = False  # gradients by torch.compile
-    workers: int = 1  # processes that attack together
+    on: str = "here"  # the engine that computes, with its parameters, as it is typed
+    pool: Pool | None = None  # of workers that are shared by several runs; None: each has its own
     evidence: bool = True  # adversarial images are kept
     stale: Literal["refuse", "rerun", "accept"] = "refuse"
     download: bool = True

@@ -17,7 +17,7 @@ from bench.core.outcomes import concatenate
 from bench.core.traits import CLIMBS_VICTIM
 from bench.evaluate import diagnostics
 from bench.evaluate.batches import as_many_as_fit
-from bench.evaluate.engine import part_of
+from bench.evaluate.engine import Cell, part_of
 from bench.evaluate.follow_up import FollowUp, Scout, in_doubt, left_for
 from bench.plan import RunSpec
 from bench.records.evidence import drop_cell_images, has_loose_images, keep_images, unusable
@@ -111,9 +111,8 @@ class _Run:
         subject.lay_out()
         for note in subject.notes():
             options.progress.say(note)
-        with executor(
-            lambda: Columns(subject), RunWork(spec, weights_behind([spec], options.store)), options
-        ) as ready:
+        work = RunWork(spec, weights_behind([spec], options.store))
+        with executor(lambda: Columns(subject), work, options, rest_of_chain, lost_chain) as ready:
             cells = self._cells(subject, ready)
         if not any(finding.code == "undeclared-randomness" for finding in findings):
             findings += as_many_as_fit(
@@ -228,6 +227,18 @@ class _Run:
         if why:
             self.options.progress.say(f"the images of {column} on chunk {number}: {why}; computed again")
         return None if why else cell
+
+
+def rest_of_chain(chain: Chain, played: Played) -> Chain | None:
+    """What is left of a chain after its first cell; one that failed ends it."""
+    if played.cell.outcomes is None or len(chain.trials) == 1:
+        return None
+    return Chain(chain.number, chain.trials[1:], played.cell.outcomes)
+
+
+def lost_chain(chain: Chain, why: str) -> Played:
+    """The cell of a chain that cost too many workers: it failed, and the column tells why."""
+    return Played(chain.trials[0].column, chain.number, Cell(None, 0.0, error=why))
 
 
 _Found = dict[tuple[str, int], StoredCell | str]

@@ -1,76 +1,74 @@
-"""The jobs of a sweep, one after the other: what several runs share first, and no failure stops the rest."""
+"""The jobs of a sweep: what several runs share first, and no failure stops the rest."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from itertools import count
+from typing import Any
 
-from bench.core.disk import FAILING, FULL
-from bench.core.errors_of_others import in_one_line
-from bench.errors import BenchError
 from bench.plan import TrainSpec
 from bench.records.record import Record
 from bench.report.render import percent
-from bench.sweeps.plan import SweepJob, SweepPlan, with_parents
+from bench.runner.jobs import Failed, Job, play
+from bench.runner.pool import Pool
+from bench.runner.trainings import named
+from bench.sweeps.plan import SweepJob, SweepPlan, behind, with_parents
 from bench.sweeps.runs import SweepRun
 
 Train = Callable[[TrainSpec], object]
 Attack = Callable[[SweepJob], Record]
 Say = Callable[[str], None]
-T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Failed:
-    """What a job of a sweep gave in the place of its result."""
-
-    why: str  # in a sentence
-
-
-def walk(plan: SweepPlan, train: Train, attack: Attack, say: Say) -> Iterator[SweepRun]:
-    """What came of each run, in order; `train` and `attack` do the work, and raise what went wrong.
+def walk(
+    plan: SweepPlan, train: Train, attack: Attack, say: Say, pool: Pool | None = None
+) -> Iterator[SweepRun]:
+    """What came of each run, as soon as it is known; `train` and `attack` do the work, and raise.
 
     A run whose weights could not be trained before is not tried again. What the disk cannot hold, and what
-    ends a process, ends the sweep; all else is of one job alone.
+    ends a process, ends the sweep; all else is of one job alone. On workers, what can be done at once is.
     """
-    shared, began = plan.shared, time.monotonic()
-    total, lost = len(shared) + len(plan.jobs), dict[str, str]()
-    for place, spec in enumerate(shared, 1):
-        name = f"{spec.named.label}, {spec.architecture}, seed {spec.seed}"
-        say(f"{_so_far(place, total, began)}: training {name}, for {plan.uses[spec.id]} runs")
-        trained = Failed(why) if (why := _lost(spec, lost)) else _tried(partial(train, spec))
-        if isinstance(trained, Failed):
-            lost[spec.id] = trained.why
-            say(f"training {name} failed: {trained.why}")
-    for place, job in enumerate(plan.jobs, len(shared) + 1):
-        say(f"{_so_far(place, total, began)}: {job.run.told}")
-        why = _lost(job.spec.training, lost)
-        found = Failed(why) if why else _tried(partial(attack, job))
-        run = _told(job.run, found)
-        say(_came_to(run))
-        yield run
+    jobs = jobs_of(plan, train, attack, everything=pool is not None)
+    runs = {job.spec.id: job.run for job in plan.jobs}
+    begun, began = count(1), time.monotonic()
+    for job, found in play(
+        jobs, pool, lambda job: say(f"{_so_far(next(begun), len(jobs), began)}: {job.told}")
+    ):
+        if job.id in runs:
+            run = _told(runs[job.id], found)
+            say(_came_to(run))
+            yield run
+        elif isinstance(found, Failed):
+            say(f"{job.told.partition(', for ')[0]} failed: {found.why}")
 
 
-def _tried(play: Callable[[], T]) -> T | Failed:
-    """What it gives, or why it failed."""
-    try:
-        return play()
-    except BenchError as error:
-        return Failed(str(error))
-    except OSError as error:
-        if error.errno in FULL | FAILING:
-            raise
-        return Failed(in_one_line(error))
-    except Exception as error:
-        return Failed(in_one_line(error))
+def jobs_of(plan: SweepPlan, train: Train, attack: Attack, everything: bool) -> list[Job[Any]]:
+    """The graph: trainings that several runs share, or `everything` that is to be trained; then runs."""
+    trainings = plan.to_train if everything else plan.shared
+    names = {spec.id for spec in trainings}
+    found: list[Job[Any]] = [
+        Job(
+            id=spec.id,
+            told=f"training {named(spec)}, for {_runs(plan.uses[spec.id])}",
+            do=partial(train, spec),
+            needs=tuple(parent.id for _, parent in spec.parents),
+        )
+        for spec in trainings
+    ]
+    for job in plan.jobs:
+        own = [spec.id for spec in with_parents(job.spec.training) if spec.id in names]
+        others = [spec.id for spec in behind(job.spec) if spec.id in names and spec.id not in own]
+        found.append(
+            Job(job.spec.id, job.run.told, partial(attack, job), needs=tuple(own), after=tuple(others))
+        )
+    return found
 
 
-def _lost(spec: TrainSpec, lost: dict[str, str]) -> str | None:
-    """Why a training cannot be: it failed before, or one of its parents did."""
-    return next((lost[one.id] for one in with_parents(spec) if one.id in lost), None)
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"
 
 
 def _so_far(place: int, total: int, began: float) -> str:

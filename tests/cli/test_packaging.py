@@ -131,7 +131,7 @@ def test_installing_the_base_pins_nothing_of_others(metadata: email.message.Mess
     assert not {"torchattacks", "robustbench", "setuptools"} & set(base)
     assert {spec.operator for requirement in base.values() for spec in requirement.specifier} == {">="}
     extras = set(metadata.get_all("Provides-Extra") or [])
-    named = {"all", "zoo", "torchattacks", "backends", "foolbox", "art", "advlib", "hf"}
+    named = {"all", "zoo", "torchattacks", "backends", "foolbox", "art", "advlib", "hf", "ray", "slurm"}
     assert extras == named | {"browser", "dev"}
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.runner.executors import InThisProcess, worker_device
+from bench.runner.engines.local import worker_device
+from bench.runner.executors import InThisProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +34,14 @@ class Waits:
         while not (HERE / "go").exists():
             time.sleep(0.02)
         return x
+
+
+@dataclass(frozen=True)
+class Kills:
+    """Ends the process it runs in, as a system that is short of memory does."""
+
+    def __call__(self, oracle, x, y, budget, generator):
+        os.kill(os.getpid(), 9)
 
 
 @dataclass(frozen=True)
@@ -145,25 +154,37 @@ def test_an_attack_that_fails_is_told_as_by_one_worker(bench, words, attacks, tm
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_one_sentence_and_what_was_done_is_kept(bench, start, words, attacks, tmp_path):
+def test_a_killed_worker_s_chain_goes_to_another(bench, start, words, attacks, tmp_path):
     words = [*words, "--attack", "pgd", "--attack", f"{attacks}:Waits", "--store", tmp_path / "killed"]
-    process = start("run", *words, "--workers", "2")
+    process = start("run", *words, "--on", "local:2")
     pids = until(waiting_in(attacks, 2), process)
-    os.kill(pids[0], signal.SIGKILL)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 2 and "Traceback" not in told
-    (sentence,) = [line for line in told.splitlines() if line.startswith("bench: ")]
-    assert f"(process {pids[0]}) was killed by signal 9 at attacks_of_workers_py_waits on" in sentence
-    assert not alive(pids)
     kept = sorted((tmp_path / "killed").glob("*/cells/pgd/*.npz"))
     assert len(kept) == 6
     before = [path.stat().st_mtime_ns for path in kept]
-
+    os.kill(pids[0], signal.SIGKILL)
+    until(waiting_in(attacks, 3), process)
     (attacks.parent / "go").touch()
-    assert bench("run", *words, "--workers", "2").code == 0
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Traceback" not in told
+    (sentence,) = [line for line in told.splitlines() if "is handed to another" in line]
+    assert f"(process {pids[0]} on " in sentence and "was killed by signal 9 at" in sentence
+    assert not alive(pids)
     assert [path.stat().st_mtime_ns for path in kept] == before, "no cell is computed again"
     assert bench("run", *words[:-1], tmp_path / "whole").code == 0
     assert comparable(tmp_path / "killed") == comparable(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_chain_that_kills_its_workers_is_given_up_and_the_others_are_not(bench, words, attacks, tmp_path):
+    words = ["20" if word == "all" else word for word in words]
+    words = ["run", *words, "--attack", "pgd", "--attack", f"{attacks}:Kills", "--json", "--on", "local:2"]
+    told = bench(*words, "--store", tmp_path / "runs")
+    assert told.code == 1
+    assert told.err.count("is handed to another") == 3 and told.err.count("is given up") == 1
+    pgd, kills = json.loads(told.out)["columns"]
+    assert pgd["error"] is None
+    assert "4 workers were lost at attacks_of_workers_py_kills on chunk 0" in kills["error"]
+    assert "was killed by signal 9" in kills["error"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

@@ -1,0 +1,1 @@
+"""Engines: where workers come from, one small adapter each, chosen by `--on`."""
