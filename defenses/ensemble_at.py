@@ -29,7 +29,7 @@ class EnsembleAt:
 
     The network is drawn anew for each minibatch: one of `members`, trained before and fixed, or the one
     that trains, all equally likely. What climbs is the cross-entropy to the class that it itself answers,
-    so that labels do not leak. The authors climb with dropout on, here, as everywhere, in eval mode.
+    so that labels do not leak. The authors climb with dropout on, here it is in eval mode.
     """
 
     paper: ClassVar[str] = "Tramèr et al., Ensemble Adversarial Training, ICLR 2018"
