@@ -245,6 +245,7 @@ def _trained(folder: Path, result: Mapping[str, Any]) -> Trained:
 
 def _fabric(device: str, devices: int, recipe: Recipe) -> Fabric:
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
 
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
@@ -268,6 +269,7 @@ def _fabric(device: str, devices: int, recipe: Recipe) -> Fabric:
         devices=[int(index)] if index else devices,
         strategy="ddp_spawn" if devices > 1 else "auto",
         precision=_PRECISIONS[recipe.precision],  # type: ignore[arg-type]
+        plugins=[LightningEnvironment()],  # a queue's own variables say nothing about how this process trains
     )
 
 

@@ -283,6 +283,17 @@ run("a", 40)
     pd.testing.assert_frame_equal(_figures(tmp_path / "a"), _figures(tmp_path / "b"))
 
 
+def test_a_training_in_a_job_of_a_queue_is_the_same_training(
+    toy: Any, data: Dataset, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm says in variables how many tasks a job has; Fabric would take them for processes to wait for."""
+    _train(toy(None), data, recipe, tmp_path / "alone")
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "study"}.items():
+        monkeypatch.setenv(name, value)
+    _train(toy(None), data, recipe, tmp_path / "job")
+    assert _weights(tmp_path / "alone") == _weights(tmp_path / "job")
+
+
 @pytest.mark.slow
 def test_two_processes_share_every_batch(tmp_path: Path) -> None:
     code = 'print("robust", run("two", 10, devices=2, mode="train").validation_robust_accuracy)'
