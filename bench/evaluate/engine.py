@@ -28,6 +28,7 @@ from bench.evaluate.numerics import Numerics
 from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import TOLERANCE, Referee, Verdict, fools
 from bench.nn.adapt import Adapted
+from bench.nn.tf32 import tf32
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Arena:
             return self.referee.classify(x)
 
 
+@tf32(False)
 def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes | None = None) -> Cell:
     """Attack the examples of a chunk that are right when clean, and judge the result.
 
