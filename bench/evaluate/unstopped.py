@@ -43,6 +43,10 @@ class Unstopped:
         """[n] bool, all False."""
         return self.unbroken
 
+    def witnesses(self, x: Tensor) -> Tensor:
+        """What is given: nothing is ever broken."""
+        return x
+
     def logits(self, x: Tensor) -> Tensor:
         """[n, K] of the network that answers."""
         if self.access.queries_victim and self.knowledge.feedback is Feedback.LABELS:

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pretend.device import WAITS, pretend  # noqa: E402
+from pretend.device import WAITS, pretend
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Every defense trains, deploys and is attacked on a card that is not the current one, without a mix of devices."""
+"""Every defense trains, deploys and is attacked on a card that is not the current one."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from bench.train.foreign import Foreign
 
 CARD = torch.device("cuda", 1)
 TWO_STEPS = {"epochs": "1", "batch_size": "192", "validation_examples": "8", "validation_steps": "1"}
-QUICK = {"total_variation": {"steps": "2"}}
+QUICK = {"total_variation": {"iterations": "2"}}
 
 
 def names():
@@ -35,7 +35,13 @@ def names():
 
 def trained(name, folder, **recipe):
     """A defense after an epoch of two steps on a card: its training, weights and data."""
-    spec = plan_training(Request(name, data="synthetic", settings={"recipe": {**TWO_STEPS, **recipe}, "defense": QUICK.get(name, {})}))
+    spec = plan_training(
+        Request(
+            name,
+            data="synthetic",
+            settings={"recipe": {**TWO_STEPS, **recipe}, "defense": QUICK.get(name, {})},
+        )
+    )
     options = Options(Store(folder), device=str(CARD))
     data = load_data(spec, options)
     return spec, fit(spec, options, data), data

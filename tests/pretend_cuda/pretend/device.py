@@ -3,9 +3,9 @@
     with pretend(cards=2):
         torch.rand(3, device="cuda:1")
 
-A tensor of a card is a wrapper around one of the CPU. To torch's C++ it lies on the device `meta`, whose autograd
-needs neither driver nor thread; to Python it says which card it is on. Every operation on it comes here and is
-computed on what is inside. What a program meets on a real card and not on a CPU is what is imitated:
+A tensor of a card is a wrapper around one of the CPU. To torch's C++ it lies on the device `meta`, whose
+autograd needs neither driver nor thread; to Python it says which card it is on. Every operation on it comes
+here and is computed on what is inside. What a program meets on a real card alone is what is imitated:
 
 - tensors of two devices in one operation are refused, and so are generators of another device;
 - each card has a random stream of its own;
@@ -208,7 +208,11 @@ def _computed(func: Any, args: Any, kwargs: Any) -> Any:
     plain, named = tree_map(_inside, (args, kwargs))
     named.pop("pin_memory", None)
     with ExitStack() as stack:
-        if where.type == "cuda" and _SEEDED in func.tags and not any(isinstance(g, _Generator) for g in given):
+        if (
+            where.type == "cuda"
+            and _SEEDED in func.tags
+            and not any(isinstance(g, _Generator) for g in given)
+        ):
             stack.enter_context(_drawing_from(_CARDS.stream(where)))
         result = func(*plain, **named)
     if where.type != "cuda":
@@ -241,7 +245,9 @@ def _require_one_device(func: Any, name: str, args: Any, given: list[Any], cards
     """Numbers of the CPU may meet a card, and so may its indices, which are copied."""
     if name in _MOVING or not cards:
         return
-    apart = [one for one in given if isinstance(one, Tensor) and not isinstance(one, OnCard) and one.dim() > 0]
+    apart = [
+        one for one in given if isinstance(one, Tensor) and not isinstance(one, OnCard) and one.dim() > 0
+    ]
     if apart and name in _INDEXING and isinstance(args[0], OnCard):
         value = args[2] if len(args) > 2 else None
         if all(one is not value for one in apart):
@@ -314,7 +320,9 @@ def _to(real: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def to(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if args and isinstance(args[0], Tensor):
             args = (args[0].device, args[0].dtype)
-        places = [one for one in (*args, kwargs.pop("device", None)) if isinstance(one, (str, int, torch.device))]
+        places = [
+            one for one in (*args, kwargs.pop("device", None)) if isinstance(one, (str, int, torch.device))
+        ]
         places = [one for one in places if not isinstance(one, bool)]
         dtypes = [one for one in (*args, kwargs.pop("dtype", None)) if isinstance(one, torch.dtype)]
         kwargs.pop("non_blocking", None)
