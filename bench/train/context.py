@@ -43,8 +43,8 @@ class Finished(TypedDict):
 class _Tape:
     """What a step was answered, each with the random state that it left; first written, then read."""
 
-    start: tuple[Tensor, Tensor]
-    answers: list[tuple[Any, tuple[Tensor, Tensor]]] = field(default_factory=list)
+    start: tuple[Tensor, ...]
+    answers: list[tuple[Any, tuple[Tensor, ...]]] = field(default_factory=list)
     next: int | None = None  # None: being written
 
 
@@ -260,12 +260,17 @@ class TrainContext:
         self._set_random_state(state)
         return told
 
-    def _random_state(self) -> tuple[Tensor, Tensor]:
-        return self.generator.get_state(), torch.get_rng_state()
+    def _random_state(self) -> tuple[Tensor, ...]:
+        """Of the context's generator, of torch's own, and of torch's own on the card, if there is one."""
+        cards = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return self.generator.get_state(), torch.get_rng_state(), *cards
 
-    def _set_random_state(self, state: tuple[Tensor, Tensor]) -> None:
-        self.generator.set_state(state[0])
-        torch.set_rng_state(state[1])
+    def _set_random_state(self, state: tuple[Tensor, ...]) -> None:
+        mine, cpu, *cards = state
+        self.generator.set_state(mine)
+        torch.set_rng_state(cpu)
+        for card in cards:
+            torch.cuda.set_rng_state(card, self.device)
 
     def inner_attack(
         self,

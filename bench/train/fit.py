@@ -9,7 +9,7 @@ import platform
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -284,6 +284,7 @@ def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
             "expected a defense from an installed package, or one device",
             "--devices 1",
         )
+    job = _on_cpu(job)
     messages = get_context("spawn").SimpleQueue()
     relay = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
     relay.start()
@@ -297,6 +298,12 @@ def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
     relay.join()
     if error is not None:
         raise error
+
+
+def _on_cpu(job: _Job) -> _Job:
+    """What other processes are sent: each takes it to its own card, and none reads memory of another's."""
+    parents = {role: copy.deepcopy(net).cpu() for role, net in job.parents.items()}
+    return replace(job, data=job.data.to(torch.device("cpu")), parents=parents)
 
 
 def _end(processes: list[BaseProcess]) -> None:
