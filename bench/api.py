@@ -281,7 +281,13 @@ class Oracle(Protocol):
         """The same oracle for some of its examples (indices [m]); queries stay charged to each."""
 
     def broken(self) -> Tensor:
-        """[n] bool: examples for which a success is confirmed; nothing more need be spent on them."""
+        """[n] bool: examples for which a success is confirmed; nothing more need be spent on them.
+
+        A GPU must be waited for to know it, so an attack asks now and then, not after each query.
+        """
+
+    def witnesses(self, x: Tensor) -> Tensor:
+        """[n, C, H, W]: the image that broke each example, as the referee projected it; x for the others."""
 
     def logits(self, x: Tensor) -> Tensor:
         """[n, K], one query per example; broken examples get their last answer free of charge."""

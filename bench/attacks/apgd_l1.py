@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from bench.api import Loss, Oracle
 from bench.attacks.geometry import distance, project_l1
-from bench.attacks.witness import Witness
+from bench.attacks.witness import or_else
 from bench.core.threat import Budget, Norm
 
 STAGES = ((3, 0.3), (2, 0.3), (1, 0.4))
@@ -41,21 +41,20 @@ def ascend_l1(
 
     Costs `steps` gradients and one more query for the last iterate.
     """
-    watched = Witness(oracle, x, budget)
     x_best, spent = start, 0
     for number, (factor, share) in enumerate(STAGES):
         last = number == len(STAGES) - 1
         count = steps - spent if last else int(share * steps)
         radius = factor * budget.radius
         begin = project_l1(x_best, x, radius)
-        x_best, best, x_adv = _stage(watched, loss, labels, begin, x, radius, count)
+        x_best, best, x_adv = _stage(oracle, loss, labels, begin, x, radius, count)
         spent += count
-    reached = loss(watched.logits(x_adv), *labels)
-    return watched.or_else(torch.where(_rows(reached > best), x_adv, x_best))
+    reached = loss(oracle.logits(x_adv), *labels)
+    return or_else(oracle, torch.where(_rows(reached > best), x_adv, x_best), x, budget)
 
 
 def _stage(
-    watched: Witness,
+    oracle: Oracle,
     loss: Loss,
     labels: tuple[Tensor, ...],
     start: Tensor,
@@ -72,7 +71,7 @@ def _stage(
     best = torch.full_like(changed, -torch.inf)
     period = max(int(PERIOD * steps), 1)
     for step in range(steps):
-        climb = watched.climb(loss, x_adv, *labels)
+        climb = oracle.climb(loss, x_adv, *labels)
         gradient, better = climb.gradient, climb.loss > best
         best = torch.where(better, climb.loss, best)
         x_best = torch.where(_rows(better), x_adv, x_best)

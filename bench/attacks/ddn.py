@@ -14,7 +14,7 @@ from bench.attacks import geometry
 from bench.attacks.losses import cross_entropy, fooled
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count
-from bench.attacks.witness import Witness
+from bench.attacks.witness import or_else
 from bench.core.threat import Budget, Norm
 from bench.errors import BadValue
 
@@ -46,13 +46,12 @@ class DDN(Attack):
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the nearest mistakes found, projected to the budget; a gradient a step."""
         require_norm(self, budget)
-        watched = Witness(oracle, x, budget)
         x_adv, nearest = x, x
         best = x.new_full((len(x),), torch.inf)
         radius = x.new_full((len(x),), self.first_radius)
         farthest = geometry.distance(torch.where(x < 0.5, 1.0, 0.0), x, Norm.L2)  # no image is farther away
         for step in range(self.steps):
-            climb = watched.climb(cross_entropy, x_adv, y)
+            climb = oracle.climb(cross_entropy, x_adv, y)
             wrong = fooled(climb.logits.argmax(1), y)
             length = geometry.distance(x_adv, x, Norm.L2)
             closer = wrong & (length < best)
@@ -63,7 +62,7 @@ class DDN(Attack):
             radius = torch.where(wrong, (1 - self.shrink) * radius, (1 + self.shrink) * radius)
             radius = torch.minimum(radius, farthest)
             x_adv = (x + _rows(radius) * geometry.steepest_direction(pushed, Norm.L2)).clamp_(0, 1)
-        return watched.or_else(nearest)
+        return or_else(oracle, nearest, x, budget)
 
     def _step_size(self, step: int) -> float:
         """From 1 to 0.01 along a half cosine, in pixel units."""

@@ -14,7 +14,7 @@ from bench.attacks.combine import Attempt, attack_standing
 from bench.attacks.losses import fooled, most_confusing, targeted_margin
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count
-from bench.attacks.witness import Witness
+from bench.attacks.witness import or_else
 from bench.core.threat import LINF_L2, Budget, Norm
 
 SHORTEST = 1e-8
@@ -58,9 +58,8 @@ class FAB(Attack):
             start = self._start(x, budget, generator)
 
             def attempt(held: Oracle, rows: Tensor) -> Tensor:
-                watched = Witness(held, x[rows], budget)
-                nearest = self.nearest(watched, x[rows], y[rows], target[rows], start[rows], budget.norm)
-                return watched.or_else(nearest)
+                nearest = self.nearest(held, x[rows], y[rows], target[rows], start[rows], budget.norm)
+                return or_else(held, nearest, x[rows], budget)
 
             return attempt
 
@@ -68,15 +67,15 @@ class FAB(Attack):
         return attack_standing(oracle, x, y, [towards(rank) for rank in ranks])
 
     def nearest(
-        self, watched: Witness, x: Tensor, y: Tensor, target: Tensor, start: Tensor, norm: Norm
+        self, oracle: Oracle, x: Tensor, y: Tensor, target: Tensor, start: Tensor, norm: Norm
     ) -> Tensor:
         """The nearest misclassified image met on the way [n, C, H, W], at any distance; else the last."""
         x_adv, closest = start, start
         best = x.new_full((len(x),), torch.inf)
         for _ in range(self.steps):
-            climb = watched.climb(targeted_margin, x_adv, y, target)
+            climb = oracle.climb(targeted_margin, x_adv, y, target)
             x_adv = self._step(x_adv, x, climb.gradient, climb.loss, norm)
-            wrong = fooled(watched.labels(x_adv), y)
+            wrong = fooled(oracle.labels(x_adv), y)
             length = geometry.distance(x_adv, x, norm)
             closer = wrong & (length < best)
             best = torch.where(closer, length, best)

@@ -13,7 +13,7 @@ from bench.api import Attack, Climb, Needs, Oracle
 from bench.attacks import geometry
 from bench.attacks.losses import fooled, margin
 from bench.attacks.parameters import require_between, require_count
-from bench.attacks.witness import Witness
+from bench.attacks.witness import or_else
 from bench.core.threat import EVERY_NORM, Budget, Norm
 from bench.errors import BadValue
 
@@ -45,11 +45,10 @@ class FMN(Attack):
 
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the nearest mistakes found, projected to the budget; a gradient a step."""
-        watched = Witness(oracle, x, budget)
         x_adv, nearest = x, x
         best, radius = x.new_full((2, len(x)), torch.inf).unbind()
         for step in range(self.steps):
-            climb = watched.climb(margin, x_adv, y)
+            climb = oracle.climb(margin, x_adv, y)
             wrong = fooled(climb.logits.argmax(1), y)
             length = geometry.distance(x_adv, x, budget.norm)
             closer = wrong & (length < best)
@@ -59,7 +58,7 @@ class FMN(Attack):
             direction = geometry.steepest_direction(climb.gradient, Norm.L2)
             moved = torch.add(x_adv, direction, alpha=self._falling(self.step_size, 0.01, step))
             x_adv = _inside(moved, x, radius, budget.norm)
-        return watched.or_else(nearest)
+        return or_else(oracle, nearest, x, budget)
 
     def _radius(
         self,

@@ -124,7 +124,7 @@ def project_l1(x_adv: Tensor, x: Tensor, radius: Tensor | float) -> Tensor:
     """
     delta = (x_adv - x).flatten(1).double()
     size, room = delta.abs(), torch.where(delta > 0, 1 - x.flatten(1), x.flatten(1)).double()
-    radius = torch.as_tensor(radius, dtype=size.dtype, device=size.device).expand(len(size))[:, None]
+    radius = _for_each(radius, size).to(size.dtype)
     ends, order = torch.cat([size, size - room], dim=1).sort(dim=1, descending=True)
     steeper = torch.where(order < size.shape[1], 1.0, -1.0).to(size.dtype).cumsum(1)  # below each end
     remains = torch.nn.functional.pad((steeper[:, :-1] * -ends.diff(dim=1)).cumsum(1), (1, 0))
@@ -184,8 +184,15 @@ def _largest(gain: Tensor, count: Tensor | int) -> Tensor:
     flat = gain.flatten(1)
     order = flat.argsort(dim=1, descending=True, stable=True)
     place = torch.arange(flat.shape[1], device=flat.device).expand_as(order)
-    most = torch.as_tensor(count, device=flat.device).expand(len(flat))[:, None]
+    most = _for_each(count, place)
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, order, place < most).view_as(gain)
+
+
+def _for_each(value: Tensor | float, like: Tensor) -> Tensor:
+    """One number, or one for each of n, as a column [n, 1]; a number is no copy that a GPU would wait for."""
+    if isinstance(value, Tensor):
+        return value.to(like.device).expand(len(like))[:, None]
+    return like.new_full((len(like), 1), value)
 
 
 def _in_l1_ball(x: Tensor, generator: Generator) -> Tensor:

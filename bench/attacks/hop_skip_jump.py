@@ -13,7 +13,7 @@ from bench.attacks import geometry
 from bench.attacks.losses import fooled
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_count
-from bench.attacks.witness import Witness
+from bench.attacks.witness import all_broken, or_else
 from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
@@ -51,14 +51,13 @@ class HopSkipJump(Attack):
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the nearest mistakes found, projected to the budget."""
         require_norm(self, budget)
-        watched = Witness(oracle, x, budget)
         walk = _Walk(x, budget.norm, self.samples, self.gamma)
-        for _ in range(self.queries):
-            if watched.broken().all():
+        for asked in range(self.queries):
+            if all_broken(oracle, asked):
                 break
             question = walk.question(generator)
-            walk.learn(question, fooled(watched.labels(question), y))
-        return watched.or_else(walk.nearest)
+            walk.learn(question, fooled(oracle.labels(question), y))
+        return or_else(oracle, walk.nearest, x, budget)
 
 
 class _Walk:

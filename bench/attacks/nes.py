@@ -14,7 +14,7 @@ from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
-from bench.attacks.witness import Witness
+from bench.attacks.witness import or_else
 from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
@@ -53,25 +53,24 @@ class NES(Attack):
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the last iterates, or what broke the example on the way."""
         require_norm(self, budget)
-        watched = Witness(oracle, x, budget)
         project = geometry.projector(x, budget)
         x_adv, mean = x, torch.zeros_like(x)
         spent = 0
-        while spent + 2 <= self.queries and not watched.broken().all():
+        while spent + 2 <= self.queries and not oracle.broken().all():
             pairs = min(self.samples, self.queries - spent) // 2
-            gradient = self._estimate(watched, x_adv, y, pairs, generator)
+            gradient = self._estimate(oracle, x_adv, y, pairs, generator)
             spent += 2 * pairs
             mean = self.decay * mean + (1 - self.decay) * gradient
             x_adv = project(geometry.steepest_step(x_adv, mean, budget, float(self.step_size)))
-        return watched.or_else(x_adv)
+        return or_else(oracle, x_adv, x, budget)
 
-    def _estimate(self, watched: Witness, x: Tensor, y: Tensor, pairs: int, generator: Generator) -> Tensor:
+    def _estimate(self, oracle: Oracle, x: Tensor, y: Tensor, pairs: int, generator: Generator) -> Tensor:
         """The mean of directions, each weighted by the slope along it; [n, C, H, W]."""
         loss, total = LOSSES[self.loss], torch.zeros_like(x)
         for _ in range(pairs):
             direction = self._draw(x, generator)
-            above = loss(watched.logits(torch.add(x, direction, alpha=self.sigma)), y)
-            below = loss(watched.logits(torch.sub(x, direction, alpha=self.sigma)), y)
+            above = loss(oracle.logits(torch.add(x, direction, alpha=self.sigma)), y)
+            below = loss(oracle.logits(torch.sub(x, direction, alpha=self.sigma)), y)
             total.addcmul_(direction, (above - below)[:, None, None, None])
         return total.div_(2 * self.sigma * pairs)
 

@@ -12,7 +12,7 @@ from bench.api import Attack, Needs, Oracle
 from bench.attacks.losses import fooled
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_count
-from bench.attacks.witness import Witness
+from bench.attacks.witness import all_broken, or_else
 from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
@@ -41,13 +41,12 @@ class RayS(Attack):
     def __call__(self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator) -> Tensor:
         """Candidates [n, C, H, W]: the nearest mistakes found, projected to the budget."""
         require_norm(self, budget)
-        watched = Witness(oracle, x, budget)
         search = _Search(x, self.tolerance)
-        for _ in range(self.queries):
-            if watched.broken().all():
+        for asked in range(self.queries):
+            if all_broken(oracle, asked):
                 break
-            search.learn(fooled(watched.labels(search.question()), y))
-        return watched.or_else(search.nearest())
+            search.learn(fooled(oracle.labels(search.question()), y))
+        return or_else(oracle, search.nearest(), x, budget)
 
 
 class _Search:

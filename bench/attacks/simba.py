@@ -15,6 +15,7 @@ from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
+from bench.attacks.witness import all_broken
 from bench.core.threat import LINF_L2, Budget, Norm
 
 Directions = Literal["pixel", "dct"]
@@ -53,9 +54,8 @@ class SimBA(Attack):
         order = torch.rand(len(x), basis.count, generator=generator, device=x.device).argsort(1)
         turn, forth = torch.zeros_like(y), torch.zeros_like(y, dtype=torch.bool)
         best_x, best = x, LOSSES[self.loss](oracle.logits(x), y)
-        broken = oracle.broken()
-        for _ in range(1, self.queries):
-            if broken.all():
+        for asked in range(1, self.queries):
+            if all_broken(oracle, asked):
                 break
             move = length * basis.direction(order.gather(1, (turn % basis.count)[:, None]).squeeze(1))
             back, ahead = project(best_x - move), project(best_x + move)
@@ -63,15 +63,12 @@ class SimBA(Attack):
             forth = forth | (back == best_x).flatten(1).all(1)
             candidate = torch.where(_rows(forth), ahead, back)
             found = LOSSES[self.loss](oracle.logits(candidate), y)
-            now = oracle.broken()
-            better = torch.where(
-                now, ~broken, found > best
-            )  # what breaks an example is kept, whatever its loss
-            best_x, broken = torch.where(_rows(better), candidate, best_x), now
+            better = found > best
+            best_x = torch.where(_rows(better), candidate, best_x)
             best = torch.where(better, found, best)
             done = better | forth
             turn, forth = turn + done, ~done
-        return best_x
+        return oracle.witnesses(best_x)  # what breaks an example is kept, whatever its loss
 
     def _length(self, budget: Budget) -> float:
         """Of a step, in pixel units: under Linf a pixel goes to its end at once, waves add up."""

@@ -165,6 +165,7 @@ def _bumps_everywhere(x: Tensor, generator: Generator) -> Tensor:
     return geometry.steepest_direction(grid, Norm.L2)
 
 
+@cache
 def _bump(side: int, device: torch.device) -> Tensor:
     """Two halves of opposite sign, each highest in its middle; [side, side], of length 1."""
     half = side // 2

@@ -20,7 +20,7 @@ from bench.attacks import geometry
 from bench.attacks.losses import LOSSES, LossName
 from bench.attacks.norms import require_norm
 from bench.attacks.parameters import require_between, require_count, require_fraction_of_eps, require_one_of
-from bench.attacks.witness import Witness
+from bench.attacks.witness import or_else
 from bench.core.threat import LINF_L2, Budget, Norm
 from bench.errors import BadValue
 
@@ -72,41 +72,40 @@ class TransferFGSM(Attack):
         Each step costs `scales` gradients, and each but the last as many again for every neighbour.
         """
         require_norm(self, budget)
-        watched = Witness(oracle, x, budget)
         project = geometry.projector(x, budget)
         stride = float(self.step_size) * budget.radius
         x_adv, momentum, variance = x, torch.zeros_like(x), torch.zeros_like(x)
         for step in range(self.steps):
             at = torch.add(x_adv, momentum, alpha=self.decay * stride) if self.look_ahead else x_adv
-            gradient = self._gradient(watched, at, y, generator)
+            gradient = self._gradient(oracle, at, y, generator)
             momentum = self.decay * momentum + _scaled(gradient + variance, budget.norm)
             if self.neighbours and step < self.steps - 1:
-                variance = self._mean_around(watched, at, y, budget, generator) - gradient
+                variance = self._mean_around(oracle, at, y, budget, generator) - gradient
             x_adv = project(geometry.steepest_step(x_adv, momentum, budget, float(self.step_size)))
-        return watched.or_else(x_adv)
+        return or_else(oracle, x_adv, x, budget)
 
-    def _gradient(self, watched: Witness, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
+    def _gradient(self, oracle: Oracle, x: Tensor, y: Tensor, generator: Generator) -> Tensor:
         """Of the mean loss over scaled copies, each transformed by its own draw, smoothed; [n, C, H, W]."""
         total = torch.zeros_like(x)
         for power in range(self.scales):
             copy, scale = x / 2**power, 1 / (self.scales * 2**power)
             if self.diversity:
                 rows, columns = self._placements(x, generator)
-                climb = watched.climb(LOSSES[self.loss], rows @ copy @ columns.mT, y)
+                climb = oracle.climb(LOSSES[self.loss], rows @ copy @ columns.mT, y)
                 gradient = rows.mT @ climb.gradient @ columns  # a linear map is pulled back by its transpose
             else:
-                gradient = watched.climb(LOSSES[self.loss], copy, y).gradient
+                gradient = oracle.climb(LOSSES[self.loss], copy, y).gradient
             total.add_(gradient, alpha=scale)
         return _smoothed(total, self.kernel)
 
     def _mean_around(
-        self, watched: Witness, x: Tensor, y: Tensor, budget: Budget, generator: Generator
+        self, oracle: Oracle, x: Tensor, y: Tensor, budget: Budget, generator: Generator
     ) -> Tensor:
         """The mean gradient of random neighbours (equation 5 of VMI), which may leave ball and box."""
         total = torch.zeros_like(x)
         for _ in range(self.neighbours):
             noise = _ball_noise(x, float(self.reach) * budget.radius, budget.norm, generator)
-            total += self._gradient(watched, x + noise, y, generator)
+            total += self._gradient(oracle, x + noise, y, generator)
         return total / self.neighbours
 
     def _placements(self, x: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:

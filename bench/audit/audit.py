@@ -31,6 +31,7 @@ from bench.evaluate import diagnostics
 from bench.evaluate.batches import AUTO, Batches
 from bench.evaluate.engine import Chunk, part_of
 from bench.evaluate.numerics import Numerics
+from bench.nn.tf32 import tf32
 from bench.records.record import Check, Record, to_json
 from bench.records.rules import RULE_OF, RULES
 from bench.records.store import Store, write_atomically
@@ -247,6 +248,7 @@ _PGDS = ("attack/pgd", "attack/restarts")
 _RANK = ("block", "warn", "open", "info", "pass")
 
 
+@tf32(False)
 def _looked(stage: Stage, subject: Examined, data: Dataset, case: Case) -> Iterable[Check]:
     try:
         return list(stage.look(subject, data))

@@ -124,6 +124,9 @@ class _Watching:
     def broken(self) -> Tensor:
         return self._oracle.broken()
 
+    def witnesses(self, x: Tensor) -> Tensor:
+        return self._oracle.witnesses(x)
+
     def logits(self, x: Tensor) -> Tensor:
         return self._oracle.logits(x)
 

@@ -18,6 +18,7 @@ from bench.evaluate.bypass import features_of, passing_over
 from bench.evaluate.numerics import Numerics
 from bench.evaluate.prepared import EXAMPLES, Prepared, as_laid_out, lay_out, prepare
 from bench.evaluate.referee import turned_away
+from bench.nn.tf32 import tf32
 
 _OF_VICTIM = CLIMBS_VICTIM | {Source.CLASSIFIER}
 """Whose gradients are through networks of the deployed defense."""
@@ -117,7 +118,7 @@ class Access:
         if self.climbed is None:
             raise AccessDenied(f"{self.knowledge.label} gives no gradients")
         network = self._prepared(x).network
-        with self._autocast(x.device):
+        with self._arithmetic(x.device):
             logits: Tensor = network(x).float()
         if x.requires_grad and not logits.requires_grad:
             raise NoDerivative
@@ -128,7 +129,7 @@ class Access:
         if self.climbed is None:
             raise AccessDenied(f"{self.knowledge.label} gives no gradients, so no features either")
         self._prepared(x)
-        with self._autocast(x.device):
+        with self._arithmetic(x.device):
             return features_of(self.climbed, x)
 
     @torch.no_grad()
@@ -160,7 +161,7 @@ class Access:
 
     def _one(self, loss: Loss | None, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x = as_laid_out(x, self._prepared(x).channels_last).detach().requires_grad_()
-        with torch.enable_grad(), self._autocast(x.device):
+        with torch.enable_grad(), self._arithmetic(x.device):
             logits, each = self._answered(loss, x, labels)
             (gradient,) = torch.autograd.grad(
                 each, x, self._one_each(each), allow_unused=True, materialize_grads=True
@@ -189,7 +190,10 @@ class Access:
             self._unit = torch.ones((), dtype=each.dtype, device=each.device)
         return self._unit.expand_as(each)
 
-    def _autocast(self, device: torch.device) -> AbstractContextManager[None]:
+    def _arithmetic(self, device: torch.device) -> AbstractContextManager[None]:
+        """What passes that are climbed are computed in."""
+        if self.numerics.precision == "tf32" and device.type == "cuda":
+            return tf32(True)
         return torch.autocast(device.type, torch.bfloat16, enabled=self.numerics.precision == "bf16")
 
 

@@ -38,16 +38,19 @@ class Batches:
         while start < n:
             stop = start + self.size
             parts = inputs if self.size >= n else tuple(tensor[start:stop] for tensor in inputs)
+            fits = True
             try:
                 results.append(function(*parts))
             except torch.OutOfMemoryError:
                 if self.size == 1:
                     raise
-                self.size = max(1, min(self.size, n) // 2)
-                torch.cuda.empty_cache()
-                log.warning("out of memory: batches of %d from here on, with the same results", self.size)
+                fits = False
+            if fits:
+                start = stop
                 continue
-            start = stop
+            self.size = max(1, min(self.size, n) // 2)
+            torch.cuda.empty_cache()  # here, where the error and the tensors of its frames are gone
+            log.warning("out of memory: batches of %d from here on, with the same results", self.size)
         if len(results) == 1:
             return results[0]
         return tuple(torch.cat(column) for column in zip(*results, strict=True))
@@ -64,6 +67,6 @@ def as_many_as_fit(look: Callable[[int], T], n: int) -> T:
         except torch.OutOfMemoryError:
             if n <= 2:
                 raise
-            n //= 2
-            torch.cuda.empty_cache()
-            log.warning("out of memory: %d examples are looked at together", n)
+        n //= 2
+        torch.cuda.empty_cache()
+        log.warning("out of memory: %d examples are looked at together", n)

@@ -14,6 +14,7 @@ from bench.core.metrics import below_chance, favourite, reordered, withheld
 from bench.core.outcomes import REFUSED, Outcomes
 from bench.core.threat import Budget, Norm
 from bench.evaluate import checks, consistency
+from bench.nn.tf32 import tf32
 from bench.records.record import Finding
 
 SLACK = 0.01
@@ -121,6 +122,7 @@ def broken_by(column: str, outcomes: Mapping[str, Outcomes]) -> tuple[int, int]:
     return int(met(outcomes[column]).sum()), int(broken(outcomes[column]).sum())
 
 
+@tf32(False)
 def from_network(
     deployed: Deployed,
     x: Tensor,
@@ -148,6 +150,7 @@ def from_network(
     return [*findings, *consistency.whoever_asks(deployed, both), *consistency.own_slope(deployed, x)]
 
 
+@tf32(False)
 def from_history(deployed: Deployed, fresh: Deployed, x: Tensor) -> list[Finding]:
     """What the attacks changed in a defense, by one that was deployed anew, on images [n, C, H, W]."""
     return [*consistency.whatever_was_asked(deployed, fresh, x)]

@@ -28,6 +28,7 @@ from bench.evaluate.numerics import Numerics
 from bench.evaluate.oracle import MeteredOracle
 from bench.evaluate.referee import TOLERANCE, Referee, Verdict, fools
 from bench.nn.adapt import Adapted
+from bench.nn.tf32 import tf32
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Arena:
             return self.referee.classify(x)
 
 
+@tf32(False)
 def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes | None = None) -> Cell:
     """Attack the examples of a chunk that are right when clean, and judge the result.
 
@@ -141,11 +143,30 @@ def play(arena: Arena, trial: Trial, chunk: Chunk, seed: int, before: Outcomes |
         except BenchError:  # a mistake of the user, such as a package that is not installed
             raise
         except Exception as error:  # whatever an attack does wrong is this column's failure alone
+            _require_card(error)
             message = _message(error)
             return Cell(None, time.perf_counter() - started, error=message)
         outcomes, broken = _settle(arena, ledger, candidate, chunk, clean, rows, before)
     flat, shared = int(ledger.flat.sum()), int(ledger.shared.sum())
     return Cell(outcomes, time.perf_counter() - started, flat, shared, broken=broken)
+
+
+LOST = ("device-side assert", "illegal memory access", "misaligned address", "unspecified launch failure")
+"""What CUDA says when a process can compute nothing more on its card."""
+
+
+class CardLost(BenchError):
+    """A fault on a GPU after which this process gets nothing but the same error from it."""
+
+
+def _require_card(error: Exception) -> None:
+    """Raise CardLost where whatever comes after would fail in the same way, through no fault of its own."""
+    if any(sign in str(error) for sign in LOST):
+        raise CardLost(
+            f"the GPU stopped ({in_one_line(error)}), expected labels and indices within their ranges; "
+            "what was done is kept",
+            "CUDA_LAUNCH_BLOCKING=1 before the same command, which says where",
+        ) from error
 
 
 def _message(error: Exception) -> str:

@@ -48,7 +48,7 @@ class Ledger:
         self.changes = 0  # how often `broken` or `exhausted` changed: views keep their index until then
         self._forwards = torch.zeros(n, dtype=torch.int64, device=device)
         self._backwards = torch.zeros(n, dtype=torch.int64, device=device)
-        self._sloped = torch.zeros(n, dtype=torch.bool, device=device)
+        self._sloped = torch.zeros(n, dtype=torch.int64, device=device)  # charges with a gradient not zero
         self._rows: Tensor | None = None  # whom the open charges are for
         self._open_forwards = self._open_backwards = 0
         self._open_sloped: Tensor | None = None
@@ -70,7 +70,7 @@ class Ledger:
     @property
     def flat(self) -> Tensor:
         """[n] bool: gradients were asked for, and every one was exactly zero."""
-        return (self.backwards > 0) & ~self._sloped
+        return (self.backwards > 0) & (self._sloped == 0)
 
     def charge(self, rows: Tensor, forwards: int, backwards: int = 0, sloped: Tensor | None = None) -> None:
         """Passes for each of the rows [m]; `sloped` [m]: where the gradient was not zero."""
@@ -83,10 +83,13 @@ class Ledger:
         if sloped is not None:
             self._open_sloped = sloped if self._open_sloped is None else self._open_sloped | sloped
 
-    def affordable(self, rows: Tensor, limit: int) -> Tensor | None:
-        """[m] bool: what of a query stays within the limit, copies of a row counted one by one; None: all."""
+    def affordable(self, rows: Tensor, limit: int, crowd: int | None = None) -> Tensor | None:
+        """[m] bool: what of a query stays within the limit, copies of a row counted one by one; None: all.
+
+        `crowd`: no row comes more often; None: it is counted, which a GPU must be waited for.
+        """
         if rows is not self._rows:
-            self._crowd = int(torch.bincount(rows).max()) if len(rows) else 1
+            self._crowd = crowd_of(rows) if crowd is None else crowd
         self._most += self._crowd - 1  # and one when it is charged
         if self._most < limit:
             return None
@@ -112,7 +115,7 @@ class Ledger:
         if self._open_backwards:
             self._backwards.index_add_(0, self._rows, torch.full_like(self._rows, self._open_backwards))
         if self._open_sloped is not None:
-            self._sloped[self._rows[self._open_sloped]] = True
+            self._sloped.index_add_(0, self._rows, self._open_sloped.to(torch.int64))
         self._rows, self._open_forwards, self._open_backwards, self._open_sloped = None, 0, 0, None
 
 
@@ -153,89 +156,120 @@ class Meter:
             self.settle()
 
     def settle(self) -> None:
-        """Look for successes among the answers since the last time."""
+        """Look for successes among the answers since the last time, in one pass: a GPU is waited for once."""
         asked, self._asked = self._asked, []
-        if len(asked) > 1 and not bool(torch.stack([query.suspects for query in asked]).any()):
-            return  # the host has waited once for all of them
-        later = 0  # charged to these rows after the query that is looked at
-        total = sum(query.forwards for query in asked)
-        for query in asked:
-            later += query.forwards
+        later, found = 0, []  # charged to these rows after the query that is looked at
+        for query in reversed(asked):
             if query.x._version == query.version:
-                self._confirm(query, total - later)
+                found.append((query, later))
             else:
                 self._every = 1  # this attack writes into its images: look before it can
+            later += query.forwards
+        if found:
+            self._confirm([query for query, _ in found], [after for _, after in found])
 
-    def _confirm(self, query: _Asked, later: int) -> None:
-        ledger, rows = self.ledger, query.rows
-        suspects = query.suspects.nonzero().squeeze(1)
-        if len(suspects) == 0:
-            return
+    def _confirm(self, asked: list[_Asked], later: list[int]) -> None:
+        """Judge the suspects of queries to the same rows, the latest first."""
+        ledger, rows = self.ledger, asked[0].rows
+        suspects = _one([query.suspects for query in asked])
         if ledger.changes:
-            suspects = suspects[~ledger.broken[rows[suspects]]]
-        candidates = rows[suspects]
-        if ledger.nearest:
-            self._keep_nearest(query.x[suspects], candidates, later)
+            suspects = suspects & ~_one([ledger.broken[rows]] * len(asked))
+        at = suspects.nonzero().squeeze(1)
+        if len(at) == 0:
             return
-        verdict = self._referee.judge(query.x[suspects], ledger.x[candidates])
+        x = _one([query.x for query in asked])[at]
+        candidates = _one([rows] * len(asked))[at]
+        after = _one([rows.new_full(rows.shape, charged) for charged in later])[at]
+        if ledger.nearest:
+            self._keep_nearest(x, candidates, after)
+            return
+        verdict = self._referee.judge(x, ledger.x[candidates])
         wrong = fools(verdict.classes, ledger.y[candidates]) & ~verdict.invalid
         if self._referee.draws > 1:
-            wrong = self._keep_surest(verdict, wrong, candidates, later)
-        fresh, found = candidates[wrong], suspects[wrong]
-        if len(fresh) == 0:
-            return
-        ledger.broken[fresh] = ledger.found[fresh] = True
-        ledger.witness[fresh] = verdict.x[wrong]
-        ledger.witness_class[fresh] = verdict.classes[wrong]
-        first, now = ledger.first_success[fresh], ledger.forwards[fresh] - later
-        ledger.first_success[fresh] = torch.where(first == NEVER, now, first)
-        ledger.logits[fresh] = query.logits[found]
-        if query.loss is not None:
-            ledger.loss[fresh] = query.loss[found].to(ledger.loss.dtype)
-        ledger.changes += 1
+            wrong = self._keep_surest(verdict, wrong, candidates, after)
+        hit, first = _last_of_each(candidates, _places(wrong), len(ledger.y))
+        ledger.broken[candidates] |= hit
+        self._write_down(candidates, hit, verdict.x[first], verdict.classes[first])
+        self._date(candidates, hit, after[first])
+        answers = _one([query.logits for query in asked])[at][first].to(ledger.logits.dtype)
+        ledger.logits[candidates] = torch.where(hit[:, None], answers, ledger.logits[candidates])
+        losses = [ledger.loss[rows] if q.loss is None else q.loss.to(ledger.loss.dtype) for q in asked]
+        ledger.loss[candidates] = torch.where(hit, _one(losses)[at][first], ledger.loss[candidates])
+        ledger.changes += 1  # perhaps: to know it would be to wait
 
-    def _keep_surest(self, verdict: Verdict, wrong: Tensor, rows: Tensor, later: int) -> Tensor:
+    def _write_down(self, rows: Tensor, hit: Tensor, x: Tensor, classes: Tensor) -> None:
+        """The images and classes that count from now on, where there are such."""
+        ledger = self.ledger
+        ledger.witness[rows] = torch.where(hit[:, None, None, None], x, ledger.witness[rows])
+        ledger.witness_class[rows] = torch.where(hit, classes, ledger.witness_class[rows])
+        ledger.found[rows] |= hit
+
+    def _date(self, rows: Tensor, hit: Tensor, later: Tensor) -> None:
+        """When the first success of each was asked about: so many queries ago."""
+        ledger, before = self.ledger, self.ledger.first_success[rows]
+        now = ledger.forwards[rows] - later
+        ledger.first_success[rows] = torch.where(hit & (before == NEVER), now, before)
+
+    def _keep_surest(self, verdict: Verdict, wrong: Tensor, rows: Tensor, later: Tensor) -> Tensor:
         """Of images [m] that won a vote, those that fool more draws than what their examples had are kept.
 
         A vote that is won may be luck, and among many queries one is lucky: so an attack goes on until every
         draw of two votes is fooled. Returns of which images [m] that is so.
         """
         ledger = self.ledger
+        surer = wrong & (verdict.agreed > ledger.agreed[rows])
         order = verdict.agreed.argsort(stable=True)
-        order = order[(wrong & (verdict.agreed > ledger.agreed[rows]))[order]]
-        kept = order[_last_of_each(rows[order], len(ledger.y))]
-        fresh = rows[kept]
-        ledger.witness[fresh], ledger.witness_class[fresh] = verdict.x[kept], verdict.classes[kept]
-        ledger.agreed[fresh], ledger.found[fresh] = verdict.agreed[kept], True
-        first = fresh[ledger.first_success[fresh] == NEVER]
-        ledger.first_success[first] = ledger.forwards[first] - later
+        rank = torch.empty_like(order).index_copy_(0, order, torch.arange(len(order), device=order.device))
+        hit, most = _last_of_each(rows, rank.masked_fill(~surer, -1), len(ledger.y))
+        kept = order[most]
+        self._write_down(rows, hit, verdict.x[kept], verdict.classes[kept])
+        ledger.agreed[rows] = torch.where(hit, verdict.agreed[kept], ledger.agreed[rows])
+        hit, first = _last_of_each(rows, _places(surer), len(ledger.y))
+        self._date(rows, hit, later[first])
         sure = (wrong & (verdict.agreed == 1)).nonzero().squeeze(1)
         again = self._referee.judge(verdict.x[sure], ledger.x[rows[sure]])
         decided = (again.agreed == 1) & fools(again.classes, ledger.y[rows[sure]])
-        return torch.zeros_like(wrong).index_fill_(0, sure[decided], True)
+        return torch.zeros_like(wrong).index_copy_(0, sure, decided)
 
-    def _keep_nearest(self, x: Tensor, rows: Tensor, later: int) -> None:
+    def _keep_nearest(self, x: Tensor, rows: Tensor, later: Tensor) -> None:
         """Of images [m, C, H, W], those that are nearer than what their examples had and that fool."""
         ledger, referee = self.ledger, self._referee
         x = project(x.to(ledger.x.dtype).nan_to_num(), ledger.x[rows], referee.budget)
         length = referee.distance(x, ledger.x[rows])
         order = length.argsort(descending=True, stable=True)  # of several of an example the nearest is last
-        order = order[(length < ledger.length[rows])[order]]
+        order = order[(length < ledger.length[rows])[order].nonzero().squeeze(1)]
         if len(order) == 0:
             return
         x, rows, length = x[order], rows[order], length[order]
         verdict = referee.judge(x, ledger.x[rows])
-        wrong = fools(verdict.classes, ledger.y[rows]).nonzero().squeeze(1)
-        kept = wrong[_last_of_each(rows[wrong], len(ledger.y))]
-        fresh = rows[kept]
-        ledger.witness[fresh], ledger.witness_class[fresh] = verdict.x[kept], verdict.classes[kept]
-        ledger.length[fresh], ledger.found[fresh] = length[kept], True
-        first = fresh[ledger.first_success[fresh] == NEVER]
-        ledger.first_success[first] = ledger.forwards[first] - later
+        wrong = fools(verdict.classes, ledger.y[rows])
+        hit, nearest = _last_of_each(rows, _places(wrong), len(ledger.y))
+        self._write_down(rows, hit, verdict.x[nearest], verdict.classes[nearest])
+        ledger.length[rows] = torch.where(hit, length[nearest], ledger.length[rows])
+        hit, first = _last_of_each(rows, order.masked_fill(~wrong, -1), len(ledger.y))
+        self._date(rows, hit, later[first])
 
 
-def _last_of_each(rows: Tensor, n: int) -> Tensor:
-    """[m] bool: whether no later place holds the same of n rows."""
-    place = torch.arange(len(rows), device=rows.device)
-    last = torch.full((n,), -1, dtype=torch.int64, device=rows.device).scatter_reduce_(0, rows, place, "amax")
-    return last[rows] == place
+def crowd_of(rows: Tensor) -> int:
+    """How often that row comes that comes most often; at least 1."""
+    return int(torch.bincount(rows).max()) if len(rows) else 1
+
+
+def _one(parts: list[Tensor]) -> Tensor:
+    """One tensor after the other; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _places(held: Tensor) -> Tensor:
+    """[m] int64: each place where something holds, -1 elsewhere."""
+    return torch.arange(len(held), device=held.device).masked_fill_(~held, -1)
+
+
+def _last_of_each(rows: Tensor, keys: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Of all places [m] that hold the same of n rows, the largest key.
+
+    Whether there is one [m], for keys below 0 count for nothing; and that key [m], 0 where there is none.
+    """
+    largest = torch.full((n,), -1, dtype=torch.int64, device=rows.device)
+    largest = largest.scatter_reduce_(0, rows, keys, "amax")[rows]
+    return largest >= 0, largest.clamp(min=0)

@@ -12,7 +12,7 @@ class Numerics:
 
     fold: bool = True  # BatchNorm folded into the convolutions before it
     channels_last: bool = True  # in networks that compute in that layout
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"  # tf32: on a GPU, factors of products are rounded
     eot_samples: int = 20  # gradients averaged for a randomized defense
 
 

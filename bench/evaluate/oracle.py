@@ -13,7 +13,7 @@ from bench.errors import AccessDenied, QueriesSpent
 from bench.evaluate.access import Access
 from bench.evaluate.as_module import AsModule
 from bench.evaluate.batches import Batches
-from bench.evaluate.ledger import Ledger, Meter
+from bench.evaluate.ledger import Ledger, Meter, crowd_of
 from bench.evaluate.numerics import Numerics as Numerics  # where the specifications of runs look for it
 from bench.evaluate.referee import Referee, decision
 
@@ -35,6 +35,8 @@ class MeteredOracle:
         self._access, self._referee, self._ledger, self._batches = access, referee, ledger, batches
         self._meter = meter or Meter(referee, ledger, looks=access.knows_victim)
         self._rows = torch.arange(len(ledger.y), device=ledger.y.device) if rows is None else rows
+        # of those who stand no row can come more often; without a limit nobody asks
+        self._crowd = 1 if rows is None or access.limit is None else crowd_of(rows)
         self._standing: Tensor | None = None  # positions in this view; None: all of them
         self._standing_rows = self._rows
         self._seen_changes = -1
@@ -50,6 +52,11 @@ class MeteredOracle:
         """[n] bool: examples for which a success is confirmed."""
         self._meter.settle()
         return self._ledger.broken[self._rows]
+
+    def witnesses(self, x: Tensor) -> Tensor:
+        """[n, C, H, W]: the image that broke each example, as the referee projected it; x for the others."""
+        broken = self.broken()[:, None, None, None]
+        return torch.where(broken, self._ledger.witness[self._rows].to(x.dtype), x)
 
     def logits(self, x: Tensor) -> Tensor:
         """[n, K], one query per example; broken examples get their last answer free of charge.
@@ -114,7 +121,7 @@ class MeteredOracle:
         if len(rows) == 0:
             self._refuse(limit)
             return ledger.logits[self._rows]
-        allowed = None if limit is None else ledger.affordable(rows, limit)
+        allowed = None if limit is None else ledger.affordable(rows, limit, self._crowd)
         if allowed is not None and not bool(allowed.all()):
             kept = allowed.nonzero().squeeze(1)
             standing, rows, asked = kept if standing is None else standing[kept], rows[kept], asked[kept]

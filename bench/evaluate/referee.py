@@ -12,6 +12,7 @@ from bench.attacks.geometry import distance, project
 from bench.core.outcomes import REFUSED
 from bench.core.threat import Budget
 from bench.evaluate.batches import Batches
+from bench.nn.tf32 import tf32
 
 TOLERANCE = 1e-6
 """How far beyond budget or box, in pixel units, float rounding may carry a candidate."""
@@ -60,6 +61,7 @@ class Referee:
         """How far each image was moved [m], in the budget's norm."""
         return distance(x, clean, self.budget.norm)
 
+    @tf32(False)
     @torch.no_grad()
     def _vote(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Classes [m] and the share of draws behind each."""

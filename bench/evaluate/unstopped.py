@@ -20,6 +20,7 @@ from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
 from bench.evaluate.engine import Arena
 from bench.evaluate.referee import Verdict
+from bench.nn.tf32 import tf32
 
 
 @dataclass
@@ -41,6 +42,10 @@ class Unstopped:
     def broken(self) -> Tensor:
         """[n] bool, all False."""
         return self.unbroken
+
+    def witnesses(self, x: Tensor) -> Tensor:
+        """What is given: nothing is ever broken."""
+        return x
 
     def logits(self, x: Tensor) -> Tensor:
         """[n, K] of the network that answers."""
@@ -75,6 +80,7 @@ class Unstopped:
         return self.batches.map(lambda part: network(part).float(), x)
 
 
+@tf32(False)
 def adversarial_images(
     arena: Arena, attack: Attack, knowledge: Knowledge, x: Tensor, y: Tensor, seed: int
 ) -> Verdict:

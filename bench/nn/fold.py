@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from bench.nn.tf32 import tf32
+
 Settings = tuple[tuple[str, str, object], ...]
 Borrowed = tuple[nn.Module, str, object]
 
@@ -241,6 +243,7 @@ def _settings(net: nn.Module) -> Settings:
     )
 
 
+@tf32(False)
 def _require_agreement(net: nn.Module, copied: nn.Module, examples: Tensor) -> None:
     """Raise NotFolded where the copy is another function than the network, as far as the examples show.
 

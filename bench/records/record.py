@@ -226,6 +226,7 @@ class Provenance:
     unlocked: tuple[str, ...] = ()  # packages in another version than the lock's: "torch 2.13.0"
     notes: tuple[str, ...] = ()  # what a network of others needed, and which shortcuts it did not allow
     figures: str = ""  # digest of the code that made figures of cells; empty: made before it was noted
+    card: Mapping[str, str] = field(default_factory=dict)  # of a GPU: driver, CUDA, cuDNN, what may round
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class Options:
 def pick_device(name: str) -> torch.device:
     """The device that a user named.
 
+    A card of a number is this process's current one from here on: attacks of others say `cuda` and mean it.
+
     Raises:
         BadValue: it is not there.
     """
@@ -57,4 +59,6 @@ def pick_device(name: str) -> torch.device:
         raise BadValue(
             f"the device {name!r} is not available here, expected one of {there}", "--device auto"
         ) from None
+    if device.index is not None:
+        torch.cuda.set_device(device)
     return device

@@ -34,6 +34,7 @@ from bench.plan import RunSpec
 from bench.records.by_class import by_class_of
 from bench.records.record import SCHEMA, Column, Doubt, Finding, Interval, Provenance, Record, Training
 from bench.records.verdicts import verdicts_of
+from bench.runner.card import card_of
 from bench.runner.subject import Subject
 from bench.train.fit import Trained
 from bench.train.foreign import Foreign
@@ -174,6 +175,7 @@ def provenance(
         unlocked=tuple(f"{name} {version}" for name, version in sorted(lock.differing().items())),
         notes=notes,
         figures=figures,
+        card=card_of(device) if device.type == "cuda" else {},
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from bench.core.threat import format_eps
+from bench.nn.tf32 import tf32
 from bench.records import documents
 from bench.records.files import sweep, write_atomically
 from bench.records.heading import Heading
@@ -68,6 +69,7 @@ def _answer(study: Study, spec: StudySpec, options: Options) -> Any:
     return found
 
 
+@tf32(False)
 def _computed(study: Study, spec: StudySpec, options: Options, since: float) -> Any:
     """The result, computed from where it stopped, by the process that holds its locks since then."""
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from bench.data.dataset import Dataset
+from bench.nn.tf32 import tf32
 from bench.records.heading import Network
 from bench.records.record import Interval
 from bench.records.store import Arrays
@@ -72,7 +73,8 @@ class Measuring(ABC, Generic[Spec]):
     def play(self, task: CellTask) -> Iterator[Done]:
         """The cell of a task, with what it took."""
         started = time.perf_counter()
-        arrays = self.cell(task)
+        with tf32(False):
+            arrays = self.cell(task)
         yield Done(task.part, task.column, task.number, arrays, time.perf_counter() - started)
 
 

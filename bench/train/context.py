@@ -39,7 +39,8 @@ class Finished(TypedDict):
     whole: Weights  # of the defense; empty: it trained all of it
 
 
-RandomState = tuple[Tensor, Tensor]
+RandomState = tuple[Tensor, ...]
+"""Of the context's generator, of torch's own, and of torch's own on the card, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -283,11 +284,16 @@ class TrainContext:
         return again
 
     def _random_state(self) -> RandomState:
-        return self.generator.get_state(), torch.get_rng_state()
+        """Of the context's generator, of torch's own, and of torch's own on the card, if there is one."""
+        cards = [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else []
+        return self.generator.get_state(), torch.get_rng_state(), *cards
 
     def _set_random_state(self, state: RandomState) -> None:
-        self.generator.set_state(state[0])
-        torch.set_rng_state(state[1])
+        mine, cpu, *cards = state
+        self.generator.set_state(mine)
+        torch.set_rng_state(cpu)
+        for card in cards:
+            torch.cuda.set_rng_state(card, self.device)
 
     def inner_attack(
         self,

@@ -9,7 +9,7 @@ import platform
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -30,6 +30,7 @@ from bench.core.seeds import seed_for
 from bench.core.threat import Budget
 from bench.data.dataset import Dataset
 from bench.errors import BadCheckpoint, BadValue, BenchError
+from bench.nn.tf32 import switches, tf32
 from bench.train.checkpoints import Checkpoints, Row
 from bench.train.context import TrainContext
 from bench.train.foreign import Foreign
@@ -44,7 +45,7 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces 
 _KEPT = ("spec.json", "best.safetensors", "last.safetensors", "log.csv")
 """The files that a complete training states the digests of."""
 
-_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+_PRECISIONS = {"fp32": "32-true", "tf32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,12 @@ def _has_bf16() -> bool:
 
 
 def _run(fabric: Fabric, job: _Job, progress: Progress) -> None:
+    """Train with the arithmetic of the recipe, whatever this process has chosen before."""
+    with tf32(job.recipe.precision == "tf32"):
+        _fit(fabric, job, progress)
+
+
+def _fit(fabric: Fabric, job: _Job, progress: Progress) -> None:
     checkpoints = Checkpoints(job.folder)
     cuda = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(cuda):  # the caller's random streams are not ours to move
@@ -216,10 +223,7 @@ def _made_with(fabric: Fabric) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(fabric.device) if cuda else fabric.device.type,
         "devices": fabric.world_size,
         "precision": fabric.strategy.precision.precision,
-        "tf32": {
-            "matmul": torch.backends.cuda.matmul.allow_tf32,
-            "convolutions": torch.backends.cudnn.allow_tf32,
-        },
+        "tf32": switches(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -245,7 +249,7 @@ def _trained(folder: Path, result: Mapping[str, Any]) -> Trained:
 
 def _fabric(device: str, devices: int, recipe: Recipe) -> Fabric:
     from lightning_fabric import Fabric
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     kind, _, index = device.partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
@@ -260,9 +264,10 @@ def _fabric(device: str, devices: int, recipe: Recipe) -> Fabric:
         )
     if devices < 1 or (devices > 1 and index):
         raise BadValue(f"devices is {devices} with device {device!r}, expected 1, or a device without number")
-    if recipe.precision == "fp16" and kind == "cpu":
+    if recipe.precision in ("tf32", "fp16") and kind == "cpu":
         raise BadValue(
-            "recipe.precision is 'fp16' on a CPU, expected fp32 or bf16", "--set recipe.precision=bf16"
+            f"recipe.precision is {recipe.precision!r} on a CPU, expected fp32 or bf16",
+            "--set recipe.precision=bf16",
         )
     return Fabric(
         accelerator=kind,
@@ -281,6 +286,7 @@ def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
             "expected a defense from an installed package, or one device",
             "--devices 1",
         )
+    job = _on_cpu(job)
     messages = get_context("spawn").SimpleQueue()
     relay = threading.Thread(target=_relay, args=(messages, progress), daemon=True)
     relay.start()
@@ -294,6 +300,12 @@ def _run_on_several(fabric: Fabric, job: _Job, progress: Progress) -> None:
     relay.join()
     if error is not None:
         raise error
+
+
+def _on_cpu(job: _Job) -> _Job:
+    """What other processes are sent: each takes it to its own card, and none reads memory of another's."""
+    parents = {role: copy.deepcopy(net).cpu() for role, net in job.parents.items()}
+    return replace(job, data=job.data.to(torch.device("cpu")), parents=parents)
 
 
 def _end(processes: list[BaseProcess]) -> None:

@@ -108,6 +108,10 @@ class InnerOracle:
         """[n] bool, all False."""
         return self.unbroken
 
+    def witnesses(self, x: Tensor) -> Tensor:
+        """What is given: nothing is ever broken."""
+        return x
+
     def logits(self, x: Tensor) -> Tensor:
         """[n, K] float32."""
         with torch.no_grad(), self.autocast():

@@ -11,7 +11,7 @@ from bench.errors import BadValue
 OptimizerName = Literal["sgd", "adam"]
 ScheduleName = Literal["constant", "step", "cosine", "one_cycle", "triangle"]
 Decayed = Literal["all", "kernels"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 Select = Literal["best", "last"]
 
 

@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from bench.attacks.pgd import PGD
 from bench.core.seeds import seed_for
 from bench.errors import BadValue
+from bench.nn.tf32 import tf32
 from bench.train.context import TrainContext
 from bench.train.inner import frozen
 
@@ -48,6 +49,7 @@ def _count(judge: nn.Module, x: Tensor, y: Tensor, context: TrainContext, genera
     return torch.stack([clean.sum(), robust.sum()]).float()
 
 
+@tf32(False)
 @torch.no_grad()
 def _correct(judge: nn.Module, x: Tensor, y: Tensor, num_classes: int) -> Tensor:
     logits: Tensor = judge(x)

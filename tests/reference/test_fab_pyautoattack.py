@@ -14,7 +14,6 @@ from bench.api import Deployed
 from bench.attacks.fab import FAB, to_hyperplane
 from bench.attacks.geometry import distance
 from bench.attacks.losses import most_confusing
-from bench.attacks.witness import Witness
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
 from bench.evaluate.access import Access
 from bench.evaluate.batches import Batches
@@ -78,7 +77,7 @@ def test_distances(budget: Budget, rank: int, network: nn.Module, images: tuple[
     access = Access(Deployed(network), TRANSFER, {Source.SURROGATE: network}, PLAIN)
     oracle = MeteredOracle(access, Referee(Deployed(network), budget, batches), Ledger(x, y, 10), batches)
     target = most_confusing(network(x), y, rank)
-    nearest = FAB(steps=20).nearest(Witness(oracle, x, budget), x, y, target, x, budget.norm)
+    nearest = FAB(steps=20).nearest(oracle, x, y, target, x, budget.norm)
     torch.testing.assert_close(distance(nearest, x, budget.norm), theirs, rtol=1e-4, atol=1e-6)
 
 

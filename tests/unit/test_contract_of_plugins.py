@@ -80,7 +80,7 @@ def test_every_attack_declares_what_is_asked(name):
 @pytest.mark.parametrize("kind", [MeteredOracle, InnerOracle, Unstopped, _Watching])
 def test_every_oracle_answers_all_that_is_declared(kind):
     promised = {name for name, value in vars(Oracle).items() if callable(value) and not name.startswith("_")}
-    assert promised == {"only", "broken", "logits", "labels", "features", "climb", "lend"}
+    assert promised == {"only", "broken", "witnesses", "logits", "labels", "features", "climb", "lend"}
     assert promised <= set(dir(kind))
 
 

@@ -35,6 +35,7 @@ class PlainOracle:
         self.last_logits = torch.zeros(len(y), num_classes)
         self.last_loss = torch.zeros(len(y))
         self.rows = torch.arange(len(y))
+        self.images: dict[int, Tensor] = {}  # what broke each, not projected
 
     def only(self, rows: Tensor) -> Oracle:
         view = object.__new__(PlainOracle)
@@ -44,11 +45,15 @@ class PlainOracle:
     def broken(self) -> Tensor:
         return self.hit[self.rows]
 
+    def witnesses(self, x: Tensor) -> Tensor:
+        found = [self.images.get(int(row), image) for row, image in zip(self.rows, x, strict=True)]
+        return torch.stack(found)
+
     def logits(self, x: Tensor) -> Tensor:
         standing = ~self.broken()
         rows = self.rows[standing]
         with torch.no_grad():
-            self._note(rows, self.network(x[standing]))
+            self._note(rows, x[standing], self.network(x[standing]))
         return self.last_logits[self.rows]
 
     def labels(self, x: Tensor) -> Tensor:
@@ -64,17 +69,19 @@ class PlainOracle:
         (gradient,) = torch.autograd.grad(each.sum(), asked)
         self.backwards[rows] += 1
         self.last_loss[rows] = each.detach()
-        self._note(rows, logits.detach())
+        self._note(rows, asked.detach(), logits.detach())
         full = torch.zeros_like(x)
         full[standing] = gradient
         full[self.broken()] = 0
         return Climb(full, self.last_loss[self.rows], self.last_logits[self.rows], self.broken())
 
-    def _note(self, rows: Tensor, logits: Tensor) -> None:
+    def _note(self, rows: Tensor, asked: Tensor, logits: Tensor) -> None:
         self.forwards[rows] += 1
         self.last_logits[rows] = logits
         if self.confirms:
             self.hit[rows] = logits.argmax(1) != self.y[rows]
+            fell = self.hit[rows]
+            self.images.update(zip(rows[fell].tolist(), asked[fell], strict=True))
 
 
 class Linear(nn.Module):

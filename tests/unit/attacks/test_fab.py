@@ -13,7 +13,6 @@ from bench.api import Deployed
 from bench.attacks.combine import Restarts
 from bench.attacks.fab import FAB, to_hyperplane
 from bench.attacks.geometry import distance
-from bench.attacks.witness import Witness
 from bench.core.threat import WHITE_BOX, Budget, Norm
 from bench.errors import BadValue
 from bench.evaluate.access import Access
@@ -124,9 +123,9 @@ def test_the_nearest_mistake_of_a_linear_classifier(norm: Norm, random_start: bo
     """The closed form has no mistake much nearer than the one found, and has one as far away."""
     attack, x, y = FAB(steps=40, random_start=random_start), problem.x[:20], problem.y[:20]
     budget = Budget(norm, Fraction(1, 10))
-    watched = Witness(problem.oracle(confirms=False).only(torch.arange(20)), x, budget)
+    oracle = problem.oracle(confirms=False).only(torch.arange(20))
     start = attack._start(x, budget, seeded(0))
-    found = distance(attack.nearest(watched, x, y, 1 - y, start, norm), x, norm)
+    found = distance(attack.nearest(oracle, x, y, 1 - y, start, norm), x, norm)
     for row in range(20):
         near, far = (Budget(norm, Fraction(found[row].item() * share)) for share in (0.97, 1.001))
         assert problem.worst_margin(near)[row] <= 0 < problem.worst_margin(far)[row]

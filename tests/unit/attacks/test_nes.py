@@ -12,7 +12,6 @@ from bench.api import Deployed
 from bench.attacks.geometry import distance
 from bench.attacks.losses import margin
 from bench.attacks.nes import NES, SPSA
-from bench.attacks.witness import Witness
 from bench.core.threat import SCORES, Budget, Norm
 from bench.errors import BadValue
 from bench.evaluate.access import Access
@@ -33,7 +32,7 @@ def test_the_estimate_is_the_gradient_in_the_mean(name: str, problem, seeded) ->
     """Of a linear loss; a mean of N directions is off by about sqrt(D / N) of its length."""
     oracle = problem.oracle(confirms=False, knowledge=SCORES)
     attack = NES(direction=ATTACKS[name].direction, sigma=0.1)  # coarse: the loss is linear, rounding is not
-    estimate = attack._estimate(Witness(oracle, problem.x, LINF), problem.x, problem.y, 800, seeded(0))
+    estimate = attack._estimate(oracle, problem.x, problem.y, 800, seeded(0))
     weight = problem.network.weight.detach()
     exact = (weight[1 - problem.y] - weight[problem.y]).reshape(problem.x.shape)
     error = (estimate - exact).flatten(1).norm(dim=1) / exact.flatten(1).norm(dim=1)
@@ -43,7 +42,7 @@ def test_the_estimate_is_the_gradient_in_the_mean(name: str, problem, seeded) ->
 def test_one_pair_by_hand(problem, seeded) -> None:
     oracle = problem.oracle(confirms=False, knowledge=SCORES)
     attack = NES(direction="rademacher", sigma=0.5)
-    estimate = attack._estimate(Witness(oracle, problem.x, LINF), problem.x, problem.y, 1, seeded(0))
+    estimate = attack._estimate(oracle, problem.x, problem.y, 1, seeded(0))
     signs = (torch.randint(0, 2, problem.x.shape, generator=seeded(0)) * 2 - 1).float()
     high, low = (
         margin(problem.network(problem.x + side * 0.5 * signs).detach(), problem.y) for side in (1, -1)

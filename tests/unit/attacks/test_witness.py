@@ -17,7 +17,7 @@ from bench.attacks.nes import NES
 from bench.attacks.rays import RayS
 from bench.attacks.simba import SimBA
 from bench.attacks.transfer import TransferFGSM
-from bench.attacks.witness import Witness
+from bench.attacks.witness import or_else
 from bench.core.threat import TRANSFER, WHITE_BOX, Budget, Norm, Source
 from bench.evaluate import ledger as ledgers
 from bench.evaluate.access import Access
@@ -42,17 +42,16 @@ def test_the_first_projection_that_succeeds_is_kept(problem) -> None:
     weight = problem.network.weight.detach()
     uphill = (weight[1 - y] - weight[y]).reshape(x.shape).sign()
     oracle, _ = _metered(problem.network, x, y, 2)
-    watched = Witness(oracle, x, LINF)
-    watched.logits(x + 0.05 * uphill)
-    early = watched.broken()
-    watched.labels(x + 5 * uphill)  # far outside: the referee judges its projection
-    late = watched.broken() & ~early
-    watched.logits(x)
-    found = watched.or_else(x - uphill)
-    assert early.any() and late.any() and not watched.broken().all()
+    oracle.logits(x + 0.05 * uphill)
+    early = oracle.broken()
+    oracle.labels(x + 5 * uphill)  # far outside: the referee judges its projection
+    late = oracle.broken() & ~early
+    oracle.logits(x)
+    found = or_else(oracle, x - uphill, x, LINF)
+    assert early.any() and late.any() and not oracle.broken().all()
     torch.testing.assert_close(found[early], project(x + 0.05 * uphill, x, LINF)[early])
     torch.testing.assert_close(found[late], project(x + 5 * uphill, x, LINF)[late])
-    torch.testing.assert_close(found[~watched.broken()], project(x - uphill, x, LINF)[~watched.broken()])
+    torch.testing.assert_close(found[~oracle.broken()], project(x - uphill, x, LINF)[~oracle.broken()])
 
 
 def test_where_the_defense_answers_nothing_nothing_is_remembered(problem) -> None:
@@ -60,9 +59,9 @@ def test_where_the_defense_answers_nothing_nothing_is_remembered(problem) -> Non
     deployed = Deployed(problem.network)
     access = Access(deployed, TRANSFER, {Source.SURROGATE: problem.network}, PLAIN)
     oracle = MeteredOracle(access, Referee(deployed, LINF, batches), Ledger(problem.x, problem.y, 2), batches)
-    watched = Witness(oracle, problem.x, LINF)
-    watched.logits(1 - problem.x)
-    torch.testing.assert_close(watched.or_else(problem.x + 0.01), project(problem.x + 0.01, problem.x, LINF))
+    oracle.logits(1 - problem.x)
+    found = or_else(oracle, problem.x + 0.01, problem.x, LINF)
+    torch.testing.assert_close(found, project(problem.x + 0.01, problem.x, LINF))
 
 
 ATTACKS: dict[str, Attack] = {

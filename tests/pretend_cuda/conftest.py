@@ -1,0 +1,21 @@
+"""The pretend device is in a package of the tests' own, and there are two cards of it in every test here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pretend.device import WAITS, pretend
+
+
+@pytest.fixture(autouse=True)
+def cards() -> Iterator[None]:
+    """This machine has two CUDA devices, and nobody has waited for one yet."""
+    with pretend(cards=2):
+        WAITS.clear()
+        yield

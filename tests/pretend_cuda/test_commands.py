@@ -1,0 +1,48 @@
+"""Whole commands on the pretend cards: workers and an audit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.records.store import read_record
+
+ROOT = Path(__file__).parents[2]
+RUN = ("--defense", "pgd_at", "--data", "synthetic", "--suite", "smoke", "--examples", "24")
+SHORT = ("--set", "recipe.epochs=1", "--set", "recipe.validation_examples=8", "--set", "suite.chunk=12")
+
+
+def bench(folder, *words):
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("command.py")), *words, "--store", str(folder)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def record(folder):
+    (path,) = folder.rglob("record.json")
+    return read_record(path)
+
+
+@pytest.mark.slow
+def test_two_workers_on_two_cards_find_what_one_process_finds(tmp_path):
+    for folder, workers in (("one", "1"), ("two", "2")):
+        bench(tmp_path / folder, "run", *RUN, *SHORT, "--device", "cuda", "--workers", workers)
+    one, two = (record(tmp_path / folder) for folder in ("one", "two"))
+    assert one.provenance.device == "cuda (Pretend)" and one.provenance.card["tf32 in convolutions"] == "no"
+    assert [column.robust for column in one.columns] == [column.robust for column in two.columns]
+    assert one.robust_examples == two.robust_examples
+
+
+@pytest.mark.slow
+def test_an_audit_runs_on_a_card(tmp_path):
+    bench(tmp_path, "run", *RUN, *SHORT, "--device", "cuda:1")
+    assert "A1" in bench(tmp_path, "audit", record(tmp_path).run_id, "--device", "cuda:1")
