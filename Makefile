@@ -1,4 +1,4 @@
-# make run | test | quick | lint | torture | fuzz | benchmark | setup | lock | drift | dist | clean
+# make run | test | quick | lint | docs | torture | fuzz | benchmark | setup | lock | drift | dist | clean
 #
 # Each target sets up what it needs in a virtual environment: VENV=FOLDER chooses another, PYTHON=python3.12 another
 # Python. Set up once, the environment is left alone until the lock or pyproject.toml change. What is installed is the
@@ -21,7 +21,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),$(UV) pip install $(PIP_QUIET) --python $(BIN)/python,$(BIN)/python -m pip install $(PIP_QUIET))
 EXACTLY := --require-hashes --no-deps --only-binary :all:
 
-.PHONY: setup run test quick lint torture fuzz benchmark lock drift dist clean
+.PHONY: setup run test quick lint docs torture fuzz benchmark lock drift dist clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -98,6 +98,12 @@ dist: setup
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+# the documentation as a site, build/docs-site/index.html: from docs/, the README and the code; read from disk
+docs: setup
+	@$(INSTALL) -e ".[docs]"
+	$(BIN)/python -m bench.cli.documentation build/docs
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

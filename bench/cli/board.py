@@ -102,6 +102,8 @@ def board(
         return 0
     if verify is not None:
         wrong = publish.differing(verify)
+        if not wrong:
+            click.echo("all is well: every board follows from its records, byte by byte")
         click.echo(f"{publish.freshness(verify)}: made by code that is what it was")
         for path in wrong:
             click.echo(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli import options
+from bench.cli.console import folded
 from bench.cli.left_out import left_out
 from bench.core.listing import DEFAULT
 from bench.errors import BadData, BadValue
@@ -100,7 +101,7 @@ def compare(
     for table in tables:
         click.echo(markdown(table) if shape == "markdown" else terminal(table, width()))
     for line in lines:
-        click.echo(f"- {line}" if shape == "markdown" else line)
+        click.echo(f"- {line}" if shape == "markdown" else folded(line))
 
 
 def held_together(networks: Sequence[ComparedNetwork]) -> tuple[list[Table], list[str]]:

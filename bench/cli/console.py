@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from rich.progress import Progress as Bars
 
 from bench.core.progress import Progress
 from bench.core.text import one_line
+from bench.report.layout import fold
 
 
 class Console:
@@ -25,7 +28,7 @@ class Console:
     """
 
     def __init__(self, terminal: Terminal | None = None) -> None:
-        self._terminal = terminal or Terminal(stderr=True, highlight=False, force_jupyter=False)
+        self._terminal = terminal or Terminal(stderr=True, highlight=False, force_jupyter=False, emoji=False)
         self._drawn = self._terminal.is_terminal and not _is_notebook(self._terminal.file)
         self._pieces: list[_Piece] = []
         self._bars: Bars | None = None
@@ -83,7 +86,7 @@ class Console:
             self._bars = None
 
     def _line(self, text: str) -> None:
-        self._terminal.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+        self._terminal.print(one_line(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def _new_bars(self) -> Bars:
         return Bars(
@@ -96,6 +99,13 @@ class Console:
             console=self._terminal,
             transient=True,
         )
+
+
+def folded(text: str, indent: str = "  ") -> str:
+    """A sentence for stdout, broken at the width of a terminal; whole in a file or a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    return "\n".join(fold(text, shutil.get_terminal_size().columns, indent))
 
 
 @contextmanager

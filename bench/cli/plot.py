@@ -11,12 +11,17 @@ from bench.cli import options
 from bench.core.counts import Count
 from bench.errors import BadValue, near, unknown
 from bench.figures.kinds import KINDS
+from bench.report.layout import fold
 
 if TYPE_CHECKING:
     from bench.figures.read import Only
     from bench.report.paper import Format
 
-_KINDS = "\n".join(f"  {name:<14}{kind.shows} ({kind.made_by})" for name, kind in KINDS.items())
+_KINDS = "\n".join(
+    line
+    for name, kind in KINDS.items()
+    for line in fold(f"  {name:<12}{kind.shows} ({kind.made_by})", 76, " " * 14)
+)
 
 
 @options.command(

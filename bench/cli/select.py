@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+
+import click
 
 from bench.cli.board import records_of
 from bench.cli.left_out import left_out
@@ -93,6 +96,7 @@ def selected(names: Sequence[str], store: Path, wanted: RecordFilter) -> dict[st
         BenchError: a name leads nowhere, or to networks of several kinds.
     """
     there = read_records(store, left_out) if store.exists() else []
+    held: dict[str, list[Record]] = {}
     labels = {record.defense for record in there}
     found: dict[str, list[Record]] = {}
     for name in names:
@@ -102,12 +106,14 @@ def selected(names: Sequence[str], store: Path, wanted: RecordFilter) -> dict[st
             if len(behind) == 1:
                 found[name] = behind
                 continue
+        held[name] = behind
         found[name] = sorted(filter(wanted.admits, behind), key=lambda record: record.seed)
         if not found[name]:
-            held = sorted({_told(record) for record in behind})
+            grounds = sorted({_told(record) for record in behind})
             under = f" under {wanted.suite}" if wanted.suite else ""
             raise BadValue(
-                f"{name} has no record{under} with what was asked for, its records are of {'; '.join(held)}",
+                f"{name} has no record{under} with what was asked for, its records are of "
+                f"{'; '.join(grounds)}",
                 "another --suite, --data, --eps, --examples, --arch, --recipe or --train-eps"
                 + (
                     f"; or bench run --defense {name} --suite {wanted.suite or DEFAULT}"
@@ -115,7 +121,30 @@ def selected(names: Sequence[str], store: Path, wanted: RecordFilter) -> dict[st
                     else ""
                 ),
             )
-    return _of_one_kind(_on_one_ground(_of_one_version(found, wanted)), labels)
+    chosen = _of_one_kind(_on_one_ground(_of_one_version(found, wanted)), labels)
+    for name in held:
+        if Path(name).is_dir():
+            _tell_left_out(name, held[name], chosen[name])
+    return chosen
+
+
+def _tell_left_out(name: str, behind: Sequence[Record], chosen: Sequence[Record]) -> None:
+    """Say on stderr which records of a folder are not among those that were chosen."""
+    runs = {record.run_id for record in chosen}
+    rest = Counter(_told(record) for record in behind if record.run_id not in runs)
+    if not rest:
+        return
+    told = [f"{count} of {ground}" for ground, count in rest.most_common(_TOLD)]
+    more = f"; and {len(rest) - _TOLD} grounds more" if len(rest) > _TOLD else ""
+    click.echo(
+        f"bench: {name}: {len(chosen)} of {len(behind)} records are taken, left out are "
+        f"{'; '.join(told)}{more}",
+        err=True,
+    )
+
+
+_TOLD = 6
+"""On how many grounds a folder's other records are told."""
 
 
 def alike(found: Mapping[str, Sequence[Record]]) -> list[Record]:

@@ -158,9 +158,12 @@ def attack(name: str, as_json: bool) -> None:
 def data_(name: str, as_json: bool) -> None:
     """Show a data set: shape, classes, customary budget and architecture, where it comes from."""
     from bench.core.encoding import describe, encode
-    from bench.data.catalog import source
+    from bench.data.catalog import HUB, PREFIXES, kind, source
+    from bench.data.identity import identity
 
     found = source(name)
+    is_file = kind(name) in PREFIXES and kind(name) != HUB
+    content = identity(name) if is_file else None  # says what is wrong with a path
     if as_json:
         click.echo(json.dumps(encode(found), indent=1))
         return
@@ -169,6 +172,8 @@ def data_(name: str, as_json: bool) -> None:
     told.pop("name")
     told.pop("title")
     told["budget"] = found.budget.label
+    if content:
+        told["content"] = content
     told = {key: "as the files say" if value is None else value for key, value in told.items()}
     _pairs({key: value if isinstance(value, str) else describe(value) for key, value in told.items()})
 

@@ -78,8 +78,9 @@ def best(held: Mapping[str, Held | None]) -> Best:
     if len(known) < 2:
         return Best(frozenset(), untested)
     first = max(known, key=lambda name: int(known[name].sum()))
-    tested = pairs(known, [(first, name) for name in known if name != first])
-    worse = {pair.other for pair in tested if pair.significant}
+    others = [name for name in known if name != first]
+    adjusted = holm([_p_value(known[first], known[name]) for name in others])
+    worse = {name for name, p in zip(others, adjusted, strict=True) if p < LEVEL}
     return Best(frozenset(known) - worse, untested)
 
 
@@ -93,3 +94,8 @@ def best_records(records: Sequence[Record]) -> Best:
         if told := unlike(records[0], other):
             raise BadValue(f"records {records[0].run_id} and {other.run_id} cannot be compared: {told}")
     return best({record.run_id: worst_case_of(record) for record in records})
+
+
+def _p_value(one: Held, other: Held) -> float:
+    """Of the exact McNemar test; pairs with one row alone need no table of all."""
+    return mcnemar(int((one & ~other).sum()), int((other & ~one).sum()))

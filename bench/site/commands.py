@@ -24,15 +24,30 @@ def reproduce(record: Record) -> Iterator[str]:
     return map(one_line, _lines(record))
 
 
+def command_under(record: Record, suite: str) -> str:
+    """What puts the training of a record under another suite, as it is typed."""
+    return one_line(_run(record, suite)[0])
+
+
 def _lines(record: Record) -> Iterator[str]:
-    made, trained = record.provenance, record.training
+    made = record.provenance
     if made.commit:
         yield f"git checkout {shlex.quote(made.commit)}"
     if made.dirty:
         yield "# the code had uncommitted changes: they are not known"
+    command, comments = _run(record, record.suite)
+    if record.custom:
+        comments.append(f"# custom: {record.why_custom}; the whole run stands in the JSON under spec")
+    yield command
+    yield from comments
+
+
+def _run(record: Record, suite: str) -> tuple[str, list[str]]:
+    """The command of a run, and comments on the files that it needs."""
+    made, trained = record.provenance, record.training
     is_loaded = trained is not None and trained.recipe == LOADED
     words, comments = _loaded(record) if is_loaded else ([record.defense], [])
-    words = ["bench", "run", "--defense", *words, "--suite", typed_as(record.suite)]
+    words = ["bench", "run", "--defense", *words, "--suite", typed_as(suite)]
     words += [
         "--data",
         record.data,
@@ -62,14 +77,10 @@ def _lines(record: Record) -> Iterator[str]:
                 words += ["--set", f"recipe.{field}={value}"]
         if trained.checkpoint == "last":
             words += ["--checkpoint", "last"]
-    if record.custom:
-        comments.append(f"# custom: {record.why_custom}; the whole run stands in the JSON under spec")
     if made.threads is not None:
         words = [f"OMP_NUM_THREADS={made.threads}", *words]
-    yield " ".join(
-        word if "=" in word and place == 0 else shlex.quote(word) for place, word in enumerate(words)
-    )
-    yield from comments
+    quoted = (word if "=" in word and place == 0 else shlex.quote(word) for place, word in enumerate(words))
+    return " ".join(quoted), comments
 
 
 def _loaded(record: Record) -> tuple[list[str], list[str]]:

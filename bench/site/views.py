@@ -1,116 +1,20 @@
-"""What the pages show, as plain values: boards with their rows, and records one by one."""
+"""What the page of a record shows, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.core.threat import format_eps
 from bench.records.claims import claim_of, link
 from bench.records.origin import for_others
 from bench.records.record import Check, Column, Finding, Interval, Provenance, Record
 from bench.records.rules import RULES
-from bench.report import board as boards
-from bench.report.exchange import Published
-from bench.report.render import WEB, Cell, ColumnKind, Marked, Table, TableColumn, read_cell
-from bench.report.setting import Setting, by_setting, in_order, setting, suite_label
+from bench.report.bibliography import bibtex_of
 from bench.report.table import note, untrained
+from bench.site.boards import Located
 from bench.site.commands import reproduce
-
-LEFT_OUT = ("records", "n")
-"""Columns of a board that every page says elsewhere."""
-
-_SPENT = 3
-"""Columns that tables drop this late or later on narrow terminals are shown on demand."""
-
-_Cells = tuple[Cell, ...]
-_Shown = Sequence[tuple[int, TableColumn]]
-
-
-@dataclass(frozen=True)
-class Share:
-    """An interval as it is written and drawn, in percent."""
-
-    value: str
-    low: str
-    high: str
-    count: int
-    n: int
-    left: float  # of the whisker, in percent of the bar
-    width: float
-    at: float
-
-
-@dataclass(frozen=True)
-class Rank:
-    """One cell of a board."""
-
-    text: str
-    order: str  # what it is sorted by
-    share: Share | None = None
-    href: str | None = None
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Head:
-    """One column of a board."""
-
-    title: str
-    name: str
-    number: bool
-    spent: bool  # a cost, shown on demand
-
-
-@dataclass(frozen=True)
-class PageRow:
-    """One training on a board, with its records by suite; or what others published, without any."""
-
-    key: str
-    name: str
-    places: tuple[Rank, ...]
-    records: Mapping[str, Record]
-    findings: tuple[str, ...]  # as the board shows them: of records, of audits, of all suites together
-    lowest: float | None  # the lowest share that is known
-    published: Published | None = None
-
-
-@dataclass(frozen=True)
-class BoardView:
-    """One board."""
-
-    stem: str
-    place: Setting
-    suites: tuple[str, ...]
-    heads: tuple[Head, ...]
-    rows: tuple[PageRow, ...]
-    others: tuple[PageRow, ...]  # published ones, never ranked
-    notes: tuple[str, ...]
-
-    @property
-    def budget(self) -> str:
-        """Norm and radius."""
-        return f"{self.place.norm} {format_eps(self.place.eps)}"
-
-    @property
-    def best(self) -> PageRow:
-        """The first row."""
-        return self.rows[0]
-
-    @property
-    def places(self) -> list[Located]:
-        """Where each record of the board is found."""
-        return [Located(record.run_id, self, row) for row in self.rows for record in row.records.values()]
-
-
-@dataclass(frozen=True)
-class Located:
-    """A record's place on a board."""
-
-    run_id: str
-    board: BoardView
-    row: PageRow
+from bench.site.shares import Share, share
 
 
 @dataclass(frozen=True)
@@ -139,35 +43,7 @@ class RecordView:
     facts: tuple[tuple[str, str], ...]
     link: str | None  # to the paper
     made: tuple[tuple[str, str], ...]
-
-
-def share(found: Interval) -> Share:
-    """An interval, ready to be drawn."""
-    value, low, high = (100 * part for part in (found.value, found.low, found.high))
-    return Share(
-        value=f"{value:.1f}",
-        low=f"{low:.1f}",
-        high=f"{high:.1f}",
-        count=found.count,
-        n=found.n,
-        left=round(low, 2),
-        width=round(high - low, 2),
-        at=round(value, 2),
-    )
-
-
-def board_views(records: Sequence[Record], published: Sequence[Published] = ()) -> list[BoardView]:
-    """Every board that these records make, in order; published rows where data and budget are theirs."""
-    views: list[BoardView] = []
-    for group in by_setting(records):
-        place = setting(group[0])
-        stem = place.stem
-        if any(view.stem == stem for view in views):
-            stem = f"{stem}-n{place.n}"
-        if any(view.stem == stem for view in views):
-            stem = f"{stem}-{group[0].data_digest}"
-        views.append(_board(stem, place, group, published))
-    return views
+    bibtex: str
 
 
 def record_view(record: Record, located: Located | None) -> RecordView:
@@ -187,89 +63,8 @@ def record_view(record: Record, located: Located | None) -> RecordView:
         facts=_facts(record),
         link=link(record.defense),
         made=_made(record),
+        bibtex=bibtex_of([record]),
     )
-
-
-def _board(stem: str, place: Setting, group: Sequence[Record], published: Sequence[Published]) -> BoardView:
-    table = boards.board(group, published)
-    shown = [
-        (number, column)
-        for number, column in enumerate(table.columns)
-        if not column.only_csv and column.name not in LEFT_OUT
-    ]
-    measured = [cells for number, cells in enumerate(table.rows) if number not in table.quiet]
-    quiet = [cells for number, cells in enumerate(table.rows) if number in table.quiet]
-    fitting = [row for row in published if row.fits(place)]  # in the order of the board
-    return BoardView(
-        stem,
-        place,
-        tuple(in_order(map(suite_label, group))),
-        tuple(_head(column) for _, column in shown),
-        tuple(_measured(table, cells, shown, group) for cells in measured),
-        tuple(
-            _published(row, f"published {number} {row.id}", table, cells, shown)
-            for number, (row, cells) in enumerate(zip(fitting, quiet, strict=True), start=1)
-        ),
-        table.notes,
-    )
-
-
-def _head(column: TableColumn) -> Head:
-    return Head(
-        column.title, column.name, column.kind is not ColumnKind.TEXT, spent=column.dispensable >= _SPENT
-    )
-
-
-def _measured(table: Table, cells: _Cells, shown: _Shown, group: Sequence[Record]) -> PageRow:
-    by_id = {record.run_id: record for record in group}
-    ids = str(_cell(table, cells, "records")).split(", ")
-    held = {suite_label(by_id[run_id]): by_id[run_id] for run_id in ids}
-    first = next(iter(held.values()))
-    several = sum(other.defense == first.defense for other in group) > len(held)
-    told = (first.defense, f"seed {first.seed}" if several else None, first.trained_at)
-    findings = _cell(table, cells, "findings")
-    lowest = _cell(table, cells, "lowest")
-    return PageRow(
-        key=first.run_id,
-        name=", ".join(part for part in told if part),
-        places=tuple(_place(column, cells[number], held) for number, column in shown),
-        records=held,
-        findings=tuple(str(findings).split(", ")) if findings else (),
-        lowest=lowest if isinstance(lowest, float) else None,
-    )
-
-
-def _published(row: Published, key: str, table: Table, cells: _Cells, shown: _Shown) -> PageRow:
-    lowest = _cell(table, cells, "lowest")
-    return PageRow(
-        key=key,
-        name=row.id,
-        places=tuple(_place(column, cells[number], {}) for number, column in shown),
-        records={},
-        findings=(),
-        lowest=lowest if isinstance(lowest, float) else None,
-        published=row,
-    )
-
-
-def _cell(table: Table, cells: _Cells, name: str) -> Cell:
-    return cells[[column.name for column in table.columns].index(name)]
-
-
-def _place(column: TableColumn, cell: Cell, held: Mapping[str, Record]) -> Rank:
-    suite = held.get(column.name)
-    href = f"../records/{suite.run_id}.html" if suite else None
-    if isinstance(cell, Interval):
-        return Rank("", f"{cell.value:.6f}", share(cell), href)
-    if isinstance(cell, Marked) and not held:  # published by others: what a file links to may be anything
-        safe = cell.link if cell.link and cell.link.startswith(WEB) else None
-        return Rank(cell.text, cell.text, None, safe)
-    if isinstance(cell, Marked):
-        lowest = min(held.values(), key=lambda record: record.worst_case.value if record.worst_case else 2.0)
-        return Rank(cell.text, cell.text, None, f"../records/{lowest.run_id}.html", cell.mark.strip())
-    text = "" if cell is None and not held else read_cell(column, cell)
-    order = "" if cell is None else f"{cell}" if isinstance(cell, (int, float)) else text
-    return Rank(text, order, None, href)
 
 
 def _cards(record: Record) -> tuple[Card, ...]:
@@ -365,4 +160,4 @@ def _locked(made: Provenance) -> str:
 
 def _read(found: Interval) -> str:
     held = share(found)
-    return f"{held.value} [{held.low}, {held.high}] %"
+    return f"{held.value} [{held.ends}] %"

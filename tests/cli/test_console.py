@@ -8,7 +8,7 @@ import click
 import pytest
 from rich.console import Console as Terminal
 
-from bench.cli.console import Console
+from bench.cli.console import Console, folded
 
 
 def test_away_from_a_terminal_it_tells_beginnings_and_ends() -> None:
@@ -29,6 +29,30 @@ def test_brackets_are_text() -> None:
     console = Console(Terminal(file=out, force_terminal=False, width=200))
     console.say("agkd_bml[margin=0.05] is in the [bold]cache")
     assert out.getvalue() == "agkd_bml[margin=0.05] is in the [bold]cache\n"
+
+
+def test_no_name_becomes_a_picture() -> None:
+    for is_terminal in (False, True):
+        out = io.StringIO()
+        terminal = Terminal(file=out, force_terminal=is_terminal, width=200, _environ={"TERM": "xterm"})
+        console = Console(terminal)
+        console.start("npz:heart: reading", total=1, unit="images")
+        console.say("npz:heart: is read")
+        console.finish()
+        assert "npz:heart: is read" in out.getvalue() and "❤" not in out.getvalue()
+
+
+def test_a_sentence_wraps_on_a_terminal_alone(monkeypatch) -> None:
+    sentence = "what one keeps and the other loses, " * 6
+    assert folded(sentence) == sentence
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = folded(sentence).splitlines()
+    assert (
+        len(lines) > 3
+        and max(map(len, lines)) <= 60
+        and " ".join(" ".join(lines).split()) == sentence.strip()
+    )
 
 
 def test_on_a_terminal_it_draws() -> None:

@@ -105,6 +105,7 @@ def test_the_sdist_holds_what_it_takes_to_test_and_to_read(unpacked: Path) -> No
         assert held == there, folder
     kept = {path.name for path in unpacked.iterdir()}
     assert {"Makefile", "LICENSE", "README.md", "CITATION.cff", "SECURITY.md", "setup.cfg"} <= kept
+    assert "mkdocs.yml" in kept
 
 
 def test_two_names_for_one_command(wheel: Path) -> None:
@@ -132,7 +133,7 @@ def test_installing_the_base_pins_nothing_of_others(metadata: email.message.Mess
     assert {spec.operator for requirement in base.values() for spec in requirement.specifier} == {">="}
     extras = set(metadata.get_all("Provides-Extra") or [])
     named = {"all", "zoo", "torchattacks", "backends", "foolbox", "art", "advlib", "hf", "ray", "slurm"}
-    assert extras == named | {"browser", "dev"}
+    assert extras == named | {"browser", "docs", "dev"}
 
 
 def test_its_page_reads_right_where_there_is_no_repository(metadata: email.message.Message) -> None:

@@ -29,6 +29,7 @@ QUIET = (
     *("--disable-component-update", "--disable-sync"),
 )
 BOARD = "boards/mnist-linf-0.3.html"
+FIRST_ROWS = 'tbody tr:not(.seed) td[data-column="clean"] .value'
 HELD = np.random.default_rng(0).random((2, 500)) < np.array([[0.8], [0.7]])
 
 
@@ -78,25 +79,32 @@ def visit(browser, site):
     assert said == [] and all(url.startswith("file://") for url in asked)
 
 
+def rows_in_sight(page) -> int:
+    return page.locator("tbody tr[data-key]:visible").count()
+
+
 def defenses(page) -> list[str]:
-    return page.locator("tbody tr:visible th[scope=row] a").all_inner_texts()
+    """What stands for each method in sight."""
+    return page.locator("tbody tr:not(.seed):visible th[scope=row] .defense").all_inner_texts()
 
 
 def test_sort_by_any_column(visit):
     page = visit(BOARD)
     first = defenses(page)
-    assert len(first) == 32
+    assert len(first) == 26 and page.locator("tr.seed").count() == 12
     head = page.locator('th[data-column="clean"]')
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "descending"
-    values = [float(text) for text in page.locator('td[data-column="clean"] .value').all_inner_texts()]
+    values = [float(text) for text in page.locator(FIRST_ROWS).all_inner_texts()]
     assert values == sorted(values, reverse=True)
     head.get_by_role("button").press("Enter")
     assert head.get_attribute("aria-sort") == "ascending"
-    values = [float(text) for text in page.locator('td[data-column="clean"] .value').all_inner_texts()]
+    values = [float(text) for text in page.locator(FIRST_ROWS).all_inner_texts()]
     assert values == sorted(values)
     page.locator('th[data-column="defense"] button').click()
     assert defenses(page) == sorted(first) and page.locator("th[aria-sort]").count() == 1
+    seeds = page.locator("tbody:has(.seed)").first.locator("tr").count()
+    assert seeds == 3, "the rows of seeds stay below their method"
     page.locator('th[data-column="rank"] button').click()
     assert page.locator('td[data-column="rank"]').first.inner_text() == "1"
 
@@ -107,13 +115,17 @@ def test_filter_by_text_findings_and_suite(visit):
     page.keyboard.type("dbp_")
     shown = defenses(page)
     assert len(shown) == 4 and all(name.startswith("dbp_") for name in shown)
+    assert "#q=dbp_" in page.url
+    page.reload()
+    assert len(defenses(page)) == 4, "the address brings the filter back"
     assert page.locator("[data-shown]").inner_text() == "4 of 32 rows"
+    page.keyboard.press("/")
     page.keyboard.press("Escape")
-    assert len(defenses(page)) == 32
+    assert len(defenses(page)) == 26
     page.get_by_label("Findings").select_option("some")
-    some = len(defenses(page))
+    some = rows_in_sight(page)
     page.get_by_label("Findings").select_option("none")
-    assert len(defenses(page)) == 32 - some
+    assert rows_in_sight(page) == 32 - some
     page.get_by_label("Suites").select_option("graybox@1")
     assert page.locator('td[data-column="graybox@1"]:visible').count() > 0
     assert page.locator('td[data-column="whitebox@1"]:visible').count() == 0
@@ -124,7 +136,7 @@ def test_filter_by_text_findings_and_suite(visit):
 
 def test_open_a_record_and_come_back(visit):
     page = visit(BOARD)
-    page.get_by_role("link", name="tla", exact=True).first.click()
+    page.locator("tbody:has-text('tla') .seed a.defense").first.click()
     assert page.locator("h1").inner_text().startswith("tla under")
     page.get_by_role("link", name="mnist, Linf 0.3, 500 examples").click()
     assert page.locator("h1").inner_text() == "mnist, Linf 0.3, 500 examples"
@@ -179,7 +191,7 @@ def with_theirs(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_published_rows_stay_below_and_are_never_tested_against_ours(visit, with_theirs):
     page = visit(f"../{Path(with_theirs).name}/{BOARD}")
     names = page.locator("tbody th[scope=row]").all_inner_texts()
-    assert len(names) == 34 and {name.split()[0] for name in names[-2:]} == {"Strong2020", "Weak2019"}
+    assert len(names) == 40 and {name.split()[0] for name in names[-2:]} == {"Strong2020", "Weak2019"}
     for column in ("clean", "defense", "lowest", "rank"):
         for _ in range(2):
             page.locator(f'th[data-column="{column}"] button').click()
@@ -208,6 +220,42 @@ def test_published_rows_stay_below_and_are_never_tested_against_ours(visit, with
     assert lowest[1:] == ["82.0", "99.0", "–"]
 
 
+def test_an_address_says_how_a_board_is_sorted_and_filtered(visit):
+    page = visit(f"{BOARD}#sort=clean.ascending&suites=fast@1&findings=some")
+    head = page.locator('th[data-column="clean"]')
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert page.locator('td[data-column="whitebox@1"]:visible').count() == 0
+    assert rows_in_sight(page) < 32
+    values = [float(text) for text in page.locator(FIRST_ROWS).all_inner_texts()]
+    assert values == sorted(values)
+
+
+def test_side_by_side_opens_with_the_first_two_of_the_largest_board(visit):
+    first, second = defenses(visit(BOARD))[:2]
+    page = visit("compare.html")
+    assert page.locator('[data-side="a"] option:checked').inner_text() == first
+    assert page.locator('[data-side="b"] option:checked').inner_text() == second
+    assert f"{first} keeps" in page.locator("[data-comparison]").inner_text()
+
+
+def test_a_phone_has_a_card_for_each_row_with_the_ranking_number_first(visit):
+    page = visit(BOARD, width=390, height=844)
+    card = page.locator("tbody tr").first
+    boxes = {
+        name: card.locator(f'[data-column="{name}"]').bounding_box() for name in ("ranked", "clean", "fast@1")
+    }
+    assert boxes["ranked"]["y"] < boxes["clean"]["y"] < boxes["fast@1"]["y"]
+    assert boxes["ranked"]["x"] < 60 and card.bounding_box()["width"] <= 390
+    page.get_by_label("Sort by").select_option("clean")
+    values = [float(text) for text in page.locator(FIRST_ROWS).all_inner_texts()]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_desk_shows_every_column_without_scrolling(visit):
+    page = visit(BOARD, width=1440)
+    assert page.evaluate("(s => s.scrollWidth <= s.clientWidth)(document.querySelector('.scroll'))")
+
+
 def test_everything_can_be_reached_by_keyboard(visit):
     page = visit(BOARD)
     page.keyboard.press("Tab")
@@ -221,7 +269,9 @@ def test_everything_can_be_reached_by_keyboard(visit):
     assert {"A ", "SELECT select-one", "INPUT search", "BUTTON button", "INPUT checkbox"} <= reached
 
 
-@pytest.mark.parametrize("path", ["index.html", BOARD, "records/3e88280e118b.html", "compare.html"])
+@pytest.mark.parametrize(
+    "path", ["index.html", BOARD, "records/3e88280e118b.html", "compare.html", "about.html"]
+)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_down_only(visit, path, scheme):
     page = visit(path, width=390, height=844, scheme=scheme)

@@ -30,61 +30,72 @@
   }
 
   function board(table) {
-    const bodies = [...table.tBodies];  // measured rows, and published ones, which stay below
-    const rowsOf = (body) => [...body.rows].filter((row) => row.dataset.key);
-    const every = () => bodies.flatMap(rowsOf);
+    const groups = [...table.tBodies].filter((body) => !("published" in body.dataset));  // a method each, with its seeds
+    const theirs = [...table.tBodies].filter((body) => "published" in body.dataset);  // these stay below
+    const keyed = (body) => [...body.rows].filter((row) => row.dataset.key);
+    const every = () => [...groups, ...theirs].flatMap(keyed);
     const heads = all(table, "thead th[data-column]");
-    heads.forEach((head, place) => head.querySelector("button").addEventListener("click", () => sort(head, place + 1)));
+    const places = new Map(heads.map((head, place) => [head.dataset.column, place + 1]));
+    const filters = document.querySelector("[data-filters]");
+    const control = (name) => filters.querySelector(`[data-${name}]`);
+    const [text, findings, suite, origin, costs, shown, by] =
+      ["filter-text", "filter-findings", "filter-suite", "filter-origin", "costs", "shown", "sort-by"].map(control);
+    const highFirst = (head) => head.classList.contains("number") && head.dataset.column !== "rank";
+    let sorted = { column: "rank", direction: "ascending" };
+    heads.forEach((head) => head.querySelector("button").addEventListener("click", () => {
+      const other = { ascending: "descending", descending: "ascending" };
+      sort(head.dataset.column, other[head.getAttribute("aria-sort")]);
+      note();
+    }));
+    by.addEventListener("change", () => { sort(by.value); note(); });
 
-    function sort(head, place) {
-      const number = head.classList.contains("number");
-      const held = head.getAttribute("aria-sort");
-      const highFirst = number && head.dataset.column !== "rank";
-      const direction = held === null ? (highFirst ? "descending" : "ascending") : held === "ascending" ? "descending" : "ascending";
+    function sort(column, wanted) {
+      const head = heads.find((candidate) => candidate.dataset.column === column);
+      if (!head) return;
+      const number = head.classList.contains("number"), place = places.get(column);
+      const direction = wanted || (highFirst(head) ? "descending" : "ascending");
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", direction);
       const sign = direction === "ascending" ? 1 : -1;
       const order = (row) => row.cells[place].dataset.order;
-      for (const body of bodies) {
-        body.append(...rowsOf(body).sort((a, b) => {
-          const [x, y] = [order(a), order(b)];
-          if (x === "" || y === "") return (x === "") - (y === "");  // what is not known is last, either way
-          return sign * (number ? x - y : x.localeCompare(y));
-        }));
-      }
+      const compared = (a, b) => {
+        const [x, y] = [order(a), order(b)];
+        if (x === "" || y === "") return (x === "") - (y === "");  // what is not known is last, either way
+        return sign * (number ? x - y : x.localeCompare(y));
+      };
+      groups.sort((a, b) => compared(a.rows[0], b.rows[0]));
+      table.append(...groups, ...theirs);
+      for (const body of theirs) body.append(...keyed(body).sort(compared));
+      sorted = { column, direction };
+      by.value = column;
     }
 
-    const filters = document.querySelector("[data-filters]");
-    const text = filters.querySelector("[data-filter-text]");
-    const findings = filters.querySelector("[data-filter-findings]");
-    const suite = filters.querySelector("[data-filter-suite]");
-    const origin = filters.querySelector("[data-filter-origin]");
-    const costs = filters.querySelector("[data-costs]");
-    const shown = filters.querySelector("[data-shown]");
     filters.addEventListener("submit", (event) => event.preventDefault());
-    filters.addEventListener("input", filter);
+    filters.addEventListener("input", () => { filter(); note(); });
     document.addEventListener("keydown", (event) => {
       const typing = event.target.closest("input, select, textarea");
       if (event.key === "/" && !typing) { event.preventDefault(); text.focus(); }
-      if (event.key === "Escape" && event.target === text) { text.value = ""; filter(); }
+      if (event.key === "Escape" && event.target === text) { text.value = ""; filter(); note(); }
     });
 
     function filter() {
       const words = text.value.toLowerCase().split(/\s+/).filter(Boolean);
       let count = 0;
-      for (const body of bodies) {
+      for (const body of [...groups, ...theirs]) {
         const published = "published" in body.dataset;
+        const mean = body.querySelector("[data-mean]");
+        const about = mean ? mean.cells[2].textContent.toLowerCase() : "";  // rows of seeds do not repeat it
         const wanted = !origin || !origin.value || (origin.value === "published") === published;
         let here = 0;
-        for (const row of rowsOf(body)) {
-          const said = row.textContent.toLowerCase();
+        for (const row of keyed(body)) {
+          const said = about + row.textContent.toLowerCase();
           const found = row.dataset.findings !== "";
           const looked = !findings.value || (!published && (findings.value === "some") === found);  // nobody looked at theirs
           const kept = wanted && looked && words.every((word) => said.includes(word));
           row.hidden = !kept;
           here += kept;
         }
-        for (const title of all(body, "[data-title]")) title.hidden = !here;
+        for (const title of all(body, "[data-title], [data-mean]")) title.hidden = !here;
         count += here;
       }
       table.classList.toggle("costs", costs.checked);
@@ -94,6 +105,25 @@
       }
       shown.textContent = `${count} of ${every().length} rows`;
     }
+
+    const fields = { q: text, findings, suites: suite, rows: origin };
+    function note() {  // the state of a board is in its address, so that a link shows the same
+      const state = new URLSearchParams();
+      for (const [name, field] of Object.entries(fields)) if (field && field.value) state.set(name, field.value);
+      if (costs.checked) state.set("costs", "1");
+      if (sorted.column !== "rank" || sorted.direction !== "ascending") state.set("sort", `${sorted.column}.${sorted.direction}`);
+      history.replaceState(null, "", `#${state}`);
+    }
+
+    function recall() {
+      if (!location.hash.includes("=")) return;
+      const state = new URLSearchParams(location.hash.slice(1));
+      for (const [name, field] of Object.entries(fields)) if (field) field.value = state.get(name) ?? "";
+      costs.checked = state.has("costs");
+      const [, column, direction] = /^(.+)\.(ascending|descending)$/.exec(state.get("sort") ?? "") ?? [];
+      sort(column ?? "rank", direction);
+    }
+    addEventListener("hashchange", () => { recall(); filter(); });
 
     const picked = document.querySelector("[data-picked]");
     const link = picked.querySelector("[data-compare]");
@@ -117,6 +147,7 @@
       const keys = order.map((box) => encodeURIComponent(box.closest("tr").dataset.key));
       link.href = `../compare.html#${encodeURIComponent(table.dataset.board)}/${keys.join("/")}`;
     }
+    recall();
     filter();
     pick();
   }
