@@ -200,8 +200,16 @@ def _panel(
             linestyle=DASHES[place],
             label=guard.detector,
         )
-        at = (0.03, 0.92 - 0.075 * place)  # where only detectors without fault come by
-        axes.text(*at, f"{100 * area.value:.1f}", transform=axes.transAxes, size=7, color=colour)
+        height = 0.04 + 0.085 * (len(found.guards) - 1 - place)
+        axes.text(
+            *(0.985, height, f"{100 * area.value:.1f}"),
+            transform=axes.transAxes,
+            size=7,
+            color=colour,
+            ha="right",
+            zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.6},
+        )
         rows += [
             (found.id, found.network.defense, attack, task, guard.detector, float(false), float(true))
             for false, true in zip(curve.false_positives, curve.true_positives, strict=True)

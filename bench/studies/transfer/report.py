@@ -22,7 +22,7 @@ SLACK = 0.01
 """By what share of the examples images of others must do better than its own before it is told."""
 
 FEW = 5
-"""How many networks have room for their names below the heat map."""
+"""How many networks have room for their names below a heat map as wide as a page."""
 
 
 def tables(found: Sequence[Transfer]) -> list[Table]:
@@ -82,15 +82,18 @@ def heat_map(found: Transfer, width: float | None = None) -> Drawing:
     """The matrix in colours, with its numbers; outlined where a network is attacked by itself."""
     values = 100 * np.array([[cell.value for cell in row] for row in found.robust])
     count = len(values)
-    figure = sheet(width or (COLUMN if count <= 3 else PAGE), 0.9 + 0.4 * count)
+    width = width or (COLUMN if count <= 2 else PAGE)
+    figure = sheet(width, max(1.7, 0.9 + 0.4 * count))
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    down, across = _ticks(found)
+    down, across = _ticks(found, width)
     axes.set_xticks(range(count), across)
     axes.set_yticks(range(count), down)
     axes.tick_params(length=0)
     axes.set_xlabel(
-        "shown to (target)" if count <= FEW else "shown to (target, numbered like the sources; below: clean)"
+        "shown to (target)"
+        if _named_below(found, width)
+        else "shown to (target, numbered like the sources; below: clean)"
     )
     axes.set_ylabel("made on (source)")
     for side in ("left", "bottom"):
@@ -127,11 +130,16 @@ COLUMNS = (
 """Of the CSV beside the picture: a line for each pair, shares as fractions."""
 
 
-def _ticks(found: Transfer) -> tuple[list[str], list[str]]:
+def _named_below(found: Transfer, width: float) -> bool:
+    """Whether the names of the columns have room beside each other, so that they need no numbers."""
+    return len(found.networks) <= (FEW if width == PAGE else 2)
+
+
+def _ticks(found: Transfer, width: float) -> tuple[list[str], list[str]]:
     """Names of the rows; of the columns, with clean accuracies: numbers, where names have no room."""
     clean = [f"{100 * network.clean.value:.1f}" for network in found.networks]
     names = [plain(folded(label, 16)) for label in found.labels]
-    if len(names) <= FEW:
+    if _named_below(found, width):
         return names, [f"{name}\nclean {share}" for name, share in zip(names, clean, strict=True)]
     down = [f"{plain(folded(label))}  ({place})" for place, label in enumerate(found.labels, start=1)]
     return down, [f"({place})\n{share}" for place, share in enumerate(clean, start=1)]
