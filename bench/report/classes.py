@@ -93,7 +93,7 @@ def _map(
     axes = figure.subplots()
     values = np.array([[_value(found, name) for name in names] for found in shares])
     shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    axes.set_yticks(range(len(runs)), [plain(folded(name)) for name in _labels(runs)])
+    axes.set_yticks(range(len(runs)), [plain(folded(name, 26)) for name in _labels(runs)])
     axes.set_xticks(range(len(names)), names, rotation=0 if fits else 90)
     axes.set_xlabel("class")
     axes.tick_params(length=0)

@@ -149,7 +149,7 @@ def run_latex(record: Record, wide: bool = False) -> str:
         f"{escape(record.suite)}{' (custom)' if record.custom else ''}."
     )
     said = caption(record.data, record.norm, record.eps, record.examples, [record.suite])
-    style = _SMALL if wide else _SMALLER
+    style = _SMALL if wide else _TIGHTEST if len(chosen) == _ALL_OF_RUN else _TIGHT
     more = r"Success: of the images that an attack met." + (_PASSES if wide else "")
     label = f"tab:{record.defense.partition('[')[0]}-{record.run_id[:6]}"
     return latex(shown, f"{about} {said} {more}", label, (), origin([record]), wide, style)
@@ -162,6 +162,8 @@ _SMALL = r"\small\setlength{\tabcolsep}{4pt}"
 _SMALLER = r"\footnotesize\setlength{\tabcolsep}{2.7pt}"
 _TIGHT = r"\footnotesize\setlength{\tabcolsep}{1.9pt}"
 _TIGHTEST = r"\scriptsize\setlength{\tabcolsep}{1.2pt}"
+
+_ALL_OF_RUN = 5  # columns of a narrow run, one of them its notes
 
 _RUN_TITLES = {"robust_accuracy": "accuracy", "attack_success_rate": "success"}
 

@@ -90,22 +90,20 @@ def heat_map(found: Transfer, width: float | None = None) -> Drawing:
     axes.set_xticks(range(count), across)
     axes.set_yticks(range(count), down)
     axes.tick_params(length=0)
-    axes.set_xlabel(
-        "shown to (target)"
-        if _named_below(found, width)
-        else "shown to (target, numbered like the sources; below: clean)"
-    )
+    axes.set_xlabel(_target(found, width))
     axes.set_ylabel("made on (source)")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
+    form = "{:.1f}" if width == PAGE else "{:.0f}"
     for (source, target), value in np.ndenumerate(values):
         home = found.white_box(source, target)
         colour = "black" if value > 60 else "white"
         weight = "bold" if home else "normal"
-        axes.text(target, source, f"{value:.1f}", ha="center", va="center", color=colour, weight=weight)
-    bar = figure.colorbar(shown, ax=axes)
-    bar.set_label("robust accuracy (%)")
-    bar.outline.set_linewidth(0.6)
+        axes.text(target, source, form.format(value), ha="center", va="center", color=colour, weight=weight)
+    if width == PAGE:  # in one column the figures in the cells must do
+        bar = figure.colorbar(shown, ax=axes)
+        bar.set_label("robust accuracy (%)")
+        bar.outline.set_linewidth(0.6)
     of = about(cast(Any, found))  # it asks for what every measurement has
     caption = (
         f"Robust accuracy (%) under images made on other networks: {', '.join(found.labels)}. {of}; bold: "
@@ -130,9 +128,19 @@ COLUMNS = (
 """Of the CSV beside the picture: a line for each pair, shares as fractions."""
 
 
+def _target(found: Transfer, width: float) -> str:
+    if _named_below(found, width):
+        return "shown to (target)"
+    return (
+        "shown to (target, numbered like the sources; below: clean)"
+        if width == PAGE
+        else "target; below: clean"
+    )
+
+
 def _named_below(found: Transfer, width: float) -> bool:
     """Whether the names of the columns have room beside each other, so that they need no numbers."""
-    return len(found.networks) <= (FEW if width == PAGE else 2)
+    return width == PAGE and len(found.networks) <= FEW
 
 
 def _ticks(found: Transfer, width: float) -> tuple[list[str], list[str]]:
@@ -142,6 +150,7 @@ def _ticks(found: Transfer, width: float) -> tuple[list[str], list[str]]:
     if _named_below(found, width):
         return names, [f"{name}\nclean {share}" for name, share in zip(names, clean, strict=True)]
     down = [f"{plain(folded(label))}  ({place})" for place, label in enumerate(found.labels, start=1)]
+    clean = clean if width == PAGE else [f"{100 * network.clean.value:.0f}" for network in found.networks]
     return down, [f"({place})\n{share}" for place, share in enumerate(clean, start=1)]
 
 
