@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from bench.figures.read import Drawable, Only
     from bench.report.paper import Format
 
-_KINDS = "\n".join(f"  {name:<14}{kind.shows} ({kind.made_by})" for name, kind in KINDS.items())
+_KINDS = "\n".join(
+    textwrap.fill(f"  {name:<14}{kind.shows} ({kind.made_by})", 76, subsequent_indent=" " * 16)
+    for name, kind in KINDS.items()
+)
 
 
 @options.command(
