@@ -43,9 +43,17 @@ SHORT = 12
     is_flag=True,
     help="LaTeX over both columns of a page, with every interval.  [default: one column]",
 )
-@click.option("--columns", metavar="NAME,NAME", help="Of LaTeX, only these columns, by their names in CSV.")
-@click.option("--only", metavar="NAME,NAME", help="Of LaTeX, only the rows of these defenses.")
-@click.option("--top", type=Count(1), metavar="N", help="Of LaTeX, only the first N defenses.")
+@click.option(
+    "--columns",
+    metavar="NAME,NAME",
+    help="Of LaTeX, only these columns, by their names in CSV.  [default: all with room]",
+)
+@click.option(
+    "--only", metavar="NAME,NAME", help="Of LaTeX, only the rows of these defenses.  [default: all]"
+)
+@click.option(
+    "--top", type=Count(1), metavar="N", help="Of LaTeX, only the first N defenses.  [default: all]"
+)
 @click.option(
     "--short", is_flag=True, help="LaTeX for one column of a page: --top 12 --over-seeds.  [default: no]"
 )
@@ -59,7 +67,7 @@ SHORT = 12
     "called",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help='TOML with what LaTeX calls defenses, such as pgd_at = "PGD-AT".',
+    help='TOML with what LaTeX calls defenses, such as pgd_at = "PGD-AT".  [default: none]',
 )
 @click.option(
     "--cite", is_flag=True, help="LaTeX cites papers, with their BibTeX as comments below.  [default: no]"
