@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.cli import options
+from bench.core.counts import Count
 from bench.core.threat import parse_eps
 from bench.errors import BadData, BadValue
 from bench.records.record import Record
 
 if TYPE_CHECKING:
     from bench.report.exchange import Published
+    from bench.report.paper_table import PaperTable
+
+SHORT = 12
+"""Rows of a table for one column of a page."""
 
 
 @options.command()
@@ -36,6 +42,35 @@ if TYPE_CHECKING:
     "--wide",
     is_flag=True,
     help="LaTeX over both columns of a page, with every interval.  [default: one column]",
+)
+@click.option(
+    "--columns",
+    metavar="NAME,NAME",
+    help="Of LaTeX, only these columns, by their names in CSV.  [default: all with room]",
+)
+@click.option(
+    "--only", metavar="NAME,NAME", help="Of LaTeX, only the rows of these defenses.  [default: all]"
+)
+@click.option(
+    "--top", type=Count(1), metavar="N", help="Of LaTeX, only the first N defenses.  [default: all]"
+)
+@click.option(
+    "--short", is_flag=True, help="LaTeX for one column of a page: --top 12 --over-seeds.  [default: no]"
+)
+@click.option(
+    "--over-seeds",
+    is_flag=True,
+    help="Of LaTeX, mean and standard deviation over seeds.  [default: a row for each]",
+)
+@click.option(
+    "--names",
+    "called",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='TOML with what LaTeX calls defenses, such as pgd_at = "PGD-AT".  [default: none]',
+)
+@click.option(
+    "--cite", is_flag=True, help="LaTeX cites papers, with their BibTeX as comments below.  [default: no]"
 )
 @click.option(
     "--balanced",
@@ -87,6 +122,7 @@ def board(
     rebuild: Path | None,
     verify: Path | None,
     as_json: bool,
+    **paper: Any,
 ) -> int:
     """Rank the defenses of some records: run ids, record files, folders; without any, all of the store.
 
@@ -112,9 +148,10 @@ def board(
         return 1 if wrong else 0
     if write is not None:
         require_writable(write, "folder of boards", "--write FOLDER")
+    asked = _asked(shape, **paper)
     found = _chosen(records_of(records or (str(store),), store), data, eps)
     others = published_rows(published, found)
-    text = _text(found, "json" if as_json else shape, wide, balanced, others)
+    text = _text(found, "json" if as_json else shape, wide, balanced, others, asked)
     if out is None:
         click.echo(text, nl=False)
     else:
@@ -205,7 +242,12 @@ def width() -> int:
 
 
 def _text(
-    records: Sequence[Record], shape: str, wide: bool, balanced: bool, others: Sequence[Published]
+    records: Sequence[Record],
+    shape: str,
+    wide: bool,
+    balanced: bool,
+    others: Sequence[Published],
+    asked: tuple[PaperTable, Path | None] | None,
 ) -> str:
     """The board of each data set, budget and number of examples."""
     from bench.report.board import as_values, origin
@@ -227,9 +269,49 @@ def _text(
         "table": lambda group: terminal(made(group, others, balanced), width()),
         "markdown": lambda group: markdown(made(group, others, balanced), origin(group, local=True)),
         "csv": lambda group: csv(made(group, others, balanced)),
-        "latex": lambda group: board_latex(group, wide, others, balanced),
+        "latex": lambda group: board_latex(group, wide, others, balanced, _named(asked, group)),
     }
     return "\n".join(forms[shape](group) for group in groups)
+
+
+def _asked(
+    shape: str,
+    columns: str | None,
+    only: str | None,
+    top: int | None,
+    short: bool,
+    over_seeds: bool,
+    called: Path | None,
+    cite: bool,
+) -> tuple[PaperTable, Path | None] | None:
+    """What a paper's table shows, and the file of its names; None: nothing was said of it."""
+    if not any((columns, only, top, short, over_seeds, called, cite)):
+        return None
+    if shape != "latex":
+        raise BadValue(
+            "--columns, --only, --top, --short, --over-seeds, --names and --cite are of LaTeX, "
+            f"not of {shape}",
+            "--format latex",
+        )
+    from bench.report.paper_table import PaperTable
+
+    top = min(top or SHORT, SHORT) if short else top
+    made = PaperTable(
+        options.named(columns), options.named(only), top, over_seeds=over_seeds or short, cite=cite
+    )
+    return made, called
+
+
+def _named(asked: tuple[PaperTable, Path | None] | None, records: Sequence[Record]) -> PaperTable:
+    """The same with the names of the file."""
+    from bench.report.paper_table import PaperTable
+
+    if asked is None or asked[1] is None:
+        return asked[0] if asked else PaperTable()
+    from bench.registry import DEFENSES
+    from bench.report.names_file import read_names
+
+    return replace(asked[0], names=read_names(asked[1], {*DEFENSES.names(), *(r.defense for r in records)}))
 
 
 def _chosen(records: Sequence[Record], data: str | None, eps: str | None) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -502,3 +503,8 @@ def _split(key: str, item: str) -> tuple[str, str]:
             f"--set {part}.NAME=VALUE",
         )
     return part, ".".join(names)
+
+
+def named(names: str | None) -> tuple[str, ...]:
+    """Names between commas, but not within brackets."""
+    return tuple(filter(None, map(str.strip, re.split(r",(?![^\[]*\])", names or ""))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,13 @@ from bench.figures.kinds import KINDS
 from bench.report.layout import fold
 
 if TYPE_CHECKING:
-    from bench.figures.read import Only
+    from bench.figures.read import Drawable, Only
     from bench.report.paper import Format
 
 _KINDS = "\n".join(
     line
     for name, kind in KINDS.items()
-    for line in fold(f"  {name:<12}{kind.shows} ({kind.made_by})", 76, " " * 14)
+    for line in fold(f"  {name:<14}{kind.shows} ({kind.made_by})", 76, " " * 16)
 )
 
 
@@ -74,6 +75,17 @@ _KINDS = "\n".join(
     metavar="column|page",
     help="3.25 or 6.75 inches.  [default: what suits the kind]",
 )
+@click.option("--only", metavar="NAME,NAME", help="Of runs, only those of these defenses.  [default: all]")
+@click.option(
+    "--top", type=Count(1), metavar="N", help="Of runs, only the N most robust defenses.  [default: all]"
+)
+@click.option(
+    "--names",
+    "called",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='TOML with what figures call defenses, such as pgd_at = "PGD-AT".  [default: their own names]',
+)
 @options.store
 def plot(
     names: tuple[str, ...],
@@ -82,6 +94,7 @@ def plot(
     out: Path,
     form: Format,
     width: str | None,
+    called: Path | None,
     store: Path,
     **only: Any,
 ) -> None:
@@ -107,6 +120,8 @@ def plot(
     if every_column:
         how["every_column"] = True
     todo = [drawable(kind, led, store, wanted) for kind in chosen] or all_drawable(led, store, wanted)
+    if called is not None:
+        how["names"] = _called(called, todo)
     for path in draw(todo, out, form, **how):
         click.echo(path)
 
@@ -133,8 +148,30 @@ def _split(names: tuple[str, ...], kinds: tuple[str, ...], store: Path) -> tuple
     return chosen, led
 
 
-def _only(suite: str | None, data: str | None, eps: str | None, examples: int | None) -> Only:
+def _called(path: Path, todo: list[Drawable]) -> Mapping[str, str]:
+    """What a file calls defenses that are drawn, or that there are."""
+    from bench.registry import DEFENSES
+    from bench.report.names_file import read_names
+
+    drawn = {str(getattr(one, "defense", "")) for each in todo for one in map(_told_of, each.found)}
+    return read_names(path, {*DEFENSES.names(), *drawn} - {""})
+
+
+def _told_of(one: Any) -> Any:
+    """What of a result names its defense: a run's record, or a study's network."""
+    held = getattr(one, "record", one)
+    return getattr(held, "network", held)
+
+
+def _only(
+    suite: str | None,
+    data: str | None,
+    eps: str | None,
+    examples: int | None,
+    only: str | None,
+    top: int | None,
+) -> Only:
     from bench.core.threat import parse_eps
     from bench.figures.read import Only
 
-    return Only(suite, data, None if eps is None else parse_eps(eps), examples)
+    return Only(suite, data, None if eps is None else parse_eps(eps), examples, options.named(only), top)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from bench.errors import BadValue
 from bench.figures.read import Drawable
+from bench.report.names import renamed
 from bench.report.paper import Drawing, Format, paper, write
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
-def draw(todo: Sequence[Drawable], folder: Path, form: Format, **how: Any) -> list[Path]:
+
+def draw(
+    todo: Sequence[Drawable], folder: Path, form: Format, names: Mapping[str, str] = NOTHING, **how: Any
+) -> list[Path]:
     """Write figures of what was read, with numbers and captions.
 
-    `how` goes to what draws: `width` in inches, and of queries `every_column`.
+    `names`: defense -> what figures call it; the numbers beside them keep their own. `how`
+    goes to what draws: `width` in inches, and of queries `every_column`.
 
     Raises:
         BadValue: results cannot be compared, or two figures would have one name.
     """
-    with paper():
+    with paper(), renamed(names):
         made = [drawing for one in todo for drawing in drawings(one, **how)]
         return [path for drawing in _told_apart(made) for path in write(drawing, folder, form)]
 

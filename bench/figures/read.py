@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.core.listing import typed_as
-from bench.errors import BadData, BadValue
+from bench.errors import BadData, BadValue, unknown
 from bench.figures.kinds import KINDS, Drawer, kinds_of
 from bench.figures.lookup import RUN, SOURCES, STUDIES, ResultSource, find, led_to
 from bench.records.heading import Heading
@@ -27,6 +27,8 @@ class Only:
     data: str | None = None
     eps: Fraction | None = None
     examples: int | None = None
+    defenses: tuple[str, ...] = ()  # of runs; with or without their fields; empty: all
+    top: int | None = None  # of runs: so many defenses, the most robust
 
     def admits(self, one: Any) -> bool:
         """Whether a result is wanted, a record or a heading."""
@@ -66,10 +68,12 @@ def drawable(kind: str, names: Sequence[str], store: Path, only: Only) -> Drawab
     if by.source is RUN:
         read = _example_by_example if by.by_example else read_record
         runs = [read(path) for path in paths]
-        left = tuple(run for run in runs if only.admits(_record(run)))
+        left = [run for run in runs if only.admits(_record(run))]
         if not left:
             raise BadValue(_nothing_of([_record(run) for run in runs], only))
-        return Drawable(kind, by, left)
+        return Drawable(kind, by, tuple(_chosen(left, only)))
+    if only.defenses or only.top:
+        raise BadValue(f"--only and --top choose among runs, and {kind} is drawn of {by.source.several}")
     found = _results(by.source, paths, only)
     held = [(one, path) for one, path in found if kind in _kinds(one, by.source)]
     if not held:
@@ -102,6 +106,29 @@ def all_drawable(names: Sequence[str], store: Path, only: Only) -> list[Drawable
     raise BadData(
         f"{' '.join(names)} lead to results of several kinds, expected results of one", "bench list runs"
     )
+
+
+def _chosen(runs: Sequence[Any], only: Only) -> list[Any]:
+    """The runs of the defenses that are asked for, and of those the most robust."""
+    there = list(dict.fromkeys(_record(run).defense for run in runs))
+    for name in only.defenses:
+        if not any(_is_named(defense, name) for defense in there):
+            raise unknown("defense in --only", name, there, owner="what these names lead to")
+    wanted = [d for d in there if not only.defenses or any(_is_named(d, name) for name in only.defenses)]
+    left = [run for run in runs if _record(run).defense in wanted]
+    if only.top is None:
+        return left
+    ranked = sorted(left, key=lambda run: -_worst(_record(run)))
+    best = list(dict.fromkeys(_record(run).defense for run in ranked))[: only.top]
+    return [run for run in left if _record(run).defense in best]
+
+
+def _is_named(defense: str, name: str) -> bool:
+    return name in (defense, defense.partition("[")[0])
+
+
+def _worst(record: Any) -> float:
+    return -1.0 if record.worst_case is None else float(record.worst_case.value)
 
 
 def _all_lead(names: Sequence[str], store: Path, source: ResultSource) -> bool:

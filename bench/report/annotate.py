@@ -18,42 +18,52 @@ _AROUND = 16  # directions that are tried
 _LINE = 9.0  # points beyond which a line leads to the name
 _ROOM = 2.0  # pixels around points
 
+Point = tuple[float, float]  # x, y in data
 Box = NDArray[np.float64]  # left, bottom, right, top in pixels
 
 
-def name_points(axes: Axes, points: Sequence[tuple[float, float]], names: Sequence[str]) -> list[Annotation]:
+def name_points(
+    axes: Axes,
+    points: Sequence[Point],
+    names: Sequence[str],
+    others: Sequence[Point] = (),
+    colours: Sequence[str] = (),
+) -> list[Annotation]:
     """Write a name beside each point [x, y], after the limits of the axes are set.
 
-    A name for which there is no room goes where it covers least.
+    `others` are points that no name may cover; `colours`, one for each point, say whose name it is. A name
+    for which there is no room goes where it covers least.
     """
     figure: Any = axes.figure
     canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()  # the layout decides where points are
     frame = np.array(axes.get_window_extent().extents)
-    marks = [_around(axes.transData.transform(point), _ROOM + 2.5 * figure.dpi / 72) for point in points]
-    taken: list[Box] = list(marks)
+    room = _ROOM + 2.5 * figure.dpi / 72
+    taken: list[Box] = [_around(axes.transData.transform(point), room) for point in {*points, *others}]
     placed = []
-    for point, mark, name in zip(points, marks, names, strict=True):
+    for place, (point, name) in enumerate(zip(points, names, strict=True)):
         text = axes.annotate(name, point, (0, 0), textcoords="offset points", size=7, annotation_clip=False)
         extent = text.get_window_extent(canvas.get_renderer())
         size = np.array([extent.width, extent.height])
-        others = [box for box in taken if box is not mark]
-        away, box = _place(axes.transData.transform(point), size, others, frame, figure.dpi / 72)
+        away, box = _place(axes.transData.transform(point), size, taken, frame, figure.dpi / 72)
         taken.append(box)
         text.remove()
-        placed.append(_written(axes, name, point, away))
+        placed.append(_written(axes, name, point, away, colours[place] if colours else "black"))
     return placed
 
 
-def _written(axes: Axes, name: str, point: tuple[float, float], away: NDArray[np.float64]) -> Annotation:
+def _written(axes: Axes, name: str, point: Point, away: NDArray[np.float64], colour: str) -> Annotation:
     leads = np.hypot(*away) > _LINE
-    arrow = {"arrowstyle": "-", "color": GRAY, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
+    line = GRAY if colour == "black" else colour
+    arrow = {"arrowstyle": "-", "color": line, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
     return axes.annotate(
         name,
         point,
         (float(away[0]), float(away[1])),
         textcoords="offset points",
         size=7,
+        color=colour,
+        bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.2},
         ha="left" if away[0] > 1 else "right" if away[0] < -1 else "center",
         va="bottom" if away[1] > 1 else "top" if away[1] < -1 else "center",
         arrowprops=arrow if leads else None,

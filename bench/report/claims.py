@@ -11,6 +11,7 @@ from bench.errors import BadValue
 from bench.records.claims import Claim, claim_of
 from bench.records.claims import claims as published
 from bench.records.record import Interval, Record
+from bench.report.names import pretty
 from bench.report.paper import COLOURS, COLUMN, Drawing, plain, sheet
 from bench.report.setting import require_alike, setting, suite_label
 
@@ -54,7 +55,7 @@ def claims(records: Sequence[Record], width: float = COLUMN) -> Drawing:
             hollow: dict[str, Any] = {"color": COLOURS[1], "mfc": "none", "markersize": 5}
             axes.plot(100 * claim.robust, line, look, clip_on=False, zorder=5, **hollow)
             rows.append(_claim_row(claim))
-    axes.set_yticks(range(len(names)), [plain(name) for name in names])
+    axes.set_yticks(range(len(names)), [plain(pretty(name)) for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(0, 101)
     axes.set_xlabel("robust accuracy (%)")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench.core.metrics import Proportion, proportion
 from bench.core.outcomes import worst_case
-from bench.report.names import told_apart
+from bench.report.names import pretty, told_apart
 from bench.report.paper import COLOURS, COLUMN, PAGE, Drawing, folded, plain, sheet
 from bench.report.queries import RunOutcomes
 from bench.report.setting import require_alike, setting, suite_label
@@ -89,11 +89,11 @@ def _map(
 ) -> Figure:
     fits = len(names) <= 12
     wide = width or PAGE
-    figure = sheet(wide, 0.8 + 0.22 * len(runs))
+    figure = sheet(wide, max(1.5, 0.8 + 0.22 * len(runs)))
     axes = figure.subplots()
     values = np.array([[_value(found, name) for name in names] for found in shares])
     shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    axes.set_yticks(range(len(runs)), [plain(folded(name)) for name in _labels(runs)])
+    axes.set_yticks(range(len(runs)), [plain(folded(name, 26)) for name in _labels(runs)])
     axes.set_xticks(range(len(names)), names, rotation=0 if fits else 90)
     axes.set_xlabel("class")
     axes.tick_params(length=0)
@@ -121,7 +121,7 @@ def _value(shares: Shares, name: str) -> float:
 def _labels(runs: Sequence[RunOutcomes]) -> list[str]:
     records = [run.record for run in runs]
     return told_apart(
-        [record.defense for record in records],
+        [pretty(record.defense) for record in records],
         [f", seed {record.seed}" for record in records],
         [f", {record.recipe}" for record in records],
         [f", {record.run_id[:6]}" for record in records],

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from bench.errors import BadValue
 from bench.records.follow_ups import chain
 from bench.records.record import Column, Interval, Record
 from bench.report.annotate import name_points
+from bench.report.names import pretty
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, require_few, sheet
 from bench.report.setting import require_same_images, setting
 
@@ -34,7 +37,11 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
     """
     _require_comparable(records)
     alone = len(records) == 1
-    figure = sheet(width, (2.3 if width == COLUMN else 3.0) + (0 if alone else 0.14 * len(records)))
+    figure = sheet(
+        width,
+        (2.3 if width == COLUMN else 3.0)
+        + (0 if alone else 0.16 * -(-len(records) // _across(_names(records), width))),
+    )
     axes = figure.subplots()
     rows: list[tuple[object, ...]] = []
     points, names = [], []
@@ -56,10 +63,10 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
             *np.transpose(front), where="post", color=colour, linestyle=DASHES[place], linewidth=0.8, zorder=1
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
     axes.set_xlabel("forward and backward passes per example")
     axes.set_ylabel("robust accuracy (%)")
     axes.margins(0.1)
+    _ticks(axes)
     axes.grid()
     if not alone:
         handles = [
@@ -67,11 +74,28 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
             for c, m, d, name in zip(COLOURS, MARKERS, DASHES, _names(records), strict=False)
         ]
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=2 if width == COLUMN else 4, handlelength=3
+            handles=handles, loc="outside lower center", ncols=_across(_names(records), width), handlelength=3
         )
     if alone:
         name_points(axes, points, [plain(name) for name in names])
     return Drawing(f"cost-{records[0].run_id}" if alone else "cost", figure, COLUMNS, rows, _caption(records))
+
+
+def _ticks(axes: Axes) -> None:
+    """Whole powers of ten with figures, 2 and 5 too where there are few powers; nothing between."""
+    low, high = axes.get_xlim()
+    if high < 4 * low:  # else ticks of a narrow range have figures that lie over each other
+        low, high = low / 2, high * 2
+        axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 50 * low else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _across(names: Sequence[str], width: float) -> int:
+    """How many names of lines have room beside each other: letters are 0.065 inches wide, a line 0.55."""
+    room = 0.55 + 0.065 * max(map(len, names))
+    return max(1, min(4, int((width - 0.1) / room)))
 
 
 def _priced(record: Record) -> list[tuple[Column, Interval, tuple[float, float]]]:
@@ -109,7 +133,7 @@ def _names(records: Sequence[Record]) -> list[str]:
     return [
         ", ".join(
             [
-                r.defense,
+                pretty(r.defense),
                 *([f"seed {r.seed}"] if seeds else []),
                 *([r.trained_at] if budgets and r.trained_at else []),
                 *([r.suite] if suites else []),

@@ -100,8 +100,8 @@ def distances(runs: Sequence[RunOutcomes], width: float = COLUMN) -> Drawing:
         label = line_label(run, runs, name, 1)
         told.append(f"{label} ({_told_of(curve)})")
         last = int(np.searchsorted(curve.distance, curve.end))
-        look: dict[str, Any] = {"marker": MARKERS[place], "markevery": [last], "clip_on": False}
-        look |= {"color": COLOURS[place], "linestyle": DASHES[place]}
+        look: dict[str, Any] = {"marker": MARKERS[place % 7], "markevery": [last], "clip_on": False}
+        look |= {"color": COLOURS[place % 7], "linestyle": DASHES[(place + place // 7) % 7]}
         axes.step(curve.distance[: last + 1], share[: last + 1], where="post", label=plain(label), **look)
         rows += _rows(run.record, name, curve)
     axes.set_xlim(0, 1.03 * max(curve.end for *_, curve in lines))

@@ -11,6 +11,7 @@ from bench.core.paired import Difference
 from bench.core.text import one_line
 from bench.core.threat import format_eps
 from bench.records.record import Balanced, Interval
+from bench.report.over_seeds import OverSeeds
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points, read_cell
 
 Place = tuple[int, str]
@@ -35,6 +36,7 @@ _SPECIAL = {
     "|": r"\textbar{}",
     '"': r"{\ttfamily\char34}",
     "†": r"\textdagger{}",
+    "±": r"$\pm$",
 }
 _GREEK = (
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"),
@@ -142,9 +144,10 @@ def caption(
     """
     number = f"{n:,}".replace(",", "{,}")
     threat = f"{_NORMS.get(norm, escape(norm))}, $\\epsilon = {format_eps(Fraction(eps))}$"
+    worst = f" and in the worst case over the attacks of {', '.join(map(escape, suites))}" if suites else ""
     sentences = (
-        f"Accuracy in percent over all $n = {number}$ test images of {escape(data)}, clean and in the worst "
-        f"case over the attacks of {', '.join(map(escape, suites))} ({threat}), {intervals}.",
+        f"Accuracy in percent over all $n = {number}$ test images of {escape(data)}, clean"
+        f"{worst} ({threat}), {intervals}.",
         bold or "",
         more,
     )
@@ -195,9 +198,14 @@ def _cell(column: TableColumn, cell: Cell, bold: bool, quiet: bool) -> str:
         return rf"{_in(face, value)} {{\scriptsize {rest}}}".replace("-", "$-$")
     if cell is None:
         return "--"
+    if isinstance(cell, OverSeeds):
+        value, sign, rest = str(cell).partition(" ")
+        small = escape(rest).replace("$ ", "$") if sign else ""
+        return _in(face, value) + (rf"{{\tiny {small}}}" if small else "")
     if isinstance(cell, Marked):
         mark = rf"\textsuperscript{{{escape(cell.mark.strip())}}}" if cell.mark else ""
-        return _in(face, escape(cell.text) + mark)
+        cite = rf"~\cite{{{cell.cite}}}" if cell.cite else ""
+        return _in(face, escape(cell.text) + mark) + cite
     text = escape(read_cell(column, cell))
     return _in(face, text if column.kind is ColumnKind.TEXT else text.replace("-", "$-$"))
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from bench.core.listing import listing
 from bench.core.threat import Budget, Norm
-from bench.errors import BadValue
+from bench.errors import BadValue, unknown
 from bench.records.record import Balanced, Interval, Record
 from bench.report.board import board, origin
 from bench.report.exchange import Published
 from bench.report.latex import Place, caption, escape, latex
+from bench.report.paper_table import PaperTable, bibliography
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn
 from bench.report.setting import Setting, distinct, setting, suite_label
 from bench.report.significance import LEVEL, best_records
@@ -24,34 +25,58 @@ TESTED = (
 """What bold figures mean."""
 
 
+_COSTS = ("passes", "training_seconds")
+
+WHOLE = PaperTable()
+"""All rows and columns, under their own names."""
+
+_OVER_SEEDS = (
+    "Mean and standard deviation of the sample over seeds, where there are several; nothing is bold: tests "
+    "on the same images speak of single trainings."
+)
+
+
 def board_latex(
     records: Sequence[Record],
     wide: bool = False,
     published: Sequence[Published] = (),
     balanced: bool = False,
+    asked: PaperTable = WHOLE,
 ) -> str:
     """A board of one ground for a paper: one column of a page without intervals, or both with everything.
 
-    What all rows share is said in the caption rather than in a column.
+    What all rows share is said in the caption rather than in a column. `asked`: which rows and columns, and
+    how they are named.
+
+    Raises:
+        BenchError: a defense or a column that is asked for is not there.
     """
+    of_all = len({record.defense for record in records})
+    records = asked.chosen(records)
     table, place = board(records, published, balanced), setting(records[0])
     names = [column.name for column in table.columns]
-    rows = [dict(zip(names, row, strict=True)) for row in table.rows]
+    trainings = [dict(zip(names, row, strict=True)) for row in table.rows]
+    rows = asked.shown(trainings)
     met = [column.name for column in table.columns if f"{column.name}_column" in names]
     suites = [suite for suite in met if 2 * sum(row[suite] is not None for row in rows) >= len(rows)] or met
     rare = [suite for suite in met if suite not in suites]
-    tested, silent = _bold(records, rows, suites)
     letters = _letters(rows)
-    chosen = _columns(table, rows, suites, wide, rare=len(rare))
+    chosen = _wanted(_columns(table, rows, suites, wide, rare=len(rare)), asked)
+    in_it = {column.name for column in chosen}
+    suites = [suite for suite in suites if suite in in_it]
+    tested, silent = (set[Place](), [_OVER_SEEDS]) if asked.over_seeds else _bold(records, rows, suites)
     shown = Table(
         "",
         chosen,
-        tuple(tuple(_cell(column, row, letters, wide) for column in chosen) for row in rows),
+        tuple(tuple(_cell(column, row, letters, wide, asked) for column in chosen) for row in rows),
         notes=_notes(rows, letters),
-        quiet=table.quiet,
+        quiet=frozenset(at for at, row in enumerate(rows) if row["origin"] == "published"),
     )
     bold = " ".join([*([TESTED] if tested else []), *silent])
     told = [_shared(rows, place)]
+    shown_of = len({record.defense for record in records})
+    if shown_of < of_all:
+        told.append(f"Shown: {shown_of} of {of_all} defenses.")
     if any(column.name == "passes" for column in chosen):
         told.append("Passes: forwards and backwards for each image, of all attacks.")
     if balanced:
@@ -63,10 +88,13 @@ def board_latex(
         told.append(f"Lowest: over all suites, those that few rows met among them ({few}).")
     more = " ".join(told)
     reach = max(
-        (_reach(cell) for row in rows for cell in row.values() if isinstance(cell, Interval)), default=0.0
+        (_reach(cell) for row in trainings for cell in row.values() if isinstance(cell, Interval)),
+        default=0.0,
     )
+    bounded = wide and not asked.over_seeds
     intervals = (
-        rf"with 95\,\% Wilson intervals{'' if wide else f' of at most {100 * reach:.1f} points to a side'}"
+        rf"with 95\,\% Wilson intervals{' of each training' if asked.over_seeds else ''}"
+        f"{'' if bounded else f' of at most {100 * reach:.1f} points to a side'}"
     )
     said = caption(
         place.data,
@@ -79,9 +107,24 @@ def board_latex(
         intervals,
     )
     style = _SMALL if wide and len(met) < _MANY else _SMALLER if not rare else _TIGHT
-    if len(rare) >= _CROWDED:
+    if len(rare) >= _CROWDED or (asked.over_seeds and not wide):
         style = _TIGHTEST
-    return latex(shown, said, f"tab:{place.stem}", tested, origin(distinct(records)), wide, style)
+    made = latex(shown, said, f"tab:{place.stem}", tested, origin(distinct(records)), wide, style)
+    return made + "".join(f"% {entry}\n" for entry in (bibliography(rows) if asked.cite else ()))
+
+
+def _wanted(there: tuple[TableColumn, ...], asked: PaperTable) -> tuple[TableColumn, ...]:
+    """The columns that were asked for, in that order, behind the defense; without any, all that have room."""
+    names = asked.columns
+    if not names:
+        return tuple(c for c in there if not (asked.over_seeds and c.name in _COSTS))
+    known = {column.name: column for column in there}
+    known |= {name.partition("@")[0]: column for name, column in known.items()}
+    for name in names:
+        if name not in known:
+            raise unknown("column", name, known, owner="this table")
+    first = [column for column in there if column.name == "defense" and "defense" not in names]
+    return (*first, *(known[name] for name in names))
 
 
 def run_latex(record: Record, wide: bool = False) -> str:
@@ -106,7 +149,7 @@ def run_latex(record: Record, wide: bool = False) -> str:
         f"{escape(record.suite)}{' (custom)' if record.custom else ''}."
     )
     said = caption(record.data, record.norm, record.eps, record.examples, [record.suite])
-    style = _SMALL if wide else _SMALLER
+    style = _SMALL if wide else _TIGHTEST if len(chosen) == _ALL_OF_RUN else _TIGHT
     more = r"Success: of the images that an attack met." + (_PASSES if wide else "")
     label = f"tab:{record.defense.partition('[')[0]}-{record.run_id[:6]}"
     return latex(shown, f"{about} {said} {more}", label, (), origin([record]), wide, style)
@@ -119,6 +162,8 @@ _SMALL = r"\small\setlength{\tabcolsep}{4pt}"
 _SMALLER = r"\footnotesize\setlength{\tabcolsep}{2.7pt}"
 _TIGHT = r"\footnotesize\setlength{\tabcolsep}{1.9pt}"
 _TIGHTEST = r"\scriptsize\setlength{\tabcolsep}{1.2pt}"
+
+_ALL_OF_RUN = 5  # columns of a narrow run, one of them its notes
 
 _RUN_TITLES = {"robust_accuracy": "accuracy", "attack_success_rate": "success"}
 
@@ -191,7 +236,9 @@ def _columns(
     return tuple(found)
 
 
-def _cell(column: TableColumn, row: Mapping[str, Cell], letters: Mapping[str, str], wide: bool) -> Cell:
+def _cell(
+    column: TableColumn, row: Mapping[str, Cell], letters: Mapping[str, str], wide: bool, asked: PaperTable
+) -> Cell:
     if column.name == "passes":
         spent = [row.get(name) for name in ("forwards", "backwards")]
         return round(sum(cost for cost in spent if isinstance(cost, float))) if spent[0] is not None else None
@@ -202,7 +249,7 @@ def _cell(column: TableColumn, row: Mapping[str, Cell], letters: Mapping[str, st
         lower = _LOWER if "+" in cell.mark else ""
         marks = ["†" if row["reconstruction"] else "", incomplete, owes, lower]
         marks += [letters[code] for code in _codes(row)]
-        return Marked(cell.text, "".join(marks))
+        return asked.called(Marked(cell.text, "".join(marks)))
     if isinstance(cell, (Interval, Balanced)) and column.kind is ColumnKind.SHARE:
         return cell.value
     return round(cell) if column.kind is ColumnKind.COUNT and isinstance(cell, float) else cell

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.records.heading import Heading
+
+_PRETTY: ContextVar[Mapping[str, str]] = ContextVar("pretty")
+
+
+@contextmanager
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """In here `pretty` knows these: defense, with or without its fields -> what a paper calls it."""
+    token = _PRETTY.set(names)
+    try:
+        yield
+    finally:
+        _PRETTY.reset(token)
+
+
+def pretty(defense: str) -> str:
+    """What figures and tables of papers call a defense; its fields stand behind a name that is not theirs.
+
+    >>> with renamed({"agkd_bml": "AGKD-BML", "trades[beta=1]": "TRADES-1"}):
+    ...     pretty("agkd_bml[margin=5]"), pretty("trades[beta=1]"), pretty("mart")
+    ('AGKD-BML [margin=5]', 'TRADES-1', 'mart')
+    """
+    names = _PRETTY.get({})
+    if defense in names:
+        return names[defense]
+    base, bracket, fields = defense.partition("[")
+    return f"{names[base]} {bracket}{fields}".rstrip() if base in names else defense
 
 
 def told_apart(names: Sequence[str], *parts: Sequence[str]) -> list[str]:
@@ -32,7 +60,9 @@ def labels(found: Sequence[Heading]) -> list[str]:
     several = len({one.network.architecture for one in found}) > 1
     return told_apart(
         [
-            f"{one.network.defense}@{one.network.architecture}" if several else one.network.defense
+            f"{pretty(one.network.defense)}@{one.network.architecture}"
+            if several
+            else pretty(one.network.defense)
             for one in found
         ],
         [f", seed {one.seed}" for one in found],

@@ -155,6 +155,15 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def shortened(name: str, letters: int = 26) -> str:
+    """A name with its middle left out where it is longer; the CSV has it whole.
+
+    >>> shortened("ensemble[members=pgd_at/trades]", 20)
+    'ensemble[…at/trades]'
+    """
+    return name if len(name) <= letters else f"{name[: letters // 2 - 1]}…{name[-(letters - letters // 2) :]}"
+
+
 def folded(name: str, letters: int = 22) -> str:
     """A long name on several lines, broken before what a variant changes rather than within a word.
 

@@ -11,6 +11,7 @@ from bench.core.survival import Survival, survival
 from bench.core.threat import DECISIONS, SCORES
 from bench.errors import BadValue
 from bench.records.record import Record
+from bench.report.names import pretty
 from bench.report.paper import COLOURS, COLUMN, DASHES, MARKERS, Drawing, plain, require_few, sheet
 from bench.report.setting import require_same_images
 
@@ -47,13 +48,13 @@ def queries(runs: Sequence[RunOutcomes], every_column: bool = False, width: floa
         for name in columns:
             curve, kind = survival(run.outcomes[name]), names.index(name)
             colour, style = (
-                (COLOURS[kind], DASHES[kind])
+                (COLOURS[kind % 7], DASHES[(kind + kind // 7) % 7])
                 if alone
                 else (COLOURS[place], DASHES[kind if len(names) > 1 else place])
             )
             share = 100 * curve.robust / curve.n
             label = plain(line_label(run, runs, name, len(names)))
-            marker = MARKERS[kind if alone else place]
+            marker = MARKERS[(kind + kind // 7) % 7 if alone else place]
             look: dict[str, Any] = {"color": colour, "marker": marker, "markevery": [-1], "clip_on": False}
             axes.step(curve.queries, share, where="post", linestyle=style, label=label, **look)
             rows += _rows(run.record, name, curve)
@@ -94,17 +95,18 @@ def _columns(run: RunOutcomes, every_column: bool) -> list[str]:
 
 
 def require_apart(runs: int, columns: int) -> None:
-    """As many as can be told apart: one run has a colour for each column, several have one for each run."""
-    require_few(runs, "runs")
-    require_few(columns, "columns", len(DASHES))
+    """As many as can be told apart: of one run by colour and dashes, of several each has a colour."""
+    require_few(runs, "runs", hint="--top 7, or --only NAME,NAME")
+    most = len(DASHES) if runs > 1 else len(COLOURS) * len(DASHES)
+    require_few(columns, "columns", most, "the id of one run" if runs > 1 else None)
 
 
 def line_label(run: RunOutcomes, runs: Sequence[RunOutcomes], column: str, columns: int) -> str:
     """What tells this line from the others, and no more."""
     if len(runs) == 1:
         return column
-    record, name = run.record, run.record.defense
-    same = [other.record for other in runs if other.record.defense == name]
+    record, name = run.record, pretty(run.record.defense)
+    same = [other.record for other in runs if other.record.defense == record.defense]
     if len(same) > 1:
         name += f", seed {record.seed}"
         if record.trained_at and len({other.trained_at for other in same}) > 1:
@@ -115,7 +117,7 @@ def line_label(run: RunOutcomes, runs: Sequence[RunOutcomes], column: str, colum
 
 
 def _caption(records: Sequence[Record], columns: Sequence[str], every_column: bool) -> str:
-    first, names = records[0], dict.fromkeys(record.defense for record in records)
+    first, names = records[0], dict.fromkeys(pretty(record.defense) for record in records)
     spent = "forward passes charged to" if every_column else "queries spent on"
     told = (
         f"Share of all examples still robust against the {spent} an example, of {', '.join(names)} "

@@ -35,6 +35,7 @@ class Marked:
     text: str
     mark: str
     link: str | None = None  # where markdown leads from the text
+    cite: str | None = None  # by which key LaTeX cites it
 
 
 WEB = ("https://", "http://")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,67 +11,99 @@ from matplotlib.lines import Line2D
 
 from bench.records.claims import Claim, claim_of
 from bench.records.record import Interval, Record
-from bench.report.annotate import name_points
-from bench.report.paper import COLOURS, COLUMN, GRAY, MARKERS, Drawing, plain, sheet
+from bench.report.annotate import Point, name_points
+from bench.report.names import pretty
+from bench.report.paper import COLOURS, COLUMN, GRAY, MARKERS, Drawing, plain, require_few, sheet, shortened
 from bench.report.setting import require_alike, setting, suite_label
 
 COLUMNS = (
     *("run", "defense", "architecture", "recipe", "seed", "suite", "kind"),
     *("clean_accuracy", "clean_low", "clean_high"),
-    *("robust_accuracy", "robust_low", "robust_high", "n", "source"),
+    *("robust_accuracy", "robust_low", "robust_high", "n", "is_on_front", "source"),
 )
 """Of the CSV: a line for each training (kind "this") and for each published number."""
 
-_NAMED = 4.5  # names that have room in an inch of width; where there are more, marks are numbered
+Looks = Mapping[str, Mapping[str, Any]]
+"""Defense -> its colour and marker; the defenses from the highest robust accuracy to the lowest."""
+
+_FEW = 6  # defenses that have all their names beside their marks
+_MOST = len(COLOURS) * len(MARKERS)
 
 
 def scatter(records: Sequence[Record], width: float = COLUMN) -> Drawing:
-    """Every training with both 95 % intervals; names beside the marks, once for each defense.
+    """Every training with both 95 % intervals; names once for each defense, the most robust first.
+
+    Up to six defenses have their names beside their marks. Of more, a legend names all, and names stand
+    beside the Pareto front alone: trainings to which no other is superior in both accuracies.
 
     Raises:
-        BadValue: a record has no worst case, or they cannot be compared.
+        BadValue: a record has no worst case, they cannot be compared, or there are more than 49 defenses.
     """
     require_alike(records)
-    names = list(dict.fromkeys(record.defense for record in records))
-    published = {name: _published(records, name) for name in names}
-    is_named = len(names) <= _NAMED * width
-    lines = 0 if is_named else math.ceil(len(names) / _across(width))
-    figure = sheet(width, (width * 0.8 if width == COLUMN else width * 0.5) + 0.15 * lines)
+    names = in_order_of_robustness(records)
+    require_few(len(names), "defenses", _MOST, "--top 20, or --only NAME,NAME")
+    looks: Looks = {name: _look(place) for place, name in enumerate(names)}
+    said = {name: claim for name in names if (claim := _published(records, name)) is not None}
+    shown = list(said.values())
+    is_few = len(names) <= _FEW
+    handles = [*_kinds(bool(shown)), *([] if is_few else _legend(looks, width))]
+    lines = math.ceil(len(handles) / _across(width))
+    figure = sheet(width, width * (0.8 if width == COLUMN else 0.5) + 0.15 * lines)
     axes = figure.subplots()
-    first: dict[str, tuple[float, float]] = {}
-    for place, name in enumerate(names):
-        look = _look(place)
-        for record in records:
-            if record.defense == name:
-                point = _mark(axes, record.clean, _worst(record), look)
-                first.setdefault(name, point)
-        claim = published[name]
-        if claim is not None and claim.clean is not None:
-            hollow: dict[str, Any] = {"mfc": "white", "markersize": 4, "markeredgewidth": 0.8}
-            axes.plot(100 * claim.clean, 100 * claim.robust, linestyle="none", **look, **hollow)
-    axes.set_xlabel("clean accuracy (%)")
-    axes.set_ylabel("robust accuracy (%)")
-    axes.margins(0.08)
-    axes.grid()
-    shown = [claim for claim in published.values() if claim is not None and claim.clean is not None]
-    handles = [
-        Line2D([], [], color=GRAY, marker="o", linestyle="none", mfc=fill, label=label)
-        for fill, label in (((GRAY, "measured here"), ("white", "published")) if shown else ())
-    ]
-    if not is_named:
-        handles += [
-            Line2D([], [], linestyle="none", **_look(place), label=f"{place + 1} {plain(name)}")
-            for place, name in enumerate(names)
-        ]
+    for record in records:
+        _mark(axes, record.clean, _worst(record), looks[record.defense])
+    for name, claim in said.items():
+        hollow: dict[str, Any] = {"mfc": "white", "markersize": 4, "markeredgewidth": 0.8}
+        axes.plot(*_published_point(claim), linestyle="none", **looks[name], **hollow)
+    _frame(axes)
     if handles:
-        across = 2 if is_named else _across(width)
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=across, handletextpad=0.1, columnspacing=0.8
+            handles=handles,
+            loc="outside lower center",
+            ncols=_across(width),
+            handletextpad=0.1,
+            columnspacing=0.8,
         )
-    told = [plain(name) if is_named else str(place + 1) for place, name in enumerate(names)]
-    name_points(axes, [first[name] for name in names], told)
-    rows = [*(_row(record) for record in records), *(_claim_row(claim) for claim in shown)]
-    return Drawing("scatter", figure, COLUMNS, rows, _caption(records, shown))
+    front = pareto(records)
+    named = _named(records if is_few else front)
+    others = [*map(_point, records), *map(_published_point, shown)]
+    colours = [looks[record.defense]["color"] for record in named]
+    told = [shortened(plain(pretty(record.defense))) for record in named]
+    name_points(axes, [_point(record) for record in named], told, others, colours)
+    rows = [*(_row(record, record in front) for record in records), *map(_claim_row, shown)]
+    return Drawing("scatter", figure, COLUMNS, rows, _caption(records, shown, is_few))
+
+
+def in_order_of_robustness(records: Sequence[Record]) -> list[str]:
+    """The defenses of records that have worst cases, by the highest that a training of each has."""
+    highest: dict[str, float] = {}
+    for record in records:
+        highest[record.defense] = max(highest.get(record.defense, 0.0), _worst(record).value)
+    return sorted(highest, key=lambda name: (-highest[name], name))
+
+
+def pareto(records: Sequence[Record]) -> list[Record]:
+    """The trainings to which no other is superior: as high in both accuracies and higher in one."""
+    return [
+        one
+        for one in records
+        if not any(
+            _is_superior((other.clean.value, _worst(other).value), (one.clean.value, _worst(one).value))
+            for other in records
+        )
+    ]
+
+
+def _is_superior(other: Point, one: Point) -> bool:
+    return other != one and other[0] >= one[0] and other[1] >= one[1]
+
+
+def _named(records: Sequence[Record]) -> list[Record]:
+    """One training of each defense, the most robust: its name stands beside the marks once."""
+    found: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: -_worst(record).value):
+        found.setdefault(record.defense, record)
+    return list(found.values())
 
 
 def _look(place: int) -> dict[str, Any]:
@@ -83,14 +115,46 @@ def _across(width: float) -> int:
     return 2 if width == COLUMN else 5
 
 
-def _mark(axes: Axes, clean: Interval, robust: Interval, look: dict[str, Any]) -> tuple[float, float]:
-    """A mark with its two intervals; where it is."""
+def _kinds(published: bool) -> list[Line2D]:
+    """What filled and hollow marks are, where there are hollow ones."""
+    kinds = ((GRAY, "measured here"), ("white", "published")) if published else ()
+    return [
+        Line2D([], [], color=GRAY, marker="o", linestyle="none", mfc=fill, label=label)
+        for fill, label in kinds
+    ]
+
+
+def _legend(looks: Looks, width: float) -> list[Line2D]:
+    letters = 22 if width == COLUMN else 18
+    return [
+        Line2D([], [], linestyle="none", **look, label=shortened(plain(pretty(name)), letters))
+        for name, look in looks.items()
+    ]
+
+
+def _frame(axes: Axes) -> None:
+    axes.set_xlabel("clean accuracy (%)")
+    axes.set_ylabel("robust accuracy (%)")
+    axes.margins(0.08)
+    axes.grid()
+
+
+def _mark(axes: Axes, clean: Interval, robust: Interval, look: Mapping[str, Any]) -> None:
+    """A mark with its two intervals."""
     x, y = 100 * clean.value, 100 * robust.value
     thin = {"color": look["color"], "linewidth": 0.6, "alpha": 0.6, "zorder": 1}
     axes.hlines(y, 100 * clean.low, 100 * clean.high, **thin)
     axes.vlines(x, 100 * robust.low, 100 * robust.high, **thin)
     axes.plot(x, y, linestyle="none", **look)
-    return x, y
+
+
+def _point(record: Record) -> Point:
+    return 100 * record.clean.value, 100 * _worst(record).value
+
+
+def _published_point(claim: Claim) -> Point:
+    assert claim.clean is not None
+    return 100 * claim.clean, 100 * claim.robust
 
 
 def _worst(record: Record) -> Interval:
@@ -99,23 +163,25 @@ def _worst(record: Record) -> Interval:
 
 
 def _published(records: Sequence[Record], name: str) -> Claim | None:
-    return next((claim_of(record) for record in records if record.defense == name), None)
+    """What was published of a defense, if its clean accuracy was."""
+    claim = next((claim_of(record) for record in records if record.defense == name), None)
+    return claim if claim is not None and claim.clean is not None else None
 
 
-def _row(record: Record) -> tuple[object, ...]:
+def _row(record: Record, is_on_front: bool) -> tuple[object, ...]:
     clean, robust = record.clean, _worst(record)
     recipe = record.recipe if record.training else None
     who = (record.run_id, record.defense, record.architecture, recipe, record.seed, suite_label(record))
     shares = (clean.value, clean.low, clean.high, robust.value, robust.low, robust.high)
-    return (*who, "this", *shares, robust.n, None)
+    return (*who, "this", *shares, robust.n, int(is_on_front), None)
 
 
 def _claim_row(claim: Claim) -> tuple[object, ...]:
     who = (None, claim.defense, claim.architecture, None, None, claim.attack)
-    return (*who, claim.kind, claim.clean, None, None, claim.robust, None, None, None, claim.source)
+    return (*who, claim.kind, claim.clean, None, None, claim.robust, None, None, None, None, claim.source)
 
 
-def _caption(records: Sequence[Record], shown: Sequence[Claim]) -> str:
+def _caption(records: Sequence[Record], shown: Sequence[Claim], is_few: bool) -> str:
     first = records[0]
     made = sorted({f"{r.architecture} by {r.recipe}" for r in records if r.training})
     of = f", {', '.join(made)}" if len(made) == 1 else ""
@@ -123,10 +189,15 @@ def _caption(records: Sequence[Record], shown: Sequence[Claim]) -> str:
         f"Clean accuracy against robust accuracy (worst case of {suite_label(first)}), a mark for each "
         f"training, lines: 95 % Wilson intervals. {setting(first).label}{of}."
     )
+    if not is_few:
+        told += (
+            " Legend: from the highest robust accuracy of a defense to the lowest; named beside their marks: "
+            "the Pareto front, trainings to which no other is superior in both accuracies."
+        )
     if shown:
         told += (
             " Hollow: published numbers for the same data and radius, other networks, trainings and attacks: "
-            + "; ".join(f"{claim.defense} ({claim.architecture}, {claim.attack})" for claim in shown)
+            + "; ".join(f"{pretty(claim.defense)} ({claim.architecture}, {claim.attack})" for claim in shown)
             + "."
         )
     return told

@@ -16,6 +16,7 @@ import pytest
 from bench.core.outcomes import NEVER, Outcomes, worst_case
 from bench.figures.kinds import KINDS, kinds_of
 from bench.records.store import RunFolder
+from bench.report.scatter import in_order_of_robustness, pareto
 
 N = 40
 OF_RECORDS = ("scatter", "claims", "cost")
@@ -219,3 +220,56 @@ def test_the_beginning_of_several_ids_is_refused_and_a_damaged_file_is_named(plo
     twin.write_text("{")
     refused = plot("scatter", f"{first[:6]}z")
     assert refused.code == 2 and "cannot be read (it is not JSON" in refused.err
+
+
+def test_only_and_top_choose_defenses(plot, store, tmp_path):
+    assert plot("scatter", store, "--only", "trades,mine").code == 0
+    rows = pd.read_csv(tmp_path / "out" / "scatter.csv")
+    assert {*rows["defense"]} == {"trades", "mine"}
+    assert plot("scatter", store, "--top", "1").code == 0
+    rows = pd.read_csv(tmp_path / "out" / "scatter.csv")
+    assert {*rows["defense"]} == {"trades"}, "37 of 40 stand, of pgd_at 36 and 35, of mine none"
+    told = plot("scatter", store, "--only", "trdes")
+    assert told.code == 2 and "did you mean 'trades'?" in told.err
+
+
+def test_a_file_of_names_changes_what_is_read_and_not_the_numbers(plot, store, tmp_path):
+    names = tmp_path / "names.toml"
+    names.write_text('pgd_at = "PGD-AT"\ntrades = "TRADES"\n')
+    words = ("scatter", store, "--names", names, "--format", "svg")
+    assert plot(*words).code == 0
+    drawn = (tmp_path / "out" / "scatter.svg").read_text()
+    assert ">PGD-AT<" in drawn and ">TRADES<" in drawn and ">pgd_at<" not in drawn
+    assert "pgd_at" in {*pd.read_csv(tmp_path / "out" / "scatter.csv")["defense"]}
+    for text, why in (
+        ('pgd_att = "x"', "did you mean 'pgd_at'?"),
+        ("pgd_at = 3", "calls pgd_at 3, expected a name in quotes"),
+        ("pgd_at : x", "is no TOML"),
+        ('pgd_at = "x"\ntrades = "x"', "calls two defenses 'x'"),
+    ):
+        names.write_text(text)
+        told = plot(*words)
+        assert told.code == 2 and why in told.err and told.err.count("\n") == 1
+
+
+def test_names_are_found_in_a_folder_of_published_records(bench, tmp_path):
+    boards = Path(__file__).parents[2] / "leaderboards"
+    ground = ("--suite", "whitebox@1", "--data", "mnist", "--eps", "0.3", "--examples", 500)
+    words = ("trades", "pgd_at", *ground, "--store", boards, "--out", tmp_path)
+    assert bench("plot", "scatter", *words, "--format", "png").code == 0
+    rows = pd.read_csv(tmp_path / "scatter.csv")
+    assert sorted(rows[rows["kind"] == "this"]["defense"]) == ["pgd_at", "trades"]
+
+
+def test_the_front_is_who_has_no_superior(make_record):
+    """By hand: b loses to a in both, d equals a in clean and is lower."""
+    points = {"a": (900, 500), "b": (880, 400), "c": (950, 300), "d": (900, 499)}
+    records = [
+        dataclasses.replace(
+            make_record(run_id=name, defense=name, worst=worst),
+            clean=dataclasses.replace(make_record().clean, value=clean / 1000, count=clean),
+        )
+        for name, (clean, worst) in points.items()
+    ]
+    assert [record.defense for record in pareto(records)] == ["a", "c"]
+    assert in_order_of_robustness(records) == ["a", "d", "b", "c"]

@@ -82,7 +82,7 @@ def waits_per_query(name, norm, images):
     return cell, sum(spent.values()) / int(cell.outcomes.forwards.max()), spent
 
 
-@pytest.mark.parametrize(("name", "norm"), cases())
+@pytest.mark.parametrize(("name", "norm"), [*cases()])
 def test_an_attack_keeps_its_budget_of_waits(name, norm, images):
     cell, _, spent = waits_per_query(name, norm, images)
     attack = ATTACKS.get(name)

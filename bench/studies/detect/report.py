@@ -156,7 +156,7 @@ def roc_curves(one: Detected, width: float = PAGE) -> Drawing:
             f"expected at most {len(COLOURS)} and 4"
         )
     tasks = {"adversarial": "adversarial images", "wrong": "wrong answers"}
-    figure = sheet(width, 2.0 * len(tasks) + 0.3)
+    figure = sheet(width, 2.2 * len(tasks) + 0.3)
     grid = figure.subplots(len(tasks), len(attacks), sharex=True, sharey=True, squeeze=False)
     rows: list[tuple[object, ...]] = []
     for down, (task, what) in enumerate(tasks.items()):
@@ -200,8 +200,8 @@ def _panel(
             linestyle=DASHES[place],
             label=guard.detector,
         )
-        at = (0.03, 0.92 - 0.075 * place)  # where only detectors without fault come by
-        axes.text(*at, f"{100 * area.value:.1f}", transform=axes.transAxes, size=7, color=colour)
+        at = (1.03, 0.95 - 0.135 * place)  # beside the panel, where no curve comes by
+        axes.text(*at, f"{100 * area.value:.1f}", transform=axes.transAxes, size=7, color=colour, va="center")
         rows += [
             (found.id, found.network.defense, attack, task, guard.detector, float(false), float(true))
             for false, true in zip(curve.false_positives, curve.true_positives, strict=True)

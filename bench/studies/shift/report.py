@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+import numpy as np
 
 from bench.records.record import Interval
 from bench.records.store import write_atomically
 from bench.report.names import labels
-from bench.report.paper import COLOURS, COLUMN, MARKERS, Drawing, paper, plain, require_few, sheet
+from bench.report.paper import (
+    COLOURS,
+    COLUMN,
+    MARKERS,
+    PAGE,
+    Drawing,
+    folded,
+    paper,
+    plain,
+    sheet,
+)
 from bench.report.paper import write as write_figure
+from bench.report.queries import legend_columns
 from bench.report.render import Cell, ColumnKind, Table, TableColumn, csv, markdown, percent
 from bench.report.setting import require_same_ground
 from bench.studies.shift.record import MAIN, SEQUENCES, Mean, Shift, mce
@@ -133,16 +146,28 @@ def _lacking(first: Shift) -> list[str]:
     return [f"not in these files, so in no mean: {', '.join(lacking)}"] if lacking else []
 
 
-def shift_figure(found: Sequence[Shift], width: float = COLUMN) -> Drawing:
-    """A row for each corruption, of which there is one: the mean as a mark, severities 1 to 5 as a line.
+MARKS = 4
+"""Networks whose marks can be told apart in a row; of more a heat map is drawn."""
+
+
+def shift_figure(found: Sequence[Shift], width: float | None = None) -> Drawing:
+    """Accuracy under each corruption: marks of up to four networks, else a heat map.
 
     Raises:
-        BadValue: they cannot be compared, or are more than can be told apart.
+        BadValue: they are of different images or corruptions.
     """
+    return _marks(found, width or COLUMN) if len(found) <= MARKS else _map(found, width)
+
+
+def _marks(found: Sequence[Shift], width: float) -> Drawing:
+    """A row for each corruption, of which there is one: the mean as a mark, severities 1 to 5 as a line."""
     first = _same_setting(found)
-    require_few(len(found), "shifts")
     names = first.names
-    figure = sheet(width, max(1.6, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * len(names)))
+    figure = sheet(
+        width,
+        0.16 * -(-len(found) // legend_columns(width))
+        + max(1.5, 0.6 + max(0.14, 0.1 + 0.06 * len(found)) * len(names)),
+    )
     axes = figure.subplots()
     for place, (label, one) in enumerate(zip(labels(found), found, strict=True)):
         away = 0.0 if len(found) == 1 else 0.6 * (place / (len(found) - 1) - 0.5)
@@ -154,23 +179,48 @@ def shift_figure(found: Sequence[Shift], width: float = COLUMN) -> Drawing:
             told = plain(label) if row == 0 else None
             axes.plot(mean, row + away, marker, color=colour, label=told, clip_on=False, linestyle="none")
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)  # rows keep off the frame, however few there are
     axes.set_xlim(0, 101)
     axes.set_xlabel("accuracy (%)")
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    figure.legend(loc="outside lower center", ncols=3, handlelength=1.2)
+    figure.legend(loc="outside lower center", ncols=legend_columns(width), handlelength=1.2)
     return Drawing("shift", figure, NUMBERS, numbers(found), caption(found))
 
 
-def caption(found: Sequence[Shift]) -> str:
+def _map(found: Sequence[Shift], width: float | None) -> Drawing:
+    """Means over the severities in colours, a row for each corruption and a column for each network."""
+    first = _same_setting(found)
+    wide = width or PAGE
+    figure = sheet(wide, 1.6 + 0.17 * max(4, len(first.names)))
+    axes = figure.subplots()
+    values = np.array([[100 * one.mean_of(name) for one in found] for name in first.names])
+    shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(found)), [plain(folded(label)) for label in labels(found)], rotation=90)
+    axes.set_yticks(range(len(first.names)), [name.replace("_", " ") for name in first.names])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(values) if len(found) <= 14 else ():
+        colour = "black" if value > 60 else "white"
+        axes.text(column, row, f"{value:.0f}", ha="center", va="center", size=7, color=colour)
+    bar: Any = figure.colorbar(shown, ax=axes)
+    bar.set_label("accuracy (%)")
+    bar.outline.set_linewidth(0.6)
+    return Drawing("shift", figure, NUMBERS, numbers(found), caption(found, _MAPPED))
+
+
+_MARKED = "Marks: means over the severities; lines: from the best to the worst of them."
+_MAPPED = "Colours and figures: means over the severities."
+
+
+def caption(found: Sequence[Shift], shown: str = _MARKED) -> str:
     """What to print below the figure, in whole sentences."""
     first = found[0]
     sentences = [
         f"Accuracy of {', '.join(labels(found))} on {first.data} (n = {first.examples}, seed {first.seed}) "
         f"under {len(first.names)} common corruption{'s' * (len(first.names) != 1)} at five severities, "
         f"{_made(first)}.",
-        "Marks: means over the severities; lines: from the best to the worst of them.",
+        shown,
     ]
     for label, one in zip(labels(found), found, strict=True):
         if one.mean:

@@ -22,7 +22,7 @@ SLACK = 0.01
 """By what share of the examples images of others must do better than its own before it is told."""
 
 FEW = 5
-"""How many networks have room for their names below the heat map."""
+"""How many networks have room for their names below a heat map as wide as a page."""
 
 
 def tables(found: Sequence[Transfer]) -> list[Table]:
@@ -82,27 +82,28 @@ def heat_map(found: Transfer, width: float | None = None) -> Drawing:
     """The matrix in colours, with its numbers; outlined where a network is attacked by itself."""
     values = 100 * np.array([[cell.value for cell in row] for row in found.robust])
     count = len(values)
-    figure = sheet(width or (COLUMN if count <= 3 else PAGE), 0.9 + 0.4 * count)
+    width = width or (COLUMN if count <= 2 else PAGE)
+    figure = sheet(width, max(1.7, 0.9 + 0.4 * count))
     axes = figure.subplots()
     shown = axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    down, across = _ticks(found)
+    down, across = _ticks(found, width)
     axes.set_xticks(range(count), across)
     axes.set_yticks(range(count), down)
     axes.tick_params(length=0)
-    axes.set_xlabel(
-        "shown to (target)" if count <= FEW else "shown to (target, numbered like the sources; below: clean)"
-    )
+    axes.set_xlabel(_target(found, width))
     axes.set_ylabel("made on (source)")
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
+    form = "{:.1f}" if width == PAGE else "{:.0f}"
     for (source, target), value in np.ndenumerate(values):
         home = found.white_box(source, target)
         colour = "black" if value > 60 else "white"
         weight = "bold" if home else "normal"
-        axes.text(target, source, f"{value:.1f}", ha="center", va="center", color=colour, weight=weight)
-    bar = figure.colorbar(shown, ax=axes)
-    bar.set_label("robust accuracy (%)")
-    bar.outline.set_linewidth(0.6)
+        axes.text(target, source, form.format(value), ha="center", va="center", color=colour, weight=weight)
+    if width == PAGE:  # in one column the figures in the cells must do
+        bar = figure.colorbar(shown, ax=axes)
+        bar.set_label("robust accuracy (%)")
+        bar.outline.set_linewidth(0.6)
     of = about(cast(Any, found))  # it asks for what every measurement has
     caption = (
         f"Robust accuracy (%) under images made on other networks: {', '.join(found.labels)}. {of}; bold: "
@@ -127,13 +128,29 @@ COLUMNS = (
 """Of the CSV beside the picture: a line for each pair, shares as fractions."""
 
 
-def _ticks(found: Transfer) -> tuple[list[str], list[str]]:
+def _target(found: Transfer, width: float) -> str:
+    if _named_below(found, width):
+        return "shown to (target)"
+    return (
+        "shown to (target, numbered like the sources; below: clean)"
+        if width == PAGE
+        else "target; below: clean"
+    )
+
+
+def _named_below(found: Transfer, width: float) -> bool:
+    """Whether the names of the columns have room beside each other, so that they need no numbers."""
+    return width == PAGE and len(found.networks) <= FEW
+
+
+def _ticks(found: Transfer, width: float) -> tuple[list[str], list[str]]:
     """Names of the rows; of the columns, with clean accuracies: numbers, where names have no room."""
     clean = [f"{100 * network.clean.value:.1f}" for network in found.networks]
     names = [plain(folded(label, 16)) for label in found.labels]
-    if len(names) <= FEW:
+    if _named_below(found, width):
         return names, [f"{name}\nclean {share}" for name, share in zip(names, clean, strict=True)]
     down = [f"{plain(folded(label))}  ({place})" for place, label in enumerate(found.labels, start=1)]
+    clean = clean if width == PAGE else [f"{100 * network.clean.value:.0f}" for network in found.networks]
     return down, [f"({place})\n{share}" for place, share in enumerate(clean, start=1)]
 
 

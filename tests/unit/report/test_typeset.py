@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from bench.core.bitmap import packed
+from bench.errors import UnknownName
 from bench.publish import read_records
 from bench.records.record import Finding, Record, Verdicts
 from bench.report.latex import PREAMBLE
 from bench.report.latex_tables import TESTED, board_latex, run_latex
+from bench.report.paper_table import PaperTable
 
 Maker = Callable[..., Record]
 BOARDS = Path(__file__).parents[3] / "leaderboards"
@@ -113,6 +115,7 @@ TWO_COLUMNS = (
 def test_published_boards_fit_the_page_of_a_conference(tmp_path: Path, ground: tuple[str, str]) -> None:
     published = [r for r in read_records(BOARDS) if (r.data, r.eps) == ground]
     tables = [board_latex(published), board_latex(published, wide=True)]
+    tables += [board_latex(published, asked=PaperTable(top=12, over_seeds=True))]
     tables += [run_latex(published[0]), run_latex(published[0], wide=True)]
     lines = [TWO_COLUMNS, PREAMBLE, r"\begin{document}", *tables, r"\end{document}"]
     (tmp_path / "it.tex").write_text("\n".join(lines), encoding="utf-8")
@@ -130,3 +133,29 @@ def test_suites_that_few_rows_met_are_in_the_lowest_and_the_caption_names_them(m
     assert r"those that few rows met among them (autoattack@1)" in made
     (row,) = [line for line in made.splitlines() if line.lstrip().startswith("a") and "50.0" in line]
     assert "48.0" in row
+
+
+def test_seeds_become_a_mean_and_a_deviation(make_record: Maker) -> None:
+    """Of 40, 50 and 60 %: mean 50, deviation of the sample 10, by hand; a seed alone has no deviation."""
+    records = [make_record(run_id=f"a{s}", defense="a", seed=s, worst=400 + 100 * s) for s in range(3)]
+    records.append(make_record(run_id="b", defense="b", worst=550))
+    text = board_latex(records, asked=PaperTable(over_seeds=True))
+    rows = [line.strip() for line in text.splitlines() if " & " in line and "80.0" in line]
+    assert [row.partition(" & ")[0] for row in rows] == ["b", "a"], "by the mean, not by the best seed"
+    assert r"50.0{\tiny $\pm$10.0}" in rows[1] and "tiny" not in rows[0]
+    assert "Mean and standard deviation" in text and not bold(text)
+
+
+def test_a_paper_chooses_rows_columns_and_names(make_record: Maker) -> None:
+    records = [make_record(run_id=n, defense=n, worst=w) for n, w in (("trades", 500), ("mart", 400))]
+    records += [make_record(run_id="o", defense="mine", worst=300)]
+    asked = PaperTable(columns=("whitebox",), top=2, names={"trades": "TRADES & co"}, cite=True)
+    text = board_latex(records, asked=asked)
+    rows = [line.strip() for line in text.splitlines() if "cite" in line]
+    assert rows[0].startswith(r"TRADES \& co~\cite{arxiv-1901.08573} & ") and "50.0" in rows[0]
+    assert rows[1].startswith(r"mart~\cite{paper-mart}") and "mine" not in text and "80.0" not in text
+    assert "Shown: 2 of 3 defenses." in text and "% @misc{arxiv-1901.08573, " in text
+    with pytest.raises(UnknownName, match="did you mean 'whitebox'"):
+        board_latex(records, asked=PaperTable(columns=("whitebx",)))
+    with pytest.raises(UnknownName, match="did you mean 'mart'"):
+        board_latex(records, asked=PaperTable(only=("mrt",)))
