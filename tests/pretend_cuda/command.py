@@ -1,7 +1,4 @@
-"""The command `bench` on two pretend cards: python tests/pretend_cuda/command.py run --device cuda ...
-
-Processes that it starts run this file again before they are given work, so they have the cards, too.
-"""
+"""The command `bench` on two pretend cards: python tests/pretend_cuda/command.py run --device cuda ..."""
 
 import atexit
 

@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pretend.device import WAITS, pretend
 
+collect_ignore = ["command.py", "pretend"]  # to import them for their doctests would pretend for ever
+
 
 @pytest.fixture(autouse=True)
 def cards() -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Whole commands on the pretend cards: workers and an audit."""
+"""Whole commands on the pretend cards."""
 
 import os
 import subprocess
@@ -30,16 +30,6 @@ def bench(folder, *words):
 def record(folder):
     (path,) = folder.rglob("record.json")
     return read_record(path)
-
-
-@pytest.mark.slow
-def test_two_workers_on_two_cards_find_what_one_process_finds(tmp_path):
-    for folder, workers in (("one", "1"), ("two", "2")):
-        bench(tmp_path / folder, "run", *RUN, *SHORT, "--device", "cuda", "--workers", workers)
-    one, two = (record(tmp_path / folder) for folder in ("one", "two"))
-    assert one.provenance.device == "cuda (Pretend)" and one.provenance.card["tf32 in convolutions"] == "no"
-    assert [column.robust for column in one.columns] == [column.robust for column in two.columns]
-    assert one.robust_examples == two.robust_examples
 
 
 @pytest.mark.slow
