@@ -90,7 +90,7 @@ def test_a_mistyped_name_is_told_before_torch_is_loaded(arguments: tuple[str, ..
         ("compare", "trades", "pgd_at", "--store", "leaderboards", "--suite", "whitebox", "--data", "mnist"),
         ("show", "data", "mnist"),
         ("show", "recipe", "mnist"),
-        ("show", "record", "5f5886ff96e4", "--store", "leaderboards"),
+        ("show", "record", "39daccc68173", "--store", "leaderboards"),
     ],
     ids=" ".join,
 )
@@ -132,19 +132,19 @@ WORDS = {"defense": "standard", "attacks": (), "seed": 0, "eps": "8/255"}
 @pytest.fixture
 def held(tmp_path: Path) -> Store:
     """A store that knows the answer to the question of these words."""
-    path = tmp_path / "5f5886ff96e4" / "record.json"
+    path = tmp_path / "39daccc68173" / "record.json"
     path.parent.mkdir()
-    path.write_bytes((ROOT / "leaderboards/records/5f5886ff96e4.json").read_bytes())
+    path.write_bytes((ROOT / "leaderboards/records/39daccc68173.json").read_bytes())
     question = Question.of(WORDS)
     assert question is not None and question.answer(Store(tmp_path)) is None
-    question.keep(Store(tmp_path), "5f5886ff96e4", ["one", "two"])
+    question.keep(Store(tmp_path), "39daccc68173", ["one", "two"])
     return Store(tmp_path)
 
 
 def test_what_was_answered_before_is_answered_again(held: Store) -> None:
     question = Question.of(WORDS)
     answer = question.answer(held) if question else None
-    assert answer is not None and answer.record.run_id == "5f5886ff96e4" and answer.said == ("one", "two")
+    assert answer is not None and answer.record.run_id == "39daccc68173" and answer.said == ("one", "two")
 
 
 @pytest.mark.parametrize("name", [*WORDS])
@@ -173,7 +173,7 @@ def test_code_that_changed_has_no_answer(
 
 
 def test_a_record_that_changed_is_no_answer(held: Store) -> None:
-    path = held.run("5f5886ff96e4").path / "record.json"
+    path = held.run("39daccc68173").path / "record.json"
     text = path.read_text(encoding="utf-8")
     question = Question.of(WORDS)
     assert question is not None
@@ -196,7 +196,7 @@ def test_code_that_is_edited_meanwhile_leaves_no_note(held: Store, monkeypatch: 
     question = Question.of({**WORDS, "seed": 7})
     assert question is not None
     monkeypatch.setattr(asked, "state", lambda: "edited")
-    question.keep(held, "5f5886ff96e4", [])
+    question.keep(held, "39daccc68173", [])
     assert question.state != "edited" and question.answer(held) is None
     assert len([*(held.root / asked.FOLDER).glob("*.json")]) == 1
 
