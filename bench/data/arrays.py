@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,13 @@ FEW = 0.01
 
 WHOLE = 1 << 53
 """Up to here every whole number is a floating-point number."""
+
+
+def located(path: Path, kind: str) -> Path:
+    """The path, if a file is there; `kind` is the prefix by which it was named, `npz` or `pt`."""
+    if not path.is_file():
+        raise BadData(f"{path} is not a file, expected one with {EXPECTED}", f"--data {kind}:PATH")
+    return path
 
 
 def splits_of(

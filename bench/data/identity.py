@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.core.digest import file_sha256
 from bench.core.files import is_there, read_bytes, why
-from bench.data import folder, hf_data, npy, npz, pt
+from bench.data import folder, hf_data, npy
+from bench.data.arrays import located
 from bench.data.catalog import HUB, PREFIXES, kind, source, user_path
 from bench.errors import BadData
 
@@ -64,7 +65,7 @@ def _of_arrays(path: Path) -> str:
 
 _IDENTITIES: Mapping[str, Callable[[Path], str]] = {
     "folder": _of_pictures,
-    "npz": lambda path: file_sha256(npz.located(path))[:12],
+    "npz": lambda path: file_sha256(located(path, "npz"))[:12],
     "npy": _of_arrays,
-    "pt": lambda path: file_sha256(pt.located(path))[:12],
+    "pt": lambda path: file_sha256(located(path, "pt"))[:12],
 }

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.core.progress import Progress, Silent
-from bench.data.arrays import EXPECTED, splits_of
+from bench.data.arrays import EXPECTED, located, splits_of
 from bench.data.catalog import user_path
 from bench.data.splits import DataRequest, Splits
 from bench.errors import BadData
@@ -17,20 +17,13 @@ from bench.records.arrays import Archive, reason
 
 def read(request: DataRequest, progress: Progress) -> Splits:
     """The file of `npz:PATH`."""
-    return read_file(located(user_path(request.name)), request, progress)
-
-
-def located(path: Path) -> Path:
-    """The path, if a file is there."""
-    if not path.is_file():
-        raise BadData(f"{path} is not a file, expected one with {EXPECTED}", "--data npz:PATH")
-    return path
+    return read_file(located(user_path(request.name), "npz"), request, progress)
 
 
 def beside(name: str, root: Path) -> Splits | None:
     """NAME.npz in a folder; None: it is not there."""
     path = root / f"{name}.npz"
-    return read_file(located(path), DataRequest(f"npz:{path}"), Silent()) if path.exists() else None
+    return read_file(located(path, "npz"), DataRequest(f"npz:{path}"), Silent()) if path.exists() else None
 
 
 def read_file(path: Path, request: DataRequest, progress: Progress) -> Splits:

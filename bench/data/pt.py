@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.core.files import regular, require_room
 from bench.core.progress import Progress
-from bench.data.arrays import EXPECTED, KEYS, splits_of
+from bench.data.arrays import EXPECTED, KEYS, located, splits_of
 from bench.data.catalog import user_path
 from bench.data.splits import DataRequest, Splits
 from bench.errors import BadData
@@ -19,18 +19,11 @@ from bench.errors import BadData
 
 def read(request: DataRequest, progress: Progress) -> Splits:
     """The file of `pt:PATH`; no code in it is run."""
-    path = located(user_path(request.name))
+    path = located(user_path(request.name), "pt")
     held = _named(_opened(path), path)
     classes = held.pop("classes", ())
     arrays = {name: _array(value) for name, value in held.items() if _is_array(value)}
     return splits_of(arrays, str(path), request, progress, tuple(str(item) for item in classes))
-
-
-def located(path: Path) -> Path:
-    """The path, if a file is there."""
-    if not path.is_file():
-        raise BadData(f"{path} is not a file, expected one with {EXPECTED}", "--data pt:PATH")
-    return path
 
 
 def _opened(path: Path) -> Any:

@@ -73,7 +73,9 @@ def _flaws_of_weights(folder: Path, result: Mapping[str, Any], told: set[str]) -
         elif not path.is_file():
             yield Flaw(path, "is missing, though its training is complete", "move", AGAIN, (done,))
         elif file_sha256(path) != expected:
-            yield Flaw(path, "was changed after its training", "move", AGAIN, (done,))
+            # without their spec weights are nobody's
+            along = () if path in _weights(folder) else _weights(folder)
+            yield Flaw(path, "was changed after its training", "move", AGAIN, (done, *along))
     for path in _weights(folder):
         if path.name not in digests and (wrong := weights_wrong(path)) is not None:
             yield Flaw(path, wrong, "move", AGAIN, (done,))

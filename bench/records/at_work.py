@@ -65,12 +65,23 @@ def forget(path: Path) -> None:
         path.parent.rmdir()
 
 
+def forget_the_gone(root: Path) -> None:
+    """Remove the notes of drivers that were killed, as whoever goes on in the store does."""
+    for path, driver in _notes(root):
+        if not driver.is_there:
+            forget(path)
+
+
 def drivers(root: Path) -> Iterator[Driver]:
     """All drivers that said that they are at work; a note that is being written is passed over."""
+    return (driver for _, driver in _notes(root))
+
+
+def _notes(root: Path) -> Iterator[tuple[Path, Driver]]:
     for path in sorted((root / FOLDER).glob("*.json")):
         try:
             held = read_json(path)
             workers = tuple(AtWork(**one) for one in held.pop("workers"))
-            yield Driver(**held, workers=workers)
+            yield path, Driver(**held, workers=workers)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue

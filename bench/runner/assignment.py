@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import torch
 
 from bench.core.digest import file_sha256, source_digests
+from bench.core.files import WEIGHTS, read_bytes
 from bench.core.imports import file_of
 from bench.core.own import own_source, with_own_imports
 from bench.core.progress import Silent
@@ -116,14 +117,14 @@ def assigned(work: Workable, options: Options) -> Assigned:
     content = packed(assignment)
     contents: dict[str, Content] = {}
     for file in files:  # read now: what was planned is what is computed, whatever is edited meanwhile
-        contents[file.sha256] = partial(bytes, Path(file.path).read_bytes())
+        contents[file.sha256] = partial(bytes, read_bytes(Path(file.path)))
     contents |= {one.content: partial(content_of_data, one) for one in data}
     for name, held in weights.items():
         folder = options.store.model(name)
-        contents |= {digest: (folder / file).read_bytes for file, digest in held.items()}
+        contents |= {digest: partial(read_bytes, folder / file, WEIGHTS) for file, digest in held.items()}
     for spec in trainings:
         if spec.init is not None and spec.id not in work.weights:
-            contents[spec.init.sha256] = spec.init.path.read_bytes
+            contents[spec.init.sha256] = partial(read_bytes, spec.init.path, WEIGHTS)
     key = hashlib.sha256(content).hexdigest()
     return Assigned(key, {**contents, key: lambda: content})
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar, cast
 
 from bench.errors import BenchError
-from bench.records.at_work import AtWork, Driver, forget, note
+from bench.records.at_work import AtWork, Driver, forget, forget_the_gone, note
 from bench.runner.assignment import Content
 from bench.runner.wire import Answered, Lacks, Message, Raised, packed, unpacked
 
@@ -116,6 +116,9 @@ class Pool:
         """`root`: the store where it is noted what its workers do."""
         self.engine, self._root = engine, root
         self._note: Path | None = None
+        if root is not None:
+            with suppress(OSError):  # nobody's result depends on it
+                forget_the_gone(root)
         self._noted, self._since = 0.0, time.strftime("%Y-%m-%d %H:%M:%S")
         self.turn: threading.Lock | None = None  # set by who plays several at once
         self.posts: list[Post] = []

@@ -222,3 +222,5 @@ def test_a_driver_that_was_killed_is_told_as_gone(tmp_path, bench):
     )
     told = bench("jobs", "--store", tmp_path).out
     assert "it is gone, and its command goes on from there" in told and "w: idle (3 answers" in told
+    with Pool(ThreadEngine(1), tmp_path):
+        assert not list(drivers(tmp_path)), "the command that goes on takes the note away"

@@ -27,8 +27,8 @@ TIMES = frozenset(
 )
 """Fields that differ between two computations of the same, and digests of what holds such."""
 
-UNSEEN = ".locks"
-"""A folder that is not looked at: who holds a lock is noted for people, and nobody else reads it."""
+UNSEEN = frozenset({".locks", ".workers"})
+"""Folders that are not looked at: who holds a lock, and who computes, is noted for people alone."""
 
 Content = Any
 
@@ -39,7 +39,7 @@ def snapshot(folder: Path) -> dict[str, Content]:
     return {
         name: content(path, folder) if path.is_file() else "an empty folder"
         for name, path in found.items()
-        if (path.is_file() or not any(path.iterdir())) and UNSEEN not in Path(name).parts
+        if (path.is_file() or not any(path.iterdir())) and UNSEEN.isdisjoint(Path(name).parts)
     }
 
 

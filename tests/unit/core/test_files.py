@@ -120,6 +120,11 @@ OWN = {
     "bench/train/memory.py": "what is in memory",
     "bench/records/beside.py": "the tables beside the defenses",
     "bench/train/lookalike.py": "what weights_file.py has opened before",
+    "bench/cli/documentation.py": "pages of ours",
+    "bench/runner/card.py": "/proc/driver/nvidia/version",
+    "bench/runner/trainings.py": "what this worker has trained",
+    "bench/runner/worker.py": "what was sent and is held to its digest",
+    "bench/runner/engines/on_slurm.py": "questions and answers in a folder of ours",
     "bench/studies/shift/corruptions.py": "what is in memory",
 }
 """Modules that open files of our own alone, and which."""

@@ -32,7 +32,7 @@ class Lent(TrainContext):
     def __init__(self, parents: Mapping[str, nn.Module]) -> None:
         self.parents, self.budget, self.strength = parents, BUDGET, Fraction(1)
         self.recipe, self.task = Recipe("one step"), SimpleNamespace(num_classes=CLASSES)  # type: ignore[assignment]
-        self.elapsed, self.generator = Fraction(0), torch.Generator()
+        self.elapsed, self.generator, self.device = Fraction(0), torch.Generator(), torch.device("cpu")
         self.hook, self._tape, self._folded = None, None, {}
         self.crafted = torch.zeros(0)
 

@@ -268,7 +268,7 @@ def fitted(defense, folder, **changes):
 
 
 def test_without_its_terms_it_is_adversarial_training_bit_for_bit(tmp_path):
-    theirs = fitted(PgdAt(steps=2), tmp_path / "a")
+    theirs = fitted(PgdAt(steps=2, attack_mode="eval"), tmp_path / "a")
     assert fitted(Fdml(alpha=0, beta=0, steps=2), tmp_path / "b").sha256 == theirs.sha256
     assert fitted(Fdml(alpha=0, beta=0, lam_n=0, steps=2), tmp_path / "c").sha256 == theirs.sha256
     assert fitted(Fdml(steps=2), tmp_path / "d").sha256 != theirs.sha256

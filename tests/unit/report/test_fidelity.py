@@ -41,10 +41,18 @@ def test_reconstructions_are_guesses_and_nothing_else_has_a_guessed_loss():
 
 def test_what_is_said_to_be_held_is_held():
     text = (ROOT / "tests" / "unit" / "defenses" / "released.csv").read_text(encoding="utf-8")
-    parts = {"labels": "loss", "transport": "gradient", "perturbed weights": "loss"}
+    parts = {
+        "labels": "loss",
+        "transport": "gradient",
+        "perturbed weights": "loss",
+        "inner attack as it trains": "inner attack",
+        "running statistics": "BatchNorm",
+    }
     held = {
         (row["defense"], parts.get(row["part"], row["part"]).removesuffix(" on MNIST"))
         for row in csv.DictReader(text.splitlines())
     }
+    # the batch's statistics are held, and the running ones differ, as the page says
+    held.remove(("score", "BatchNorm"))
     said = {(row["defense"], row["part"]) for row in rows("fidelity.csv") if row["agreement"] == "held"}
     assert said == held
