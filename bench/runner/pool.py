@@ -268,15 +268,16 @@ class Pool:
 
     def sleep(self, rings: int) -> None:
         """Wait until the bell rings again; others have the turn meanwhile."""
-        if self.turn is not None:
-            self.turn.release()
+        turn = self.turn  # which may be another one, or none, at the end
+        if turn is not None:
+            turn.release()
         try:
             with self._bell:
                 while self._rings == rings:
                     self._bell.wait(1.0)
         finally:
-            if self.turn is not None:
-                self.turn.acquire()
+            if turn is not None:
+                turn.acquire()
         if self._closed:
             raise PoolClosed
 
