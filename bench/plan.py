@@ -40,7 +40,7 @@ from bench.core.threat import (
 from bench.data import folder
 from bench.data.catalog import at_usual_size, kind, source, user_path, with_parameters
 from bench.data.extra import Extra
-from bench.data.identity import identity
+from bench.data.identity import identity, one_look
 from bench.data.load import load
 from bench.data.outputs import outputs_of
 from bench.errors import BadCheckpoint, BadValue, UnknownName, unknown
@@ -77,7 +77,7 @@ KNOWLEDGE: Mapping[str, Knowledge] = {
 OF_ATTACKS = "attacks"
 """The suite that is put together from named attacks; it is never on a board."""
 
-OTHER_ARCHITECTURE = {"small_cnn": "lenet", "lenet": "small_cnn"}
+OTHER_ARCHITECTURE = {"small_cnn": "lenet", "lenet": "small_cnn", "small_resnet": "wide_resnet_16_1"}
 """What a transfer surrogate is for each architecture of the victim; others get a small wide network."""
 
 _NETWORK = re.compile(r"(?P<defense>.+)@(?P<architecture>\w*)", re.DOTALL)
@@ -407,6 +407,7 @@ def plan_white_box(request: Request, suite: Suite) -> RunSpec:
     )
 
 
+@one_look()
 def plan_each(names: Sequence[str], request: Request, suite: Suite) -> list[RunSpec]:
     """A run for each NAME or NAME@ARCH, each once; the rest of the request is common to all.
 

@@ -141,13 +141,17 @@ def _planned(
     request: Request, rows: Sequence[AblationRow], how: Options
 ) -> tuple[tuple[AblationRow, RunSpec], list[tuple[AblationRow, RunSpec]]]:
     """The full method and the rows that differ from it; every mistake is told before anything runs."""
+    from bench.data.identity import one_look
     from bench.plan import plan_run
     from bench.report.ablation import FULL
 
-    full, others = plan_run(request), []
-    for row in rows:
-        fields = {**request.settings.get("defense", {}), **row.fields}
-        spec = plan_run(dataclasses.replace(request, settings={**request.settings, "defense": fields}))
+    own = request.settings.get("defense", {})
+    asked = [{**request.settings, "defense": {**own, **row.fields}} for row in rows]
+    with one_look():
+        full = plan_run(request)
+        specs = [plan_run(dataclasses.replace(request, settings=settings)) for settings in asked]
+    others = []
+    for row, spec in zip(rows, specs, strict=True):
         if spec.id == full.id:
             how.progress.say(f"{row.label} ({row.changed}) is left out: the full method has that already")
         else:

@@ -106,13 +106,15 @@ def answered(words: Mapping[str, Any], how: Options) -> list[Record]:
         BenchError: a word is wrong, or data, weights or store are not as they must be.
     """
     from bench.cli.suites import require_one_ground
+    from bench.data.identity import one_look
 
     asked = [_Asked.of({**words, "suite": suite}, how) for suite in words["suite"] or (None,)]
     answers = [one.answer for one in asked if one.answer is not None]
     if len(answers) == len(asked):
         require_one_ground((a.record.suite, a.record.data, a.record.examples) for a in answers)
         return [_told_again(answer, how) for answer in answers]
-    specs = [planned(one.words) for one in asked]
+    with one_look():
+        specs = [planned(one.words) for one in asked]
     require_one_ground((spec.suite.id, spec.training.data, spec.suite.examples) for spec in specs)
 
     from bench.runner.trainings import engaged, train_ahead

@@ -126,9 +126,11 @@ def planned_sweep(words: Mapping[str, Any], how: Options) -> SweepPlan:
             typed.append(words_of(run, {**shared, **point.words, "settings": _settings(words, point)}))
             _require_one_suite(typed[-1])
 
+    from bench.data.identity import one_look
     from bench.sweeps.plan import plan_sweep
 
-    return plan_sweep([_job(*pair) for pair in zip(points, typed, strict=True)], how)
+    with one_look():
+        return plan_sweep([_job(*pair) for pair in zip(points, typed, strict=True)], how)
 
 
 def swept(plan: SweepPlan, how: Options) -> list[SweepRun]:

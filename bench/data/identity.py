@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from bench.core.digest import file_sha256
@@ -14,17 +16,38 @@ from bench.data.arrays import located
 from bench.data.catalog import HUB, PREFIXES, kind, source, user_path
 from bench.errors import BadData
 
+_LOOKED_AT: ContextVar[dict[tuple[str, bool], str | None] | None] = ContextVar("looked_at", default=None)
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Within it content is read once, as suits a plan of many runs on the same data."""
+    token = _LOOKED_AT.set({} if (known := _LOOKED_AT.get()) is None else known)
+    try:
+        yield
+    finally:
+        _LOOKED_AT.reset(token)
+
 
 def identity(name: str, download: bool = False) -> str | None:
     """Twelve hexadecimal digits of the content behind `npz:PATH`, `folder:PATH` and their kin.
 
-    None for a data set with a published name, which is its identity. Bytes are read anew each time:
-    for 60,000 small pictures that takes as long as to ask for their sizes, and a cache might answer for other
-    ones. `download`: what Hugging Face has and its cache lacks may be fetched.
+    None for a data set with a published name, which is its identity. Bytes are read anew each time, but
+    within `one_look`: for 60,000 small pictures that takes as long as to ask for their sizes, and a cache
+    might answer for other ones. `download`: what Hugging Face has and its cache lacks may be fetched.
 
     Raises:
         BadData: there is nothing at that path, no data set, or what cannot be read.
     """
+    known = _LOOKED_AT.get()
+    if known is None:
+        return _identity(name, download)
+    if (name, download) not in known:
+        known[name, download] = _identity(name, download)
+    return known[name, download]
+
+
+def _identity(name: str, download: bool) -> str | None:
     prefix = kind(name)
     source(name)  # says what is wrong with a name
     if prefix not in PREFIXES:

@@ -20,6 +20,7 @@ from bench.cli.run import run as command
 from bench.cli.suites import require_one_ground
 from bench.cli.words import words_of
 from bench.data import memory as arrays
+from bench.data.identity import one_look
 from bench.data.load import load
 from bench.data.memory import HeldArrays
 from bench.errors import BadData, BadValue
@@ -79,7 +80,8 @@ def evaluate(
     given |= {"settings": settings_of(settings), "store": store or place.path / "runs"}
     words = words_of(command, {**given, **_found_by(network, data, place)})
     how = as_options(**words, progress=progress_of(progress))
-    specs = [_planned({**words, "suite": suite}, preset) for suite in words["suite"] or (None,)]
+    with one_look():
+        specs = [_planned({**words, "suite": suite}, preset) for suite in words["suite"] or (None,)]
     require_one_ground((spec.suite.id, spec.training.data, spec.suite.examples) for spec in specs)
     if not isinstance(data, str):
         for spec in specs:

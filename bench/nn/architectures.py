@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ARCHITECTURES: Mapping[str, str] = {
     "small_cnn": "bench.nn.small_cnn:SmallCNN",
     "lenet": "bench.nn.lenet:LeNet",
+    "small_resnet": "bench.nn.small_resnet:SmallResNet",
     "resnet18": "bench.nn.resnet:ResNet",
     "preact_resnet18": "bench.nn.preact_resnet:PreActResNet",
     "wide_resnet_28_10": "bench.nn.wide_resnet:WideResNet",

@@ -56,7 +56,9 @@ class ResNet(nn.Module):
         return F.relu(self.bn1(self.conv1(self.normalize(x))))
 
 
-class _BasicBlock(nn.Module):
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions around which the input goes, by a 1x1 convolution where sizes change."""
+
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
@@ -70,10 +72,11 @@ class _BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Maps [n, outputs, H / stride, W / stride] of maps [n, inputs, H, W]."""
         out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return F.relu(out + self.shortcut(x))
 
 
 def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
-    rest = [_BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
-    return nn.Sequential(_BasicBlock(inputs, outputs, stride), *rest)
+    rest = [BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(inputs, outputs, stride), *rest)

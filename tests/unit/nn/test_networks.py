@@ -12,7 +12,7 @@ from bench.nn.architectures import network
 from bench.nn.small_cnn import SmallCNN
 from bench.nn.wide_resnet import WideResNet
 
-NAMES = ("small_cnn", "lenet", "resnet18", "preact_resnet18", "wide_resnet_10_1")
+NAMES = ("small_cnn", "lenet", "small_resnet", "resnet18", "preact_resnet18", "wide_resnet_10_1")
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
@@ -60,6 +60,7 @@ def test_features_of_residual_networks_are_the_mean_of_the_map(name):
     ("name", "sides"),
     [
         ("small_cnn", [16, 8]),
+        ("small_resnet", [16, 8, 4, 4]),
         ("resnet18", [32, 16, 8, 4]),
         ("preact_resnet18", [32, 16, 8, 4]),
         ("wide_resnet_10_1", [32, 16, 8]),
@@ -120,6 +121,16 @@ def test_small_cnn_costs_what_its_page_says():
     with FlopCounterMode(display=False) as counter:
         SmallCNN((1, 28, 28), 10, (0.0,), (1.0,))(torch.rand(1, 1, 28, 28))
     assert counter.get_total_flops() / 2 == 415_232
+
+
+def test_small_resnet_costs_what_its_page_says():
+    # 3x3: 12*48 + 2*48*48 at 16x16, 48*96 + 96*96 at 8x8, 96*192 + 3*192*192 at 4x4; two shortcuts; linear
+    convolutions = 9 * (256 * (12 * 48 + 2 * 48**2) + 64 * (48 * 96 + 96**2) + 16 * (96 * 192 + 3 * 192**2))
+    with FlopCounterMode(display=False) as counter:
+        net = build("small_resnet")
+        net(torch.rand(1, 3, 32, 32))
+    assert counter.get_total_flops() / 2 == convolutions + 64 * 48 * 96 + 16 * 96 * 192 + 1920
+    assert sum(p.numel() for p in net.parameters()) == 1_360_042
 
 
 def test_images_that_are_too_small_are_refused():
