@@ -73,6 +73,24 @@ SUCCESSIONS: tuple[Succession, ...] = (
             "bench.train.loop": ("a0efaab0ac33", "1b90f4ff1bb9"),
         },
     ),
+    Succession(
+        change="room for small_resnet; the content of one's own data is read once for all runs of a plan",
+        shown="the weights of eight defenses (standard, pgd_at, trades, mart, alp, free_at, ensemble_at, "
+        "agkd_bml) after two epochs on digits, equal, and the cells of the README's run by `bench verify`",
+        digests={
+            "bench.data.arrays": ("2e2a4b7d91df", "776bdbac580c"),
+            "bench.data.identity": ("072f1b1e055a", "519f16c8ad0f"),
+            "bench.data.npz": ("b38a480d9d07", "45b459cf7ea0"),
+            "bench.data.pt": ("23c7b9acab7c", "03f858177b4c"),
+            "bench.nn.architectures": ("8e7a6a36ab1b", "008007687275"),
+            "bench.nn.resnet": ("fa85e2e8ecf6", "902279fb47ae"),
+        },
+    ),
+    Succession(
+        change="readers of npz and pt files are behind results on such files alone",
+        shown="what other data are read by does not import them",
+        digests={"bench.data.npz": ("45b459cf7ea0", None), "bench.data.pt": ("03f858177b4c", None)},
+    ),
 )
 """In the order in which they were made."""
 
