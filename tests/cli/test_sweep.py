@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 import bench as python
 from bench.cli.run import run as command_of_run
@@ -577,3 +578,25 @@ def test_the_sweep_of_the_first_look_at_mnist_has_each_defense_with_its_own_sett
         *("standard", "mart", "agkd_bml", "fdml", "dbp")
     }
     assert len(told["runs"]) == 20
+
+
+@pytest.mark.parametrize("board", ["mnist", "fashion_mnist", "cifar10-jpeg"])
+def test_the_sweeps_of_the_boards_hold_the_six_methods_twice_and_can_be_planned(
+    board, sweep, tmp_path, monkeypatch
+):
+    for part in ("train", "test"):
+        for name in ("cat", "dog"):
+            place = tmp_path / "cifar10-jpeg" / part / name
+            place.mkdir(parents=True)
+            Image.new("RGB", (32, 32)).save(place / "one.png")
+    monkeypatch.chdir(tmp_path)
+    told = json.loads(sweep(ROOT / "leaderboards" / f"{board}.toml", "--dry-run", "--json").out)
+    seeds = {}
+    for run in told["runs"]:
+        seeds.setdefault(run["defense"].partition("[")[0], set()).add(run["seed"])
+    assert {name for name, found in seeds.items() if len(found) == 2} == {
+        *("agkd_bml", "alp", "aalp", "tla", "fdml", "dbp")
+    }
+    assert {"standard", "pgd_at", "trades", "mart", "awp"} <= {*seeds}
+    owing = {run["defense"] for run in told["runs"] if run["suite"] == "adaptive@1"}
+    assert any(name.startswith("dbp") for name in owing)
