@@ -8,7 +8,7 @@ from typing import Any
 from bench.records.follow_ups import chain
 from bench.records.record import Column, Interval, Record
 from bench.report.exchange import AUTOATTACK, Published
-from bench.site.boards import BoardView, PageRow
+from bench.site.board_view import BoardView, PageRow
 
 
 def rows_to_compare(boards: Sequence[BoardView]) -> dict[str, Any]:

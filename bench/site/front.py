@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.site.boards import CLEAN, RANKED, BoardView, PageMethod
+from bench.site.board_view import CLEAN, RANKED, BoardView, PageMethod
 from bench.site.shares import Share
 
 FIRST = 3

@@ -16,7 +16,8 @@ from bench.records.origin import for_others
 from bench.records.record import Record, to_json
 from bench.report.bibliography import software_bibtex
 from bench.report.exchange import Published
-from bench.site.boards import BoardView, board_views
+from bench.site.board_view import BoardView
+from bench.site.boards import board_views
 from bench.site.compare import rows_to_compare
 from bench.site.extras import Extras
 from bench.site.front import card, picture

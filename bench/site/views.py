@@ -12,7 +12,7 @@ from bench.records.record import Check, Column, Finding, Interval, Provenance, R
 from bench.records.rules import RULES
 from bench.report.bibliography import bibtex_of
 from bench.report.table import note, untrained
-from bench.site.boards import Located
+from bench.site.board_view import Located
 from bench.site.commands import reproduce
 from bench.site.shares import Share, share
 
