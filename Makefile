@@ -14,6 +14,8 @@ PIP_QUIET ?= -q
 # tests start processes of their own: threads that spin while they wait would take the cores from them
 export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# and where it is set, each of their hundreds of processes would compile two thousand modules anew
+export PYTHONDONTWRITEBYTECODE :=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up$(if $(filter newest,$(LOCK)),-newest)$(if $(EXTRAS),-$(EXTRAS))
