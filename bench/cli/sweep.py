@@ -68,6 +68,7 @@ _axes = options.several(
 @options.compiled
 @options.on
 @options.workers
+@options.track
 @options.no_evidence
 @options.store
 @options.rerun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from bench.cli import options
 @options.command()
 @options.defense
 @options.network
+@options.track
 @options.as_json
 def train(defense: str, as_json: bool, **shared: Any) -> int:
     """Train a defense, its parents first; a training that was killed goes on at the last epoch."""
@@ -23,12 +25,14 @@ def train(defense: str, as_json: bool, **shared: Any) -> int:
 
     from bench.plan import plan_training
     from bench.runner.origins import note_training
+    from bench.runner.trackers.guard import tracked
     from bench.runner.weights import fit
 
     spec = plan_training(request)
     result = how.store.model(spec.id) / "training.json"
     before = result.stat().st_mtime_ns if result.is_file() else None
-    trained = fit(spec, how)
+    with tracked(how.track, how.progress.say) as tracking:
+        trained = fit(spec, replace(how, tracking=tracking))
     note_training(spec, how.store.model(spec.id))
     if result.stat().st_mtime_ns == before:
         how.progress.say(f"training {spec.id} is complete: these are its weights, nothing was trained")
