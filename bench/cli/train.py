@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,6 +13,8 @@ from bench.cli import options
 @options.command()
 @options.defense
 @options.network
+@options.on
+@options.workers
 @options.track
 @options.as_json
 def train(defense: str, as_json: bool, **shared: Any) -> int:
@@ -25,14 +26,13 @@ def train(defense: str, as_json: bool, **shared: Any) -> int:
 
     from bench.plan import plan_training
     from bench.runner.origins import note_training
-    from bench.runner.trackers.guard import tracked
-    from bench.runner.weights import fit
+    from bench.runner.trainings import engaged, fitted
 
     spec = plan_training(request)
     result = how.store.model(spec.id) / "training.json"
     before = result.stat().st_mtime_ns if result.is_file() else None
-    with tracked(how.track, how.progress.say) as tracking:
-        trained = fit(spec, replace(how, tracking=tracking))
+    with engaged(how) as engine:
+        trained = fitted(spec, engine)
     note_training(spec, how.store.model(spec.id))
     if result.stat().st_mtime_ns == before:
         how.progress.say(f"training {spec.id} is complete: these are its weights, nothing was trained")

@@ -96,6 +96,19 @@ def fit_on_workers(spec: TrainSpec, options: Options) -> Trained:
     return trained
 
 
+def fitted(spec: TrainSpec, options: Options) -> Trained:
+    """The weights of a training and of its parents, on the options' workers where there are any.
+
+    Raises:
+        BenchError: as `fit` does; or every worker that tried was lost.
+    """
+    if options.pool is None:
+        return fit(spec, options)
+    for needed in trainings_of(spec):
+        trained = fit_on_workers(needed, options)
+    return trained
+
+
 def _weights_of_parents(spec: TrainSpec, options: Options) -> dict[str, str]:
     found = {}
     for parent in trainings_of(spec):
