@@ -127,6 +127,7 @@ def run(
     compiled: bool = False,
     on: str | None = None,
     workers: int | None = None,
+    track: str | None = None,
     no_evidence: bool = False,
     rerun: bool = False,
     accept_stale: bool = False,
@@ -180,6 +181,7 @@ def run(
         compiled=compiled,
         on=on,
         workers=workers,
+        track=track,
         no_evidence=no_evidence,
         rerun=rerun,
         accept_stale=accept_stale,
@@ -218,10 +220,12 @@ def sweep(
     compiled: bool = False,
     on: str | None = None,
     workers: int | None = None,
+    track: str | None = None,
     no_evidence: bool = False,
     rerun: bool = False,
     accept_stale: bool = False,
     offline: bool = False,
+    dry_run: bool = False,
     progress: bool = True,
 ) -> SweepResults:
     """Run every combination of defenses, suites, seeds and more, as `bench sweep` does, to the same records.
@@ -229,7 +233,7 @@ def sweep(
     `file` is a TOML file of axes (docs/sweep.md); or the axes are given here, each as one value or a list:
     `bench.sweep(defense=["pgd_at", "trades"], seed=[0, 1, 2])`. All else is the same for all runs, and as in
     `run`. The result is the sequence of the runs' results, with `.table`, and `.failures` of those that have
-    no worst case: one that fails stops no other.
+    no worst case: one that fails stops no other. With `dry_run`, `.table` is the plan.
 
     Raises:
         bench.errors.BenchError: what the command would say before it computes anything.
@@ -262,10 +266,12 @@ def sweep(
         compiled=compiled,
         on=on,
         workers=workers,
+        track=track,
         no_evidence=no_evidence,
         rerun=rerun,
         accept_stale=accept_stale,
         offline=offline,
+        dry_run=dry_run,
         progress=progress,
     )
     return found

@@ -242,6 +242,12 @@ on = click.option(
     help="What computes: here, local:N, ray[:ADDRESS] or slurm:partition=NAME,gpus=1,minutes=60,jobs=8; "
     "results do not depend on it.  [default: here]",
 )
+track = click.option(
+    "--track",
+    metavar="TRACKER[:PLACE]",
+    help="Also tell curves, columns and the table to mlflow[:URI] or tensorboard[:FOLDER]; results do not "
+    "depend on it.  [default: nobody]",
+)
 no_evidence = click.option(
     "--no-evidence",
     is_flag=True,

@@ -17,6 +17,7 @@ from bench.errors import BadValue
 from bench.records.store import Store
 from bench.runner.engines.named import HERE, check_engine
 from bench.runner.options import Options
+from bench.runner.trackers.named import check_tracker
 from bench.train.recipes import recipe as recipe_of
 
 if TYPE_CHECKING:  # it loads torch, and names are checked before
@@ -132,6 +133,7 @@ def as_options(
     compiled: bool = False,
     on: str | None = None,
     workers: int | None = None,
+    track: str | None = None,
     no_evidence: bool = False,
     progress: Progress | None = None,
     **_: Any,
@@ -146,6 +148,7 @@ def as_options(
         batch_size=_batch_size(batch_size),
         compiled=compiled,
         on=_engine(on, workers),
+        track=_tracker(track),
         evidence=not no_evidence,
         stale=cast(Any, "rerun" if rerun else "accept" if accept_stale else "refuse"),
         download=not offline,
@@ -210,6 +213,13 @@ def _engine(on: str | None, workers: int | None) -> str:
         return HERE
     check_engine(on)
     return on
+
+
+def _tracker(text: str | None) -> str | None:
+    """The tracker, if one was typed and there is such."""
+    if text is not None:
+        check_tracker(text)
+    return text
 
 
 def _batch_size(text: str) -> int | None:

@@ -49,6 +49,7 @@ MISSED = 3
 @options.compiled
 @options.on
 @options.workers
+@options.track
 @options.no_evidence
 @options.network
 @click.option(
@@ -107,12 +108,15 @@ def answered(words: Mapping[str, Any], how: Options) -> list[Record]:
     """
     from bench.cli.suites import require_one_ground
     from bench.data.identity import one_look
+    from bench.runner.trackers.guard import tracked
 
     asked = [_Asked.of({**words, "suite": suite}, how) for suite in words["suite"] or (None,)]
     answers = [one.answer for one in asked if one.answer is not None]
     if len(answers) == len(asked):
         require_one_ground((a.record.suite, a.record.data, a.record.examples) for a in answers)
-        return [_told_again(answer, how) for answer in answers]
+        with tracked(how.track, how.progress.say) as tracking:
+            how = dataclasses.replace(how, tracking=tracking)
+            return [_told_again(answer, how) for answer in answers]
     with one_look():
         specs = [planned(one.words) for one in asked]
     require_one_ground((spec.suite.id, spec.training.data, spec.suite.examples) for spec in specs)
@@ -171,9 +175,11 @@ def _question(words: Mapping[str, Any]) -> Question | None:
 def _told_again(answer: Answer, how: Options) -> Record:
     """The record that answered the same question before, with what was said then."""
     from bench.records.store import complete
+    from bench.runner.trackers.runs import tell_record
 
     for sentence in (*answer.said, complete(answer.record.run_id)):
         how.progress.say(sentence)
+    tell_record(how.tracking, answer.record)
     return answer.record
 
 

@@ -17,6 +17,7 @@ from bench.errors import BadValue
 from bench.sweeps.axes import AXES, FIXED, SET, every_point, told_of
 
 if TYPE_CHECKING:  # a mistake is told before torch is loaded
+    from bench.report.render import Table
     from bench.runner.options import Options
     from bench.sweeps.axes import SweepPoint
     from bench.sweeps.cost import SweepCost
@@ -68,6 +69,7 @@ _axes = options.several(
 @options.compiled
 @options.on
 @options.workers
+@options.track
 @options.no_evidence
 @options.store
 @options.rerun
@@ -266,11 +268,23 @@ def _told_plan(plan: SweepPlan, how: Options, as_json: bool) -> str:
     """What --dry-run prints: the sentences, and a row for each run."""
     from bench.cli.board import width
     from bench.report.render import terminal
-    from bench.sweeps.table import plan_json, plan_table
+    from bench.sweeps.table import plan_json
 
-    told, runs = _told(plan, how), [job.run for job in plan.jobs]
-    states = [_state(plan, job) for job in plan.jobs]
-    return plan_json(told, runs, states) if as_json else terminal(plan_table(told, runs, states), width())
+    if as_json:
+        return plan_json(*_rows(plan, how))
+    return terminal(table_of_plan(plan, how), width())
+
+
+def table_of_plan(plan: SweepPlan, how: Options) -> Table:
+    """What would be done: a row for each run, and the sentences."""
+    from bench.sweeps.table import plan_table
+
+    return plan_table(*_rows(plan, how))
+
+
+def _rows(plan: SweepPlan, how: Options) -> tuple[list[str], list[SweepRun], list[str]]:
+    """The sentences of a plan, its runs, and the state of each."""
+    return _told(plan, how), [job.run for job in plan.jobs], [_state(plan, job) for job in plan.jobs]
 
 
 def _state(plan: SweepPlan, job: SweepJob) -> str:

@@ -13,6 +13,9 @@ from bench.cli import options
 @options.command()
 @options.defense
 @options.network
+@options.on
+@options.workers
+@options.track
 @options.as_json
 def train(defense: str, as_json: bool, **shared: Any) -> int:
     """Train a defense, its parents first; a training that was killed goes on at the last epoch."""
@@ -23,12 +26,13 @@ def train(defense: str, as_json: bool, **shared: Any) -> int:
 
     from bench.plan import plan_training
     from bench.runner.origins import note_training
-    from bench.runner.weights import fit
+    from bench.runner.trainings import engaged, fitted
 
     spec = plan_training(request)
     result = how.store.model(spec.id) / "training.json"
     before = result.stat().st_mtime_ns if result.is_file() else None
-    trained = fit(spec, how)
+    with engaged(how) as engine:
+        trained = fitted(spec, engine)
     note_training(spec, how.store.model(spec.id))
     if result.stat().st_mtime_ns == before:
         how.progress.say(f"training {spec.id} is complete: these are its weights, nothing was trained")

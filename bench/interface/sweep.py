@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.cli.console import tidy
 from bench.cli.requests import as_options
-from bench.cli.sweep import planned_sweep, swept
+from bench.cli.sweep import planned_sweep, swept, table_of_plan
 from bench.cli.sweep import sweep as command
 from bench.cli.words import words_of
 from bench.interface.result import Result, Results
@@ -24,6 +24,7 @@ class SweepResults(Results):
     """The results of the runs of a sweep that have a record, in its order; shown as the command's table."""
 
     runs: tuple[SweepRun, ...] = ()  # all of them
+    plan: Shown | None = None  # of a dry run, which has no runs
 
     @property
     def failures(self) -> dict[str, str]:
@@ -32,8 +33,11 @@ class SweepResults(Results):
 
     @property
     def table(self) -> Shown:
-        """Mean and standard deviation over seeds, and each seed; `.table.frame()` has plain values."""
-        return Shown((sweep_table(self.runs),))
+        """Mean and standard deviation over seeds, and each seed; of a dry run, what would be done.
+
+        `.table.frame()` has plain values.
+        """
+        return self.plan or Shown((sweep_table(self.runs),))
 
     def __str__(self) -> str:
         return str(self.table)
@@ -46,6 +50,7 @@ def sweep(
     file: str | Path | None,
     *,
     settings: Mapping[str, object] | None,
+    dry_run: bool,
     progress: bool,
     **given: Any,
 ) -> SweepResults:
@@ -55,7 +60,10 @@ def sweep(
     words["file"] = None if file is None else Path(file)
     how = as_options(**words, progress=progress_of(progress))
     with tidy(how.progress):
-        runs = tuple(swept(planned_sweep(words, how), how))
+        plan = planned_sweep(words, how)
+        if dry_run:
+            return SweepResults((), plan=Shown((table_of_plan(plan, how),)))
+        runs = tuple(swept(plan, how))
     return SweepResults(tuple(Result(run.record, how) for run in runs if run.record is not None), runs)
 
 

@@ -31,6 +31,7 @@ from bench.data.splits import DataRequest
 from bench.plan import RunSpec, TrainSpec
 from bench.records.store import Store
 from bench.runner.options import Options
+from bench.runner.trackers.guard import Untracked
 from bench.runner.wire import packed
 from bench.train.fit import trained_in
 
@@ -138,6 +139,8 @@ def _as_sent(options: Options) -> Options:
         stale="accept",
         pool=None,
         progress=Silent(),
+        track=None,
+        tracking=Untracked(),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from bench.core.progress import Progress, Silent
 from bench.errors import BadValue
 from bench.records.store import Store
+from bench.runner.trackers.guard import Untracked
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,8 @@ class Options:
     download: bool = True
     weights: Mapping[str, str] | None = None  # of a worker, which trains none: training -> SHA-256
     progress: Progress = field(default_factory=Silent)
+    track: str | None = None  # the tracker that is told, with its place, as it is typed
+    tracking: Untracked = field(default_factory=Untracked)  # what tells it
 
 
 def pick_device(name: str) -> torch.device:

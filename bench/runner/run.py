@@ -32,6 +32,8 @@ from bench.runner.origins import note_files
 from bench.runner.stale import figures_digest, has_old_figures, sources_behind, stored_record
 from bench.runner.subject import Subject, open_subject
 from bench.runner.summary import ColumnCells, findings_of, provenance, summarise
+from bench.runner.trackers.hook import work_of
+from bench.runner.trackers.runs import tell_cell, tell_column, tell_record
 from bench.runner.weights import sweep_behind, weights_behind
 
 
@@ -41,6 +43,13 @@ def run(spec: RunSpec, options: Options) -> Record:
     Raises:
         BenchError: data, weights or store are not as they must be, or a stored record's code has changed.
     """
+    options.tracking.begin(work_of("run", spec.id, spec.encoded()))
+    record = _stored_or_computed(spec, options)
+    tell_record(options.tracking, record)
+    return record
+
+
+def _stored_or_computed(spec: RunSpec, options: Options) -> Record:
     folder = options.store.run(spec.id, options.progress.say)
     sources = source_digests(spec.modules)
     record = _answer(spec, options, folder, sources)
@@ -93,6 +102,7 @@ class _Run:
         self.spec, self.options, self.folder, self.sources = spec, options, folder, sources
         self.started = datetime.datetime.now(datetime.UTC)
         self.clock = time.perf_counter()
+        self.work = work_of("run", spec.id, spec.encoded())
 
     def record(self, before: Record | None = None) -> Record:
         """Train or load, deploy, attack; what is complete is stored, what failed is told.
@@ -161,6 +171,7 @@ class _Run:
             for trial in admitted:
                 if self._admitted(trial, subject, cells):
                     _settle(trial, [found.get((trial.column, k)) for k in range(len(subject.rows))], cells)
+                    self._tell_column(trial.column, cells)
         progress.finish()
         return cells
 
@@ -206,7 +217,12 @@ class _Run:
                     keep_images(self.folder, column, number, cell.broken.ids, cell.broken.images)
                 self.folder.keep_cell(column, number, kept)
                 self.options.progress.advance(sizes[number])
+                tell_cell(self.options.tracking, self.work, column, number, cell.outcomes)
         return found
+
+    def _tell_column(self, column: str, cells: ColumnCells) -> None:
+        if (outcomes := cells.outcomes.get(column)) is not None:
+            tell_column(self.options.tracking, self.work, column, outcomes)
 
     def _after_stored(self, chain: Chain, size: int, found: _Found) -> Chain:
         """What is left of a chain after the cells that are in the store."""

@@ -19,7 +19,8 @@ from bench.runner.executors import executor, opened_pool
 from bench.runner.jobs import Failed, Job, play
 from bench.runner.options import Options
 from bench.runner.stale import check_training
-from bench.runner.weights import fit
+from bench.runner.trackers.guard import tracked
+from bench.runner.weights import fit, followed
 from bench.train.fit import Trained, trained_in
 from bench.train.recipes import LOADED
 
@@ -83,14 +84,28 @@ def fit_on_workers(spec: TrainSpec, options: Options) -> Trained:
         if found is not None:
             return found
         work = TrainWork(spec, _weights_of_parents(spec, options))
-        with executor(lambda: Trainer(spec, options), work, options) as ready:
-            (files,) = ready.play([TrainTask(spec.named.label)])
-        (folder / _LAST).unlink(missing_ok=True)
-        for name in sorted(files, key=lambda name: (name == _LAST, name != "spec.json")):
-            write_atomically(folder / name, files[name])
+        with followed(spec, options):
+            with executor(lambda: Trainer(spec, options), work, options) as ready:
+                (files,) = ready.play([TrainTask(spec.named.label)])
+            (folder / _LAST).unlink(missing_ok=True)
+            for name in sorted(files, key=lambda name: (name == _LAST, name != "spec.json")):
+                write_atomically(folder / name, files[name])
         (folder / "state.ckpt").unlink(missing_ok=True)
     trained = trained_in(folder, spec.id)
     assert trained is not None
+    return trained
+
+
+def fitted(spec: TrainSpec, options: Options) -> Trained:
+    """The weights of a training and of its parents, on the options' workers where there are any.
+
+    Raises:
+        BenchError: as `fit` does; or every worker that tried was lost.
+    """
+    if options.pool is None:
+        return fit(spec, options)
+    for needed in trainings_of(spec):
+        trained = fit_on_workers(needed, options)
     return trained
 
 
@@ -162,14 +177,16 @@ class Spoken:
 
 @contextmanager
 def engaged(options: Options) -> Iterator[Options]:
-    """The options with the workers of `--on`, for all that is done inside; what they did is told at the end.
+    """The options with the workers of `--on` and the tracker of `--track`, for all that is done inside.
 
     Raises:
-        BenchError: there is no such engine, or what it is made of is not installed.
+        BenchError: there is no such engine or tracker, or what it is made of is not installed.
     """
-    if options.on == HERE or options.pool is not None:
-        yield options
-        return
-    with opened_pool(options) as pool:
-        yield replace(options, pool=pool)
-        options.progress.say(pool.told())
+    with tracked(options.track, options.progress.say) as tracking:
+        options = replace(options, tracking=tracking)
+        if options.on == HERE or options.pool is not None:
+            yield options
+            return
+        with opened_pool(options) as pool:
+            yield replace(options, pool=pool)
+            options.progress.say(pool.told())

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from bench.core.digest import source_digests
+from bench.core.files import read_text
+from bench.core.progress import Progress
 from bench.core.threat import Source
 from bench.data.dataset import Dataset
 from bench.data.extra import mixed
@@ -23,6 +25,8 @@ from bench.records.files import leftovers, sweep
 from bench.records.store import Store
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import check_data, check_training, open_training
+from bench.runner.trackers.curve import Curve, Followed
+from bench.runner.trackers.hook import work_of
 from bench.train.checkpoints import load_weights
 from bench.train.fit import Trained, train, trained_in
 from bench.train.foreign import Foreign
@@ -83,7 +87,7 @@ def _fitted(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[s
     parents = {role: _network(parent, options, data) for role, parent in spec.parents}
     open_training(spec, folder, sources, data, anew=changed and options.stale == "rerun")
     try:
-        with _weights_to_begin_with(spec, folder) as init:
+        with _weights_to_begin_with(spec, folder) as init, followed(spec, options) as progress:
             return train(
                 spec.named.defense,
                 mixed(data, spec.extra),
@@ -96,7 +100,7 @@ def _fitted(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[s
                 folder=folder,
                 device=options.device,
                 devices=spec.devices,
-                progress=options.progress,
+                progress=progress,
                 init=init,
             )
     except BenchError:
@@ -108,6 +112,21 @@ def _fitted(spec: TrainSpec, options: Options, data: Dataset, sources: Mapping[s
             f"{options.device!r}, expected smaller batches or a device with more",
             f"--set recipe.batch_size={max(2, spec.recipe.batch_size // 2)}",
         ) from None
+
+
+@contextmanager
+def followed(spec: TrainSpec, options: Options) -> Iterator[Progress]:
+    """Where the training inside tells how far it is; a tracker learns of each epoch with what comes next."""
+    if options.track is None:
+        yield options.progress
+        return
+    work = work_of("training", spec.id, {**spec.encoded(), "name": spec.named.label})
+    folder = options.store.model(spec.id)
+    curve = Curve(options.tracking, work, folder / "log.csv")
+    options.tracking.begin(work)
+    yield Followed(options.progress, curve.tell)
+    curve.tell()
+    options.tracking.end(work, {}, {"training.json": read_text(folder / "training.json")})
 
 
 def weights_behind(runs: Iterable[RunSpec], store: Store) -> dict[str, str]:

@@ -48,6 +48,16 @@ def test_a_wrong_engine_is_one_sentence_before_anything_is_computed(bench, words
     assert sentence in told.err and not (tmp_path / "runs").exists()
 
 
+def test_a_training_of_a_worker_has_the_weights_of_one_here(bench, tmp_path):
+    words = ["train", "--defense", "standard", "--data", "digits", "--set", "recipe.epochs=1", "--json"]
+    here, there = (
+        json.loads(bench(*words, "--store", tmp_path / engine[:5], "--on", engine).out)
+        for engine in ("here", "local:1")
+    )
+    assert there["sha256"] == here["sha256"] and there["training_id"] == here["training_id"]
+    assert json.loads(bench(*words, "--store", tmp_path / "local", "--on", "local:1").out) == there
+
+
 @pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm:jobs=2", "submitit")])
 def test_a_missing_extra_says_what_to_type(bench, words, tmp_path, monkeypatch, engine, package):
     import sys

@@ -133,7 +133,7 @@ def test_installing_the_base_pins_nothing_of_others(metadata: email.message.Mess
     assert {spec.operator for requirement in base.values() for spec in requirement.specifier} == {">="}
     extras = set(metadata.get_all("Provides-Extra") or [])
     named = {"all", "zoo", "torchattacks", "backends", "foolbox", "art", "advlib", "hf", "ray", "slurm"}
-    assert extras == named | {"browser", "docs", "dev"}
+    assert extras == named | {"mlflow", "tensorboard", "browser", "docs", "dev"}
 
 
 def test_its_page_reads_right_where_there_is_no_repository(metadata: email.message.Message) -> None:

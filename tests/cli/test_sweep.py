@@ -547,6 +547,16 @@ def test_from_python_the_same(sweep, two, whole, asked):
     assert len(results.table.frame()) == 2 * 3
 
 
+def test_a_dry_run_in_python_is_the_plan_and_leaves_nothing(bench, linear, linear_data, tmp_path):
+    words = {"defense": linear, "suite": "smoke", "data": linear_data, "seed": [0, 1], "examples": 20}
+    found = python.sweep(**words, store=tmp_path / "none", dry_run=True, progress=False)
+    typed = ["--defense", linear, "--suite", "smoke", "--data", linear_data, "--seed", 0, "--seed", 1]
+    told = bench("sweep", *typed, "--examples", 20, "--store", tmp_path / "none", "--dry-run")
+    assert told.out == str(found) and len(found) == 0 and found.failures == {}
+    assert list(found.table.frame()["state"]) == ["to train and attack"] * 2
+    assert not (tmp_path / "none").exists()
+
+
 def test_failures_in_python_are_listed(fragile, linear_data, tmp_path):
     results = python.sweep(
         defense=f"{fragile}[fails=sentence]", suite="smoke", data=linear_data, store=tmp_path, progress=False
@@ -557,7 +567,7 @@ def test_failures_in_python_are_listed(fragile, linear_data, tmp_path):
 
 def test_every_option_of_the_command_is_a_word_of_python():
     signature = inspect.signature(python.sweep).parameters
-    options = {option.name for option in command.params} - {"dry_run", "shape", "out", "as_json"}
+    options = {option.name for option in command.params} - {"shape", "out", "as_json"}
     assert {*signature} - {"progress"} == options
     assert not any(signature[name].default for name in options), "the default is the command's"
 

@@ -1,0 +1,1 @@
+"""Who else is told how a training or a run goes: trackers, one file each."""
