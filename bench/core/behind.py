@@ -30,6 +30,8 @@ KEEPING = (
     *("bench.runner.options", "bench.runner.origins", "bench.runner.stale"),
     *("bench.runner.executors", "bench.runner.assignment", "bench.runner.pool", "bench.runner.worker"),
     *("bench.runner.wire", "bench.runner.jobs", "bench.runner.trainings", "bench.records.at_work"),
+    *("bench.runner.trackers", "bench.runner.trackers.curve", "bench.runner.trackers.guard"),
+    *("bench.runner.trackers.hook", "bench.runner.trackers.named"),
 )
 """What keeps results, tells whether they are stale, and says how and by whom they are computed."""
 

@@ -87,6 +87,11 @@ SUCCESSIONS: tuple[Succession, ...] = (
         },
     ),
     Succession(
+        change="the log of a training is read for trackers while it is trained",
+        shown="the weights of eight defenses (as above) after two epochs on digits, equal",
+        digests={"bench.runner.weights": ("fbf24f4ffbb6", "ca89844398a9")},
+    ),
+    Succession(
         change="readers of npz and pt files are behind results on such files alone",
         shown="what other data are read by does not import them",
         digests={"bench.data.npz": ("45b459cf7ea0", None), "bench.data.pt": ("03f858177b4c", None)},
