@@ -76,8 +76,8 @@ def launches(name: str) -> dict[str, Any]:
 
 
 def _played(attack: Attack) -> dict[str, float]:
-    network, x, y = (one.to(CARD) for one in toy())
-    play = _prepared(attack, network, x, y)
+    network, x, y = toy()
+    play = _prepared(attack, network.to(CARD), x.to(CARD), y.to(CARD))
     play()  # warm
     torch.cuda.synchronize()
     began = time.perf_counter()

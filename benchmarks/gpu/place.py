@@ -52,15 +52,24 @@ class Place:
             Failed: it ended with an error.
         """
         process = self.started(module, *words)
+        told = self.heard(process)
+        if process.returncode != 0:
+            raise Failed("\n".join(told.strip().splitlines()[-8:]))
+        return told
+
+    def heard(self, process: subprocess.Popen[str]) -> str:
+        """What a process tells until it ends: its stdout, after an error its stderr, too.
+
+        Raises:
+            OutOfTime: the minutes were over first; it was killed.
+        """
         try:
             told, errors = process.communicate(timeout=max(self.left(), 0))
         except subprocess.TimeoutExpired:
             raise OutOfTime from None
         finally:
             end(process)
-        if process.returncode != 0:
-            raise Failed("\n".join((told + errors).strip().splitlines()[-8:]))
-        return told
+        return told if process.returncode == 0 else told + errors
 
     def started(self, module: str, *words: object) -> subprocess.Popen[str]:
         """The process that runs a module, with what it starts in a group of its own."""

@@ -61,11 +61,7 @@ def tests(place: Place, *, files: str, few: str, only: str = "") -> Found:
     words = ["-q", "-m", "gpu", "-p", "no:cacheprovider", f"--junitxml={report}"]
     chosen = few if place.pretended else only
     words += ["-k", chosen] if chosen else []
-    process = place.started("pytest", *words, *(f"tests/gpu/{name}" for name in files.split()))
-    try:
-        place.wait_for(lambda: False, process)
-    finally:
-        end(process)
+    place.heard(place.started("pytest", *words, *(f"tests/gpu/{name}" for name in files.split())))
     return _of_tests(report)
 
 
@@ -102,6 +98,7 @@ def _measured(place: Place, name: str) -> Found:
 
 def _training(place: Place) -> list[object]:
     """Words of the training that long steps share: six epochs of PGD training in bfloat16."""
+    recipe: dict[str, object]
     if place.pretended:
         recipe = {"epochs": 3, "batch_size": 192, "validation_examples": 8, "validation_steps": 1}
         usual: list[object] = ["--data", "synthetic", "--arch", "small_cnn"]
