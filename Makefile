@@ -1,4 +1,4 @@
-# make run | test | quick | lint | docs | torture | fuzz | benchmark | setup | lock | drift | dist | clean
+# make run | test | quick | lint | docs | torture | fuzz | benchmark | gpu | setup | lock | drift | dist | clean
 #
 # Each target sets up what it needs in a virtual environment: VENV=FOLDER chooses another, PYTHON=python3.12 another
 # Python. Set up once, the environment is left alone until the lock or pyproject.toml change. What is installed is the
@@ -23,7 +23,7 @@ UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),$(UV) pip install $(PIP_QUIET) --python $(BIN)/python,$(BIN)/python -m pip install $(PIP_QUIET))
 EXACTLY := --require-hashes --no-deps --only-binary :all:
 
-.PHONY: setup run test quick lint docs torture fuzz benchmark lock drift dist clean
+.PHONY: setup run test quick lint docs torture fuzz benchmark gpu lock drift dist clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -68,6 +68,11 @@ torture: setup
 
 benchmark: setup
 	@$(BIN)/python -m benchmarks.run --save benchmarks/records/latest.json $(ARGS)
+
+# what minutes with a card are for, most worth first; without one it runs in small on a pretend device and measures
+# nothing: make gpu ARGS="--minutes 30 --pictures folder:DATA/cifar10-jpeg"
+gpu: setup
+	@$(BIN)/python -m benchmarks.gpu --out runs/gpu $(ARGS)
 
 # damaged files and odd words for every reader and command: make fuzz ARGS="--inputs 500000 --seed 7"
 fuzz: setup

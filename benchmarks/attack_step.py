@@ -32,8 +32,8 @@ _BF16 = "PGD step, bf16, folded, channels-last"
 
 
 def measure(settings: Settings) -> list[Row]:
-    """ResNet-18 on 32x32 images; all works share the network object and the batch."""
-    of = task("resnet18")
+    """On 32x32 images; all works share the network object and the batch."""
+    of = task(settings.architecture)
     net = random_network(of).to(settings.device).requires_grad_(False)
     x, _ = random_images(of, settings.batch).batch(torch.arange(settings.batch))
     x = x.to(settings.device)

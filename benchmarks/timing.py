@@ -24,6 +24,7 @@ class Settings:
     rounds: int  # paired measurements
     bf16: bool  # whether rows in bfloat16 are measured
     say: Callable[[str], None]  # told what is under way
+    architecture: str = "resnet18"  # of attack and training steps
     defenses: tuple[str, ...] = ()  # whose steps are counted and measured; empty: all
     networks: tuple[
         str, ...

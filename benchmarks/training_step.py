@@ -25,7 +25,7 @@ _BARS = {"fp32": 0.65, "bf16": 0.40}
 
 
 def measure(settings: Settings) -> list[Row]:
-    """ResNet-18 on 32x32 images, in fp32 and, where there is arithmetic for it, in bf16."""
+    """On 32x32 images, in fp32 and, where there is arithmetic for it, in bf16."""
     rows = _measure(settings, "fp32")
     if settings.bf16:
         return rows + _measure(settings, "bf16")
@@ -39,7 +39,7 @@ def measure(settings: Settings) -> list[Row]:
 
 
 def _measure(settings: Settings, precision: Literal["fp32", "bf16"]) -> list[Row]:
-    of = task("resnet18")
+    of = task(settings.architecture)
     batch = settings.batch // 2
     x, y = random_images(of, batch).batch(torch.arange(batch))
     x, y = x.to(settings.device), y.to(settings.device)

@@ -47,12 +47,16 @@ def test_the_same_seed_gives_the_same_columns_on_a_gpu(tmp_path):
     assert same == [dataclasses.replace(column, seconds=0) for column in second.columns]
 
 
-def test_bf16_trains(tmp_path):
-    assert record(tmp_path, "cuda", precision="bf16").worst_case.value > 0.2
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "tf32"])
+def test_a_precision_trains(precision, tmp_path):
+    assert record(tmp_path, "cuda", precision=precision).worst_case.value > 0.2
 
 
-@pytest.mark.parametrize("numerics", [Numerics(), Numerics(precision="bf16")])
-def test_fast_gradients_point_where_plain_ones_do(numerics):
+@pytest.mark.parametrize(
+    ("numerics", "least"),
+    [(Numerics(), 0.999), (Numerics(precision="tf32"), 0.99), (Numerics(precision="bf16"), 0.9)],
+)
+def test_fast_gradients_point_where_plain_ones_do(numerics, least):
     data = load("synthetic").to("cuda")
     torch.manual_seed(0)
     net = network(data.task("wide_resnet_16_2")).cuda().eval()
@@ -66,7 +70,7 @@ def test_fast_gradients_point_where_plain_ones_do(numerics):
 
     plain, fast = gradient(PLAIN).flatten(1), gradient(numerics).flatten(1)
     moved = plain.abs().amax(1) > 0
-    assert torch.nn.functional.cosine_similarity(plain[moved], fast[moved], dim=1).min() > 0.95
+    assert torch.nn.functional.cosine_similarity(plain[moved], fast[moved], dim=1).min() > least
 
 
 def test_running_out_of_memory_halves_the_batch():

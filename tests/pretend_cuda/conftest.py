@@ -1,4 +1,7 @@
-"""The pretend device is in a package of the tests' own, and there are two cards of it in every test here."""
+"""The pretend device is in a package of the tests' own, and there are two cards of it in every test here.
+
+What these tests share with those of a real card is in `cards`, beside the latter.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "gpu"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from pretend.device import WAITS, pretend

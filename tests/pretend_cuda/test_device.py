@@ -1,6 +1,8 @@
 """The pretend device refuses what a card refuses, and computes what a CPU computes."""
 
 import copy
+import pickle  # noqa: TID251 (as workers are sent what they are told)
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -54,3 +56,19 @@ def test_gradients_are_those_of_a_cpu():
     F.cross_entropy(there(x.to(OTHER)), y.to(OTHER)).backward()
     for one, other in zip(net.parameters(), there.parameters(), strict=True):
         assert other.grad.device == OTHER and torch.equal(one.grad, other.grad.cpu())
+
+
+def test_a_thread_has_the_cards_too():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: torch.ones(2, device=OTHER).device).result() == OTHER
+
+
+def test_what_is_sent_to_other_processes_lies_on_the_cpu():
+    with pytest.raises(Mixed, match="cuda:1 is sent to other processes"):
+        pickle.dumps([torch.ones(2, device=OTHER)])
+    assert pickle.dumps(torch.ones(2, device=OTHER).cpu())
+
+
+def test_too_little_memory_is_told_as_a_card_does():
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(1 << 50, dtype=torch.uint8, device=CARD)

@@ -9,6 +9,7 @@ here and is computed on what is inside. What a program meets on a real card alon
 
 - tensors of two devices in one operation are refused, and so are generators of another device;
 - each card has a random stream of its own;
+- a pickle of a tensor on a card is refused, for it would be read beside another card;
 - `numpy()` is refused, so is a conversion that would be silent;
 - whatever makes the host wait for a card is counted, by what waits and which line of the project asked.
 
@@ -18,7 +19,9 @@ It cannot show kernels, memory, rounding or speed.
 from __future__ import annotations
 
 import collections
+import pickle  # noqa: TID251 (to refuse what must not be sent)
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -106,6 +109,8 @@ class OnCard(Tensor):
         return f"{self.inside!r} on {self.card}"
 
     def __reduce_ex__(self, _: object) -> tuple[Any, ...]:
+        if _CARDS.sending:
+            raise Mixed(f"a tensor on {self.card} is sent to other processes, at {_asked_by()}")
         return _made_again, (self.inside.detach().clone(), str(self.card), self.requires_grad)
 
     @classmethod
@@ -157,10 +162,10 @@ class _Seeded(_Generator):
 
 
 class _Cards:
-    """How many there are, which is the current one, and the random stream of each."""
+    """How many there are, which is the current one, whether something is sent, and the stream of each."""
 
     def __init__(self) -> None:
-        self.count, self.current = 0, 0
+        self.count, self.current, self.sending = 0, 0, False
         self.streams: dict[torch.device, _Seeded] = {}
 
     def stream(self, device: Any = "cuda") -> _Seeded:
@@ -214,7 +219,7 @@ def _computed(func: Any, args: Any, kwargs: Any) -> Any:
             and not any(isinstance(g, _Generator) for g in given)
         ):
             stack.enter_context(_drawing_from(_CARDS.stream(where)))
-        result = func(*plain, **named)
+        result = _performed(func, plain, named)
     if where.type != "cuda":
         return result
     known = {id(one.inside): one for one in given if isinstance(one, OnCard)}
@@ -225,6 +230,16 @@ def _computed(func: Any, args: Any, kwargs: Any) -> Any:
         return known[id(one)] if id(one) in known else OnCard(one, where)  # in-place: what was given
 
     return tree_map(on_card, result)
+
+
+def _performed(func: Any, args: Any, kwargs: Any) -> Any:
+    """What the CPU computes; where it has too little memory, a card would say so in its own words."""
+    try:
+        return func(*args, **kwargs)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise torch.OutOfMemoryError("CUDA out of memory.") from None
 
 
 def _flat(args: Any, kwargs: Any) -> Iterator[Any]:
@@ -361,6 +376,26 @@ def _in_half(real: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return layer
 
 
+def _sent(real: Callable[..., bytes]) -> Callable[..., bytes]:
+    """`pickle.dumps`: what it makes goes to other processes, each with a card of its own."""
+
+    def dumps(*args: Any, **kwargs: Any) -> bytes:
+        with mock.patch.object(_CARDS, "sending", new=True):
+            return real(*args, **kwargs)
+
+    return dumps
+
+
+def _in_thread(real: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    """A thread's life: what sees operations is each thread's own."""
+
+    def live(self: threading.Thread) -> None:
+        with _Dispatch():
+            real(self)
+
+    return live
+
+
 def _patches(cards: int) -> Iterator[Any]:
     yes: dict[str, Any] = {
         "_lazy_init": lambda: None,
@@ -388,10 +423,13 @@ def _patches(cards: int) -> Iterator[Any]:
     to = _to(Tensor.to)
     yield mock.patch.object(Tensor, "to", to)
     yield mock.patch.object(Tensor, "cpu", lambda self: to(self, _CPU))
-    yield mock.patch.object(Tensor, "cuda", lambda self, device="cuda": to(self, _placed(device)))
+    yield mock.patch.object(Tensor, "cuda", lambda self, device=None: to(self, _placed(device or "cuda")))
     yield mock.patch.object(Tensor, "pin_memory", lambda self: self)
     for owner, name in ((torch, "tensor"), (torch, "as_tensor")):
         yield mock.patch.object(owner, name, _made(getattr(owner, name)))
+    yield mock.patch.object(pickle, "dumps", _sent(pickle.dumps))
+    begun = _in_thread(threading.Thread._bootstrap_inner)
+    yield mock.patch.object(threading.Thread, "_bootstrap_inner", begun)
     for name in ("conv2d", "linear"):
         yield mock.patch.object(F, name, _in_half(getattr(F, name)))
     for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
@@ -416,5 +454,6 @@ def pretend(cards: int = 1) -> Iterator[None]:
             stack.enter_context(patch)
         torch.__future__.set_swap_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_swap_module_params_on_conversion, swapped)
+        stack.enter_context(torch.serialization.safe_globals([_made_again]))  # as torch knows its own tensors
         stack.enter_context(_Dispatch())
         yield

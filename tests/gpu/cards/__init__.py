@@ -1,0 +1,1 @@
+"""What tests of cards share, pretend or not: see `everything`."""
