@@ -25,7 +25,7 @@ from bench.records.files import leftovers, sweep
 from bench.records.store import Store
 from bench.runner.options import Options, pick_device
 from bench.runner.stale import check_data, check_training, open_training
-from bench.runner.trackers.curve import Curve, Followed
+from bench.runner.trackers.curve import Followed, LogInProgress
 from bench.runner.trackers.hook import work_of
 from bench.train.checkpoints import load_weights
 from bench.train.fit import Trained, train, trained_in
@@ -122,7 +122,7 @@ def followed(spec: TrainSpec, options: Options) -> Iterator[Progress]:
         return
     work = work_of("training", spec.id, {**spec.encoded(), "name": spec.named.label})
     folder = options.store.model(spec.id)
-    curve = Curve(options.tracking, work, folder / "log.csv")
+    curve = LogInProgress(options.tracking, work, folder / "log.csv")
     options.tracking.begin(work)
     yield Followed(options.progress, curve.tell)
     curve.tell()

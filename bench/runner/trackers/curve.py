@@ -7,12 +7,13 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.core.files import read_text
 from bench.core.progress import Progress
 from bench.runner.trackers.guard import Untracked
 from bench.runner.trackers.hook import TrackedWork
 
 
-class Curve:
+class LogInProgress:
     """The rows of a training's log.csv, each told once."""
 
     def __init__(self, tracking: Untracked, work: TrackedWork, log: Path) -> None:
@@ -27,7 +28,7 @@ class Curve:
 
     def _rows(self) -> list[dict[str, float]]:
         try:
-            rows = csv.DictReader(io.StringIO(self._log.read_text(encoding="utf-8")))
+            rows = csv.DictReader(io.StringIO(read_text(self._log)))
             return [{name: float(value) for name, value in row.items() if value} for row in rows]
         except (OSError, ValueError):  # not there yet, or damaged, which is told by who needs it
             return []
