@@ -37,6 +37,13 @@ Done = dict[tuple[str, str, int], Injection]
 @click.option("--scenario", "names", multiple=True, type=click.Choice([*SCENARIOS]), help="One alone.  [all]")
 @click.option("--race", "races", multiple=True, type=click.Choice([*RACES]), help="One alone.  [all]")
 @click.option("--workers", is_flag=True, help="Kills of workers and of their driver alone.  [all]")
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice([*teams.ENGINES]),
+    help="Of the kills of workers those on one engine alone.  [all that are installed]",
+)
 @click.option("--damage", is_flag=True, help="Damage alone: every file of a store, in every way.  [all]")
 @click.option(
     "--kind", "kinds", multiple=True, type=click.Choice([*KINDS, *WAYS]), help="One kind alone.  [all]"
@@ -53,6 +60,7 @@ def torture(
     names: tuple[str, ...],
     races: tuple[str, ...],
     workers: bool,
+    engines: tuple[str, ...],
     damage: bool,
     kinds: tuple[str, ...],
     each: int,
@@ -61,12 +69,12 @@ def torture(
     report: Path | None,
 ) -> None:
     """Inject faults, print what was not survived and a table; exit 1 if anything was not."""
-    everything = not (names or races or workers or damage)
+    everything = not (names or races or workers or engines or damage)
     chosen, run = (tuple(SCENARIOS), tuple(RACES)) if everything else (names, races)
-    gang, harm = workers or everything, damage or everything
+    gang, harm = bool(engines) or workers or everything, damage or everything
     injected = [kind for kind in KINDS if not kinds or kind in kinds]
     done = _done(report)
-    warm_up([*chosen, *(("run", "train", "curve") if run or gang else ()), *(FILLING if harm else ())])
+    warm_up([*chosen, *(("run", "train", "curve") if run else ()), *(FILLING if harm else ())])
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         place = Path(folder).resolve() / "here"
         for number, name in enumerate(chosen):
@@ -85,7 +93,7 @@ def torture(
         if gang:
             with _told(teams.NAME, done):
                 band = Gang(place)
-                for kind, at in teams.moments(1 if short else rounds):
+                for kind, at in teams.moments(1 if short else rounds, _installed(engines)):
                     if (teams.NAME, kind, at) not in done:
                         _keep(band.run(kind, at), done, report)
         if harm:
@@ -96,6 +104,16 @@ def torture(
                         _keep(ward.harm(at, file, how), done, report)
     print(table(list(done.values())))
     sys.exit(any(found.faults for found in done.values()))
+
+
+def _installed(engines: tuple[str, ...]) -> list[str]:
+    """The engines whose workers are killed; of each that is left out is said what it lacks."""
+    chosen = engines or tuple(teams.ENGINES)
+    for engine in chosen:
+        package = teams.lacking(engine)
+        if package is not None:
+            print(f"{engine} is left out: {package} is not installed", file=sys.stderr)
+    return [engine for engine in chosen if teams.lacking(engine) is None]
 
 
 def warm_up(names: Iterable[str]) -> None:

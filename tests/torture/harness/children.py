@@ -35,7 +35,7 @@ class End:
 
 @dataclass(frozen=True)
 class Child:
-    """A forked child that runs."""
+    """A child that runs."""
 
     pid: int
     told: Path
@@ -87,6 +87,16 @@ def start(folder: Path, act: Callable[[], int], fault: Fault | None = None, log:
 def act_in(folder: Path, act: Callable[[], int]) -> End:
     """The same without a fault, to its end."""
     return start(folder, act).end()
+
+
+def spawn(folder: Path, words: Sequence[str]) -> Child:
+    """Give a command in a process of its own: a fork would inherit threads and connections, as Ray's are."""
+    told = folder.with_name(f"{folder.name}.told-{time.monotonic_ns()}")
+    opened = (os.POSIX_SPAWN_OPEN, 1, str(told), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    command = ["env", f"--chdir={folder}", sys.executable, "-m", "bench", *words]
+    return Child(
+        os.posix_spawnp("env", command, os.environ, file_actions=[opened, (os.POSIX_SPAWN_DUP2, 1, 2)]), told
+    )
 
 
 def operations(folder: Path, act: Callable[[], int]) -> tuple[End, list[Operation]]:

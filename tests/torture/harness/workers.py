@@ -7,23 +7,32 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
-from harness.children import act_in, start
+from harness.children import spawn
 from harness.injections import Injection
-from harness.scenarios import TWO, call, write_data
+from harness.scenarios import TWO, write_data
 from harness.snapshot import differences, snapshot
 
 NAME = "two workers"
-KINDS = ("kill a worker", "kill the driver")
-OF_RAY = ("kill a worker of ray", "kill a node of ray", "kill the driver of ray")
-"""Where Ray is installed: a cluster of two local nodes."""
 
-MARKS = (b"popen_loky_posix", b"ray::_Desk")
+ENGINES: Mapping[str, tuple[str, ...]] = {
+    "local": ("kill a worker", "kill the driver"),
+    "ray": ("kill a worker of ray", "kill a node of ray", "kill the driver of ray"),
+    "slurm": ("kill a worker of slurm", "kill a node of slurm", "kill the driver of slurm"),
+}
+"""Engine -> what is killed. Ray is a cluster of two local nodes; Slurm's jobs run here, without a queue."""
+
+NEEDS: Mapping[str, str] = {"ray": "ray", "slurm": "submitit"}
+"""Engine -> the package that it is made of."""
+
+MARKS = (b"popen_loky_posix", b"ray::_Desk", b"submitit.core._submit")
 """What stands in the command line of a worker."""
+
+LEAVING = 90.0
+"""Seconds that a worker has to end after its driver was killed; a job waits a minute for a sign of it."""
 
 WORDS = tuple("suite.chunk=2" if word == "suite.chunk=6" else word for word in TWO)
 """Twelve cells."""
@@ -35,7 +44,7 @@ class Gang:
     def __init__(self, place: Path) -> None:
         self.base = place / "work"
         self.reset()
-        end = act_in(self.base, partial(call, WORDS))
+        end = spawn(self.base, WORDS).end()
         if end.code:
             raise RuntimeError(end.told)
         self.expected = snapshot(self.base)
@@ -44,18 +53,18 @@ class Gang:
         """Kill one of them once so many cells are stored, and give the command again."""
         self.reset()
         with _cluster(kind) as (engine, kill_node):
-            driver = start(self.base, partial(call, (*WORDS, "--on", engine)))
+            driver = spawn(self.base, (*WORDS, "--on", engine))
             workers = self._wait(driver.pid, after)
             target = driver.pid if "driver" in kind else (workers or [driver.pid])[after % 2 - 1]
-            is_killed = kill_node() if "node" in kind else _kill(target)
+            is_killed = kill_node(target) if "node" in kind else _kill(target)
             end, faults = driver.end(), []
             if end.stuck or (end.raised and target != driver.pid):
                 faults.append(f"the driver was stuck or raised: {end.told.strip().splitlines()[-1:]}")
             if end.code != (None if "driver" in kind and is_killed else 0) and end.code is not None:
                 faults.append(f"the driver ended with {end.code}, and what a worker's loss costs is a worker")
             faults += [f"process {pid} outlives the driver" for pid in workers if not _is_gone(pid)]
-            again = act_in(self.base, partial(call, (*WORDS, "--on", engine)))
-        if again.code:
+            again = spawn(self.base, (*WORDS, "--on", engine)).end()
+        if again.code != 0 or again.stuck:
             faults.append(f"again: ended with {again.code}: {again.told.strip().splitlines()[-1:]}")
         faults += differences(self.expected, snapshot(self.base))
         return Injection(
@@ -73,31 +82,46 @@ class Gang:
         workers: list[int] = []
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline and not list(self.base.glob("runs/*/record.json")):
-            workers = [pid for pid in [*children_of(driver), *_actors()] if _is_worker(pid)] or workers
+            workers = [pid for pid in _descendants(driver, self.base) if _is_worker(pid)] or workers
             if len(workers) == 2 and len(list(self.base.glob("runs/*/cells/*/*.npz"))) >= cells:
                 break
             time.sleep(0.002)
         return workers
 
 
-def moments(most: int) -> Iterator[tuple[str, int]]:
-    """Whom to kill after how many cells."""
-    for kind in (*KINDS, *(OF_RAY if most > 1 and importlib.util.find_spec("ray") else ())):
+def moments(most: int, engines: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Whom to kill after how many cells, on each engine."""
+    for kind in (kind for engine in engines for kind in ENGINES[engine]):
         yield from ((kind, round(11 * k / max(1, most - 1))) for k in range(min(most, 12)))
 
 
+def lacking(engine: str) -> str | None:
+    """The package without which an engine is left out; None: it is there."""
+    package = NEEDS.get(engine)
+    return package if package is not None and importlib.util.find_spec(package) is None else None
+
+
 @contextmanager
-def _cluster(kind: str) -> Iterator[tuple[str, Callable[[], bool]]]:
-    """The engine of a kind, and what kills one of its two nodes."""
-    if kind not in OF_RAY:
-        yield "local:2", lambda: False
-        return
+def _cluster(kind: str) -> Iterator[tuple[str, Callable[[int], bool]]]:
+    """The engine of a kind, and what kills a node of it, on which a worker runs."""
+    if kind in ENGINES["local"]:
+        yield "local:2", _kill
+    elif kind in ENGINES["slurm"]:
+        yield "slurm:cluster=local,jobs=2", _kill_with_parent
+    else:
+        with _two_nodes() as found:
+            yield found
+
+
+@contextmanager
+def _two_nodes() -> Iterator[tuple[str, Callable[[int], bool]]]:
+    """A cluster of Ray."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)
 
-    def kill_node() -> bool:
+    def kill_node(worker: int) -> bool:
         cluster.remove_node(second, allow_graceful=False)
         return True
 
@@ -107,13 +131,25 @@ def _cluster(kind: str) -> Iterator[tuple[str, Callable[[], bool]]]:
         cluster.shutdown()
 
 
-def _actors() -> list[int]:
-    """The workers of a cluster, which are nobody's children here."""
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and _is_actor(path)]
+def _descendants(driver: int, base: Path) -> Iterator[int]:
+    """A driver's children, and workers that are nobody's children here: of a cluster, and of jobs."""
+    yield from children_of(driver)
+    for path in Path("/proc").iterdir():
+        if path.name.isdigit() and _is_of_others(_command(int(path.name)), base):
+            yield int(path.name)
 
 
-def _is_actor(path: Path) -> bool:
-    return b"ray::_Desk" in _command(int(path.name))
+def _is_of_others(command: bytes, base: Path) -> bool:
+    return MARKS[1] in command or (MARKS[2] in command and os.fsencode(base) in command)
+
+
+def _kill_with_parent(pid: int) -> bool:
+    """A job's process and what watches over it go at once, as with their node."""
+    try:
+        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return False
+    return _kill(parent) and _kill(pid)
 
 
 def _is_worker(pid: int) -> bool:
@@ -147,7 +183,7 @@ def _kill(pid: int) -> bool:
 
 def _is_gone(pid: int) -> bool:
     """Whether a worker ends by itself, soon."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + LEAVING
     while _is_worker(pid):
         if time.monotonic() > deadline:
             return False
