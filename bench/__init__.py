@@ -204,7 +204,13 @@ def sweep(
     recipe: str | Sequence[str] | None = None,
     train_eps: str | float | Fraction | Sequence[str | float | Fraction] | None = None,
     examples: int | str | None = None,
-    checkpoint: str | None = None,
+    checkpoint: str | Path | None = None,
+    factory: str | None = None,
+    normalize: str | None = None,
+    classes: str | Path | None = None,
+    randomized: bool = False,
+    attackable: str | None = None,
+    label: str | None = None,
     surrogate: str | None = None,
     resize: int | None = None,
     crop: int | None = None,
@@ -233,7 +239,8 @@ def sweep(
     `file` is a TOML file of axes (docs/sweep.md); or the axes are given here, each as one value or a list:
     `bench.sweep(defense=["pgd_at", "trades"], seed=[0, 1, 2])`. All else is the same for all runs, and as in
     `run`. The result is the sequence of the runs' results, with `.table`, and `.failures` of those that have
-    no worst case: one that fails stops no other. With `dry_run`, `.table` is the plan.
+    no worst case: one that fails stops no other. `.plan` says what was to do before; by `dry_run` nothing is
+    computed, and the result is empty but for it.
 
     Raises:
         bench.errors.BenchError: what the command would say before it computes anything.
@@ -251,6 +258,12 @@ def sweep(
         train_eps=train_eps,
         examples=examples,
         checkpoint=checkpoint,
+        factory=factory,
+        normalize=normalize,
+        classes=classes,
+        randomized=randomized,
+        attackable=attackable,
+        label=label,
         surrogate=surrogate,
         resize=resize,
         crop=crop,

@@ -54,7 +54,8 @@ _axes = options.several(
 )
 @_axes
 @options.examples
-@options.checkpoint
+@options.of_others
+@options.label
 @options.surrogate
 @options.resize
 @options.crop
@@ -183,7 +184,7 @@ def _blocks(words: Mapping[str, Any]) -> list[tuple[str, Mapping[str, object]]]:
     from bench.sweeps.file import read_blocks
 
     usual = {option.name: option.default for option in sweep.params}
-    given = [name for name in DECIDING if words.get(name) not in (None, (), usual.get(name))]
+    given = [name for name in DECIDING if words.get(name) not in (None, (), False, usual.get(name))]
     file = words["file"]
     if file is None:
         return [("", {name: list(words[name]) for name in AXES if words[name]})]
@@ -203,7 +204,7 @@ def _shared_with(run: click.Command) -> list[str]:
 
 def _settings(words: Mapping[str, Any], point: SweepPoint) -> tuple[str, ...]:
     """What was typed for all runs, and what is of this one."""
-    return (*words["settings"], *point.words["settings"])
+    return (*words["settings"], *point.settings)
 
 
 def _require_one_suite(words: Mapping[str, Any]) -> None:
@@ -270,21 +271,20 @@ def _told_plan(plan: SweepPlan, how: Options, as_json: bool) -> str:
     from bench.report.render import terminal
     from bench.sweeps.table import plan_json
 
-    if as_json:
-        return plan_json(*_rows(plan, how))
-    return terminal(table_of_plan(plan, how), width())
+    if not as_json:
+        return terminal(outlook(plan, how), width())
+    return plan_json(_told(plan, how), [job.run for job in plan.jobs], _states(plan))
 
 
-def table_of_plan(plan: SweepPlan, how: Options) -> Table:
-    """What would be done: a row for each run, and the sentences."""
+def outlook(plan: SweepPlan, how: Options) -> Table:
+    """What would be done, as a table: a row for each run, and the plan in sentences below."""
     from bench.sweeps.table import plan_table
 
-    return plan_table(*_rows(plan, how))
+    return plan_table(_told(plan, how), [job.run for job in plan.jobs], _states(plan))
 
 
-def _rows(plan: SweepPlan, how: Options) -> tuple[list[str], list[SweepRun], list[str]]:
-    """The sentences of a plan, its runs, and the state of each."""
-    return _told(plan, how), [job.run for job in plan.jobs], [_state(plan, job) for job in plan.jobs]
+def _states(plan: SweepPlan) -> list[str]:
+    return [_state(plan, job) for job in plan.jobs]
 
 
 def _state(plan: SweepPlan, job: SweepJob) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.cli.console import tidy
 from bench.cli.requests import as_options
-from bench.cli.sweep import planned_sweep, swept, table_of_plan
+from bench.cli.sweep import outlook, planned_sweep, swept
 from bench.cli.sweep import sweep as command
 from bench.cli.words import words_of
 from bench.interface.result import Result, Results
@@ -23,8 +23,8 @@ from bench.sweeps.table import sweep_table
 class SweepResults(Results):
     """The results of the runs of a sweep that have a record, in its order; shown as the command's table."""
 
-    runs: tuple[SweepRun, ...] = ()  # all of them
-    plan: Shown | None = None  # of a dry run, which has no runs
+    plan: Shown  # what was to do before: a row for each run with its ids and its state
+    runs: tuple[SweepRun, ...] = ()  # all of them; of a dry run none
 
     @property
     def failures(self) -> dict[str, str]:
@@ -40,10 +40,14 @@ class SweepResults(Results):
         return self.plan or Shown((sweep_table(self.runs),))
 
     def __str__(self) -> str:
-        return str(self.table)
+        return str(self._shown)
 
     def _repr_html_(self) -> str:
-        return self.table._repr_html_()
+        return self._shown._repr_html_()
+
+    @property
+    def _shown(self) -> Shown:
+        return self.table if self.runs else self.plan
 
 
 def sweep(
@@ -60,11 +64,11 @@ def sweep(
     words["file"] = None if file is None else Path(file)
     how = as_options(**words, progress=progress_of(progress))
     with tidy(how.progress):
-        plan = planned_sweep(words, how)
-        if dry_run:
-            return SweepResults((), plan=Shown((table_of_plan(plan, how),)))
-        runs = tuple(swept(plan, how))
-    return SweepResults(tuple(Result(run.record, how) for run in runs if run.record is not None), runs)
+        todo = planned_sweep(words, how)
+        plan = Shown((outlook(todo, how),))
+        runs = () if dry_run else tuple(swept(todo, how))
+    found = tuple(Result(run.record, how) for run in runs if run.record is not None)
+    return SweepResults(found, plan, runs)
 
 
 def _radii(given: object) -> object:

@@ -14,8 +14,17 @@ from bench.errors import BadValue, BenchError, unknown
 AXES = ("data", "norm", "eps", "arch", "recipe", "train_eps", "defense", "seed", "suite")
 """What may have several values; the last changes first, so the suites of a training follow each other."""
 
-FIXED = ("examples", "checkpoint", "surrogate", "resize", "crop", "init", "extra", "extra_share")
+OF_OTHERS = ("factory", "normalize", "classes", "attackable", "randomized", "label")
+"""What is said of a network that others trained, beside its checkpoint."""
+
+FIXED = (
+    *("examples", "checkpoint", "surrogate", "resize", "crop", "init", "extra", "extra_share"),
+    *OF_OTHERS,
+)
 """What has one value in a block."""
+
+FLAGS = ("randomized",)
+"""What of it is true or false."""
 
 SET = "set"
 """The table of overrides, each of one value or several."""
@@ -23,7 +32,7 @@ SET = "set"
 MOST = 10_000
 """How many runs one sweep may have."""
 
-Word = str | tuple[str, ...]
+Word = str | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,12 @@ class SweepPoint:
 
     words: Mapping[str, Word]
     place: str = ""  # of the file, where sentences about it begin; empty: it was typed
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Its overrides, each KEY=VALUE."""
+        held = self.words["settings"]
+        return held if isinstance(held, tuple) else ()
 
 
 def points_of(block: Mapping[str, object], place: str = "") -> list[SweepPoint]:
@@ -70,7 +85,7 @@ def _axes(block: Mapping[str, object]) -> Iterator[tuple[str, tuple[str, ...]]]:
             raise unknown("key", key, [*AXES, *FIXED, SET], owner="a sweep")
     for key in FIXED:
         if key in block:
-            yield key, (_one(key, block[key]),)
+            yield key, (_flag(key, block[key]) if key in FLAGS else _one(key, block[key]),)
     slow = AXES.index("defense")
     yield from ((key, _several(key, block[key])) for key in AXES[:slow] if key in block)
     yield from _overrides(block.get(SET, {}))
@@ -108,6 +123,12 @@ def _one(key: str, value: object) -> str:
     return _text(key, value, "a text or a number")
 
 
+def _flag(key: str, value: object) -> str:
+    if not isinstance(value, bool):
+        raise BadValue(f"{key} is {value!r}, expected true or false", f"{key} = true")
+    return str(value).lower()
+
+
 def _text(key: str, value: object, expected: str) -> str:
     """A value as it is typed; only overrides are ever true or false."""
     if isinstance(value, bool) and key.startswith(f"{SET}."):
@@ -120,7 +141,11 @@ def _text(key: str, value: object, expected: str) -> str:
 def _words(values: Mapping[str, str]) -> dict[str, Word]:
     """The words of one run, all overrides under one option."""
     prefix = f"{SET}."
-    plain: dict[str, Word] = {key: value for key, value in values.items() if not key.startswith(prefix)}
+    plain: dict[str, Word] = {
+        key: value == "true" if key in FLAGS else value
+        for key, value in values.items()
+        if not key.startswith(prefix)
+    }
     settings = [f"{key.removeprefix(prefix)}={value}" for key, value in values.items() if key not in plain]
     return {**plain, "settings": tuple(settings)}
 

@@ -15,7 +15,7 @@ from bench.errors import BadValue, StaleRecord
 from bench.plan import RunSpec, TrainSpec
 from bench.runner.options import Options
 from bench.runner.stale import stored_record
-from bench.sweeps.axes import FIXED, SweepPoint
+from bench.sweeps.axes import FIXED, SweepPoint, Word
 from bench.sweeps.runs import SweepRun
 from bench.train.recipes import LOADED
 
@@ -154,6 +154,10 @@ def _ground(point: SweepPoint, spec: RunSpec, words: Mapping[str, Any]) -> dict[
         "architecture": training.architecture,
         "recipe": training.recipe.name,
         "trained at": f"{inside.norm.value} {format_eps(inside.eps)}",
-        **{key: str(point.words[key]) for key in FIXED if key in point.words},
+        **{key: _as_typed(point.words[key]) for key in FIXED if key in point.words and key != "label"},
         **{key.strip(): value for key, value in settings.items() if not key.startswith("defense.")},
     }
+
+
+def _as_typed(word: Word) -> str:
+    return str(word).lower() if isinstance(word, bool) else str(word)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from PIL import Image
+import safetensors.torch
+import torch
 
 import bench as python
 from bench.cli.run import run as command_of_run
@@ -453,6 +454,10 @@ def test_a_setting_that_one_suite_has_not_is_told_with_its_block(sweep, linear, 
             "as 8/255; try: --eps 8/255",
         ),
         (
+            'defense = "loaded"\nrandomized = 1',
+            "study.toml: randomized is 1, expected true or false; try: randomized = true",
+        ),
+        (
             "sweep = 3",
             "study.toml: sweep holds no tables, expected blocks, each below [[sweep]]",
         ),
@@ -547,14 +552,73 @@ def test_from_python_the_same(sweep, two, whole, asked):
     assert len(results.table.frame()) == 2 * 3
 
 
-def test_a_dry_run_in_python_is_the_plan_and_leaves_nothing(bench, linear, linear_data, tmp_path):
-    words = {"defense": linear, "suite": "smoke", "data": linear_data, "seed": [0, 1], "examples": 20}
-    found = python.sweep(**words, store=tmp_path / "none", dry_run=True, progress=False)
-    typed = ["--defense", linear, "--suite", "smoke", "--data", linear_data, "--seed", 0, "--seed", 1]
-    told = bench("sweep", *typed, "--examples", 20, "--store", tmp_path / "none", "--dry-run")
-    assert told.out == str(found) and len(found) == 0 and found.failures == {}
-    assert list(found.table.frame()["state"]) == ["to train and attack"] * 2
-    assert not (tmp_path / "none").exists()
+def test_a_dry_run_in_python_has_the_plan_of_the_command_and_computes_nothing(
+    sweep, two, whole, asked, counted, tmp_path
+):
+    told = sweep(*two, "--dry-run")
+    dry = python.sweep(**asked, store=tmp_path / "runs", dry_run=True, progress=False)
+    assert len(dry) == 0 and dry.runs == () and str(dry) == told.out
+    assert {row["state"] for _, row in dry.plan.frame().iterrows()} == {"to train and attack"}
+    assert counted == {"trained": [], "opened": []} and not (tmp_path / "runs").exists()
+    done = python.sweep(**asked, store=whole, progress=False)
+    assert len(done) == 8 and set(done.plan.frame()["state"]) == {"complete"}
+
+
+def test_networks_of_others_are_rows_beside_a_defense(bench, linear, linear_data, tmp_path):
+    """Two files of weights for one factory: each run is the one that its words are alone."""
+    for number in (1, 2):
+        weights = {"1.weight": torch.full((2, 16), float(number)), "1.bias": torch.zeros(2)}
+        safetensors.torch.save_file(weights, tmp_path / f"{number}.safetensors")
+    (tmp_path / "theirs.py").write_text(THEIRS)
+    (tmp_path / "study.toml").write_text(OF_OTHERS.format(data=linear_data, linear=linear, place=tmp_path))
+    store = ["--store", tmp_path / "runs"]
+    told = bench("sweep", tmp_path / "study.toml", *store, "--json")
+    assert told.code == 0, told.err
+    runs = json.loads(told.out)["runs"]
+    names = [run["defense"] for run in runs]
+    assert names[:2] == ["mine", "mine"] and names[2] != names[4] and len({*names}) == 4
+    assert [run["suite"] for run in runs] == ["smoke@1", "adaptive@1"] * 4
+    assert "plan: 8 runs, 0 of them complete; 1 training, 1 to do" in told.err
+    for run in runs[:6:2]:
+        alone = bench(*shlex.split(run["command"])[1:], "--json")
+        assert alone.code == 0 and json.loads(alone.out)["run_id"] == run["run_id"]
+        assert "nothing was computed" in alone.err or "is complete" in alone.err
+
+
+THEIRS = """
+from torch import nn
+
+def make():
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+"""
+
+OF_OTHERS = """
+data = "{data}"
+eps = "1/20"
+suite = ["smoke", "adaptive"]
+examples = 40
+
+[[sweep]]
+defense = "loaded"
+checkpoint = "{place}/1.safetensors"
+factory = "{place}/theirs.py:make"
+label = "mine"
+
+[[sweep]]
+defense = "loaded"
+checkpoint = "{place}/2.safetensors"
+factory = "{place}/theirs.py:make"
+
+[[sweep]]
+defense = "loaded"
+checkpoint = "{place}/2.safetensors"
+factory = "{place}/theirs.py:make"
+normalize = "0.5/0.5"
+randomized = true
+
+[[sweep]]
+defense = "{linear}"
+"""
 
 
 def test_failures_in_python_are_listed(fragile, linear_data, tmp_path):
