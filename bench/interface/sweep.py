@@ -33,11 +33,8 @@ class SweepResults(Results):
 
     @property
     def table(self) -> Shown:
-        """Mean and standard deviation over seeds, and each seed; of a dry run, what would be done.
-
-        `.table.frame()` has plain values.
-        """
-        return self.plan or Shown((sweep_table(self.runs),))
+        """Mean and standard deviation over seeds, and each seed; `.table.frame()` has plain values."""
+        return Shown((sweep_table(self.runs),))
 
     def __str__(self) -> str:
         return str(self._shown)

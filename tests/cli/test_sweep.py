@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 import bench as python
 from bench.cli.run import run as command_of_run
