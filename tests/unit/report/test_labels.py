@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,12 @@ from bench.records.record import Interval
 from bench.report.annotate import name_points
 from bench.report.cost import cost
 from bench.report.paper import PAGE, paper
+from bench.studies.detect.record import Detected, Scores
+from bench.studies.detect.report import roc_curves
+from bench.studies.table import study
 from bench.studies.transfer.report import heat_map
+
+DETECTIONS = Path(__file__).parents[3] / "docs" / "records" / "detection"
 
 
 def boxes(figure, texts):
@@ -96,3 +102,21 @@ def test_names_below_a_matrix_lie_apart(count):
         drawn = heat_map(found, PAGE)
         covered = boxes(drawn.figure, drawn.figure.axes[0].get_xticklabels())
     assert all(left[2] < right[0] for left, right in pairwise(covered))
+
+
+def test_figures_below_a_curve_of_few_images_lie_apart():
+    found = study("detect").read(min(DETECTIONS.glob("*/detection.json")))
+    found = replace(found, examples=10)
+    draw, ids = np.random.default_rng(0), np.arange(10)
+    sets = {
+        name: Scores(ids, ids % 2, draw.integers(0, 2, 10), draw.normal(size=(len(found.guards), 10)))
+        for name in ("clean", *(attacked.name for attacked in found.attacks))
+    }
+    with paper():
+        drawn = roc_curves(Detected(found, sets))
+        axes = drawn.figure.axes[-1]
+        drawn.figure.canvas.draw()
+        inside = [tick for tick in axes.get_xticklabels(which="both") if 0.1 <= tick.get_position()[0] <= 1]
+        told = [tick for tick in inside if tick.get_text()]
+        covered = sorted(boxes(drawn.figure, told), key=lambda box: box[0])
+    assert len(told) == 2 and all(left[2] < right[0] for left, right in pairwise(covered))
