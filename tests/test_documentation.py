@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -46,3 +47,11 @@ def test_the_reference_has_every_command_suite_and_rule(pages):
     assert all(re.search(rf"^## {name.partition('@')[0]}@", suites, re.M) for name in SUITES.names())
     assert all(f"| {rule} |" in rules for rule in RULES)
     assert "## bench.evaluate\n" in api and "device: str = 'auto'" in api and "::: bench.api" in api
+
+
+def test_a_notebook_is_a_page_too(pages):
+    text = (pages / "quickstart.md").read_text(encoding="utf-8")
+    cells = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert text.startswith("# Quick start") and "](quickstart.ipynb)" in text
+    assert re.findall(r"```python\n(.*?)\n```", text, re.S) == code

@@ -72,6 +72,7 @@ SHORT = 12
 @click.option(
     "--cite", is_flag=True, help="LaTeX cites papers, with their BibTeX as comments below.  [default: no]"
 )
+@click.option("--siunitx", is_flag=True, help="LaTeX with numbers in S columns of siunitx 3.  [default: no]")
 @click.option(
     "--balanced",
     is_flag=True,
@@ -283,13 +284,14 @@ def _asked(
     over_seeds: bool,
     called: Path | None,
     cite: bool,
+    siunitx: bool,
 ) -> tuple[PaperTable, Path | None] | None:
     """What a paper's table shows, and the file of its names; None: nothing was said of it."""
-    if not any((columns, only, top, short, over_seeds, called, cite)):
+    if not any((columns, only, top, short, over_seeds, called, cite, siunitx)):
         return None
     if shape != "latex":
         raise BadValue(
-            "--columns, --only, --top, --short, --over-seeds, --names and --cite are of LaTeX, "
+            "--columns, --only, --top, --short, --over-seeds, --names, --cite and --siunitx are of LaTeX, "
             f"not of {shape}",
             "--format latex",
         )
@@ -297,7 +299,12 @@ def _asked(
 
     top = min(top or SHORT, SHORT) if short else top
     made = PaperTable(
-        options.named(columns), options.named(only), top, over_seeds=over_seeds or short, cite=cite
+        options.named(columns),
+        options.named(only),
+        top,
+        over_seeds=over_seeds or short,
+        cite=cite,
+        siunitx=siunitx,
     )
     return made, called
 

@@ -15,6 +15,8 @@ from typing import cast
 
 import click
 
+from bench.core.json_file import read_json
+
 _ORDER = "documents.md"
 
 _MOVED = {"../README.md": "index.md", "README.md": _ORDER}
@@ -30,6 +32,8 @@ def write_pages(root: Path, out: Path) -> list[Path]:
     shutil.copytree(root / "docs", out)
     (out / "README.md").rename(out / _ORDER)  # mkdocs takes a README for the first page
     (out / "index.md").write_text(_first_page(root), encoding="utf-8")
+    for notebook in out.glob("*.ipynb"):
+        notebook.with_suffix(".md").write_text(_notebook(notebook), encoding="utf-8")
     for page in out.glob("*.md"):
         page.write_text(_linked(page.read_text(encoding="utf-8"), out), encoding="utf-8")
     made = {out / "reference" / f"{name}.md": text for name, text in reference().items()}
@@ -52,6 +56,17 @@ def reference() -> Mapping[str, str]:
 def _first_page(root: Path) -> str:
     """The README, whose links into docs/ are links between pages."""
     return (root / "README.md").read_text(encoding="utf-8").replace("](docs/", "](").replace('"docs/', '"')
+
+
+def _notebook(path: Path) -> str:
+    """A notebook as a page that leads to it: words as they are, cells of code as blocks."""
+    parts = []
+    for cell in read_json(path)["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+    told = f"This page is a notebook: [{path.name}]({path.name})."
+    title, *rest = parts
+    return "\n\n".join([title, told, *rest]) + "\n"
 
 
 def _linked(text: str, out: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from bench.core.json_file import read_json
 from bench.errors import BadData, BadValue
 from bench.records.labels import label_of
+from bench.records.presets import without_preset
 from bench.records.record import LOADED
 from bench.studies.table import studies
 
@@ -112,9 +113,18 @@ def _defenses(path: Path, _changed: int) -> Mapping[str, bool]:
     try:
         held = read_json(path)
         networks = held.get("networks") or [{**held, **(held.get("training") or {})}]
-        return {str(network.get("defense")): _is_loaded(network) for network in networks}
+        return {
+            name: _is_loaded(network)
+            for network in networks
+            for name in _names(str(network.get("defense")), str(held.get("data")))
+        }
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def _names(defense: str, data: str) -> set[str]:
+    """What a defense may be typed as: `trades` means what is `trades[preset=mnist]` on MNIST, too."""
+    return {defense, without_preset(defense, data)}
 
 
 def _is_loaded(network: Mapping[str, Any]) -> bool:

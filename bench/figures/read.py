@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from bench.core.listing import typed_as
+from bench.core.listing import typed_as, version
 from bench.errors import BadData, BadValue, unknown
 from bench.figures.kinds import KINDS, Drawer, kinds_of
 from bench.figures.lookup import RUN, SOURCES, STUDIES, ResultSource, find, led_to
@@ -23,7 +23,7 @@ from bench.studies.table import study as row
 class Only:
     """What is left out of all that names lead to; None: nothing for that reason."""
 
-    suite: str | None = None  # with or without its version
+    suite: str | None = None  # with its version, or the newest that there is
     data: str | None = None
     eps: Fraction | None = None
     examples: int | None = None
@@ -38,6 +38,15 @@ class Only:
             and self.eps in (None, Fraction(one.eps))
             and self.examples in (None, one.examples)
         )
+
+    def among(self, found: Sequence[Any]) -> Only:
+        """The same for some records: a suite without its version is the newest that they were put under."""
+        if self.suite is None or "@" in self.suite:
+            return self
+        others = replace(self, suite=None)
+        there = [suite for one in found if others.admits(one) for suite in _suites(one)]
+        known = [suite for suite in there if suite == f"{self.suite}@{version(suite)}"]
+        return replace(self, suite=max(known, key=version, default=self.suite))
 
     @property
     def told(self) -> str:
@@ -68,6 +77,7 @@ def drawable(kind: str, names: Sequence[str], store: Path, only: Only) -> Drawab
     if by.source is RUN:
         read = _example_by_example if by.by_example else read_record
         runs = [read(path) for path in paths]
+        only = only.among([_record(run) for run in runs])
         left = [run for run in runs if only.admits(_record(run))]
         if not left:
             raise BadValue(_nothing_of([_record(run) for run in runs], only))

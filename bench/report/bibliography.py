@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -68,17 +68,30 @@ def paper_of(defense: str) -> CitedPaper | None:
     return _papers().get(link(defense) or "")
 
 
+def cited(defense: str, told: str) -> tuple[str, str] | None:
+    """The key and the entry of a defense's paper; `told`: how its records name it, where nobody noted it.
+
+    >>> cited("trades[beta=3]", "")[0], cited("mine[a=1]", "Me, 2030")[0], cited("standard", "- (no paper)")
+    ('zhang2019trades', 'mine', None)
+    """
+    paper = paper_of(defense)
+    if paper is not None:
+        return paper.key, paper.bibtex
+    if not told or told.endswith("(no paper)"):
+        return None
+    key = re.sub(r"[^A-Za-z0-9]+", "-", defense.partition("[")[0]).strip("-") or "defense"
+    note = "as the record says it; authors and place of publication are not known here"
+    return key, _entry("misc", key, {"title": f"{{{escape(told)}}}", "note": note})
+
+
 def bibtex_of(records: Sequence[Record]) -> str:
     """One entry for each paper behind these records, by key; one that nobody noted as records say it."""
-    found: dict[str, str] = {}
-    for record in records:
-        paper = paper_of(record.defense)
-        if paper is not None:
-            found[paper.key] = paper.bibtex
-        elif not record.paper.endswith("(no paper)"):
-            key = re.sub(r"[^A-Za-z0-9]+", "-", record.defense.partition("[")[0]).strip("-") or "defense"
-            note = "as the record says it; authors and place of publication are not known here"
-            found[key] = _entry("misc", key, {"title": f"{{{escape(record.paper)}}}", "note": note})
+    return bibliography((record.defense, record.paper) for record in records)
+
+
+def bibliography(papers: Iterable[tuple[str, str]]) -> str:
+    """One entry for each paper, by key; of each the defense, and how records name the paper."""
+    found = dict(entry for defense, told in papers if (entry := cited(defense, told)) is not None)
     return "\n".join(found[key] for key in sorted(found))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from bench.core.threat import format_eps
 from bench.errors import BadValue
@@ -10,16 +11,24 @@ from bench.records.claims import Claim, claim_of, link
 from bench.records.record import Record
 from bench.report.exchange import AUTOATTACK, Published
 from bench.report.footnotes import footnotes
+from bench.report.methods import by_method, ranked, together
+from bench.report.over_seeds import OverSeeds
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, csv, markdown, values
 from bench.report.rows import BoardRow, ranks_of, rows_of
 from bench.report.setting import by_setting, distinct, in_order, setting, shared, suite_label
 
 
-def board(records: Sequence[Record], published: Sequence[Published] = (), balanced: bool = False) -> Table:
+def board(
+    records: Sequence[Record],
+    published: Sequence[Published] = (),
+    balanced: bool = False,
+    means: bool = True,
+) -> Table:
     """Rank trainings by their worst case over the suites that most of them met; who lacks one ranks last.
 
-    Rows that others published for the same data and budget stand below, without a rank. `balanced` adds the
-    mean over classes, which ranks nothing.
+    Several seeds of a method stand below a row of their means, which has the rank; without `means` each
+    training is ranked by itself. Rows that others published for the same data and budget stand below,
+    without a rank. `balanced` adds the mean over classes, which ranks nothing.
 
     Raises BadValue for records that do not share data, norm, eps and n, and for two records of one training
     under one suite.
@@ -35,17 +44,31 @@ def board(records: Sequence[Record], published: Sequence[Published] = (), balanc
     columns = _columns(suites, rows, lowest, claimed=bool(claims))
     if balanced:
         columns = _with_balanced(columns)
-    cells = [
-        _cells(row, rank, marks, claims.get(row.first.defense))
-        for row, rank in zip(rows, ranks_of(rows), strict=True)
-    ]
+
+    def cells_of(row: BoardRow, rank: int | None) -> dict[str, Cell]:
+        return _cells(row, rank, marks, claims.get(row.first.defense))
+
+    of_seeds: tuple[str, ...]
+    methods = list(ranked(by_method(rows))) if means else []
+    if any(len(method) > 1 for _, method in methods):
+        columns = _with_deviations(columns)
+        cells = [held for rank, method in methods for held in _of_method(method, rank, cells_of)]
+        of_seeds = (_OF_SEEDS,)
+    else:
+        cells = [cells_of(row, rank) for row, rank in zip(rows, ranks_of(rows), strict=True)]
+        of_seeds = ()
+    measured = len(cells)
     cells += [_published(row) for row in others]
     return Table(
         place.label,
         columns,
         tuple(tuple(held.get(column.name) for column in columns) for held in cells),
-        notes=(*footnotes(rows, met, marks, claims, bool(others)), *(_BALANCED if balanced else ())),
-        quiet=frozenset(range(len(rows), len(cells))),
+        notes=(
+            *footnotes(rows, met, marks, claims, bool(others)),
+            *of_seeds,
+            *(_BALANCED if balanced else ()),
+        ),
+        quiet=frozenset(range(measured, len(cells))),
     )
 
 
@@ -163,7 +186,58 @@ def _with_balanced(columns: tuple[TableColumn, ...]) -> tuple[TableColumn, ...]:
     return (*columns[:place], TableColumn("balanced %", "balanced", ColumnKind.INTERVAL), *columns[place:])
 
 
-def _cells(row: BoardRow, rank: int, marks: Mapping[str, str], claim: Claim | None) -> dict[str, Cell]:
+_OF_SEEDS = (
+    "of several seeds: mean ± standard deviation of the sample, and each seed below; methods are ranked by "
+    "the mean, a seed by itself has no rank"
+)
+
+
+def _with_deviations(columns: tuple[TableColumn, ...]) -> tuple[TableColumn, ...]:
+    """The columns with the standard deviation behind each share, and the number of seeds, for CSV alone."""
+    found: list[TableColumn] = []
+    for column in columns:
+        found.append(column)
+        if column.kind is ColumnKind.INTERVAL or column.name in ("ranked", "lowest"):
+            found.append(TableColumn("", f"{column.name}{DEVIATION}", ColumnKind.NUMBER, only_csv=True))
+        if column.name == "seed":
+            found.append(TableColumn("seeds", "seeds", ColumnKind.COUNT, only_csv=True))
+    return tuple(found)
+
+
+DEVIATION = "_sd"
+"""What the name of a column of standard deviations ends with, in CSV."""
+
+
+def _of_method(
+    method: Sequence[BoardRow], rank: int, cells_of: Callable[[BoardRow, int | None], dict[str, Cell]]
+) -> Iterator[dict[str, Cell]]:
+    """The row of a training; of several seeds their mean first, then each without a rank."""
+    if len(method) == 1:
+        yield cells_of(method[0], rank)
+        return
+    seeds = [cells_of(row, None) for row in method]
+    yield {**_mean(seeds), "rank": rank}
+    yield from seeds
+
+
+def _mean(seeds: Sequence[Mapping[str, Cell]]) -> dict[str, Cell]:
+    """The row of a method, told from those of its seeds by its origin and behind its name."""
+    found = together(seeds)
+    told = found["defense"]
+    assert isinstance(told, Marked)
+    found |= {"origin": "mean", "seeds": len(seeds)}
+    found["defense"] = replace(told, mark=f"{told.mark}, mean of {len(seeds)} seeds")
+    for name, cell in list(found.items()):
+        if isinstance(cell, OverSeeds):
+            found[f"{name}{DEVIATION}"] = None if cell.deviation is None else round(cell.deviation, 6)
+            found[name] = replace(cell, value=round(cell.value, 6))
+    claimed, lowest = found.get("published"), found["lowest"]
+    if isinstance(claimed, float) and isinstance(lowest, OverSeeds):
+        found["published_difference"] = round(lowest.value - claimed, 6)
+    return found
+
+
+def _cells(row: BoardRow, rank: int | None, marks: Mapping[str, str], claim: Claim | None) -> dict[str, Cell]:
     first, trained = row.first, row.first.training
     signs = {"!": row.missing, "*": row.owed, "+": row.met_more}
     mark = marks.get(first.defense, "") + "".join(sign for sign, holds in signs.items() if holds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -77,8 +78,21 @@ def cost(records: Sequence[Record], width: float = COLUMN) -> Drawing:
             handles=handles, loc="outside lower center", ncols=_across(_names(records), width), handlelength=3
         )
     if alone:
-        name_points(axes, points, [plain(name) for name in names])
+        name_points(axes, points, [plain(name) for name in names], _along(front))
     return Drawing(f"cost-{records[0].run_id}" if alone else "cost", figure, COLUMNS, rows, _caption(records))
+
+
+def _along(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Points of the line that goes level, then down, from one of the front to the next; names keep off it."""
+    line = []
+    for (x, y), (next_x, next_y) in pairwise(front):
+        line += [(across, y) for across in np.geomspace(x, next_x, _DOTS)]
+        line += [(next_x, down) for down in np.linspace(y, next_y, _DOTS)]
+    return line
+
+
+_DOTS = 30
+"""Of each piece of a line, so close that no letter fits between them."""
 
 
 def _ticks(axes: Axes) -> None:
@@ -121,8 +135,9 @@ def _priced(record: Record) -> list[tuple[Column, Interval, tuple[float, float]]
 
 
 def _require_comparable(records: Sequence[Record]) -> None:
-    first = records[0]
-    require_few(len(records), "runs", hint=f"--suite {first.suite} --data {first.data}")
+    require_few(
+        len(records), "runs", hint="--top 3, or --only NAME,NAME; --suite NAME leaves out other suites"
+    )
     require_same_images(records, "cost")
 
 

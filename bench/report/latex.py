@@ -13,6 +13,7 @@ from bench.core.threat import format_eps
 from bench.records.record import Balanced, Interval
 from bench.report.over_seeds import OverSeeds
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn, percent, points, read_cell
+from bench.report.siunitx import column_of, number_of
 
 Place = tuple[int, str]
 """A cell of a table: its row, from 0, and the name of its column."""
@@ -69,12 +70,13 @@ def latex(
     comment: str | None = None,
     wide: bool = False,
     style: str = "",
+    siunitx: bool = False,
 ) -> str:
     r"""A floating table; `caption` and `style` are LaTeX already, everything else is escaped here.
 
     Notes stand below the rules in small print, quiet rows in italics. `wide` spans both columns of a page;
-    `style` stands before the table, such as `\small`. Letters that pdfLaTeX has no fonts for stay as they
-    are, and a comment says that XeLaTeX or LuaLaTeX is needed.
+    `style` stands before the table, such as `\small`; with `siunitx` its S columns align numbers. Letters
+    that pdfLaTeX has no fonts for stay as they are, and a comment says that XeLaTeX or LuaLaTeX is needed.
 
     >>> table = Table("", (TableColumn("a_b", "a"),), (("x & y",),))
     >>> print(latex(table, "Of $x$.", "tab:x", {(0, "a")}), end="")
@@ -92,11 +94,22 @@ def latex(
     \end{table}
     """
     shown = [(column, place) for place, column in enumerate(table.columns) if not column.only_csv]
-    shape = "".join("l" if column.kind is ColumnKind.TEXT else "r" for column, _ in shown)
-    heads = [escape(column.title) for column, _ in shown]
+    kinds = [
+        column_of(column, [row[place] for row in table.rows]) if siunitx else None for column, place in shown
+    ]
+    usual = ["l" if column.kind is ColumnKind.TEXT else "r" for column, _ in shown]
+    shape = "".join(kind or other for kind, other in zip(kinds, usual, strict=True))
+    heads = [_braced(escape(c.title), kind) for (c, _), kind in zip(shown, kinds, strict=True)]
+
+    def written(place: int, number: int, column: TableColumn, kind: str | None) -> str:
+        cell, is_bold = table.rows[number][place], (number, column.name) in bold
+        is_quiet = number in table.quiet
+        plain = None if kind is None or is_quiet else number_of(column, cell, is_bold)
+        return plain or _braced(_cell(column, cell, is_bold, is_quiet), kind)
+
     body = [
-        [_cell(c, row[place], (number, c.name) in bold, number in table.quiet) for c, place in shown]
-        for number, row in enumerate(table.rows)
+        [written(place, number, c, kind) for (c, place), kind in zip(shown, kinds, strict=True)]
+        for number in range(len(table.rows))
     ]
     environment = "table*" if wide else "table"
     lines = [f"% {' '.join(one_line(comment).split())}"] if comment else []
@@ -208,6 +221,11 @@ def _cell(column: TableColumn, cell: Cell, bold: bool, quiet: bool) -> str:
         return _in(face, escape(cell.text) + mark) + cite
     text = escape(read_cell(column, cell))
     return _in(face, text if column.kind is ColumnKind.TEXT else text.replace("-", "$-$"))
+
+
+def _braced(text: str, kind: str | None) -> str:
+    """In an S column, text that is no number."""
+    return text if kind is None else f"{{{text}}}"
 
 
 def _label(text: str) -> str:

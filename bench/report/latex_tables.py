@@ -12,7 +12,7 @@ from bench.records.record import Balanced, Interval, Record
 from bench.report.board import board, origin
 from bench.report.exchange import Published
 from bench.report.latex import Place, caption, escape, latex
-from bench.report.paper_table import PaperTable, bibliography
+from bench.report.paper_table import PaperTable
 from bench.report.render import Cell, ColumnKind, Marked, Table, TableColumn
 from bench.report.setting import Setting, distinct, setting, suite_label
 from bench.report.significance import LEVEL, best_records
@@ -49,11 +49,15 @@ def board_latex(
     how they are named.
 
     Raises:
-        BenchError: a defense or a column that is asked for is not there.
+        BenchError: a defense or a column that is asked for is not there, or S columns for intervals.
     """
+    if wide and asked.siunitx:
+        raise BadValue(
+            "an S column holds a number, and --wide has intervals, expected one of both", "--siunitx"
+        )
     of_all = len({record.defense for record in records})
     records = asked.chosen(records)
-    table, place = board(records, published, balanced), setting(records[0])
+    table, place = board(records, published, balanced, means=False), setting(records[0])
     names = [column.name for column in table.columns]
     trainings = [dict(zip(names, row, strict=True)) for row in table.rows]
     rows = asked.shown(trainings)
@@ -109,8 +113,10 @@ def board_latex(
     style = _SMALL if wide and len(met) < _MANY else _SMALLER if not rare else _TIGHT
     if len(rare) >= _CROWDED or (asked.over_seeds and not wide):
         style = _TIGHTEST
-    made = latex(shown, said, f"tab:{place.stem}", tested, origin(distinct(records)), wide, style)
-    return made + "".join(f"% {entry}\n" for entry in (bibliography(rows) if asked.cite else ()))
+    made = latex(
+        shown, said, f"tab:{place.stem}", tested, origin(distinct(records)), wide, style, asked.siunitx
+    )
+    return made + "".join(f"% {line}".rstrip() + "\n" for line in asked.references(rows).splitlines())
 
 
 def _wanted(there: tuple[TableColumn, ...], asked: PaperTable) -> tuple[TableColumn, ...]:
@@ -249,7 +255,7 @@ def _cell(
         lower = _LOWER if "+" in cell.mark else ""
         marks = ["†" if row["reconstruction"] else "", incomplete, owes, lower]
         marks += [letters[code] for code in _codes(row)]
-        return asked.called(Marked(cell.text, "".join(marks)))
+        return asked.called(Marked(cell.text, "".join(marks)), row)
     if isinstance(cell, (Interval, Balanced)) and column.kind is ColumnKind.SHARE:
         return cell.value
     return round(cell) if column.kind is ColumnKind.COUNT and isinstance(cell, float) else cell

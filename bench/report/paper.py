@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import textwrap
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,15 +165,32 @@ def shortened(name: str, letters: int = 26) -> str:
 
 
 def folded(name: str, letters: int = 22) -> str:
-    """A long name on several lines, broken before what a variant changes rather than within a word.
+    """A long name on several lines, broken before what a variant changes, else between words of it.
 
     >>> folded("agkd_bml[attention_stage=0]")
     'agkd_bml\\n[attention_stage=0]'
+    >>> folded("standard@wide_resnet_10_1", 16)
+    'standard@wide_\\nresnet_10_1'
     """
     if len(name) <= letters:
         return name
-    parts = [piece for part in name.replace("[", "\0[").split("\0") for piece in textwrap.wrap(part, letters)]
-    return "\n".join(parts)
+    return "\n".join(line for part in re.split(r"(?=\[)", name) for line in _lines(part, letters))
+
+
+def _lines(part: str, letters: int) -> list[str]:
+    """As many words on a line as it takes; a word that is longer than a line is cut."""
+    words = [piece for word in re.findall(r"[^ _@,]*[ _@,]*", part) for piece in _cut(word, letters)]
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + len(word.rstrip()) <= letters:
+            lines[-1] += word
+        else:
+            lines.append(word)
+    return [line.strip() for line in lines]
+
+
+def _cut(word: str, letters: int) -> list[str]:
+    return [word[start : start + letters] for start in range(0, len(word), letters)]
 
 
 def write(drawing: Drawing, folder: Path, form: Format) -> list[Path]:

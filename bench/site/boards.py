@@ -13,6 +13,7 @@ from bench.report import board as boards
 from bench.report.bibliography import bibtex_of, paper_of, software_bibtex
 from bench.report.exchange import AUTOATTACK, Published
 from bench.report.latex_tables import board_latex
+from bench.report.methods import by_method, ranked
 from bench.report.names import told_apart
 from bench.report.over_seeds import OverSeeds
 from bench.report.render import WEB, Marked, Table, csv
@@ -59,13 +60,13 @@ def board_views(records: Sequence[Record], published: Sequence[Published] = ()) 
 def _board(stem: str, place: Setting, group: Sequence[Record], published: Sequence[Published]) -> BoardView:
     suites = in_order(map(suite_label, group))
     trainings = rows_of(group, suites)
-    table = boards.board(group, published)
+    table = boards.board(group, published, means=False)
     heads = _heads(suites, trainings, bool(published))
     bold, silent = tested(trainings, suites)
     marks = _marks(table)
-    methods = _by_method(trainings)
+    methods = by_method(trainings)
     names = _names(trainings)
-    views = [_method(rank, method, heads, marks, bold, names) for rank, method in _ranked(methods)]
+    views = [_method(rank, method, heads, marks, bold, names) for rank, method in ranked(methods)]
     return BoardView(
         stem,
         place,
@@ -76,15 +77,15 @@ def _board(stem: str, place: Setting, group: Sequence[Record], published: Sequen
         (*_how_to_read(methods, bold), *silent, *table.notes),
         tuple(_not_run(trainings, suites)),
         sum(record.examples for record in group),
-        _downloads(group, published, table),
+        _downloads(group, published),
     )
 
 
-def _downloads(group: Sequence[Record], published: Sequence[Published], table: Table) -> dict[str, str]:
+def _downloads(group: Sequence[Record], published: Sequence[Published]) -> dict[str, str]:
     """The board for scripts, papers and bibliographies, by the ending of a file's name."""
     plain = json.dumps(boards.as_values(group, published), indent=1, ensure_ascii=False, allow_nan=False)
     return {
-        "csv": csv(table),
+        "csv": csv(boards.board(group, published)),
         "json": f"{plain}\n",
         "tex": board_latex(group, wide=True, published=published),
         "bib": f"{software_bibtex(__version__)}\n{bibtex_of(group)}",
@@ -108,36 +109,6 @@ def _heads(suites: Sequence[str], rows: Sequence[BoardRow], with_published: bool
     if any(claim_of(row.first) for row in rows):
         found.append(Head("published", PUBLISHED, "and what was measured here less that, in points"))
     return (*found, *(Head(title, name, "a cost", spent=True) for name, title in COSTS.items()))
-
-
-def _by_method(rows: Sequence[BoardRow]) -> list[list[BoardRow]]:
-    """The trainings that differ in their seed alone, together; a seed that came twice stands alone."""
-    found: dict[tuple[str, str, str], list[BoardRow]] = {}
-    for row in rows:
-        found.setdefault((row.first.defense, row.first.architecture, row.first.recipe), []).append(row)
-    return [
-        part
-        for group in found.values()
-        for part in ([group] if _differ_in_seed(group) else [[row] for row in group])
-    ]
-
-
-def _differ_in_seed(group: Sequence[BoardRow]) -> bool:
-    return len({row.first.seed for row in group}) == len(group)
-
-
-def _ranked(methods: Sequence[list[BoardRow]]) -> Iterator[tuple[int, list[BoardRow]]]:
-    """Methods by the mean of what ranks them, from 1; equal ones share a rank, incomplete ones come last."""
-    scored = [(_score(method), method[0].order, method) for method in methods]
-    rank, before = 0, None
-    for place, (score, _, method) in enumerate(sorted(scored, key=lambda held: held[:2]), start=1):
-        rank, before = (rank if score == before else place), score
-        yield rank, method
-
-
-def _score(method: Sequence[BoardRow]) -> tuple[bool, float]:
-    ranked = [row.ranked for row in method if row.ranked is not None]
-    return any(row.missing for row in method), -round(OverSeeds.of(ranked).value, 9) if ranked else 1.0
 
 
 def _method(
@@ -246,8 +217,7 @@ def _published(row: Published, number: int, heads: Sequence[Head]) -> PageRow:
 def _how_to_read(methods: Sequence[Sequence[BoardRow]], bold: Bold) -> Iterator[str]:
     if any(len(method) > 1 for method in methods):
         yield (
-            "of several seeds: mean ± standard deviation of the sample; their method is ranked here by the "
-            "mean, each training alone in the CSV"
+            "of several seeds: mean ± standard deviation of the sample; their method is ranked by the mean"
         )
     if any(bold.values()):
         yield (

@@ -15,6 +15,9 @@ import pytest
 
 from bench.core.outcomes import NEVER, Outcomes, worst_case
 from bench.figures.kinds import KINDS, kinds_of
+from bench.figures.lookup import RUN, led_to
+from bench.figures.read import Only
+from bench.records.record import to_json
 from bench.records.store import RunFolder
 from bench.report.scatter import in_order_of_robustness, pareto
 
@@ -273,3 +276,22 @@ def test_the_front_is_who_has_no_superior(make_record):
     ]
     assert [record.defense for record in pareto(records)] == ["a", "c"]
     assert in_order_of_robustness(records) == ["a", "d", "b", "c"]
+
+
+def test_a_suite_without_its_version_is_the_newest_that_there_is(make_record):
+    old = [make_record(suite="whitebox@1", data="mnist"), make_record(suite="fast@1", data="mnist")]
+    new = make_record(suite="whitebox@2", data="digits")
+    asked = Only(suite="whitebox")
+    assert asked.among([*old, new]).suite == "whitebox@2"
+    assert dataclasses.replace(asked, data="mnist").among([*old, new]).suite == "whitebox@1"
+    assert Only(suite="whitebox@1").among([new]).suite == "whitebox@1", "what is typed in full stays"
+    assert Only(suite="blackbox").among(old).suite == "blackbox", "and is told as it was typed"
+
+
+def test_a_defense_is_found_without_the_settings_that_its_data_set_gives_it(genuine, tmp_path):
+    record = genuine(defense="trades[preset=mnist]", data="mnist", norm="Linf", eps="0.3")
+    path = tmp_path / record.run_id / "record.json"
+    path.parent.mkdir()
+    path.write_text(to_json(record), encoding="utf-8")
+    assert led_to("trades", tmp_path, RUN) == led_to("trades[preset=mnist]", tmp_path, RUN) == [path]
+    assert not led_to("trades[preset=none]", tmp_path, RUN)

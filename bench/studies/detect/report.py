@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from bench.core import detection as metrics
@@ -209,6 +210,7 @@ def _panel(
     rate = float(Fraction(found.false_positives))
     axes.axvline(rate, color=GRAY, linewidth=0.8, linestyle=(0, (1, 1)))
     axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())  # else figures of a narrow range lie over each other
     axes.set_xlim(least, 1)
     axes.set_ylim(0, 101)
     axes.grid()

@@ -128,6 +128,12 @@ COLUMNS = (
 """Of the CSV beside the picture: a line for each pair, shares as fractions."""
 
 
+_COLUMNS_WIDE = 4.6
+"""Inches of a page that the columns of a matrix share; rows' names and the bar of colours have the rest."""
+_LETTER_WIDE = 0.068
+"""Inches of a letter in 8 points, with some air."""
+
+
 def _target(found: Transfer, width: float) -> str:
     if _named_below(found, width):
         return "shown to (target)"
@@ -146,9 +152,11 @@ def _named_below(found: Transfer, width: float) -> bool:
 def _ticks(found: Transfer, width: float) -> tuple[list[str], list[str]]:
     """Names of the rows; of the columns, with clean accuracies: numbers, where names have no room."""
     clean = [f"{100 * network.clean.value:.1f}" for network in found.networks]
-    names = [plain(folded(label, 16)) for label in found.labels]
     if _named_below(found, width):
-        return names, [f"{name}\nclean {share}" for name, share in zip(names, clean, strict=True)]
+        room = min(22, int(_COLUMNS_WIDE / len(clean) / _LETTER_WIDE))
+        below = [plain(folded(label, room)) for label in found.labels]
+        names = [plain(folded(label, 16)) for label in found.labels]
+        return names, [f"{name}\nclean {share}" for name, share in zip(below, clean, strict=True)]
     down = [f"{plain(folded(label))}  ({place})" for place, label in enumerate(found.labels, start=1)]
     clean = clean if width == PAGE else [f"{100 * network.clean.value:.0f}" for network in found.networks]
     return down, [f"({place})\n{share}" for place, share in enumerate(clean, start=1)]

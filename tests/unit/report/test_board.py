@@ -51,7 +51,50 @@ def test_the_rank_is_the_lowest_worst_case_over_suites(make_record: Maker) -> No
 
 def test_a_row_is_one_training(make_record: Maker) -> None:
     frame = frame_of([make_record(run_id=f"r{seed}", seed=seed, worst=400 + seed) for seed in range(3)])
-    assert list(frame["seed"]) == [2, 1, 0]
+    assert list(frame["origin"]) == ["mean", *["measured"] * 3]
+    assert list(frame["seed"][1:]) == [2, 1, 0] and list(frame["records"][1:]) == ["r2", "r1", "r0"]
+
+
+def test_seeds_stand_below_their_mean_which_has_the_rank(make_record: Maker) -> None:
+    of_seeds = {"steady": (440, 460), "lucky": (500, 340), "alone": (430,)}
+    frame = frame_of(
+        [
+            make_record(run_id=f"{name}{seed}", defense=name, seed=seed, worst=worst)
+            for name, counts in of_seeds.items()
+            for seed, worst in enumerate(counts)
+        ]
+    )
+    assert list(frame["defense"]) == ["steady"] * 3 + ["alone"] + ["lucky"] * 3
+    assert [None if pd.isna(rank) else int(rank) for rank in frame["rank"]] == [
+        *(1, None, None),
+        *(2,),
+        *(3, None, None),
+    ]
+    means = frame[frame["origin"] == "mean"]
+    assert list(means["ranked"]) == [0.45, 0.42] and list(means["seeds"]) == [2, 2]
+    # of the sample, by hand: half the distance of two values times the root of two
+    assert list(means["ranked_sd"]) == pytest.approx([0.02 / 2**0.5, 0.16 / 2**0.5], abs=1e-6)
+    assert means["whitebox@1_low"].isna().all() and means["records"].isna().all()
+    assert frame["ranked_sd"][frame["origin"] == "measured"].isna().all()
+
+
+def test_a_mean_is_told_in_markdown_and_of_a_seed_that_lacks_a_suite(make_record: Maker) -> None:
+    records = [make_record(run_id=f"w{seed}", seed=seed, worst=400 + 20 * seed) for seed in range(2)]
+    text = markdown(board([*records, make_record(run_id="b0", suite="blackbox@1", worst=390)]))
+    (mean,) = [line for line in text.splitlines() if "mean of 2 seeds" in line]
+    assert "41.0 ± 1.4" in mean and "39.0 (1 of 2)" in mean
+    assert "a seed by itself has no rank" in text
+
+
+def test_a_board_of_single_seeds_has_no_column_for_means(make_record: Maker) -> None:
+    text = csv(board(one_suite(make_record, one=400, two=300)))
+    assert "_sd" not in text and "mean" not in text and "seeds" not in text
+
+
+def test_paired_tables_of_papers_rank_each_training(make_record: Maker) -> None:
+    records = [make_record(run_id=f"r{seed}", seed=seed, worst=400 + seed) for seed in range(3)]
+    frame = pd.read_csv(io.StringIO(csv(board(records, means=False))))
+    assert list(frame["rank"]) == [1, 2, 3] and list(frame["seed"]) == [2, 1, 0]
 
 
 def test_equal_figures_share_a_rank(make_record: Maker) -> None:
@@ -341,12 +384,26 @@ def test_published_ranks_follow_from_the_figures_beside_them() -> None:
     for path in sorted(BOARDS.glob("*.csv")):
         frame = pd.read_csv(path, dtype={"records": str})
         suites = [name.removesuffix("_column") for name in frame if name.endswith("_column")]
-        for _, row in frame.iterrows():
+        methods = frame[frame["rank"].notna()]
+        for _, row in frame[frame["origin"] == "measured"].iterrows():
             assert row["lowest"] == row[suites].min(), "no images were imported"
-            assert (
-                row["ranked"] >= row["lowest"] and row["rank"] == 1 + (frame["ranked"] > row["ranked"]).sum()
-            )
-        assert frame["rank"].is_monotonic_increasing
+            assert row["ranked"] >= row["lowest"]
+        for _, row in methods.iterrows():
+            assert row["rank"] == 1 + (methods["ranked"] > row["ranked"]).sum()
+        assert methods["rank"].is_monotonic_increasing
+
+
+def test_published_means_are_those_of_the_seeds_below_them() -> None:
+    for path in sorted(BOARDS.glob("*.csv")):
+        frame = pd.read_csv(path, dtype={"records": str})
+        suites = [name.removesuffix("_column") for name in frame if name.endswith("_column")]
+        for at in frame.index[frame["origin"] == "mean"]:
+            seeds = frame.iloc[at + 1 : at + 1 + int(frame["seeds"][at])]
+            assert set(seeds["defense"]) == {frame["defense"][at]} and seeds["rank"].isna().all()
+            for name in ("clean", "ranked", "lowest", *suites):
+                known = seeds[name].dropna()
+                assert frame[name][at] == pytest.approx(known.mean(), abs=1e-6, nan_ok=True)
+                assert frame[f"{name}_sd"][at] == pytest.approx(known.std(), abs=1e-6, nan_ok=True)
 
 
 def test_what_was_published_stands_beside_what_was_measured(make_record: Maker) -> None:

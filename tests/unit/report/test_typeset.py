@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from bench.core.bitmap import packed
-from bench.errors import UnknownName
+from bench.errors import BadValue, UnknownName
 from bench.publish import read_records
 from bench.records.record import Finding, Record, Verdicts
+from bench.report import siunitx
+from bench.report.bibliography import bibtex_of
 from bench.report.latex import PREAMBLE
 from bench.report.latex_tables import TESTED, board_latex, run_latex
 from bench.report.paper_table import PaperTable
@@ -152,10 +154,52 @@ def test_a_paper_chooses_rows_columns_and_names(make_record: Maker) -> None:
     asked = PaperTable(columns=("whitebox",), top=2, names={"trades": "TRADES & co"}, cite=True)
     text = board_latex(records, asked=asked)
     rows = [line.strip() for line in text.splitlines() if "cite" in line]
-    assert rows[0].startswith(r"TRADES \& co~\cite{arxiv-1901.08573} & ") and "50.0" in rows[0]
-    assert rows[1].startswith(r"mart~\cite{paper-mart}") and "mine" not in text and "80.0" not in text
-    assert "Shown: 2 of 3 defenses." in text and "% @misc{arxiv-1901.08573, " in text
+    assert rows[0].startswith(r"TRADES \& co~\cite{zhang2019trades} & ") and "50.0" in rows[0]
+    assert rows[1].startswith(r"mart~\cite{wang2020mart}") and "mine" not in text and "80.0" not in text
+    assert "Shown: 2 of 3 defenses." in text and "% @inproceedings{zhang2019trades," in text
     with pytest.raises(UnknownName, match="did you mean 'whitebox'"):
         board_latex(records, asked=PaperTable(columns=("whitebx",)))
     with pytest.raises(UnknownName, match="did you mean 'mart'"):
         board_latex(records, asked=PaperTable(only=("mrt",)))
+
+
+def test_numbers_in_s_columns_are_the_numbers(make_record: Maker) -> None:
+    """Digits before the point are counted by hand: 90.0 wants two, and a deviation room behind it."""
+    records = [
+        kept(make_record(run_id="a", defense="a", worst=900)),
+        kept(make_record(run_id="b", defense="b", worst=85)),
+    ]
+    text = board_latex(records, asked=PaperTable(siunitx=True))
+    assert "S[table-format=2.1,detect-weight]" in text and "{clean}" in text
+    assert r"\bfseries 90.0" in text and " 8.5 " in text and r"\textbf{8" not in text
+    seeds = [make_record(run_id=f"s{s}", defense="s", seed=s, worst=400 + 100 * s) for s in range(3)]
+    of_seeds = board_latex(seeds, asked=PaperTable(siunitx=True, over_seeds=True))
+    assert r"50.0{\tiny $\pm$10.0}" in of_seeds and r"table-space-text-post={\tiny $\pm$10.0}" in of_seeds
+    with pytest.raises(BadValue, match="--wide has intervals"):
+        board_latex(records, wide=True, asked=PaperTable(siunitx=True))
+
+
+def test_citations_and_the_pages_bibliography_are_of_one_source(make_record: Maker) -> None:
+    records = [make_record(run_id=name, defense=name, worst=400) for name in ("trades", "mart")]
+    records.append(make_record(run_id="own", defense="mine[a=1]", paper="Me & you, Ours, 2030"))
+    text = board_latex(records, asked=PaperTable(cite=True))
+    entries = "\n".join(line[2:] for line in text.splitlines() if line.startswith("%"))
+    assert bibtex_of(records).strip().replace("\n\n", "\n") in entries.replace("\n\n", "\n")
+    cited = re.findall(r"\\cite\{(.*?)\}", text)
+    assert sorted(cited) == sorted(re.findall(r"^@\w+\{(.*?),", entries, re.M)) and "mine" in cited
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX with siunitx")
+def test_s_columns_fit_one_column_of_a_page(tmp_path: Path) -> None:
+    found = subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, text=True)
+    if not found.stdout.strip():
+        pytest.skip("needs siunitx")
+    published = [r for r in read_records(BOARDS) if (r.data, r.eps) == ("mnist", "0.3")]
+    asked = PaperTable(siunitx=True), PaperTable(top=12, over_seeds=True, cite=True, siunitx=True)
+    tables = [board_latex(published, asked=one) for one in asked]
+    lines = [TWO_COLUMNS, siunitx.PREAMBLE, r"\begin{document}", *tables, r"\end{document}"]
+    (tmp_path / "it.tex").write_text("\n".join(lines), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "it.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
