@@ -20,6 +20,7 @@ from bench.api import Deployed
 from bench.attacks.pgd import PGD
 from bench.nn.architectures import network
 from bench.records.store import read_record
+from bench.records.verdicts import worst_case_of
 from bench.registry import DEFENSES
 from bench.train.inner import attack_network
 from bench.train.loop import fit_classifier
@@ -270,6 +271,37 @@ def test_the_readme_states_what_the_records_of_the_cascade_hold(module):
         else:
             assert tuple(told) == cascade.over_seeds(reference, runs), title
     assert {*named} == {path.stem for path in folder.glob("*.json")}, "every record has its row"
+
+
+def test_whitebox_is_never_kinder_than_fast_by_more_than_it_says():
+    """Each pair of records on the same weights, images and seed, with its row in the README."""
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    records = ROOT / "benchmarks" / "records"
+    fast = [read_record(path) for path in sorted((records / "cascade").glob("*.json"))]
+    for whole in map(read_record, sorted((records / "whitebox").glob("*.json"))):
+        (beside,) = [
+            found
+            for found in fast
+            if (found.suite, found.seed, found.defense) == ("fast@2", whole.seed, whole.defense)
+        ]
+        assert whole.worst_case.value <= beside.worst_case.value + whole.doubt.at_most
+        both = worst_case_of(beside) & worst_case_of(whole)
+        told = [
+            *(
+                f"{100 * share:.1f}"
+                for found in (beside, whole)
+                for share in (found.worst_case.value, found.doubt.at_most)
+            ),
+            f"{100 * both.mean():.1f}",
+            *(
+                " + ".join(
+                    f"{sum(getattr(column, kind) or 0 for column in found.columns):.0f}"
+                    for kind in ("forwards", "backwards")
+                )
+                for found in (beside, whole)
+            ),
+        ]
+        assert f" | {' | '.join(told)} | {whole.run_id} |" in text
 
 
 @pytest.mark.parametrize(
