@@ -7,8 +7,10 @@ again and answers the question that it left. Workers leave when the driver says 
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -37,6 +39,9 @@ _SIGN = 5.0
 
 _PATIENCE = 60.0
 """Seconds without a sign after which a worker leaves."""
+
+_PID = "pid"
+"""The file in which a worker says which process it is."""
 
 _EXAMPLE = "--on slurm:partition=gpu,gpus=1,minutes=60,jobs=8"
 
@@ -192,7 +197,14 @@ class _JobSeat:
         if self._waiting or not self._asked:
             (self._folder / "left").touch()
             with suppress(Exception):  # it is gone already, whatever the queue says of it
-                self._job.cancel(check=False)
+                self._cancel()
+
+    def _cancel(self) -> None:
+        """Take it out of the queue; one without a queue would print how it was interrupted."""
+        if not isinstance(self._job, submitit.local.local.LocalJob):
+            self._job.cancel(check=False)
+        elif (self._folder / _PID).exists():  # one that has not begun finds that it is to stop
+            os.kill(int((self._folder / _PID).read_text()), signal.SIGKILL)
 
     def has_left(self) -> bool:
         """Whether nobody will look into its folder any more."""
@@ -207,6 +219,8 @@ class Serve(submitit.helpers.Checkpointable):  # type: ignore[misc]
         from bench.runner.worker import answer
 
         place, sign, since = Path(folder), b"", time.monotonic()
+        if place.is_dir():
+            _put(place / _PID, str(os.getpid()).encode())
         while place.is_dir() and not (place / "stop").exists():
             question = next(iter(sorted(place.glob("question-*"))), None)
             if question is not None:
