@@ -55,7 +55,8 @@ def test_knowledge_chooses_what_they_see(run):
 def test_decisions_are_one_hot_for_foolbox_and_their_number_is_kept(run):
     pytest.importorskip("foolbox")
     attack = "foolbox:LinearSearchBlendedUniformNoiseAttack"
-    few = ["--set", "attack.foolbox_linearsearchblendeduniformnoiseattack.directions=20"]
+    column = "attack.foolbox_linearsearchblendeduniformnoiseattack"
+    few = ["--set", f"{column}.directions=5", "--set", f"{column}.steps=20"]
     told = run("--json", "--attack", attack, *few, "--knowledge", "decisions")
     (column,) = from_json(told.out).columns
     assert told.code == 0 and column.knowledge == "black-box, labels" and 0 < column.forwards <= 5000

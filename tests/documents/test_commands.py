@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -82,7 +83,10 @@ WEAK = 3
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TO_RUN, ids=lambda page: page.name)
-def test_commands_run(page, place, capsys):
+def test_commands_run(page, place, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "mine", raising=False)  # files of other tests have that name, too
+    for left in Path().glob("*mine.py"):  # by the page before
+        left.unlink()
     for command in commands(page):
         if command.why_not is None:
             code = call(small(command.words, place))

@@ -273,6 +273,14 @@ def test_the_readme_states_what_the_records_of_the_cascade_hold(module):
     assert {*named} == {path.stem for path in folder.glob("*.json")}, "every record has its row"
 
 
+def test_the_readme_says_how_many_counts_of_the_truth_hold():
+    text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    rows = json.loads((ROOT / "benchmarks" / "records" / "truth.json").read_text(encoding="utf-8"))["rows"]
+    assert f"{sum(row['held'] for row in rows)} of {len(rows)} counts hold" in text
+    broken = [row["value"] for row in rows if row["what"].endswith("proved robust")]
+    assert len(broken) == len(rows) // 2 and not any(broken)
+
+
 def test_whitebox_is_never_kinder_than_fast_by_more_than_it_says():
     """Each pair of records on the same weights, images and seed, with its row in the README."""
     text = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
