@@ -67,6 +67,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     run_id = min(Path("runs").glob("*/record.json"), key=lambda path: path.stat().st_mtime).parent.name
     yield run_id
     os.chdir(before)
+    for name, module in [*sys.modules.items()]:  # or other tests find their names taken
+        if folder in Path(getattr(module, "__file__", None) or "/").parents:
+            del sys.modules[name]
 
 
 def call(words: Sequence[str]) -> object:
