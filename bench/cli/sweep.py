@@ -184,7 +184,11 @@ def _blocks(words: Mapping[str, Any]) -> list[tuple[str, Mapping[str, object]]]:
     from bench.sweeps.file import read_blocks
 
     usual = {option.name: option.default for option in sweep.params}
-    given = [name for name in DECIDING if words.get(name) not in (None, (), False, usual.get(name))]
+    given = [
+        name
+        for name in DECIDING
+        if words.get(name) not in (None, (), usual.get(name)) and words[name] is not False
+    ]
     file = words["file"]
     if file is None:
         return [("", {name: list(words[name]) for name in AXES if words[name]})]

@@ -60,7 +60,7 @@ def board_latex(
     table, place = board(records, published, balanced, means=False), setting(records[0])
     names = [column.name for column in table.columns]
     trainings = [dict(zip(names, row, strict=True)) for row in table.rows]
-    rows = asked.shown(trainings)
+    rows = asked.shown(trainings, records)
     met = [column.name for column in table.columns if f"{column.name}_column" in names]
     suites = [suite for suite in met if 2 * sum(row[suite] is not None for row in rows) >= len(rows)] or met
     rare = [suite for suite in met if suite not in suites]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from bench.records.record import Balanced, Interval
+from bench.core.digest import content_id
+from bench.records.record import Balanced, Interval, Record
 from bench.report.over_seeds import OverSeeds
 from bench.report.render import Cell, Marked
 from bench.report.rows import BoardRow
@@ -18,14 +19,25 @@ _COSTS = ("forwards", "backwards", "seconds", "training_seconds")
 
 def by_method(rows: Sequence[BoardRow]) -> list[list[BoardRow]]:
     """The trainings that differ in their seed alone, together; a seed that came twice stands alone."""
-    found: dict[tuple[str, str, str], list[BoardRow]] = {}
+    found: dict[str, list[BoardRow]] = {}
     for row in rows:
-        found.setdefault((row.first.defense, row.first.architecture, row.first.recipe), []).append(row)
+        found.setdefault(method_of(row.first), []).append(row)
     return [
         part
         for group in found.values()
         for part in ([group] if _differ_in_seed(group) else [[row] for row in group])
     ]
+
+
+def method_of(record: Record) -> str:
+    """What the seeds of a method share: all of the training but its seed, and what follows from that.
+
+    Names do not tell all of it: a training may begin with weights of others, or mix in images of others.
+    """
+    training = {**record.spec.get("training", {})}
+    for name in ("id", "seed", "parents"):
+        training.pop(name, None)
+    return content_id([record.defense, record.architecture, record.recipe, training])
 
 
 def ranked(methods: Sequence[list[BoardRow]]) -> Iterator[tuple[int, list[BoardRow]]]:

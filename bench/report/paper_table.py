@@ -9,10 +9,10 @@ from bench.errors import unknown
 from bench.records.record import Record
 from bench.report.bibliography import bibliography, cited
 from bench.report.board import board
-from bench.report.methods import Row, text_of, together
+from bench.report.methods import Row, method_of, text_of, together
 from bench.report.names import pretty, renamed
 from bench.report.over_seeds import OverSeeds
-from bench.report.render import Cell, Marked
+from bench.report.render import Marked
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,15 @@ class PaperTable:
         best = list(dict.fromkeys(ranked))[: self.top]
         return [record for record in left if record.defense in best]
 
-    def shown(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows as the table has them, before anything is renamed."""
+    def shown(self, rows: Sequence[Row], records: Sequence[Record]) -> list[Row]:
+        """The rows of these records as the table has them, before anything is renamed."""
         if not self.over_seeds:
             return list(rows)
-        groups: dict[tuple[Cell, ...], list[Row]] = {}
-        for row in rows:
-            key = (text_of(row["defense"]), *(row[name] for name in _SAME))
-            groups.setdefault(key, []).append(row)
+        methods = {record.run_id: method_of(record) for record in records}
+        groups: dict[str, list[Row]] = {}
+        for place, row in enumerate(rows):
+            name = methods.get(str(row["records"]).partition(",")[0], f"published {place}")
+            groups.setdefault(name, []).append(row)
         return sorted(map(together, groups.values()), key=_place)
 
     def called(self, cell: Marked, row: Row) -> Marked:
@@ -66,9 +67,6 @@ class PaperTable:
         """BibTeX of what the rows cite."""
         own = [row for row in rows if row["origin"] != "published"]
         return bibliography((text_of(row["defense"]), _paper(row)) for row in own) if self.cite else ""
-
-
-_SAME = ("origin", "architecture", "trained_at", "recipe")
 
 
 def _paper(row: Row) -> str:

@@ -1,12 +1,8 @@
 """The life of a run on a card: it goes on if it was stopped, weights and images travel, workers share it."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from cards.command import bench
 from cards.everything import planned
 from safetensors.torch import load_file
 
@@ -23,7 +19,6 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
-ROOT = Path(__file__).parents[2]
 SHORT = ("--data", "synthetic", "--set", "recipe.epochs=1", "--set", "recipe.validation_examples=8")
 
 
@@ -41,22 +36,6 @@ def options(folder, device="cuda", progress=None):
 
 def weights(trained):
     return load_file(trained.folder / "last.safetensors")
-
-
-def bench(folder, *words):
-    """The command in a process of its own; on the cards of this one, if they are pretended."""
-    real = torch.cuda.get_device_name() != "Pretend"
-    command = ["-m", "bench"] if real else [str(ROOT / "tests" / "pretend_cuda" / "command.py")]
-    done = subprocess.run(
-        [sys.executable, *command, *words, "--store", str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_a_training_that_was_interrupted_ends_as_one_that_was_not(tmp_path):

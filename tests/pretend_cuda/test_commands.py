@@ -1,30 +1,12 @@
 """Whole commands on the pretend cards: workers, an audit, detectors, a run that goes on."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from cards.command import bench
 
 from bench.records.store import read_record
 
-ROOT = Path(__file__).parents[2]
 RUN = ("--defense", "pgd_at", "--data", "synthetic", "--suite", "smoke", "--examples", "24")
 SHORT = ("--set", "recipe.epochs=1", "--set", "recipe.validation_examples=8", "--set", "suite.chunk=12")
-
-
-def bench(folder, *words):
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("command.py")), *words, "--store", str(folder)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def record(folder):

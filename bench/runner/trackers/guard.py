@@ -22,6 +22,8 @@ Say = Callable[[str], None]
 class Untracked:
     """Nobody is told."""
 
+    listens = False
+
     def begin(self, work: TrackedWork) -> None:
         """Nobody is told."""
 
@@ -34,6 +36,8 @@ class Untracked:
 
 class Tracking(Untracked):
     """Tells a tracker in a thread of its own, until the tracker fails."""
+
+    listens = True
 
     def __init__(self, name: str, tracker: Tracker, say: Say) -> None:
         self._name, self._tracker, self._say = name, tracker, say

@@ -22,6 +22,8 @@ def tell_column(tracking: Untracked, work: TrackedWork, column: str, outcomes: O
 
 def tell_record(tracking: Untracked, record: Record) -> None:
     """The end of a run, whether it was computed or answers from the store."""
+    if not tracking.listens:
+        return
     work = work_of("run", record.run_id, record.spec)
     values = {f"column/{one.name}": one.robust.value for one in record.columns if one.robust is not None}
     values["clean_accuracy"] = record.clean.value

@@ -16,6 +16,7 @@ from bench.records.record import Column, Finding, Record
 from bench.report.board import board, board_files
 from bench.report.exchange import Published
 from bench.report.latex_tables import board_latex
+from bench.report.paper_table import PaperTable
 from bench.report.render import Marked, csv, markdown, terminal, values
 from bench.report.setting import Setting
 
@@ -84,6 +85,21 @@ def test_a_mean_is_told_in_markdown_and_of_a_seed_that_lacks_a_suite(make_record
     (mean,) = [line for line in text.splitlines() if "mean of 2 seeds" in line]
     assert "41.0 ± 1.4" in mean and "39.0 (1 of 2)" in mean
     assert "a seed by itself has no rank" in text
+
+
+@pytest.mark.parametrize("what", ["extra", "init"])
+def test_trainings_that_differ_in_more_than_their_seed_have_no_mean(make_record: Maker, what: str) -> None:
+    """Though name, architecture and recipe are equal: of one, images or weights of others are a part."""
+    plain = {"seed": 0, "id": "a" * 12, "parents": {"teacher": "c" * 12}}
+    other = {"seed": 1, "id": "b" * 12, "parents": {"teacher": "d" * 12}}
+    for more, rows in (({}, 3), ({what: "e" * 12}, 2)):
+        records = [
+            make_record(run_id="r0", seed=0, spec={"training": plain}),
+            make_record(run_id="r1", seed=1, spec={"training": {**other, **more}}),
+        ]
+        assert len(frame_of(records)) == rows
+        together = board_latex(records, asked=PaperTable(over_seeds=True))
+        assert ("$\\pm$" in together) == (not more)
 
 
 def test_a_board_of_single_seeds_has_no_column_for_means(make_record: Maker) -> None:
